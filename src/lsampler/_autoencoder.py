@@ -1,0 +1,242 @@
+"""The posts' autoencoder: convolutional, no batch normalisation, no variational term.
+
+One file on disk: safetensors, with the configuration, the preprocessing and a fingerprint in
+its metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lsampler._errors import LsamplerError
+from lsampler._files import existing_file, new_file
+from lsampler._images import Preprocess
+
+__all__ = ["ConvAutoencoder", "ConvConfig"]
+
+FORMAT = "lsampler-autoencoder"
+FORMAT_VERSION = 1
+KERNEL = 3
+# A kernel that the stride divides lays its steps evenly: no checkerboard in the decoded image.
+TRANSPOSED_KERNEL = 4
+
+ACTIVATIONS: dict[str, Any] = {
+    "leaky-relu": lambda: nn.LeakyReLU(0.1),
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+}
+
+
+class ConvConfig(BaseModel):
+    """The shape of a :class:`ConvAutoencoder`; the defaults are the posts'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int = Field(default=96, ge=4, le=4096, description="edge of the square image in pixels")
+    channels: Literal[1, 3] = Field(default=3, description="3 for colour, 1 for grey")
+    filters: tuple[int, ...] = Field(
+        default=(64, 64, 128, 128),
+        min_length=1,
+        description="filters of the encoder's layers, each of stride 2; the decoder mirrors them",
+    )
+    latent_dim: int = Field(default=256, ge=1, le=65536, description="latent dimension D")
+    activation: Literal["leaky-relu", "relu", "elu", "selu", "silu"] = Field(
+        default="leaky-relu", description="activation between the layers (leaky-relu has slope 0.1)"
+    )
+
+    @field_validator("filters")
+    @classmethod
+    def _positive(cls, filters: tuple[int, ...]) -> tuple[int, ...]:
+        if min(filters) < 1:
+            raise ValueError("every layer needs at least one filter")
+        return filters
+
+    @model_validator(mode="after")
+    def _divisible(self) -> ConvConfig:
+        halvings = 2 ** len(self.filters)
+        if self.image_size % halvings:
+            raise ValueError(
+                f"{len(self.filters)} layers halve the image {len(self.filters)} times: "
+                f"image size {self.image_size} must be a multiple of {halvings}"
+            )
+        return self
+
+
+class ConvAutoencoder(nn.Module):
+    """Convolutions of stride 2, a dense layer to the latent vector, and their mirror image.
+
+    Source: the posts' layer structure: four Conv2D and four Conv2DTranspose layers, filters
+    (64, 64, 128, 128) and mirrored, D = 256, 96 x 96 images (post III, post on filaments).
+
+    Args:
+        config: the network's shape.
+        preprocess: how images were prepared for it; by default ``size`` and ``channels`` of config.
+        training: what is worth knowing about the training, stored in the file's metadata.
+    """
+
+    def __init__(
+        self,
+        config: ConvConfig | None = None,
+        *,
+        preprocess: Preprocess | None = None,
+        training: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config or ConvConfig()
+        self.preprocess = preprocess or Preprocess(self.config.image_size, "none", self.config.channels)
+        self.training_record = dict(training or {})
+        self.encoder = _encoder(self.config)
+        self.decoder = _decoder(self.config)
+
+    @property
+    def dimension(self) -> int:
+        """The latent dimension D."""
+        return self.config.latent_dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The reconstruction of ``images`` (B, C, H, W), not clipped."""
+        decoded: Tensor = self.decoder(self.encoder(images))
+        return decoded
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) float32 in [0, 1] -> latent vectors (B, D) float32."""
+        expected = (self.config.channels, self.config.image_size, self.config.image_size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+            raise LsamplerError(f"images of shape {tuple(images.shape)}: the encoder takes (B, {expected})")
+        latents: Tensor = self.encoder(images.to(self.device))
+        return latents
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latent vectors (B, D) float32 -> images (B, C, H, W) float32 in [0, 1]."""
+        if latents.ndim != 2 or latents.shape[1] != self.dimension:
+            raise LsamplerError(
+                f"latent vectors of shape {tuple(latents.shape)}: the decoder takes (B, {self.dimension})"
+            )
+        images: Tensor = self.decoder(latents.to(self.device))
+        return images.clamp(0.0, 1.0)
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies this autoencoder: SHA-256 of its shape and its half-precision weights.
+
+        Taken at half precision so that storing the weights as float16 keeps the fingerprint.
+        """
+        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        digest.update(json.dumps(self.preprocess.as_dict(), sort_keys=True).encode())
+        for name, weight in sorted(self.state_dict().items()):
+            digest.update(f"{name}{tuple(weight.shape)}".encode())
+            digest.update(weight.detach().cpu().to(torch.float16).contiguous().numpy().tobytes())
+        return digest.hexdigest()[:32]
+
+    def metadata(self) -> dict[str, Any]:
+        """All that the weights alone do not say."""
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "fingerprint": self.fingerprint,
+            "config": self.config.model_dump(mode="json"),
+            "preprocess": self.preprocess.as_dict(),
+            "training": self.training_record,
+        }
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the autoencoder as one safetensors file, complete or not at all."""
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
+        with new_file(path, force=force) as beside:
+            save_file(weights, beside, metadata={"lsampler": json.dumps(self.metadata())})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ConvAutoencoder:
+        """Read an autoencoder that :meth:`save` wrote; weights become float32.
+
+        Raises:
+            LsamplerError: the file is missing, truncated, foreign, or its weights do not fit.
+        """
+        path = existing_file(path, "model file")
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            raise LsamplerError(f"{path}: not an autoencoder made by 'lsampler train'")
+        return cls.from_parts(metadata, tensors, path)
+
+    @classmethod
+    def from_parts(
+        cls, metadata: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path
+    ) -> ConvAutoencoder:
+        """The autoencoder described by a file's metadata and weights."""
+        if metadata.get("version") != FORMAT_VERSION:
+            raise LsamplerError(
+                f"{path}: autoencoder format {metadata.get('version')}, this lsampler reads "
+                f"{FORMAT_VERSION}; install the lsampler that wrote it"
+            )
+        try:
+            model = cls(
+                ConvConfig.model_validate(metadata["config"]),
+                preprocess=Preprocess(**metadata["preprocess"]),
+                training=metadata.get("training"),
+            )
+            model.load_state_dict({name: weight.float() for name, weight in weights.items()})
+        except (ValidationError, KeyError, TypeError, RuntimeError) as error:
+            raise LsamplerError(f"{path}: damaged, its weights and description do not agree") from error
+        if model.fingerprint != metadata.get("fingerprint"):
+            raise LsamplerError(f"{path}: damaged, the weights do not match their fingerprint")
+        return model.eval()
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The ``lsampler`` metadata (empty if foreign) and all tensors of a safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = json.loads((handle.metadata() or {}).get("lsampler", "{}"))
+            names = list(handle.keys())
+            return metadata, {name: handle.get_tensor(name) for name in names}
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise LsamplerError(f"{path}: not a readable safetensors file; it may be truncated") from error
+
+
+def _encoder(config: ConvConfig) -> nn.Sequential:
+    activation = ACTIVATIONS[config.activation]
+    layers: list[nn.Module] = []
+    width = config.channels
+    for filters in config.filters:
+        layers += [nn.Conv2d(width, filters, KERNEL, stride=2, padding=1), activation()]
+        width = filters
+    edge = config.image_size >> len(config.filters)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * edge * edge, config.latent_dim))
+
+
+def _decoder(config: ConvConfig) -> nn.Sequential:
+    activation = ACTIVATIONS[config.activation]
+    edge = config.image_size >> len(config.filters)
+    width = config.filters[-1]
+    layers: list[nn.Module] = [
+        nn.Linear(config.latent_dim, width * edge * edge),
+        activation(),
+        nn.Unflatten(1, (width, edge, edge)),
+    ]
+    for filters in (*reversed(config.filters[:-1]), config.channels):
+        layers += [
+            nn.ConvTranspose2d(width, filters, TRANSPOSED_KERNEL, stride=2, padding=1),
+            activation(),
+        ]
+        width = filters
+    return nn.Sequential(*layers[:-1])

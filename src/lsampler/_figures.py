@@ -1,0 +1,75 @@
+"""Pictures: grids of images and training curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lsampler._files import new_file
+
+if TYPE_CHECKING:
+    from lsampler._autoencoder import ConvAutoencoder
+
+__all__ = ["image_grid", "reconstruction_grid", "to_uint8", "training_curve"]
+
+GAP = 2
+MAX_EDGE = 16384
+
+
+def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Images (N, C, H, W) in [0, 1] -> (N, H, W, C) uint8."""
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def image_grid(images: NDArray[np.uint8], columns: int | None = None) -> Image.Image:
+    """Images (N, H, W, C) uint8 in rows, as square as possible unless ``columns`` is given."""
+    count, height, width, channels = images.shape
+    columns = columns or max(1, round(float(np.sqrt(count * height / width))))
+    rows = -(-count // columns)
+    shape = (rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels)
+    canvas = np.full(shape, 255, dtype=np.uint8)
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        top, left = GAP + row * (height + GAP), GAP + column * (width + GAP)
+        canvas[top : top + height, left : left + width] = image
+    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def reconstruction_grid(model: ConvAutoencoder, images: NDArray[np.uint8], path: Path) -> None:
+    """Originals (N, C, H, W) uint8 above their reconstructions, eight to a row."""
+    import torch
+
+    device = model.device
+    decoded = model.decode(model.encode(torch.from_numpy(images.copy()).float().to(device) / 255))
+    originals = images.transpose(0, 2, 3, 1)
+    restored = to_uint8(decoded.cpu().numpy())
+    per_row = min(8, len(images))
+    rows: list[NDArray[np.uint8]] = []
+    for start in range(0, len(images) - per_row + 1, per_row):
+        rows += [originals[start : start + per_row], restored[start : start + per_row]]
+    with new_file(path, force=True) as beside:
+        image_grid(np.concatenate(rows), per_row).save(beside)
+
+
+def training_curve(rows: Sequence[dict[str, float]], path: Path) -> None:
+    """Mean squared error per epoch, for the training and the held-out images."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes: Any = figure.subplots()
+    epochs = [row["epoch"] for row in rows]
+    axes.plot(epochs, [row["train_mse"] for row in rows], color="#0072B2", label="training images")
+    axes.plot(
+        epochs, [row["held_out_mse"] for row in rows], color="#D55E00", linestyle="--", label="held-out images"
+    )
+    axes.set(xlabel="epoch", ylabel="mean squared error", yscale="log", title="Reconstruction error")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False)
+    with new_file(path, force=True) as beside:
+        figure.savefig(beside, dpi=120)

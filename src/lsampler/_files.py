@@ -1,0 +1,104 @@
+"""Whatever is written is complete or absent: write beside, then rename."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lsampler._errors import LsamplerError
+
+__all__ = ["check_output", "existing_file", "new_directory", "new_file"]
+
+
+def existing_file(path: str | os.PathLike[str], what: str) -> Path:
+    """``path`` if it is a readable, non-empty file; otherwise an error naming ``what``."""
+    path = Path(path)
+    if not path.exists():
+        raise LsamplerError(f"{path}: no such {what}; check the path")
+    if path.is_dir():
+        raise LsamplerError(f"{path}: is a folder, expected a {what}")
+    if not os.access(path, os.R_OK):
+        raise LsamplerError(f"{path}: cannot be read; check its permissions")
+    if path.stat().st_size == 0:
+        raise LsamplerError(f"{path}: is empty, expected a {what}; make it again")
+    return path
+
+
+def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """``path`` if something may be written there: it is free, or ``force`` is set."""
+    path = Path(path)
+    if path.exists() and not force:
+        raise LsamplerError(f"{path}: exists already; choose another name or add --force")
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise LsamplerError(f"{path}: the folder {parent} does not exist; create it first")
+    if not os.access(parent, os.W_OK):
+        raise LsamplerError(f"{path}: the folder {parent} is not writable")
+    return path
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+    """A temporary path beside ``path`` that becomes ``path`` when the block ends well.
+
+    The temporary name keeps the suffix, so that writers which choose a format by it work.
+    """
+    target = check_output(path, force=force)
+    if target.is_dir():
+        raise LsamplerError(f"{target}: is a folder, cannot be replaced by a file")
+    handle, name = tempfile.mkstemp(
+        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.absolute().parent
+    )
+    os.close(handle)
+    beside = Path(name)
+    try:
+        with disk_errors(target):
+            yield beside
+        beside.chmod(0o666 & ~_umask())
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_directory(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+    """The same for a folder: it appears whole, or not at all.
+
+    With ``force`` an existing folder is replaced only once the new one is complete.
+    """
+    target = check_output(path, force=force)
+    if target.exists() and not target.is_dir():
+        raise LsamplerError(f"{target}: is a file, cannot be replaced by a folder")
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
+    try:
+        with disk_errors(target):
+            yield beside
+        beside.chmod(0o777 & ~_umask())
+        if target.exists():
+            shutil.rmtree(target)
+        beside.replace(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """Turn the operating system's refusals (full disk, quota, permissions) into one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise LsamplerError(
+            f"{target}: could not be written ({reason}); nothing was left behind, "
+            "free some space or choose another place"
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

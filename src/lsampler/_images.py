@@ -1,0 +1,334 @@
+"""Images in: a folder, a zip read in place, or an array file, cropped and resized one by one.
+
+Every source has a length, an id per image and ``read(index)``. Nothing is unpacked to disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Protocol, get_args
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lsampler._errors import LsamplerError, nearest_name
+
+__all__ = ["Crop", "ImageBatches", "ImageSource", "Preprocess", "open_images"]
+
+Crop = Literal["centre", "celeba", "none"]
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+# An image is compressed already: a member that inflates this much is no image.
+ZIP_RATIO_LIMIT = 200
+ZIP_RATIO_FROM_BYTES = 1 << 20
+ZIP_MEMBER_LIMIT = 1 << 28
+CELEBA_WIDTH, CELEBA_CROP = 178, 148
+
+
+class ImageError(Exception):
+    """One image that cannot be used; the reader skips and counts it, or stops with --strict."""
+
+
+class ImageSource(Protocol):
+    """A sequence of raw images, read one at a time from any number of threads."""
+
+    name: str
+    ids: list[str]
+
+    def read(self, index: int) -> NDArray[Any]:
+        """Image ``index`` as (H, W, C): uint8, or float32 in [0, 1]. Raises ImageError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What is done to every image: crop, resize (Lanczos), colour or grey, scale to [0, 1].
+
+    Args:
+        size: edge of the square result in pixels.
+        crop: ``centre`` takes the largest centred square; ``celeba`` the centred square of
+            148/178 of the width, which frames the face in the official aligned images;
+            ``none`` takes the whole image and changes its aspect if it is not square.
+        channels: 3 for colour, 1 for grey.
+    """
+
+    size: int = 96
+    crop: Crop = "celeba"
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        if self.crop not in get_args(Crop):
+            raise LsamplerError(f"crop '{self.crop}' is unknown{nearest_name(self.crop, get_args(Crop))}")
+        if self.channels not in (1, 3):
+            raise LsamplerError(f"channels must be 1 (grey) or 3 (colour), not {self.channels}")
+        if not 4 <= self.size <= 4096:
+            raise LsamplerError(f"image size must be between 4 and 4096 pixels, not {self.size}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for a file's metadata."""
+        return asdict(self)
+
+    def __call__(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """(H, W, C) uint8 or float32 -> (channels, size, size) float32 in [0, 1]."""
+        pixels = _channels(pixels, self.channels)
+        box = self._box(pixels.shape[1], pixels.shape[0])
+        left, top, right, bottom = box
+        pixels = pixels[top:bottom, left:right]
+        if pixels.shape[:2] != (self.size, self.size):
+            pixels = _resize(pixels, self.size)
+        scaled = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
+        return np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32)
+
+    def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        if self.crop == "none":
+            return 0, 0, width, height
+        edge = min(width, height)
+        if self.crop == "celeba":
+            edge = min(edge, max(1, round(width * CELEBA_CROP / CELEBA_WIDTH)))
+        left, top = (width - edge) // 2, (height - edge) // 2
+        return left, top, left + edge, top + edge
+
+
+def _channels(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=2)
+    # ITU-R 601-2 luma, the weights Pillow uses for mode "L".
+    grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    grey = np.rint(grey).astype(np.uint8) if pixels.dtype == np.uint8 else grey
+    return grey[..., np.newaxis]
+
+
+def _resize(pixels: NDArray[Any], size: int) -> NDArray[Any]:
+    shape = (size, size)
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
+        return np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.LANCZOS))
+    planes = [
+        np.asarray(Image.fromarray(pixels[..., c]).resize(shape, Image.Resampling.LANCZOS))
+        for c in range(pixels.shape[2])
+    ]
+    stacked = np.stack(planes, axis=2)
+    # Lanczos overshoots at edges; in uint8 Pillow clips, in float it does not.
+    return stacked if stacked.dtype == np.uint8 else np.clip(stacked, 0.0, 1.0)
+
+
+def open_images(path: str | os.PathLike[str]) -> ImageSource:
+    """The images in a folder (recursive), a ``.zip``, or a ``.npy``, ``.npz`` or ``.h5`` array.
+
+    Raises:
+        LsamplerError: the path is missing, empty, unsafe, or holds no image.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise LsamplerError(f"{path}: no such file or folder; check the path of the images")
+    source: ImageSource
+    if path.is_dir():
+        source = _Folder(path)
+    elif path.suffix == ".zip":
+        source = _Zip(path)
+    elif path.suffix in (".npy", ".npz", ".h5", ".hdf5"):
+        source = _Array(path)
+    else:
+        raise LsamplerError(
+            f"{path}: not a source of images; give a folder, a .zip, or a .npy, .npz or .h5 array"
+        )
+    if not source.ids:
+        raise LsamplerError(f"{path}: holds no images ({', '.join(sorted(SUFFIXES))})")
+    return source
+
+
+def _decode(data: bytes | Path) -> NDArray[np.uint8]:
+    stream = BytesIO(data) if isinstance(data, bytes) else data
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(stream) as image:
+                upright = ImageOps.exif_transpose(image)
+                grey = upright.mode in ("1", "L", "I;16", "I", "F")
+                pixels = np.asarray(upright.convert("L" if grey else "RGB"))
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise ImageError(f"cannot be decoded ({str(error).splitlines()[0][:80]})") from error
+    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self._root = path
+        found = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        self.ids = sorted(p.relative_to(path).as_posix() for p in found)
+
+    def read(self, index: int) -> NDArray[Any]:
+        return _decode(self._root / self.ids[index])
+
+
+class _Zip:
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise LsamplerError(f"{path}: not a readable zip ({error}); download it again") from error
+        members = [m for m in self._archive.infolist() if not m.is_dir()]
+        for member in members:
+            _check_member(path, member)
+        wanted = (m.filename for m in members if PurePosixPath(m.filename).suffix.lower() in SUFFIXES)
+        self.ids = sorted(name for name in wanted if not name.startswith("__MACOSX/"))
+
+    def read(self, index: int) -> NDArray[Any]:
+        try:
+            data = self._archive.read(self.ids[index])
+        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            raise ImageError(f"cannot be read from the zip ({error})") from error
+        except Exception as error:  # zlib.error and its kin share no base class
+            raise ImageError(f"is damaged in the zip ({error})") from error
+        return _decode(data)
+
+
+def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
+    name = member.filename
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if name.startswith(("/", "\\")) or ".." in parts or (len(name) > 1 and name[1] == ":"):
+        raise LsamplerError(f"{path}: member '{name}' points outside the archive; do not trust this zip")
+    ratio = member.file_size / max(1, member.compress_size)
+    inflates = member.file_size > ZIP_RATIO_FROM_BYTES and ratio > ZIP_RATIO_LIMIT
+    if inflates or member.file_size > ZIP_MEMBER_LIMIT:
+        raise LsamplerError(
+            f"{path}: member '{name}' would inflate {ratio:.0f} times to "
+            f"{member.file_size / 1e6:.0f} MB; do not trust this zip"
+        )
+
+
+class _Array:
+    """(N, H, W), (N, H, W, C) or (N, C, H, W); uint8, or floats in [0, 1]."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self._data = _open_array(path)
+        shape = self._data.shape
+        if len(shape) not in (3, 4) or 0 in shape:
+            raise LsamplerError(f"{path}: shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W)")
+        self._channels_first = len(shape) == 4 and shape[3] not in (1, 3)
+        if self._channels_first and shape[1] not in (1, 3):
+            raise LsamplerError(f"{path}: shape {shape} has no axis of 1 or 3 channels")
+        kind = self._data.dtype
+        if kind != np.uint8 and kind.kind != "f":
+            raise LsamplerError(f"{path}: dtype {kind}; give uint8 in 0..255 or floats in [0, 1]")
+        width = len(str(shape[0] - 1))
+        self.ids = [f"{index:0{width}d}" for index in range(shape[0])]
+
+    def read(self, index: int) -> NDArray[Any]:
+        pixels = np.asarray(self._data[index])
+        if pixels.ndim == 2:
+            pixels = pixels[..., np.newaxis]
+        elif self._channels_first:
+            pixels = pixels.transpose(1, 2, 0)
+        if pixels.dtype == np.uint8:
+            return pixels
+        if not np.isfinite(pixels).all():
+            raise ImageError("holds NaN or infinite values")
+        if pixels.min() < 0 or pixels.max() > 1:
+            raise ImageError(
+                f"has values in {pixels.min():.3g}..{pixels.max():.3g}; scale floats to [0, 1] or give uint8"
+            )
+        return pixels.astype(np.float32)
+
+
+def _open_array(path: Path) -> Any:
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return archive[_only("images", archive.files, path)]
+        handle = h5py.File(path, "r")
+        keys = [key for key in handle if isinstance(handle[key], h5py.Dataset)]
+        return handle[_only("images", keys, path)]
+    except LsamplerError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LsamplerError(f"{path}: not a readable array file ({reason}); write it again") from error
+
+
+def _only(preferred: str, keys: list[str], path: Path) -> str:
+    if preferred in keys:
+        return preferred
+    if len(keys) == 1:
+        return keys[0]
+    raise LsamplerError(f"{path}: holds {keys or 'no arrays'}; name the one with the images '{preferred}'")
+
+
+class ImageBatches:
+    """Preprocessed batches of a source, decoded ahead in threads, odd images skipped.
+
+    Args:
+        source: where the images come from.
+        preprocess: what is done to each.
+        strict: stop at the first image that cannot be used instead of skipping it.
+        workers: decoding threads; Pillow releases the interpreter lock.
+
+    After iteration ``skipped`` maps the id of every image left out to the reason.
+    """
+
+    def __init__(
+        self, source: ImageSource, preprocess: Preprocess, *, strict: bool = False, workers: int | None = None
+    ) -> None:
+        self.source, self.preprocess, self.strict = source, preprocess, strict
+        self.skipped: dict[str, str] = {}
+        self._workers = workers or min(8, os.cpu_count() or 1)
+
+    def read(self, batch_size: int, start: int = 0) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Pairs (indices into ``source.ids``, images (B, C, H, W) float32 in [0, 1])."""
+        total = len(self.source.ids)
+        with ThreadPoolExecutor(self._workers) as pool:
+
+            def submit(first: int) -> Any:
+                return pool.map(self._read_one, range(first, min(first + batch_size, total)))
+
+            ahead = submit(start)
+            for first in range(start, total, batch_size):
+                results, ahead = ahead, submit(first + batch_size)
+                kept = [(first + k, image) for k, image in enumerate(results) if image is not None]
+                if kept:
+                    yield [index for index, _ in kept], np.stack([image for _, image in kept])
+
+    def _read_one(self, index: int) -> NDArray[np.float32] | None:
+        try:
+            return self.preprocess(self.source.read(index))
+        except ImageError as error:
+            identity = self.source.ids[index]
+            if self.strict:
+                raise LsamplerError(
+                    f"{self.source.name}: image '{identity}' {error}; mend it, or leave out --strict to skip it"
+                ) from error
+            self.skipped[identity] = str(error)
+            return None
+
+    def require_some(self, count: int) -> None:
+        """Raise when every image was skipped, with the first reason."""
+        if count == 0:
+            identity, reason = next(iter(self.skipped.items()), ("", "there are none"))
+            raise LsamplerError(f"{self.source.name}: no usable image; '{identity}' {reason}")
+
+
+def source_digest(ids: list[str]) -> str:
+    """A short digest of the ids, to recognise the same images in the same order."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]

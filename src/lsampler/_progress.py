@@ -1,0 +1,63 @@
+"""Progress bars: the library reports, the caller decides how it looks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
+
+__all__ = ["Progress", "rich_progress", "track"]
+
+Item = TypeVar("Item")
+
+
+class Progress(Protocol):
+    """Anything that can show the advance of named work; rich's ``Progress`` is one."""
+
+    def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
+        """Start a bar of ``total`` units, ``done`` of them finished; returns the advance function."""
+        ...
+
+
+def track(
+    items: Iterable[Item],
+    progress: Progress | None,
+    what: str,
+    total: int,
+    size: Callable[[Item], int],
+    done: int = 0,
+) -> Iterator[Item]:
+    """Yield ``items``, reporting the ``size`` of each after it was worked on."""
+    advance = progress.begin(what, total, done) if progress else None
+    for item in items:
+        yield item
+        if advance:
+            advance(size(item))
+
+
+class _RichProgress:
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+
+    def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
+        task = self.bars.add_task(what, total=total, completed=done)
+        return lambda amount: self.bars.advance(task, amount)
+
+
+@contextlib.contextmanager
+def rich_progress() -> Iterator[Progress]:
+    """Bars on the terminal's standard error, gone when the work is done."""
+    progress = _RichProgress()
+    with progress.bars:
+        yield progress
