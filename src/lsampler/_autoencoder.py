@@ -15,15 +15,15 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lsampler._errors import LsamplerError
 from lsampler._files import existing_file, new_file
 from lsampler._images import Preprocess
+from lsampler._safetensors import read_safetensors
 
-__all__ = ["ConvAutoencoder", "ConvConfig"]
+__all__ = ["ConvAutoencoder", "ConvConfig", "conv_config"]
 
 FORMAT = "lsampler-autoencoder"
 FORMAT_VERSION = 1
@@ -73,6 +73,18 @@ class ConvConfig(BaseModel):
                 f"image size {self.image_size} must be a multiple of {halvings}"
             )
         return self
+
+
+def conv_config(**settings: Any) -> ConvConfig:
+    """A :class:`ConvConfig`; what is wrong with the settings is told in one line."""
+    try:
+        return ConvConfig(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        problem = first["msg"].removeprefix("Value error, ")
+        option = f"--{key.replace('_', '-')} {first['input']}: " if key else ""
+        raise LsamplerError(f"{option}{problem}") from None
 
 
 class ConvAutoencoder(nn.Module):
@@ -200,17 +212,6 @@ class ConvAutoencoder(nn.Module):
         if model.fingerprint != metadata.get("fingerprint"):
             raise LsamplerError(f"{path}: damaged, the weights do not match their fingerprint")
         return model.eval()
-
-
-def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The ``lsampler`` metadata (empty if foreign) and all tensors of a safetensors file."""
-    try:
-        with safe_open(path, framework="pt") as handle:
-            metadata = json.loads((handle.metadata() or {}).get("lsampler", "{}"))
-            names = list(handle.keys())
-            return metadata, {name: handle.get_tensor(name) for name in names}
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise LsamplerError(f"{path}: not a readable safetensors file; it may be truncated") from error
 
 
 def _encoder(config: ConvConfig) -> nn.Sequential:

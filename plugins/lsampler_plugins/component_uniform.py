@@ -1,0 +1,37 @@
+"""component-uniform: an interval of its own for every component (post VII)."""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field
+from torch import Tensor
+
+from lsampler import Block, HalfWidth, LatentSampler, Reference, State, hookimpl
+
+
+class ComponentUniform(LatentSampler):
+    """Uniform in an interval per component: z_j ~ U(mu_j - f w_j, mu_j + f w_j).
+
+    w_j is the half-width of component j: the full width at half maximum, 2.3548 sigma for a
+    Gaussian. So ``fact`` multiplies 2.3548 sigma, to both sides of the centre. Correlations are
+    ignored; post VII tries factors from 0.4 to 1.0.
+    """
+
+    name = "component-uniform"
+
+    fact: float = Field(default=0.5, gt=0, description="f, in half-widths to either side of the centre")
+    half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
+
+    def learn(self, reference: Reference) -> State:
+        """Centre and reach of every component."""
+        statistics = reference.statistics()
+        return {"mean": statistics.mean, "reach": self.fact * statistics.half_widths(self.half_width)}
+
+    def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
+        """mu + f w U(-1, 1), component by component."""
+        return block.uniform(len(state["mean"]), low=-1.0, high=1.0).mul_(state["reach"]).add_(state["mean"])
+
+
+@hookimpl
+def lsampler_samplers() -> Sequence[type[LatentSampler]]:
+    """The strategy of this file."""
+    return [ComponentUniform]

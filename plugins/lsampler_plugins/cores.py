@@ -1,0 +1,139 @@
+"""The posts' cores, and the ellipsoid: families of nested regions told apart by a level."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lsampler import Core, HalfWidth, LsamplerError, Reference, State, hookimpl
+
+
+class Interval(Core):
+    """Every component within mu_j +- t w_j, w_j the half-width of 2.3548 sigma (posts II, VII, IX)."""
+
+    name = "interval"
+
+    t: float = Field(default=1.7, gt=0, description="nominal level in half-widths; post IX trims at 1.7")
+    half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
+
+    def learn(self, reference: Reference) -> State:
+        """Centre and half-width of every component."""
+        statistics = reference.statistics()
+        return {"mean": statistics.mean, "width": statistics.half_widths(self.half_width)}
+
+    def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
+        """max_j |z_j - mu_j| / w_j."""
+        levels: NDArray[np.float64] = (np.abs(latents - state["mean"]) / state["width"]).max(axis=1)
+        return levels
+
+    def nominal(self, state: State) -> float:
+        """t."""
+        return self.t
+
+
+class PairEllipses(Core):
+    """Inside the n-sigma confidence ellipse of every pair of components (post VIII).
+
+    For standardised x, y of Pearson correlation r: (x^2 - 2 r x y + y^2) / (1 - r^2) <= n^2.
+    """
+
+    name = "pair-ellipses"
+
+    sigma: float = Field(default=2.0, gt=0, description="nominal level n; post X sees the core's edge at 2 sigma")
+
+    def learn(self, reference: Reference) -> State:
+        """Centre, spread and correlation of the components."""
+        statistics = reference.statistics()
+        correlation = statistics.correlation
+        pairs = 1 - np.square(correlation[np.triu_indices(len(correlation), 1)])
+        if len(pairs) == 0:
+            raise LsamplerError(f"{reference.name}: pair ellipses need at least two components")
+        if pairs.min() < 1e-12:
+            raise LsamplerError(f"{reference.name}: two components are perfectly correlated; remove one of them")
+        return {"mean": statistics.mean, "std": statistics.std, "correlation": correlation}
+
+    def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The largest level over all pairs: its square is x^2 + max_y (y - r x)^2 / (1 - r^2)."""
+        x = ((latents - state["mean"]) / state["std"]).astype(np.float32)
+        largest = np.zeros(len(x), dtype=np.float32)
+        for i, correlation in enumerate(state["correlation"].astype(np.float32)[:-1]):
+            r = correlation[i + 1 :]
+            rest = x[:, i + 1 :] - x[:, i, np.newaxis] * r
+            rest /= np.sqrt(1 - r * r)
+            np.abs(rest, out=rest)
+            np.maximum(largest, np.square(x[:, i]) + np.square(rest.max(axis=1)), out=largest)
+        return np.sqrt(largest.astype(np.float64))
+
+    def nominal(self, state: State) -> float:
+        """n."""
+        return self.sigma
+
+
+class PcaEllipses(Core):
+    """The same after a PCA, for the first q principal components (posts IX and X).
+
+    Without correlations only the two largest |v_k| / sigma_k matter.
+    """
+
+    name = "pca-ellipses"
+
+    sigma: float = Field(default=2.2, gt=0, description="nominal level n; post X draws its ellipses at 2.2 sigma")
+    components: int | None = Field(
+        default=None, ge=2, description="q, leading principal components; none: 120, or D if smaller"
+    )
+
+    def learn(self, reference: Reference) -> State:
+        """Centre and leading axes, divided by their standard deviations."""
+        statistics = reference.statistics()
+        q = self.components or min(120, reference.dimension)
+        if q < 2:
+            raise LsamplerError(f"{reference.name}: pair ellipses need at least two components")
+        statistics.require_rank(q)
+        pca = statistics.pca
+        return {"mean": pca.mean, "whiten": (pca.axes[:q] / np.sqrt(pca.variances[:q, np.newaxis])).T}
+
+    def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
+        """sqrt(u(1)^2 + u(2)^2), the two largest of |v_k| / sigma_k."""
+        squares = np.square((latents - state["mean"]) @ state["whiten"])
+        two_largest = np.partition(squares, -2, axis=1)[:, -2:]
+        levels: NDArray[np.float64] = np.sqrt(two_largest.sum(axis=1))
+        return levels
+
+    def nominal(self, state: State) -> float:
+        """n."""
+        return self.sigma
+
+
+class Ellipsoid(Core):
+    """Mahalanobis distance from the centre within a level (post VIII: multivariate normal)."""
+
+    name = "ellipsoid"
+
+    share: float = Field(
+        default=0.95, gt=0, lt=1, description="nominal level: the distance that holds this share of a normal (chi-squared)"
+    )
+
+    def learn(self, reference: Reference) -> State:
+        """Centre and all principal axes, divided by their standard deviations."""
+        statistics = reference.statistics()
+        statistics.require_rank(reference.dimension)
+        pca = statistics.pca
+        return {"mean": pca.mean, "whiten": (pca.axes / np.sqrt(pca.variances[:, np.newaxis])).T}
+
+    def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
+        """sqrt((z - mu)^T Sigma^-1 (z - mu))."""
+        levels: NDArray[np.float64] = np.linalg.norm((latents - state["mean"]) @ state["whiten"], axis=1)
+        return levels
+
+    def nominal(self, state: State) -> float:
+        """The square root of the chi-squared quantile with D degrees of freedom."""
+        from scipy.stats import chi2
+
+        return float(np.sqrt(chi2.ppf(self.share, len(state["mean"]))))
+
+
+@hookimpl
+def lsampler_cores() -> Sequence[type[Core]]:
+    """The cores of this file."""
+    return [Interval, PairEllipses, PcaEllipses, Ellipsoid]

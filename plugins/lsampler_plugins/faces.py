@@ -1,0 +1,48 @@
+"""faces: the share of decoded images in which a face is detected (extra ``faces``)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lsampler import Evaluator, LsamplerError, Samples, Score, hookimpl, share_score
+
+
+class Faces(Evaluator):
+    """Share of decoded images in which dlib's built-in frontal detector sees a face (extra 'faces').
+
+    Histogram-of-gradients detector (Dalal and Triggs 2005; King 2009), which needs no weights.
+    Range 0 to 1, higher is better; but samples near the centre, all alike, score best.
+    """
+
+    name = "faces"
+    by_default = False
+
+    enlarge: int = Field(default=2, ge=0, le=4, description="how often the image is doubled in size before detection")
+
+    def score(self, samples: Samples) -> list[Score]:
+        """The share with at least one detection."""
+        detector = _detector()
+
+        def seen(image: NDArray[np.uint8]) -> bool:
+            pixels = image[..., 0] if image.shape[-1] == 1 else image
+            return len(detector(np.ascontiguousarray(pixels), self.enlarge)) > 0
+
+        hits = sum(map(seen, samples.images))
+        return [share_score("faces", "faces", hits, len(samples.images), "higher")]
+
+
+def _detector() -> Any:
+    try:
+        import dlib
+    except ImportError as error:
+        raise LsamplerError("needs dlib; install it with pip install 'lsampler[faces]'") from error
+    return dlib.get_frontal_face_detector()
+
+
+@hookimpl
+def lsampler_evaluators() -> Sequence[type[Evaluator]]:
+    """The evaluator of this file."""
+    return [Faces]

@@ -1,0 +1,39 @@
+"""gaussian: independent normals (posts V and VIII)."""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field
+from torch import Tensor
+
+from lsampler import FWHM_PER_SIGMA, Block, HalfWidth, LatentSampler, Reference, State, hookimpl
+
+
+class Gaussian(LatentSampler):
+    """An independent normal for every component: z_j ~ N(mu_j, sigma_j^2).
+
+    Post V proposes it, post VIII shows that each component is close to Gaussian; what it ignores
+    are the correlations between them.
+    """
+
+    name = "gaussian"
+
+    temperature: float = Field(default=1.0, gt=0, description="multiplies sigma; below 1 draws closer to the centre")
+    half_width: HalfWidth = Field(
+        default="moments", description="how sigma is determined: from the half-width, w_j / 2.3548"
+    )
+
+    def learn(self, reference: Reference) -> State:
+        """Centre and spread of every component."""
+        statistics = reference.statistics()
+        sigma = statistics.half_widths(self.half_width) / FWHM_PER_SIGMA
+        return {"mean": statistics.mean, "sigma": self.temperature * sigma}
+
+    def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
+        """mu + sigma N(0, 1), component by component."""
+        return block.normal(len(state["mean"])).mul_(state["sigma"]).add_(state["mean"])
+
+
+@hookimpl
+def lsampler_samplers() -> Sequence[type[LatentSampler]]:
+    """The strategy of this file."""
+    return [Gaussian]

@@ -1,0 +1,100 @@
+"""line-path: points on a straight line through the latent space (post VI)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from lsampler import Block, HalfWidth, LatentSampler, LsamplerError, Reference, State, hookimpl
+
+
+class LinePath(LatentSampler):
+    """Points on a straight line: from the origin to the centre, or through the centre.
+
+    ``origin-to-centre`` walks from the origin of the latent space to the centre mu;
+    ``plane`` crosses the centre in the plane of components i and j, at an angle in units of
+    their half-widths, from -reach to +reach; ``principal`` crosses it along a principal axis;
+    ``between`` leads from one latent vector of the store to another.
+    """
+
+    name = "line-path"
+
+    path: Literal["origin-to-centre", "plane", "principal", "between"] = Field(
+        default="plane", description="which line"
+    )
+    i: int | None = Field(default=None, ge=0, description="plane: first component; none takes the widest")
+    j: int | None = Field(default=None, ge=0, description="plane: second component; none takes the next widest")
+    angle: float = Field(default=45.0, description="plane: degrees from component i towards j")
+    axis: int = Field(default=0, ge=0, description="principal: which axis, 0 has the largest variance")
+    first: int = Field(default=0, ge=0, description="between: row of the vector at the start, in the train split")
+    second: int = Field(default=1, ge=0, description="between: row of the vector at the end")
+    reach: float = Field(
+        default=0.8, gt=0, description="plane, principal: how far to either side of the centre, in half-widths"
+    )
+    points: int = Field(default=8, ge=2, description="even: points on the line; row r of the result is point r mod points")
+    spacing: Literal["even", "random"] = Field(
+        default="even", description="even: points in order along the line; random: uniform on it"
+    )
+    half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
+
+    def learn(self, reference: Reference) -> State:
+        """The two ends of the line."""
+        start, end = self._ends(reference)
+        return {"start": start, "end": end}
+
+    def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
+        """start + t (end - start), t in [0, 1]."""
+        if self.spacing == "random":
+            t = block.uniform()
+        else:
+            rows = torch.arange(block.start, block.start + block.rows, device=block.device)
+            t = (rows % self.points).float() / (self.points - 1)
+        return torch.lerp(state["start"], state["end"], t[:, None])
+
+    def _ends(self, reference: Reference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.path == "between":
+            return self._two_vectors(reference)
+        statistics = reference.statistics()
+        centre = statistics.mean
+        if self.path == "origin-to-centre":
+            return np.zeros_like(centre), centre
+        if self.path == "principal":
+            statistics.require_rank(self.axis + 1)
+            width = reference.principal_half_widths(self.half_width, self.axis + 1)[self.axis]
+            step = self.reach * width * statistics.pca.axes[self.axis]
+            return centre - step, centre + step
+        widths = statistics.half_widths(self.half_width)
+        i, j = self._plane(widths)
+        step = np.zeros_like(centre)
+        step[i] = self.reach * widths[i] * math.cos(math.radians(self.angle))
+        step[j] = self.reach * widths[j] * math.sin(math.radians(self.angle))
+        return centre - step, centre + step
+
+    def _plane(self, widths: NDArray[np.float64]) -> tuple[int, int]:
+        widest = [int(k) for k in np.argsort(-widths) if k not in (self.i, self.j)]
+        i = widest.pop(0) if self.i is None and widest else self.i
+        j = widest.pop(0) if self.j is None and widest else self.j
+        if i is None or j is None or i == j or max(i, j) >= len(widths):
+            raise LsamplerError(f"{self.name}: a plane needs two different components below D = {len(widths)}")
+        return i, j
+
+    def _two_vectors(self, reference: Reference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if not reference.has_latents:
+            raise LsamplerError(
+                f"{self.name}: path=between needs latent vectors, {reference.name} holds statistics only; give a --store"
+            )
+        rows = reference.latents().astype(np.float64)
+        if max(self.first, self.second) >= len(rows):
+            raise LsamplerError(f"{self.name}: first and second must be below {len(rows)}, the rows of {reference.name}")
+        return rows[self.first], rows[self.second]
+
+
+@hookimpl
+def lsampler_samplers() -> Sequence[type[LatentSampler]]:
+    """The strategy of this file."""
+    return [LinePath]

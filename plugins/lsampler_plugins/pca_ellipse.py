@@ -1,0 +1,131 @@
+"""pca-ellipse: inside all pairwise confidence ellipses after a PCA (post X). The one that succeeds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy.special import betainc, betaln
+from torch import Tensor
+
+from lsampler import Block, HalfWidth, LatentSampler, Reference, State, hookimpl
+
+DEFAULT_COMPONENTS = 100
+
+
+class PcaEllipse(LatentSampler):
+    """Inside the ellipse of every pair of leading principal components (post X).
+
+    In PCA coordinates v_1 .. v_q, with half-axes a_k = fact * w_k, the vector satisfies
+
+        (v_i / a_i)^2 + (v_j / a_j)^2 <= 1   for every pair i != j,
+
+    and is then transformed back. w_k is the half-width of component k: the full width at half
+    maximum, 2.3548 sigma for a Gaussian; so ``fact`` = 0.7 puts the half-axes at 1.65 sigma.
+
+    ``exact`` draws uniformly from that region, in closed form. ``iteration`` is the posts' way:
+    one component after the other in random order, each uniform in what the others leave it.
+    """
+
+    name = "pca-ellipse"
+
+    fact: float = Field(
+        default=0.7, gt=0, description="half-axes in half-widths (2.3548 sigma); the post takes 0.6 to 0.8"
+    )
+    components: int | None = Field(
+        default=None, ge=1, description="q, leading principal components kept (post: 50 to 120); none: 100, or D if smaller"
+    )
+    method: Literal["exact", "iteration"] = Field(
+        default="exact", description="exact: uniform on the region; iteration: as in post X"
+    )
+    half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
+    trim: float | None = Field(
+        default=1.7, gt=0, description="before PCA, leave out vectors beyond this many half-widths (post IX); none keeps all"
+    )
+
+    def learn(self, reference: Reference) -> State:
+        """The centre, the kept axes scaled to the half-axes, the share of the region's cube."""
+        q = self.components or min(DEFAULT_COMPONENTS, reference.dimension)
+        statistics = reference.statistics(self.trim)
+        statistics.require_rank(q)
+        widths = reference.principal_half_widths(self.half_width, q, trim=self.trim)
+        axes = self.fact * widths[:, np.newaxis] * statistics.pca.axes[:q]
+        return {"mean": statistics.mean, "half_axes": axes, "cube_share": np.array(cube_share(q))}
+
+    def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
+        """Draw u = v / a, then transform back: z = mu + sum_k u_k a_k e_k."""
+        axes = state["half_axes"]
+        if self.method == "exact":
+            u = exact(block, len(axes), float(state["cube_share"]))
+        else:
+            u = iteration(block, len(axes))
+        return torch.addmm(state["mean"], u, axes)
+
+
+def cube_share(q: int) -> float:
+    """The share of the region's volume in which every |u_k| is below 1/sqrt(2).
+
+    Only the two largest |u| matter: u(1)^2 + u(2)^2 <= 1. Either all are below 1/sqrt(2), a cube
+    of volume sqrt(2)^q; or exactly one, at +-cos(theta), is above it and the q - 1 others lie
+    within +-sin(theta), theta in [0, pi/4], of volume
+
+        q 2^q int_0^(pi/4) sin(theta)^q dtheta = q 2^(q-1) B(a, 1/2) I_(1/2)(a, 1/2),  a = (q+1)/2.
+    """
+    if q == 1:
+        return 1 / math.sqrt(2)
+    a = (q + 1) / 2
+    log_rest = math.log(q) + (q - 1) * math.log(2) + betaln(a, 0.5) + math.log(betainc(a, 0.5, 0.5))
+    return float(1 / (1 + math.exp(log_rest - q / 2 * math.log(2))))
+
+
+def exact(block: Block, q: int, share: float) -> Tensor:
+    """Uniform on the region |u_i|^2 + |u_j|^2 <= 1 for all pairs: (rows, q), in closed form."""
+    u = block.uniform(q, low=-1.0, high=1.0)
+    in_cube = block.uniform() < share
+    sine = sine_of_theta(block, q)
+    u.mul_(torch.where(in_cube, math.sqrt(0.5), sine)[:, None])
+    # Outside the cube one component, any of the q, is the large one: +-cos(theta).
+    cosine = torch.sqrt(1 - sine * sine) * torch.where(block.uniform() < 0.5, -1.0, 1.0)
+    large = block.integers(q)[:, None]
+    return u.scatter_(1, large, torch.where(in_cube[:, None], u.gather(1, large), cosine[:, None]))
+
+
+def sine_of_theta(block: Block, q: int) -> Tensor:
+    """sin(theta), theta in [0, pi/4] with density proportional to sin(theta)^q: (rows,).
+
+    s = sin(theta)^2 has density proportional to s^(a-1) (1-s)^(-1/2) on [0, 1/2], a = (q+1)/2.
+    The first factor is drawn by inversion, s = U^(1/a) / 2; the second, at most sqrt(2), by
+    rejection, which redraws fewer than 3 in 10 and hardly any for large q.
+    """
+    a = (q + 1) / 2
+    s = block.uniform().pow_(1 / a).mul_(0.5)
+    redraw = block.uniform() > torch.sqrt(0.5 / (1 - s))
+    while bool(redraw.any()):
+        fresh = block.uniform().pow_(1 / a).mul_(0.5)
+        s = torch.where(redraw, fresh, s)
+        redraw &= block.uniform() > torch.sqrt(0.5 / (1 - s))
+    return s.sqrt_()
+
+
+def iteration(block: Block, q: int) -> Tensor:
+    """Post X's iteration: (rows, q). One pass satisfies every pair.
+
+    A component may range over +-sqrt(1 - m^2), m the largest |u| drawn before it. In units of the
+    half-axes all components are alike, so the sequence is drawn first and then dealt out to the
+    components in random order.
+    """
+    sequence = block.uniform(q, low=-1.0, high=1.0).T.contiguous()
+    largest_squared = torch.zeros(block.rows, device=block.device)
+    for step in sequence:
+        step.mul_(torch.sqrt(1 - largest_squared))
+        largest_squared = torch.maximum(largest_squared, step * step)
+    order = block.uniform(q).argsort(dim=1)
+    return sequence.T.gather(1, order)
+
+
+@hookimpl
+def lsampler_samplers() -> Sequence[type[LatentSampler]]:
+    """The strategy of this file."""
+    return [PcaEllipse]

@@ -1,0 +1,35 @@
+"""uniform-cube: the naive beginning (posts I, II and V), which misses the core."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+from lsampler import Block, LatentSampler, Reference, State, hookimpl
+
+
+class UniformCube(LatentSampler):
+    """Uniform in one cube around the origin, whatever the data: z_j ~ U(-b, b).
+
+    With b = 1.5 the length of the vectors fits the data's, their direction does not: nearly all
+    decode to noise (posts II, IV and V).
+    """
+
+    name = "uniform-cube"
+
+    b: float = Field(default=1.5, gt=0, description="half the edge of the cube, in latent units")
+
+    def learn(self, reference: Reference) -> State:
+        """Only the latent dimension."""
+        return {"origin": np.zeros(reference.dimension)}
+
+    def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
+        """z_j ~ U(-b, b)."""
+        return block.uniform(len(state["origin"]), low=-self.b, high=self.b)
+
+
+@hookimpl
+def lsampler_samplers() -> Sequence[type[LatentSampler]]:
+    """The strategy of this file."""
+    return [UniformCube]

@@ -1,0 +1,222 @@
+"""Bundles: a trained autoencoder with its statistics and calibration in one file, usable offline.
+
+A bundle holds aggregates only: no image and no single latent vector.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lsampler._autoencoder import ConvAutoencoder
+from lsampler._core import Core
+from lsampler._errors import LsamplerError, nearest_name
+from lsampler._evaluator import Evaluator, evaluate
+from lsampler._files import existing_file, new_file
+from lsampler._reference import Reference, Split
+from lsampler._safetensors import read_safetensors
+from lsampler._statistics import Statistics
+from lsampler._store import LatentStore
+
+__all__ = ["DEFAULT_BUNDLE", "Bundle", "build_bundle", "bundled", "load_bundle", "load_safetensors_autoencoder"]
+
+FORMAT = "lsampler-bundle"
+FORMAT_VERSION = 1
+DEFAULT_BUNDLE = "celeba96"
+TRIM = 1.7
+CALIBRATED_SHARE = 0.95
+FORMS: dict[str, float | None] = {"plain": None, "trimmed": TRIM}
+
+
+class Bundle(Reference):
+    """An autoencoder and the statistics of its latents; a reference without latents.
+
+    Statistics exist untrimmed and trimmed at 1.7 half-widths, in latent and in PCA coordinates.
+    """
+
+    has_latents = False
+
+    def __init__(
+        self,
+        name: str,
+        autoencoder: ConvAutoencoder,
+        statistics: Mapping[float | None, Statistics],
+        principal: Mapping[float | None, Statistics],
+        calibrations: Mapping[str, float],
+        held_out_scores: Sequence[tuple[str, dict[str, Any]]],
+    ) -> None:
+        super().__init__()
+        self.name, self.autoencoder = name, autoencoder
+        self.dimension, self.fingerprint = autoencoder.dimension, autoencoder.fingerprint
+        self._statistics, self._principal = dict(statistics), dict(principal)
+        self.calibrations = dict(calibrations)
+        self.held_out_scores = [(evaluator, dict(score)) for evaluator, score in held_out_scores]
+
+    def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
+        """Raises: a bundle holds no latent vectors."""
+        raise LsamplerError(f"{self.name} holds statistics only, no latent vectors; give a --store")
+
+    def statistics(self, trim: float | None = None) -> Statistics:
+        """See :meth:`Reference.statistics`; only the two trims of a bundle are there."""
+        self._require(trim)
+        return super().statistics(trim)
+
+    def principal_statistics(self, trim: float | None = None) -> Statistics:
+        """See :meth:`Reference.principal_statistics`."""
+        self._require(trim)
+        return super().principal_statistics(trim)
+
+    def _require(self, trim: float | None) -> None:
+        if trim not in self._statistics:
+            raise LsamplerError(f"{self.name} has statistics for trim={TRIM} or none, not {trim}; give a --store for others")
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the bundle as one safetensors file, weights as float16."""
+        metadata = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "name": self.name,
+            "autoencoder": self.autoencoder.metadata(),
+            "calibrations": self.calibrations,
+            "held_out_scores": self.held_out_scores,
+        }
+        tensors = {
+            f"autoencoder/{key}": weight.detach().cpu().to(torch.float16).contiguous()
+            for key, weight in self.autoencoder.state_dict().items()
+        }
+        for form, trim in FORMS.items():
+            for place, table in (("latent", self._statistics), ("principal", self._principal)):
+                for key, array in table[trim].as_arrays().items():
+                    tensors[f"{place}/{form}/{key}"] = torch.from_numpy(np.array(array, order="C"))
+        with new_file(path, force=force) as beside:
+            save_file(tensors, beside, metadata={"lsampler": json.dumps(metadata)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Read a bundle that :meth:`save` wrote.
+
+        Raises:
+            LsamplerError: the file is missing, truncated, foreign, or damaged.
+        """
+        path = existing_file(path, "bundle")
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            raise LsamplerError(f"{path}: not a bundle; make one with 'lsampler bundle'")
+        if metadata.get("version") != FORMAT_VERSION:
+            raise LsamplerError(
+                f"{path}: bundle format {metadata.get('version')}, this lsampler reads {FORMAT_VERSION}; "
+                "install the lsampler that wrote it"
+            )
+        name = metadata["name"]
+        try:
+            statistics, principal = (
+                {
+                    trim: Statistics.from_arrays(_arrays(tensors, f"{place}/{form}/"), name=name)
+                    for form, trim in FORMS.items()
+                }
+                for place in ("latent", "principal")
+            )
+        except KeyError as error:
+            raise LsamplerError(f"{path}: damaged, {error} is missing") from error
+        weights = _part(tensors, "autoencoder/")
+        autoencoder = ConvAutoencoder.from_parts(metadata["autoencoder"], weights, path)
+        return cls(name, autoencoder, statistics, principal, metadata["calibrations"], metadata["held_out_scores"])
+
+
+def build_bundle(
+    name: str,
+    autoencoder: ConvAutoencoder,
+    store: LatentStore,
+    cores: Sequence[Core],
+    evaluators: Sequence[Evaluator],
+) -> Bundle:
+    """Gather what a bundle holds from an autoencoder and the store of its latents.
+
+    Raises:
+        LsamplerError: the store was not made by this autoencoder, or holds out too few vectors.
+    """
+    from lsampler._decoding import decode_images
+
+    if store.fingerprint != autoencoder.fingerprint:
+        raise LsamplerError(f"{store.name}: its latents come from another encoder than the model's; encode again")
+    calibrations = {}
+    for core in cores:
+        level = core.fit(store).calibrated_level(store, CALIBRATED_SHARE)
+        if level is None:
+            raise LsamplerError(f"{store.name}: too few held-out vectors to calibrate; encode with more --held-out")
+        calibrations[core.calibration_key(CALIBRATED_SHARE)] = level
+    scores = []
+    for evaluator in evaluators:
+        table = evaluate([], store, [evaluator], decode=lambda z: decode_images(autoencoder, z))
+        for row in table.rows:
+            if row.problems:
+                raise LsamplerError(f"{name}: {row.problems[0]}")
+            scores += [(evaluator.name, asdict(score)) for score in row.scores]
+    return Bundle(
+        name,
+        autoencoder,
+        {trim: store.statistics(trim) for trim in FORMS.values()},
+        {trim: store.principal_statistics(trim) for trim in FORMS.values()},
+        calibrations,
+        scores,
+    )
+
+
+def bundled() -> list[str]:
+    """The names of the bundles that come with lsampler."""
+    return sorted(
+        entry.name.removesuffix(".safetensors")
+        for entry in _folder().iterdir()
+        if entry.name.endswith(".safetensors")
+    )
+
+
+def load_bundle(name: str = DEFAULT_BUNDLE) -> Bundle:
+    """A bundle that comes with lsampler by its name, or one from a file.
+
+    Raises:
+        LsamplerError: unknown name, or not a bundle.
+    """
+    if name in bundled():
+        with resources.as_file(_folder() / f"{name}.safetensors") as path:
+            return Bundle.load(path)
+    if Path(name).suffix != ".safetensors":
+        raise LsamplerError(f"no bundle '{name}'{nearest_name(name, bundled())}; or give a .safetensors file")
+    return Bundle.load(name)
+
+
+def load_safetensors_autoencoder(path: str | os.PathLike[str]) -> ConvAutoencoder:
+    """The autoencoder in a file of ``lsampler train``, or in a bundle."""
+    path = existing_file(path, "model file")
+    metadata, tensors = read_safetensors(path)
+    if metadata.get("format") == FORMAT:
+        return ConvAutoencoder.from_parts(metadata["autoencoder"], _part(tensors, "autoencoder/"), path)
+    return ConvAutoencoder.load(path)
+
+
+def is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Whether a safetensors file is a bundle."""
+    return read_safetensors(existing_file(path, "model file"))[0].get("format") == FORMAT
+
+
+def _folder() -> Any:
+    return resources.files("lsampler") / "bundles"
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def _arrays(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, NDArray[Any]]:
+    return {key: tensor.numpy() for key, tensor in _part(tensors, prefix).items()}

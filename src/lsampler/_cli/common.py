@@ -1,0 +1,80 @@
+"""Options that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lsampler._errors import LsamplerError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "Device",
+    "Force",
+    "Model",
+    "Params",
+    "Seed",
+    "Store",
+    "Strict",
+    "Threads",
+    "console",
+    "examples",
+    "key_values",
+    "report_skipped",
+]
+
+Model = Annotated[
+    str | None,
+    typer.Option(help="Autoencoder or bundle: a bundle's name or a .safetensors file.", show_default="celeba96"),
+]
+Store = Annotated[
+    Path | None, typer.Option(help="Latent store to fit to (.h5).", show_default="the model's own statistics")
+]
+Params = Annotated[
+    list[str],
+    typer.Option("--param", metavar="KEY=VALUE", help="A parameter of the strategy; may be repeated."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Blocks drawn at once.", show_default="one per core")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
+
+
+def key_values(settings: Sequence[str]) -> dict[str, str]:
+    """``key=value`` texts as a mapping."""
+    result = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key and equals and value):
+            raise LsamplerError(f"--param {setting}: write it as key=value, such as fact=0.8")
+        result[key.strip().replace("-", "_")] = value.strip()
+    return result
+
+
+def examples(*lines: str) -> str:
+    """The foot of a command's help."""
+    return "\n\n".join(["[bold]Examples[/bold]", *lines])
+
+
+def console() -> Console:
+    """Standard output for tables."""
+    from rich.console import Console
+
+    return Console()
+
+
+def report_skipped(skipped: dict[str, str], most: int = 10) -> None:
+    """Say which images were left out, and why."""
+    if not skipped:
+        return
+    print(f"skipped {len(skipped)} images:")
+    for identity, reason in list(skipped.items())[:most]:
+        print(f"  {identity}: {reason}")
+    if len(skipped) > most:
+        print(f"  and {len(skipped) - most} more")

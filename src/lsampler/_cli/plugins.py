@@ -1,0 +1,72 @@
+"""``lsampler plugins``."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated
+
+import typer
+
+from lsampler._cli.common import console, examples
+from lsampler._errors import LsamplerError, nearest_name
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the group."""
+    group = typer.Typer(
+        invoke_without_command=True,
+        epilog=examples("lsampler plugins", "lsampler plugins show pca-ellipse"),
+    )
+    group.callback()(plugins)
+    group.command()(show)
+    app.add_typer(group, name="plugins")
+
+
+def plugins(context: typer.Context) -> None:
+    """List strategies, cores, evaluators and autoencoder loaders, with origin and summary."""
+    if context.invoked_subcommand:
+        return
+    from rich import box
+    from rich.table import Table
+
+    from lsampler._registry import KINDS, registry
+
+    known = registry()
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("plugin", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("from", no_wrap=True)
+    table.add_column("what it does")
+    for kind in KINDS:
+        for found in known.of_kind(kind).values():
+            table.add_row(found.name, kind, found.origin, found.plugin.summary())
+    console().print(table)
+    for broken in known.broken:
+        print(f"broken: '{broken.name}' from {broken.origin}: {broken.reason}")
+
+
+def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> None:
+    """Print what a plugin does, and its parameters with type, default, range and meaning."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from lsampler._registry import registry
+
+    known = registry()
+    matches = [found for found in known.found if found.name == name]
+    if not matches:
+        for broken in known.broken:
+            if broken.name == name:
+                raise LsamplerError(f"plugin '{name}' from {broken.origin} is broken: {broken.reason}")
+        raise LsamplerError(f"no plugin '{name}'{nearest_name(name, {found.name for found in known.found})}")
+    out = console()
+    for found in matches:
+        out.print(f"[bold]{found.name}[/bold] ({found.kind}, from {found.origin})\n")
+        out.print(escape(inspect.getdoc(found.plugin) or ""), highlight=False)
+        table = Table(box=box.SIMPLE_HEAD)
+        for head in ("parameter", "type", "default", "range", "meaning"):
+            table.add_column(head, no_wrap=head == "parameter")
+        for parameter in found.plugin.parameters():
+            table.add_row(parameter.name, parameter.type, parameter.default, parameter.range, parameter.meaning)
+        out.print(table if table.row_count else "\nNo parameters.")

@@ -1,0 +1,97 @@
+"""``lsampler train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lsampler._cli.common import Seed, Strict, examples, report_skipped
+from lsampler._errors import LsamplerError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(
+        epilog=examples(
+            "lsampler train photos/ --out runs/photos",
+            "lsampler train img_align_celeba.zip --crop celeba --held-out 1000 --epochs 25 --out runs/celeba96",
+            "lsampler train digits.npy --size 8 --grey --no-flip --filters 16,32 --latent-dim 8 --out runs/digits",
+            "lsampler train photos/ --out runs/photos --resume",
+        )
+    )(train)
+
+
+def train(
+    images: Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoints, curve and pictures.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 25,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Peak of the one-cycle schedule (Adam).")] = 1.5e-3,
+    held_out: Annotated[
+        int | None, typer.Option(min=1, help="The last images, never trained on.", show_default="a tenth")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Edge of the square images in pixels.")] = 96,
+    crop: Annotated[str, typer.Option(help="centre, celeba (148/178 of the width) or none.")] = "centre",
+    grey: Annotated[bool, typer.Option("--grey", help="Grey images instead of colour.")] = False,
+    flip: Annotated[bool, typer.Option(help="Mirror training images at random.")] = True,
+    filters: Annotated[str, typer.Option(help="Filters of the encoder's layers; the decoder mirrors them.")] = (
+        "64,64,128,128"
+    ),
+    latent_dim: Annotated[int, typer.Option(help="Latent dimension D.")] = 256,
+    activation: Annotated[str, typer.Option(help="leaky-relu, relu, elu, selu or silu.")] = "leaky-relu",
+    seed: Seed = 0,
+    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, 16-mixed.")] = "32-true",
+    accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps.")] = "auto",
+    devices: Annotated[str, typer.Option(help="Lightning's: auto, or how many.")] = "auto",
+    nodes: Annotated[int, typer.Option(min=1, help="Machines that train together.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    strict: Strict = False,
+) -> None:
+    """Train the posts' autoencoder on images (extra 'train').
+
+    A checkpoint is written after every epoch. Ctrl-C leaves a usable model; --resume goes on.
+    """
+    try:
+        from lsampler._training import TrainingOptions, train_autoencoder
+    except ImportError as error:
+        raise LsamplerError(f"training needs {error.name}; install it with pip install 'lsampler[train]'") from error
+    from lsampler._autoencoder import conv_config
+    from lsampler._images import Preprocess, open_images
+    from lsampler._progress import rich_progress
+
+    channels = 1 if grey else 3
+    preprocess = Preprocess(size, crop, channels)  # type: ignore[arg-type]
+    config = conv_config(
+        image_size=size, channels=channels, filters=filters.split(","), latent_dim=latent_dim, activation=activation
+    )
+    source = open_images(images)
+    options = TrainingOptions(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        held_out=held_out or max(1, len(source.ids) // 10),
+        flip=flip,
+        seed=seed,
+        precision=precision,
+        accelerator=accelerator,
+        devices=devices,
+        nodes=nodes,
+    )
+    with rich_progress() as progress:
+        result = train_autoencoder(
+            source,
+            out,
+            config=config,
+            preprocess=preprocess,
+            options=options,
+            resume=resume,
+            strict=strict,
+            progress=progress,
+            report=print,
+        )
+    report_skipped(result.skipped)
+    if result.interrupted:
+        print(f"interrupted after {result.epochs} epochs; go on with --resume")
+    print(f"{result.model}: held-out MSE {result.held_out_mse:.5f}")

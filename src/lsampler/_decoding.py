@@ -1,0 +1,69 @@
+"""Latent vectors -> images, in batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lsampler._errors import LsamplerError
+from lsampler._figures import image_grid, to_uint8
+from lsampler._files import new_directory, new_file
+from lsampler._interfaces import Decoder
+from lsampler._progress import Progress, track
+
+__all__ = ["decode_images", "decode_stream", "save_folder", "save_grid"]
+
+BATCH = 256
+MAX_GRID_IMAGES = 4096
+
+
+def decode_images(decoder: Decoder, latents: NDArray[np.float32] | torch.Tensor) -> NDArray[np.uint8]:
+    """Latent vectors (n, D) -> images (n, H, W, C) uint8, decoded in batches."""
+    return np.concatenate(list(decode_stream(decoder, [torch.as_tensor(latents)])))
+
+
+def decode_stream(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[NDArray[np.uint8]]:
+    """Blocks of latent vectors -> batches of images (b, H, W, C) uint8.
+
+    Raises:
+        LsamplerError: the decoder gives NaN or something that is not images.
+    """
+    for block in blocks:
+        for batch in block.split(BATCH):
+            images = decoder.decode(batch).float().cpu().numpy()
+            if images.ndim != 4 or len(images) != len(batch):
+                raise LsamplerError(f"the decoder gave shape {images.shape}, expected (B, C, H, W)")
+            if not np.isfinite(images).all():
+                raise LsamplerError("the decoder gave NaN or infinite values; check model and latent vectors")
+            yield to_uint8(images)
+
+
+def save_grid(images: NDArray[np.uint8], path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write images (n, H, W, C) uint8 as one picture, in rows as square as possible."""
+    with new_file(path, force=force) as beside:
+        image_grid(images).save(beside)
+
+
+def save_folder(
+    batches: Iterable[NDArray[np.uint8]],
+    total: int,
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Write images as numbered PNG files in a folder, which appears when all are there."""
+    from PIL import Image
+
+    digits = max(6, len(str(total - 1)))
+    with new_directory(path, force=force) as beside:
+        index = 0
+        for batch in track(batches, progress, "writing images", total, len):
+            for image in batch:
+                pixels = image[..., 0] if image.shape[-1] == 1 else image
+                Image.fromarray(pixels).save(beside / f"{index:0{digits}d}.png")
+                index += 1

@@ -1,0 +1,111 @@
+"""Images -> latent store, streaming, and resumable after a kill."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lsampler._errors import LsamplerError
+from lsampler._files import check_output
+from lsampler._images import ImageBatches, ImageSource, source_digest
+from lsampler._interfaces import Autoencoder
+from lsampler._progress import Progress, track
+from lsampler._store import LatentStore, StoreWriter, pieces
+
+__all__ = ["EncodingResult", "default_held_out", "encode_images"]
+
+
+@dataclass(frozen=True)
+class EncodingResult:
+    """What an encoding did: rows in the store, rows that were already committed, images skipped."""
+
+    store: LatentStore
+    resumed: int
+    skipped: dict[str, str]
+
+
+def encode_images(
+    autoencoder: Autoencoder,
+    source: ImageSource,
+    path: str | os.PathLike[str],
+    *,
+    held_out: int,
+    batch_size: int = 128,
+    strict: bool = False,
+    force: bool = False,
+    append: bool = False,
+    progress: Progress | None = None,
+) -> EncodingResult:
+    """Encode images into a store; the last ``held_out`` of the source form the held-out split.
+
+    If an earlier run on the same path was interrupted, it goes on after the last committed image.
+
+    Args:
+        autoencoder: whose encoder is used, with its preprocessing.
+        source: the images.
+        path: of the store.
+        held_out: how many of the source's last images are held out.
+        batch_size: images a forward pass.
+        strict: stop at the first image that cannot be used.
+        force: replace an existing store and forget an interrupted run.
+        append: add to an existing store.
+        progress: where to show the advance.
+
+    Raises:
+        LsamplerError: the store exists, or was begun with another encoder or other images.
+    """
+    total = len(source.ids)
+    if not 0 <= held_out < total:
+        raise LsamplerError(f"{source.name}: {total} images, {held_out} held out; --held-out must leave some to train on")
+    check_output(path, force=force or append)
+    writer = StoreWriter(path, autoencoder.dimension, provenance(autoencoder, source, held_out), force=force)
+    start, resumed = _resume_at(writer, source), writer.committed
+    reader = ImageBatches(source, autoencoder.preprocess, strict=strict)
+    batches = reader.read(batch_size, start)
+    with writer:
+        for indices, images in track(batches, progress, "encoding", total, lambda b: len(b[0]), start):
+            latents = autoencoder.encode(torch.from_numpy(images)).float().cpu().numpy()
+            for split, chosen in (
+                ("train", [k for k, index in enumerate(indices) if index < total - held_out]),
+                ("held-out", [k for k, index in enumerate(indices) if index >= total - held_out]),
+            ):
+                if chosen:
+                    ids = [source.ids[indices[k]] for k in chosen]
+                    writer.append(latents[chosen], ids, split)  # type: ignore[arg-type]
+        reader.require_some(writer.committed + writer.pending)
+    return EncodingResult(LatentStore(path), resumed, reader.skipped)
+
+
+def provenance(autoencoder: Autoencoder, source: ImageSource, held_out: int) -> dict[str, Any]:
+    """The attributes of a store of encoded images."""
+    preprocess = autoencoder.preprocess.as_dict()
+    return {
+        "kind": "encoded images",
+        "encoder": autoencoder.fingerprint,
+        "source": source.name,
+        "source_digest": source_digest(source.ids),
+        "held_out": held_out,
+        "image_size": preprocess["size"],
+        "crop": preprocess["crop"],
+        "channels": preprocess["channels"],
+    }
+
+
+def default_held_out(autoencoder: Autoencoder, source: ImageSource) -> tuple[int, str]:
+    """How many images to hold out, and why: what training held out of the same images, or a tenth."""
+    record = getattr(autoencoder, "training_record", {})
+    if record.get("source_digest") == source_digest(source.ids):
+        return int(record["held_out"]), "as in training"
+    return len(source.ids) // 10, "a tenth; change it with --held-out"
+
+
+def _resume_at(writer: StoreWriter, source: ImageSource) -> int:
+    """The first image that no committed piece holds yet."""
+    found = pieces(writer.path)
+    if not found:
+        return 0
+    last = LatentStore(found[-1])
+    return source.ids.index(last.ids(len(last) - 1)[0]) + 1

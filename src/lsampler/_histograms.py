@@ -1,0 +1,96 @@
+"""Histograms of many components at once, in one pass, without knowing their range beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Histograms"]
+
+BINS = 1024
+AUTO_BINS_PER_SIGMA = 16
+
+
+@dataclass
+class Histograms:
+    """Counts of D components on grids that are anchored at zero.
+
+    Bin ``i`` of component ``j`` covers [(first_j + i) w_j, (first_j + i + 1) w_j). When values
+    leave the grid it moves, and when their range no longer fits, w_j doubles and neighbouring
+    bins merge; so the counts are exactly those of one binning with the final width.
+
+    Attributes:
+        width: (D,) float64, bin widths.
+        first: (D,) int64, index of the first bin on the component's grid.
+        counts: (D, BINS) int64.
+    """
+
+    width: NDArray[np.float64]
+    first: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, block: NDArray[np.float64], bin_width: float | None = None) -> Histograms:
+        """Grids suited to a first ``block`` (n, D); nothing is counted yet.
+
+        ``bin_width`` in latent units; by default the power of two below sigma / 16.
+        """
+        dimension = block.shape[1]
+        if bin_width is not None:
+            width = np.full(dimension, float(bin_width))
+        else:
+            spread = block.std(axis=0)
+            spread[spread == 0] = np.maximum(np.abs(block[0]), 1.0)[spread == 0]
+            width = np.exp2(np.floor(np.log2(spread / AUTO_BINS_PER_SIGMA)))
+        first = np.floor(block.mean(axis=0) / width).astype(np.int64) - BINS // 2
+        return cls(width, first, np.zeros((dimension, BINS), dtype=np.int64))
+
+    def add(self, block: NDArray[np.float64]) -> None:
+        """Count a block (n, D) of finite values."""
+        low, high = block.min(axis=0), block.max(axis=0)
+        inside = (np.floor(low / self.width) >= self.first) & (
+            np.floor(high / self.width) < self.first + BINS
+        )
+        for component in np.flatnonzero(~inside):
+            self._make_room(int(component), float(low[component]), float(high[component]))
+        index = np.floor(block / self.width).astype(np.int64) - self.first
+        index += np.arange(len(self.width)) * BINS
+        self.counts += np.bincount(index.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
+
+    def _make_room(self, component: int, low: float, high: float) -> None:
+        used = np.flatnonzero(self.counts[component])
+        indices = used + self.first[component]
+        counts = self.counts[component, used]
+        width = float(self.width[component])
+        while True:
+            bottom = int(np.floor(low / width))
+            top = int(np.floor(high / width))
+            if len(indices):
+                bottom, top = min(bottom, int(indices[0])), max(top, int(indices[-1]))
+            if top - bottom < BINS:
+                break
+            width *= 2
+            indices = indices // 2
+        first = bottom - (BINS - 1 - (top - bottom)) // 2
+        row = np.zeros(BINS, dtype=np.int64)
+        np.add.at(row, indices - first, counts)
+        self.width[component], self.first[component], self.counts[component] = width, first, row
+
+    def merged(self, component: int, bin_width: float) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
+        """One component with bins of about ``bin_width``: (left edges, counts, actual width).
+
+        The actual width is the multiple of the grid's own nearest to ``bin_width``. Only the
+        range from the first to the last occupied bin is returned.
+        """
+        fine = float(self.width[component])
+        factor = max(1, round(bin_width / fine))
+        coarse = np.floor_divide(self.first[component] + np.arange(BINS), factor)
+        counts = np.bincount(coarse - coarse[0], weights=self.counts[component]).astype(np.int64)
+        used = np.flatnonzero(counts)
+        if len(used) == 0:
+            return np.empty(0), np.empty(0, dtype=np.int64), fine * factor
+        kept = slice(used[0], used[-1] + 1)
+        edges = (coarse[0] + np.arange(len(counts))) * fine * factor
+        return edges[kept], counts[kept], fine * factor

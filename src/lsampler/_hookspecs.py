@@ -1,0 +1,44 @@
+"""The hooks a plugin may implement. Each returns classes; none is required."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from lsampler._core import Core
+    from lsampler._evaluator import Evaluator
+    from lsampler._interfaces import AutoencoderLoader
+    from lsampler._sampler import LatentSampler
+
+__all__ = ["hookimpl"]
+
+PROJECT = "lsampler"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def lsampler_samplers() -> Sequence[type[LatentSampler]]:
+    """Strategies that draw latent vectors."""
+    raise NotImplementedError
+
+
+@hookspec
+def lsampler_cores() -> Sequence[type[Core]]:
+    """Regions of latent space that hold the bulk of the encoded data."""
+    raise NotImplementedError
+
+
+@hookspec
+def lsampler_evaluators() -> Sequence[type[Evaluator]]:
+    """Scores of samples against a reference."""
+    raise NotImplementedError
+
+
+@hookspec
+def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
+    """Ways to open an autoencoder."""
+    raise NotImplementedError

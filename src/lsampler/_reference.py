@@ -1,0 +1,151 @@
+"""A reference: what a strategy is fitted to. It always has statistics, and latents where it holds them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler._errors import LsamplerError
+from lsampler._statistics import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics, trimmed_blocks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["ArrayReference", "Reference", "ReferenceLike", "Split", "as_reference"]
+
+Split = Literal["train", "held-out"]
+ReferenceLike: TypeAlias = Union["Reference", NDArray[Any], "Tensor"]
+BLOCK_ROWS = 4096
+
+
+class Reference(ABC):
+    """Latent vectors known by their statistics, and themselves where they are at hand.
+
+    Statistics speak of the ``train`` split; ``held-out`` vectors calibrate and judge.
+    """
+
+    name: str
+    dimension: int
+    fingerprint: str | None = None
+    """Identifies the encoder that made the latents; None if unknown."""
+    has_latents: bool = True
+
+    def __init__(self) -> None:
+        self.calibrations: dict[str, float] = {}
+        """Levels of cores that a reference without latents remembers."""
+        self.held_out_scores: list[tuple[str, dict[str, Any]]] = []
+        """(evaluator, score) of the real held-out vectors, remembered likewise."""
+        self._statistics: dict[float | None, Statistics] = {}
+        self._principal: dict[float | None, Statistics] = {}
+
+    @abstractmethod
+    def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
+        """Latent vectors of a split as arrays (n, D) float32.
+
+        Raises:
+            LsamplerError: the reference holds statistics only.
+        """
+
+    def statistics(self, trim: float | None = None) -> Statistics:
+        """Statistics of the train split.
+
+        Args:
+            trim: leave out vectors with any component outside mu_j +- trim * w_j (post IX),
+                w_j the half-width; None keeps all.
+        """
+        if trim not in self._statistics:
+            blocks: Iterator[NDArray[Any]] = self.blocks()
+            name = self.name
+            if trim is not None:
+                blocks = trimmed_blocks(blocks, self.statistics(), trim)
+                name = f"{name}, trimmed at {trim} half-widths"
+            self._statistics[trim] = Statistics.from_blocks(blocks, name=name)
+        return self._statistics[trim]
+
+    def principal_statistics(self, trim: float | None = None) -> Statistics:
+        """Statistics of the (trimmed) train split in its own PCA coordinates; a further pass.
+
+        Only the components up to the rank of the covariance are there.
+        """
+        if trim not in self._principal:
+            statistics = self.statistics(trim)
+            pca: Pca = statistics.pca
+            blocks: Iterator[NDArray[Any]] = self.blocks()
+            if trim is not None:
+                blocks = trimmed_blocks(blocks, self.statistics(), trim)
+            self._principal[trim] = Statistics.from_blocks(
+                (pca.transform(block, pca.rank) for block in blocks), name=f"{statistics.name}, after PCA"
+            )
+        return self._principal[trim]
+
+    def principal_half_widths(
+        self, kind: HalfWidth, components: int, *, trim: float | None = None
+    ) -> NDArray[np.float64]:
+        """(components,) half-widths w_k along the leading principal axes.
+
+        From ``moments`` they are 2.3548 times the roots of the PCA's variances; the other kinds
+        need a further pass, which a bundle has behind it.
+        """
+        if kind == "moments":
+            return FWHM_PER_SIGMA * np.sqrt(self.statistics(trim).pca.variances[:components])
+        return self.principal_statistics(trim).half_widths(kind)[:components]
+
+    def held_out(self) -> NDArray[np.float32]:
+        """All held-out vectors (n, D)."""
+        return self._all("held-out")
+
+    def latents(self) -> NDArray[np.float32]:
+        """All train vectors (n, D), for strategies that need them at once."""
+        return self._all("train")
+
+    def _all(self, split: Split) -> NDArray[np.float32]:
+        return np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *self.blocks(split)])
+
+
+class ArrayReference(Reference):
+    """Latent vectors in memory.
+
+    Args:
+        latents: (N, D) finite numbers.
+        held_out: (M, D) vectors kept apart, if any.
+        name: what to call them in messages.
+        fingerprint: of the encoder, if known.
+    """
+
+    def __init__(
+        self,
+        latents: NDArray[Any],
+        held_out: NDArray[Any] | None = None,
+        *,
+        name: str = "latents",
+        fingerprint: str | None = None,
+    ) -> None:
+        super().__init__()
+        latents = np.asarray(latents, dtype=np.float32)
+        if latents.ndim != 2 or latents.shape[1] == 0:
+            raise LsamplerError(f"{name}: shape {latents.shape}, expected (number of vectors, D)")
+        if held_out is None:
+            held_out = np.empty((0, latents.shape[1]), dtype=np.float32)
+        if held_out.ndim != 2 or held_out.shape[1] != latents.shape[1]:
+            raise LsamplerError(f"{name}: held-out vectors of shape {held_out.shape}, D is {latents.shape[1]}")
+        self.name, self.dimension, self.fingerprint = name, latents.shape[1], fingerprint
+        self._parts = {"train": latents, "held-out": np.asarray(held_out, dtype=np.float32)}
+
+    def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
+        """See :meth:`Reference.blocks`."""
+        rows = self._parts[split]
+        for start in range(0, len(rows), BLOCK_ROWS):
+            yield rows[start : start + BLOCK_ROWS]
+
+
+def as_reference(latents: ReferenceLike) -> Reference:
+    """A reference as it is; an array or tensor (N, D) as one."""
+    if isinstance(latents, Reference):
+        return latents
+    if not isinstance(latents, np.ndarray):
+        latents = latents.detach().cpu().numpy()
+    return ArrayReference(latents)

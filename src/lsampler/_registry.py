@@ -1,0 +1,138 @@
+"""Finds plugins through the entry-point group ``lsampler`` and asks them what they offer."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import pluggy
+
+from lsampler import _hookspecs
+from lsampler._core import Core
+from lsampler._errors import LsamplerError, nearest_name
+from lsampler._evaluator import Evaluator
+from lsampler._interfaces import AutoencoderLoader
+from lsampler._plugin import Plugin
+from lsampler._sampler import LatentSampler
+
+__all__ = ["BrokenPlugin", "FoundPlugin", "Registry", "registry"]
+
+GROUP = "lsampler"
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+KINDS: dict[str, tuple[str, type[Plugin]]] = {
+    "sampler": ("lsampler_samplers", LatentSampler),
+    "core": ("lsampler_cores", Core),
+    "evaluator": ("lsampler_evaluators", Evaluator),
+    "autoencoder loader": ("lsampler_autoencoder_loaders", AutoencoderLoader),
+}
+AnyPlugin = TypeVar("AnyPlugin", bound=Plugin)
+
+
+@dataclass(frozen=True)
+class FoundPlugin:
+    """A class that a plugin offers."""
+
+    kind: str
+    name: str
+    origin: str
+    plugin: type[Plugin]
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """An entry point that could not be used, and why."""
+
+    name: str
+    origin: str
+    reason: str
+
+
+class Registry:
+    """All plugins of an environment. A broken one is kept by name and reason, and harms no other."""
+
+    def __init__(self) -> None:
+        self.found: list[FoundPlugin] = []
+        self.broken: list[BrokenPlugin] = []
+
+    @classmethod
+    def from_entry_points(cls) -> Registry:
+        """Load the entry points of every installed distribution, lsampler's own first."""
+        result = cls()
+        points = entry_points(group=GROUP)
+        for point in sorted(points, key=lambda p: (_origin(p) != "lsampler", _origin(p), p.name)):
+            try:
+                module = point.load()
+            except (Exception, SystemExit) as error:  # a plugin may fail in any way
+                result.broken.append(BrokenPlugin(point.name, _origin(point), _reason(error)))
+            else:
+                result.register(module, point.name, _origin(point))
+        return result
+
+    def register(self, module: object, name: str, origin: str) -> None:
+        """Ask one plugin module (or object) for what it offers."""
+        manager = pluggy.PluginManager(_hookspecs.PROJECT)
+        manager.add_hookspecs(_hookspecs)
+        try:
+            manager.register(module, name)
+            manager.check_pending()
+            offered = [
+                (kind, plugin)
+                for kind, (hook, _) in KINDS.items()
+                for plugins in getattr(manager.hook, hook)()
+                for plugin in plugins
+            ]
+            if not offered:
+                raise LsamplerError("offers nothing; implement one of the hooks with @lsampler.hookimpl")
+            for kind, plugin in offered:
+                self._add(kind, plugin, origin)
+        except Exception as error:
+            self.broken.append(BrokenPlugin(name, origin, _reason(error)))
+
+    def _add(self, kind: str, plugin: Any, origin: str) -> None:
+        base = KINDS[kind][1]
+        if not (isinstance(plugin, type) and issubclass(plugin, base)):
+            raise LsamplerError(f"{plugin!r} is not a subclass of lsampler.{base.__name__}")
+        name = getattr(plugin, "name", "")
+        if not (isinstance(name, str) and NAME.fullmatch(name)):
+            raise LsamplerError(f"{plugin.__name__}.name is {name!r}; use lower case with hyphens")
+        taken = next((f for f in self.found if (f.kind, f.name) == (kind, name)), None)
+        if taken:
+            raise LsamplerError(f"the {kind} name '{name}' is taken by {taken.origin}; choose another")
+        self.found.append(FoundPlugin(kind, name, origin, plugin))
+
+    def of_kind(self, kind: str) -> dict[str, FoundPlugin]:
+        """All plugins of a kind by name."""
+        return {found.name: found for found in self.found if found.kind == kind}
+
+    def get(self, kind: str, name: str) -> type[Any]:
+        """The class of that name.
+
+        Raises:
+            LsamplerError: there is none; the message suggests the nearest name, or says why the
+                plugin of that name is broken.
+        """
+        known = self.of_kind(kind)
+        if name in known:
+            return known[name].plugin
+        broken = next((b for b in self.broken if b.name == name), None)
+        if broken:
+            raise LsamplerError(f"plugin '{name}' from {broken.origin} is broken: {broken.reason}")
+        raise LsamplerError(f"no {kind} '{name}'{nearest_name(name, known)}; see 'lsampler plugins'")
+
+
+def _origin(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown"
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip().split("\n", 1)[0]
+    return text if isinstance(error, LsamplerError) else f"{type(error).__name__}: {text}"
+
+
+@functools.cache
+def registry() -> Registry:
+    """The plugins of this environment, looked up once. ``registry.cache_clear()`` forgets them."""
+    return Registry.from_entry_points()

@@ -1,0 +1,24 @@
+"""Reading of safetensors files with lsampler's metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lsampler._errors import LsamplerError
+
+__all__ = ["read_safetensors"]
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The ``lsampler`` metadata (empty if foreign) and all tensors of a safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = json.loads((handle.metadata() or {}).get("lsampler", "{}"))
+            return metadata, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise LsamplerError(f"{path}: not a readable safetensors file; it may be truncated") from error

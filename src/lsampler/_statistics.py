@@ -1,0 +1,284 @@
+"""Statistics of latent vectors in one streaming pass: all that most strategies need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler._errors import LsamplerError, nearest_name
+from lsampler._histograms import Histograms
+
+__all__ = ["FWHM_PER_SIGMA", "HalfWidth", "Pca", "Statistics", "trimmed_blocks"]
+
+FWHM_PER_SIGMA = float(2.0 * np.sqrt(2.0 * np.log(2.0)))
+HalfWidth = Literal["moments", "histogram", "gaussian-fit"]
+HALF_WIDTH_BINS_PER_SIGMA = 4
+RANK_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Pca:
+    """Principal axes of a covariance.
+
+    Attributes:
+        mean: (D,) the centre.
+        axes: (D, D), row k is the k-th principal axis, of unit length; its sign is fixed so
+            that the entry of largest size is positive.
+        variances: (D,) along the axes, descending.
+    """
+
+    mean: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    variances: NDArray[np.float64]
+
+    def transform(self, latents: NDArray[Any], components: int | None = None) -> NDArray[np.float64]:
+        """(n, D) -> coordinates (n, components) along the leading principal axes."""
+        return (latents - self.mean) @ self.axes[:components].T
+
+    def inverse(self, coordinates: NDArray[Any]) -> NDArray[np.float64]:
+        """Coordinates (n, q) along the first q axes -> latent vectors (n, D)."""
+        return coordinates @ self.axes[: coordinates.shape[1]] + self.mean
+
+    @property
+    def rank(self) -> int:
+        """How many variances are above rounding error."""
+        return int(np.sum(self.variances > RANK_TOLERANCE * self.variances[0])) if self.variances[0] > 0 else 0
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Count, moments, extremes and histograms of a set of latent vectors.
+
+    Attributes:
+        name: where the vectors came from, for messages.
+        count: number of vectors.
+        mean: (D,) float64.
+        covariance: (D, D) float64, normalised by count - 1.
+        minimum: (D,) float64.
+        maximum: (D,) float64.
+        histograms: one per component.
+    """
+
+    name: str
+    count: int
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+    histograms: Histograms
+
+    @classmethod
+    def from_blocks(
+        cls, blocks: Iterable[NDArray[Any]], *, name: str = "latent vectors", bin_width: float | None = None
+    ) -> Statistics:
+        """One pass over blocks (n, D), in memory that does not grow with the number of rows.
+
+        Moments of the blocks are combined pairwise in float64 (Chan, Golub and LeVeque 1983).
+
+        Args:
+            blocks: arrays (n, D) of finite numbers.
+            name: what to call the vectors in messages.
+            bin_width: of the histograms, in latent units; by default suited to each component.
+
+        Raises:
+            LsamplerError: fewer than two vectors, NaN or infinite values, blocks of unequal D.
+        """
+        moments = _Moments(name, bin_width)
+        for block in blocks:
+            if len(block):
+                moments.add(np.asarray(block, dtype=np.float64))
+        return moments.finish()
+
+    @property
+    def dimension(self) -> int:
+        """The latent dimension D."""
+        return len(self.mean)
+
+    @cached_property
+    def std(self) -> NDArray[np.float64]:
+        """(D,) standard deviations, sigma_j."""
+        return np.sqrt(np.maximum(np.diagonal(self.covariance), 0.0))
+
+    @cached_property
+    def correlation(self) -> NDArray[np.float64]:
+        """(D, D) Pearson correlations. Raises LsamplerError if a component is constant."""
+        self.require_spread()
+        matrix = self.covariance / np.outer(self.std, self.std)
+        np.fill_diagonal(matrix, 1.0)
+        return np.clip(matrix, -1.0, 1.0)
+
+    @cached_property
+    def pca(self) -> Pca:
+        """Principal axes and variances of the covariance."""
+        variances, vectors = np.linalg.eigh(self.covariance)
+        axes = vectors.T[::-1]
+        signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
+        return Pca(self.mean, np.ascontiguousarray(axes * signs[:, np.newaxis]), np.maximum(variances[::-1], 0.0))
+
+    def half_widths(self, kind: HalfWidth = "moments", *, bin_width: float | None = None) -> NDArray[np.float64]:
+        """(D,) full widths at half maximum, w_j: what the posts call half-width or FHWM.
+
+        Args:
+            kind: ``moments``, 2.3548 sigma; ``histogram``, read off the histogram at half its
+                maximum (the posts' way); ``gaussian-fit``, 2.3548 times the sigma of a Gaussian
+                fitted to the histogram by ``scipy.optimize.curve_fit``.
+            bin_width: for the last two, in latent units; by default about a quarter of sigma.
+
+        Raises:
+            LsamplerError: a component is constant, or a Gaussian cannot be fitted.
+        """
+        if kind not in get_args(HalfWidth):
+            raise LsamplerError(f"half-width '{kind}' is unknown{nearest_name(kind, get_args(HalfWidth))}")
+        self.require_spread()
+        if kind == "moments":
+            return FWHM_PER_SIGMA * self.std
+        widths = np.empty(self.dimension)
+        for j in range(self.dimension):
+            wanted = bin_width or 2.0 ** np.floor(np.log2(self.std[j] / HALF_WIDTH_BINS_PER_SIGMA))
+            edges, counts, actual = self.histograms.merged(j, wanted)
+            centres = edges + actual / 2
+            if kind == "histogram":
+                widths[j] = _width_at_half_maximum(centres, counts, actual)
+            else:
+                start = (float(counts.max()), self.mean[j], self.std[j])
+                widths[j] = FWHM_PER_SIGMA * _fitted_sigma(centres, counts, start, f"{self.name}: component {j}")
+        return widths
+
+    def require_spread(self) -> None:
+        """Raise if a component is constant: most strategies and cores divide by its sigma."""
+        scale = np.maximum(np.abs(self.mean), 1e-30)
+        constant = np.flatnonzero(self.std <= 1e-7 * scale)
+        if len(constant):
+            others = f" (and {len(constant) - 1} more)" if len(constant) > 1 else ""
+            raise LsamplerError(
+                f"{self.name}: component {constant[0]} is constant{others}; "
+                "remove it, or use a strategy on principal components"
+            )
+
+    def require_rank(self, components: int) -> None:
+        """Raise unless the covariance has ``components`` directions of positive variance."""
+        if components > self.dimension:
+            raise LsamplerError(
+                f"components={components} is more than the latent dimension {self.dimension} of {self.name}"
+            )
+        if components > self.pca.rank:
+            raise LsamplerError(
+                f"{self.name}: the covariance of {self.count} vectors has rank {self.pca.rank}, "
+                f"{components} components are wanted; encode more images or use --param components={self.pca.rank}"
+            )
+
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it as named arrays, for a file."""
+        return {
+            "count": np.array([self.count], dtype=np.int64),
+            "mean": self.mean,
+            "covariance": self.covariance,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "histogram_width": self.histograms.width,
+            "histogram_first": self.histograms.first,
+            "histogram_counts": self.histograms.counts,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, name: str) -> Statistics:
+        """The inverse of :meth:`as_arrays`."""
+        return cls(
+            name=name,
+            count=int(arrays["count"][0]),
+            mean=arrays["mean"],
+            covariance=arrays["covariance"],
+            minimum=arrays["minimum"],
+            maximum=arrays["maximum"],
+            histograms=Histograms(
+                arrays["histogram_width"], arrays["histogram_first"], arrays["histogram_counts"]
+            ),
+        )
+
+
+class _Moments:
+    def __init__(self, name: str, bin_width: float | None) -> None:
+        self._name, self._bin_width = name, bin_width
+        self._count = 0
+
+    def add(self, block: NDArray[np.float64]) -> None:
+        if not np.isfinite(block).all():
+            row = self._count + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+            raise LsamplerError(f"{self._name}: row {row} holds NaN or infinite values; encode it again")
+        rows = len(block)
+        mean = block.mean(axis=0)
+        centred = block - mean
+        scatter = centred.T @ centred
+        if self._count == 0:
+            self._mean, self._scatter = mean, scatter
+            self._low, self._high = block.min(axis=0), block.max(axis=0)
+            self._histograms = Histograms.empty(block, self._bin_width)
+        else:
+            shift = mean - self._mean
+            total = self._count + rows
+            self._mean = self._mean + shift * (rows / total)
+            self._scatter += scatter + np.outer(shift, shift) * (self._count * rows / total)
+            np.minimum(self._low, block.min(axis=0), out=self._low)
+            np.maximum(self._high, block.max(axis=0), out=self._high)
+        self._histograms.add(block)
+        self._count += rows
+
+    def finish(self) -> Statistics:
+        if self._count < 2:
+            raise LsamplerError(f"{self._name}: {self._count} latent vectors, statistics need at least 2")
+        return Statistics(
+            name=self._name,
+            count=self._count,
+            mean=self._mean,
+            covariance=self._scatter / (self._count - 1),
+            minimum=self._low,
+            maximum=self._high,
+            histograms=self._histograms,
+        )
+
+
+def trimmed_blocks(
+    blocks: Iterable[NDArray[Any]], statistics: Statistics, factor: float
+) -> Iterator[NDArray[Any]]:
+    """Rows whose components are all within mu_j +- ``factor`` w_j (post IX's outlier trimming)."""
+    reach = factor * statistics.half_widths()
+    for block in blocks:
+        yield block[(np.abs(block - statistics.mean) <= reach).all(axis=1)]
+
+
+def _width_at_half_maximum(
+    centres: NDArray[np.float64], counts: NDArray[np.int64], bin_width: float
+) -> float:
+    """Distance between the first crossings of half the maximum on both sides of the peak."""
+    padded = np.concatenate([[0], counts, [0]]).astype(np.float64)
+    places = np.concatenate([[centres[0] - bin_width], centres, [centres[-1] + bin_width]])
+    peak = int(padded.argmax())
+    half = padded[peak] / 2
+    right = peak + int(np.argmax(padded[peak:] < half))
+    left = peak - int(np.argmax(padded[peak::-1] < half))
+
+    def crossing(outside: int, inside: int) -> float:
+        part = (half - padded[outside]) / (padded[inside] - padded[outside])
+        return float(places[outside] + part * (places[inside] - places[outside]))
+
+    return crossing(right, right - 1) - crossing(left, left + 1)
+
+
+def _fitted_sigma(
+    centres: NDArray[np.float64], counts: NDArray[np.int64], start: tuple[float, float, float], what: str
+) -> float:
+    from scipy.optimize import curve_fit
+
+    def gaussian(x: NDArray[np.float64], height: float, mu: float, sigma: float) -> NDArray[np.float64]:
+        return height * np.exp(-0.5 * ((x - mu) / sigma) ** 2)
+
+    try:
+        fitted, _ = curve_fit(gaussian, centres, counts, p0=start)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise LsamplerError(f"{what}: no Gaussian fits its histogram; use half_width=moments") from error
+    return float(abs(fitted[2]))
