@@ -27,7 +27,7 @@ class ComponentUniform(LatentSampler):
         return {"mean": statistics.mean, "reach": self.fact * statistics.half_widths(self.half_width)}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """mu + f w U(-1, 1), component by component."""
+        """Mu + f w U(-1, 1), component by component."""
         return block.uniform(len(state["mean"]), low=-1.0, high=1.0).mul_(state["reach"]).add_(state["mean"])
 
 

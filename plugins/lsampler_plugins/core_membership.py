@@ -34,11 +34,14 @@ class CoreMembership(Evaluator):
         scores = []
         for core, nominal, calibrated in self._cores:
             levels = core.levels(samples.latents)
-            for kind, level in (("nominal", nominal), ("calibrated", calibrated)):
+            for kind, level, group in (
+                ("nominal", nominal, "inside the core at its nominal level"),
+                ("calibrated", calibrated, f"inside the core calibrated to hold {self.share:.0%} of real vectors"),
+            ):
                 if level is not None:
-                    inside = int(np.sum(levels <= level))
-                    label = f"{core.name}\n{kind} {level:.2f}"
-                    scores.append(share_score(f"{core.name}/{kind}", label, inside, len(levels), "real"))
+                    inside, label = int(np.sum(levels <= level)), f"{core.name}\n{level:.2f}"
+                    metric = f"{core.name}/{kind}"
+                    scores.append(share_score(metric, inside, len(levels), group=group, label=label, better="real"))
         return scores
 
 

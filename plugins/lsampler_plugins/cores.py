@@ -28,7 +28,7 @@ class Interval(Core):
         return levels
 
     def nominal(self, state: State) -> float:
-        """t."""
+        """The parameter t."""
         return self.t
 
 
@@ -66,7 +66,7 @@ class PairEllipses(Core):
         return np.sqrt(largest.astype(np.float64))
 
     def nominal(self, state: State) -> float:
-        """n."""
+        """The parameter sigma."""
         return self.sigma
 
 
@@ -101,7 +101,7 @@ class PcaEllipses(Core):
         return levels
 
     def nominal(self, state: State) -> float:
-        """n."""
+        """The parameter sigma."""
         return self.sigma
 
 
@@ -111,7 +111,10 @@ class Ellipsoid(Core):
     name = "ellipsoid"
 
     share: float = Field(
-        default=0.95, gt=0, lt=1, description="nominal level: the distance that holds this share of a normal (chi-squared)"
+        default=0.95,
+        gt=0,
+        lt=1,
+        description="nominal level: the distance that holds this share of a normal (chi-squared)",
     )
 
     def learn(self, reference: Reference) -> State:

@@ -31,7 +31,8 @@ class Faces(Evaluator):
             return len(detector(np.ascontiguousarray(pixels), self.enlarge)) > 0
 
         hits = sum(map(seen, samples.images))
-        return [share_score("faces", "faces", hits, len(samples.images), "higher")]
+        shown = len(samples.images)
+        return [share_score("faces", hits, shown, group="decoded images", label="with a face", better="higher")]
 
 
 def _detector() -> Any:

@@ -29,7 +29,7 @@ class Gaussian(LatentSampler):
         return {"mean": statistics.mean, "sigma": self.temperature * sigma}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """mu + sigma N(0, 1), component by component."""
+        """Mu + sigma N(0, 1), component by component."""
         return block.normal(len(state["mean"])).mul_(state["sigma"]).add_(state["mean"])
 
 

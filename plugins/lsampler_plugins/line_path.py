@@ -36,7 +36,9 @@ class LinePath(LatentSampler):
     reach: float = Field(
         default=0.8, gt=0, description="plane, principal: how far to either side of the centre, in half-widths"
     )
-    points: int = Field(default=8, ge=2, description="even: points on the line; row r of the result is point r mod points")
+    points: int = Field(
+        default=8, ge=2, description="even: points on the line; row r of the result is point r mod points"
+    )
     spacing: Literal["even", "random"] = Field(
         default="even", description="even: points in order along the line; random: uniform on it"
     )
@@ -48,7 +50,7 @@ class LinePath(LatentSampler):
         return {"start": start, "end": end}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """start + t (end - start), t in [0, 1]."""
+        """Start + t (end - start), t in [0, 1]."""
         if self.spacing == "random":
             t = block.uniform()
         else:
@@ -85,12 +87,12 @@ class LinePath(LatentSampler):
 
     def _two_vectors(self, reference: Reference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if not reference.has_latents:
-            raise LsamplerError(
-                f"{self.name}: path=between needs latent vectors, {reference.name} holds statistics only; give a --store"
-            )
+            raise LsamplerError(f"{self.name}: path=between needs latent vectors, not statistics only; give a --store")
         rows = reference.latents().astype(np.float64)
         if max(self.first, self.second) >= len(rows):
-            raise LsamplerError(f"{self.name}: first and second must be below {len(rows)}, the rows of {reference.name}")
+            raise LsamplerError(
+                f"{self.name}: first and second must be below {len(rows)}, the rows of {reference.name}"
+            )
         return rows[self.first], rows[self.second]
 
 

@@ -35,14 +35,18 @@ class PcaEllipse(LatentSampler):
         default=0.7, gt=0, description="half-axes in half-widths (2.3548 sigma); the post takes 0.6 to 0.8"
     )
     components: int | None = Field(
-        default=None, ge=1, description="q, leading principal components kept (post: 50 to 120); none: 100, or D if smaller"
+        default=None,
+        ge=1,
+        description="q, leading principal components kept (post: 50 to 120); none: 100, or D if smaller",
     )
     method: Literal["exact", "iteration"] = Field(
         default="exact", description="exact: uniform on the region; iteration: as in post X"
     )
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
     trim: float | None = Field(
-        default=1.7, gt=0, description="before PCA, leave out vectors beyond this many half-widths (post IX); none keeps all"
+        default=1.7,
+        gt=0,
+        description="before PCA, leave out vectors beyond this many half-widths (post IX); none keeps all",
     )
 
     def learn(self, reference: Reference) -> State:

@@ -191,9 +191,7 @@ class ConvAutoencoder(nn.Module):
         return cls.from_parts(metadata, tensors, path)
 
     @classmethod
-    def from_parts(
-        cls, metadata: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path
-    ) -> ConvAutoencoder:
+    def from_parts(cls, metadata: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> ConvAutoencoder:
         """The autoencoder described by a file's metadata and weights."""
         if metadata.get("version") != FORMAT_VERSION:
             raise LsamplerError(
@@ -217,7 +215,7 @@ class ConvAutoencoder(nn.Module):
 def _encoder(config: ConvConfig) -> nn.Sequential:
     activation = ACTIVATIONS[config.activation]
     layers: list[nn.Module] = []
-    width = config.channels
+    width: int = config.channels
     for filters in config.filters:
         layers += [nn.Conv2d(width, filters, KERNEL, stride=2, padding=1), activation()]
         width = filters

@@ -79,7 +79,9 @@ class Bundle(Reference):
 
     def _require(self, trim: float | None) -> None:
         if trim not in self._statistics:
-            raise LsamplerError(f"{self.name} has statistics for trim={TRIM} or none, not {trim}; give a --store for others")
+            raise LsamplerError(
+                f"{self.name} has statistics for trim={TRIM} or none, not {trim}; give a --store for others"
+            )
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the bundle as one safetensors file, weights as float16."""
@@ -176,9 +178,7 @@ def build_bundle(
 def bundled() -> list[str]:
     """The names of the bundles that come with lsampler."""
     return sorted(
-        entry.name.removesuffix(".safetensors")
-        for entry in _folder().iterdir()
-        if entry.name.endswith(".safetensors")
+        entry.name.removesuffix(".safetensors") for entry in _folder().iterdir() if entry.name.endswith(".safetensors")
     )
 
 

@@ -33,7 +33,7 @@ def decode_stream(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[
         LsamplerError: the decoder gives NaN or something that is not images.
     """
     for block in blocks:
-        for batch in block.split(BATCH):
+        for batch in torch.split(block, BATCH):
             images = decoder.decode(batch).float().cpu().numpy()
             if images.ndim != 4 or len(images) != len(batch):
                 raise LsamplerError(f"the decoder gave shape {images.shape}, expected (B, C, H, W)")

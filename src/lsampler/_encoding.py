@@ -59,7 +59,9 @@ def encode_images(
     """
     total = len(source.ids)
     if not 0 <= held_out < total:
-        raise LsamplerError(f"{source.name}: {total} images, {held_out} held out; --held-out must leave some to train on")
+        raise LsamplerError(
+            f"{source.name}: {total} images, {held_out} held out; --held-out must leave some to train on"
+        )
     check_output(path, force=force or append)
     writer = StoreWriter(path, autoencoder.dimension, provenance(autoencoder, source, held_out), force=force)
     start, resumed = _resume_at(writer, source), writer.committed

@@ -19,6 +19,7 @@ from lsampler._reference import Reference
 __all__ = ["Evaluation", "Evaluator", "Samples", "Score", "evaluate", "share_score"]
 
 CONFIDENCE = 0.95
+Better = Literal["higher", "lower", "real"]
 HELD_OUT_ROW = "held-out real vectors"
 
 
@@ -28,7 +29,8 @@ class Score:
 
     Attributes:
         metric: stable name, such as ``interval/nominal``.
-        label: for a table's head.
+        group: scores of one group stand in one table, under this title.
+        label: the head of their column.
         value: the score.
         low: lower end of the 95 % interval.
         high: upper end.
@@ -37,20 +39,21 @@ class Score:
     """
 
     metric: str
+    group: str
     label: str
     value: float
     low: float
     high: float
     n: int
-    better: Literal["higher", "lower", "real"]
+    better: Better
 
 
-def share_score(metric: str, label: str, hits: int, n: int, better: Literal["higher", "lower", "real"]) -> Score:
+def share_score(metric: str, hits: int, n: int, *, group: str, label: str, better: Better) -> Score:
     """A share with its 95 % Wilson interval (Wilson 1927)."""
     from scipy.stats import binomtest
 
     interval = binomtest(hits, n).proportion_ci(CONFIDENCE, method="wilson")
-    return Score(metric, label, hits / n, float(interval.low), float(interval.high), n, better)
+    return Score(metric, group, label, hits / n, float(interval.low), float(interval.high), n, better)
 
 
 class Samples:

@@ -64,9 +64,7 @@ def training_curve(rows: Sequence[dict[str, float]], path: Path) -> None:
     axes: Any = figure.subplots()
     epochs = [row["epoch"] for row in rows]
     axes.plot(epochs, [row["train_mse"] for row in rows], color="#0072B2", label="training images")
-    axes.plot(
-        epochs, [row["held_out_mse"] for row in rows], color="#D55E00", linestyle="--", label="held-out images"
-    )
+    axes.plot(epochs, [row["held_out_mse"] for row in rows], color="#D55E00", linestyle="--", label="held-out images")
     axes.set(xlabel="epoch", ylabel="mean squared error", yscale="log", title="Reconstruction error")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, which="both")

@@ -50,9 +50,7 @@ def new_file(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[P
     target = check_output(path, force=force)
     if target.is_dir():
         raise LsamplerError(f"{target}: is a folder, cannot be replaced by a file")
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.absolute().parent
-    )
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.absolute().parent)
     os.close(handle)
     beside = Path(name)
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +49,25 @@ class Histograms:
         first = np.floor(block.mean(axis=0) / width).astype(np.int64) - BINS // 2
         return cls(width, first, np.zeros((dimension, BINS), dtype=np.int64))
 
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it as named arrays, empty bins at both ends left out."""
+        used = np.flatnonzero(self.counts.any(axis=0))
+        start, stop = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+        counts = self.counts[:, start:stop]
+        small = counts.astype(np.int32) if counts.max() < 2**31 else counts
+        return {"width": self.width, "first": self.first + start, "counts": small}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Histograms:
+        """The inverse of :meth:`as_arrays`."""
+        counts = np.zeros((len(arrays["width"]), BINS), dtype=np.int64)
+        counts[:, : arrays["counts"].shape[1]] = arrays["counts"]
+        return cls(arrays["width"], arrays["first"], counts)
+
     def add(self, block: NDArray[np.float64]) -> None:
         """Count a block (n, D) of finite values."""
         low, high = block.min(axis=0), block.max(axis=0)
-        inside = (np.floor(low / self.width) >= self.first) & (
-            np.floor(high / self.width) < self.first + BINS
-        )
+        inside = (np.floor(low / self.width) >= self.first) & (np.floor(high / self.width) < self.first + BINS)
         for component in np.flatnonzero(~inside):
             self._make_room(int(component), float(low[component]), float(high[component]))
         index = np.floor(block / self.width).astype(np.int64) - self.first

@@ -139,9 +139,7 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
     elif path.suffix in (".npy", ".npz", ".h5", ".hdf5"):
         source = _Array(path)
     else:
-        raise LsamplerError(
-            f"{path}: not a source of images; give a folder, a .zip, or a .npy, .npz or .h5 array"
-        )
+        raise LsamplerError(f"{path}: not a source of images; give a folder, a .zip, or a .npy, .npz or .h5 array")
     if not source.ids:
         raise LsamplerError(f"{path}: holds no images ({', '.join(sorted(SUFFIXES))})")
     return source

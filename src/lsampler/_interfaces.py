@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from lsampler._plugin import Plugin
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from lsampler._images import Preprocess
@@ -36,6 +37,10 @@ class Decoder(Protocol):
 @runtime_checkable
 class Autoencoder(Encoder, Decoder, Protocol):
     """Both, with what identifies it and how its images are prepared."""
+
+    def to(self, device: torch.device) -> Self:
+        """Move the weights to a device and return self; ``nn.Module`` has it already."""
+        ...
 
     @property
     def dimension(self) -> int:

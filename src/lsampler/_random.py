@@ -26,7 +26,7 @@ BLOCK_ROWS = 2048
 class Block:
     """Rows to draw, and the random numbers to draw them with.
 
-    All methods return float32 tensors of shape (rows, \\*shape) on the block's device.
+    All methods return float32 tensors of shape (rows, ...shape) on the block's device.
 
     Attributes:
         start: index of the block's first row.

@@ -180,9 +180,7 @@ class Statistics:
             "covariance": self.covariance,
             "minimum": self.minimum,
             "maximum": self.maximum,
-            "histogram_width": self.histograms.width,
-            "histogram_first": self.histograms.first,
-            "histogram_counts": self.histograms.counts,
+            **{f"histogram_{key}": array for key, array in self.histograms.as_arrays().items()},
         }
 
     @classmethod
@@ -195,8 +193,8 @@ class Statistics:
             covariance=arrays["covariance"],
             minimum=arrays["minimum"],
             maximum=arrays["maximum"],
-            histograms=Histograms(
-                arrays["histogram_width"], arrays["histogram_first"], arrays["histogram_counts"]
+            histograms=Histograms.from_arrays(
+                {key: arrays[f"histogram_{key}"] for key in ("width", "first", "counts")}
             ),
         )
 
@@ -242,18 +240,14 @@ class _Moments:
         )
 
 
-def trimmed_blocks(
-    blocks: Iterable[NDArray[Any]], statistics: Statistics, factor: float
-) -> Iterator[NDArray[Any]]:
+def trimmed_blocks(blocks: Iterable[NDArray[Any]], statistics: Statistics, factor: float) -> Iterator[NDArray[Any]]:
     """Rows whose components are all within mu_j +- ``factor`` w_j (post IX's outlier trimming)."""
     reach = factor * statistics.half_widths()
     for block in blocks:
         yield block[(np.abs(block - statistics.mean) <= reach).all(axis=1)]
 
 
-def _width_at_half_maximum(
-    centres: NDArray[np.float64], counts: NDArray[np.int64], bin_width: float
-) -> float:
+def _width_at_half_maximum(centres: NDArray[np.float64], counts: NDArray[np.int64], bin_width: float) -> float:
     """Distance between the first crossings of half the maximum on both sides of the peak."""
     padded = np.concatenate([[0], counts, [0]]).astype(np.float64)
     places = np.concatenate([[centres[0] - bin_width], centres, [centres[-1] + bin_width]])

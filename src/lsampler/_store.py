@@ -116,14 +116,14 @@ class LatentStore(Reference):
                 continue
             bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
             if len(bad):
-                problems.append(f"rows {start}..{stop - 1}: {len(bad)} hold NaN or infinite values, first {start + bad[0]}")
+                problems.append(
+                    f"rows {start}..{stop - 1}: {len(bad)} hold NaN or infinite values, first {start + bad[0]}"
+                )
             if splits.max() >= len(SPLITS):
                 problems.append(f"rows {start}..{stop - 1}: unknown split")
         return problems
 
-    def _read(
-        self, handle: h5py.File, start: int, stop: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _read(self, handle: h5py.File, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         try:
             return handle["latents"][start:stop], handle["split"][start:stop]
         except OSError as error:
@@ -210,7 +210,9 @@ class StoreWriter:
         if not np.isfinite(rows).all():
             bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
             named = f" (image '{ids[bad]}')" if ids else ""
-            raise LsamplerError(f"{self.path}: latent vector {bad}{named} holds NaN or infinite values; check the encoder")
+            raise LsamplerError(
+                f"{self.path}: latent vector {bad}{named} holds NaN or infinite values; check the encoder"
+            )
         if ids is not None and len(ids) != len(rows):
             raise LsamplerError(f"{self.path}: {len(ids)} ids for {len(rows)} latent vectors")
         self._pending.append((rows, ids, split))
@@ -271,7 +273,9 @@ class StoreWriter:
 
     def _check_same(self, store: LatentStore) -> None:
         if store.dimension != self.dimension:
-            raise LsamplerError(f"{self.path}: holds D = {store.dimension}, the encoder gives {self.dimension}; use --force")
+            raise LsamplerError(
+                f"{self.path}: holds D = {store.dimension}, the encoder gives {self.dimension}; use --force"
+            )
         for key, value in self.provenance.items():
             if store.attributes.get(key) != value:
                 raise LsamplerError(

@@ -85,7 +85,7 @@ def train_autoencoder(
     resume: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
-    report: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = print,
 ) -> TrainingResult:
     """Train an autoencoder and write ``model.safetensors``, the curve and a picture to ``out``.
 
@@ -277,7 +277,7 @@ def _loader(images: NDArray[np.uint8], options: TrainingOptions, *, train: bool)
         _Batches(images),
         batch_size=options.batch_size,
         shuffle=train,
-        collate_fn=_unchanged,
+        collate_fn=_unchanged,  # type: ignore[arg-type]  # batches come whole, see _Batches
         generator=torch.Generator().manual_seed(options.seed),
         pin_memory=torch.cuda.is_available(),
     )

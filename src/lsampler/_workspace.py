@@ -29,7 +29,9 @@ class Workspace:
     def decoder(self) -> Autoencoder:
         """The autoencoder. Raises LsamplerError if there is none."""
         if self.autoencoder is None:
-            raise LsamplerError(f"{self.reference.name}: no decoder for these latents; give the --model that encoded them")
+            raise LsamplerError(
+                f"{self.reference.name}: no decoder for these latents; give the --model that encoded them"
+            )
         return self.autoencoder
 
     def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:

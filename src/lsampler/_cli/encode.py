@@ -42,10 +42,7 @@ def encode(
     from lsampler._workspace import open_any_model
 
     source = open_images(images)
-    autoencoder = open_any_model(model)
-    move = getattr(autoencoder, "to", None)
-    if move is not None:
-        move(resolve_device(device))
+    autoencoder = open_any_model(model).to(resolve_device(device))
     if held_out is None:
         held_out, why = default_held_out(autoencoder, source)
         print(f"held out: the last {held_out} of {len(source.ids)} images ({why})")
@@ -65,4 +62,4 @@ def encode(
         print(f"went on after {result.resumed} images of an interrupted run")
     report_skipped(result.skipped)
     store = result.store
-    print(f"{out}: {store.count('train')} latent vectors to train on, {store.count('held-out')} held out, D = {store.dimension}")
+    print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")

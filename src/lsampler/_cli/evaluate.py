@@ -12,6 +12,11 @@ from lsampler._cli.common import Force, Model, Params, Seed, Store, console, exa
 from lsampler._errors import LsamplerError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from lsampler._evaluator import Evaluation, Samples, Score
     from lsampler._sampler import LatentSampler
     from lsampler._workspace import Workspace
@@ -100,7 +105,7 @@ def _from_file(path: Path, workspace: Workspace) -> Samples:
     return Samples(path.name, stored.read(), _decode(workspace))
 
 
-def _decode(workspace: Workspace):  # type: ignore[no-untyped-def]
+def _decode(workspace: Workspace) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None:
     return workspace.decode if workspace.autoencoder else None
 
 
@@ -108,16 +113,19 @@ def _print(result: Evaluation) -> None:
     from rich import box
     from rich.table import Table
 
-    labels = list(dict.fromkeys(score.label for row in result.rows for score in row.scores))
-    table = Table(title=f"Scores against {result.reference}", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("samples")
-    table.add_column("n", justify="right")
-    for label in labels:
-        table.add_column(label, justify="right")
-    for row in result.rows:
-        cells = {score.label: _cell(score) for score in row.scores}
-        table.add_row(row.name, str(row.n), *(cells.get(label, "") for label in labels))
-    console().print(table)
+    out = console()
+    scores = [score for row in result.rows for score in row.scores]
+    for group in dict.fromkeys(score.group for score in scores):
+        labels = list(dict.fromkeys(score.label for score in scores if score.group == group))
+        table = Table(title=group, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+        table.add_column("samples")
+        table.add_column("n", justify="right")
+        for label in labels:
+            table.add_column(label, justify="right", no_wrap=True)
+        for row in result.rows:
+            cells = {score.label: _cell(score) for score in row.scores if score.group == group}
+            table.add_row(row.name, str(row.n), *(cells.get(label, "") for label in labels))
+        out.print(table)
     for row in result.rows:
         for problem in row.problems:
             print(f"{row.name}: {problem}")

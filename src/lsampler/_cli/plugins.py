@@ -27,20 +27,21 @@ def plugins(context: typer.Context) -> None:
     if context.invoked_subcommand:
         return
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     from lsampler._registry import KINDS, registry
 
     known = registry()
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("plugin", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("from", no_wrap=True)
-    table.add_column("what it does")
+    out = console()
     for kind in KINDS:
+        table = Table(title=f"{kind}s", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=True)
+        table.add_column("name", no_wrap=True, min_width=20)
+        table.add_column("from", no_wrap=True, min_width=10)
+        table.add_column("what it does", ratio=1)
         for found in known.of_kind(kind).values():
-            table.add_row(found.name, kind, found.origin, found.plugin.summary())
-    console().print(table)
+            table.add_row(found.name, found.origin, escape(found.plugin.summary()))
+        out.print(table)
     for broken in known.broken:
         print(f"broken: '{broken.name}' from {broken.origin}: {broken.reason}")
 
@@ -63,10 +64,16 @@ def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> Non
     out = console()
     for found in matches:
         out.print(f"[bold]{found.name}[/bold] ({found.kind}, from {found.origin})\n")
-        out.print(escape(inspect.getdoc(found.plugin) or ""), highlight=False)
+        out.print(escape(_reflowed(inspect.getdoc(found.plugin) or "")), highlight=False)
         table = Table(box=box.SIMPLE_HEAD)
         for head in ("parameter", "type", "default", "range", "meaning"):
             table.add_column(head, no_wrap=head == "parameter")
         for parameter in found.plugin.parameters():
             table.add_row(parameter.name, parameter.type, parameter.default, parameter.range, parameter.meaning)
         out.print(table if table.row_count else "\nNo parameters.")
+
+
+def _reflowed(text: str) -> str:
+    """Lines of a paragraph joined, so that the terminal breaks them; indented ones as they are."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs).replace("``", "")

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
     from lsampler._interfaces import Autoencoder
 
-Out = Annotated[
-    Path, typer.Option("--out", "-o", help="A .png grid, a folder of images, or an .h5 of latent vectors.")
-]
+Out = Annotated[Path, typer.Option("--out", "-o", help="A .png grid, a folder of images, or an .h5 of latent vectors.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -133,13 +131,12 @@ def _write_images(
     from lsampler._decoding import MAX_GRID_IMAGES, decode_stream, save_folder, save_grid
     from lsampler._progress import rich_progress
 
-    move = getattr(autoencoder, "to", None)
-    if move is not None:
-        move(device)
-    batches = decode_stream(autoencoder, blocks)
+    batches = decode_stream(autoencoder.to(device), blocks)
     if out.suffix == ".png":
         if n > MAX_GRID_IMAGES:
-            raise LsamplerError(f"{out}: {n} images are too many for one picture; give a folder, or at most {MAX_GRID_IMAGES}")
+            raise LsamplerError(
+                f"{out}: {n} images are too many for one picture; give a folder, or at most {MAX_GRID_IMAGES}"
+            )
         save_grid(np.concatenate(list(batches)), out, force=force)
         return
     with rich_progress() as progress:
