@@ -1,0 +1,5 @@
+"""``python -m lsampler``."""
+
+from lsampler._cli import main
+
+main()

@@ -1,0 +1,90 @@
+"""Small models and data that the project makes itself, and the real images where they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from lsampler import ArrayReference, ConvAutoencoder, ConvConfig, LatentStore, Preprocess, encode_images, open_images
+
+CELEBA_ARCHIVE = "img_align_celeba.zip"
+
+
+@pytest.fixture(scope="session")
+def celeba_zip() -> Path:
+    """The CelebA images, from LSAMPLER_TEST_DATA or a folder beside the checkout."""
+    places = [os.environ.get("LSAMPLER_TEST_DATA", ""), str(Path(__file__).parents[2] / "shared" / "data")]
+    for place in filter(None, places):
+        if (Path(place) / CELEBA_ARCHIVE).is_file():
+            return Path(place) / CELEBA_ARCHIVE
+    pytest.skip(f"{CELEBA_ARCHIVE} not found; set LSAMPLER_TEST_DATA to its folder")
+
+
+@pytest.fixture(scope="session")
+def digits() -> NDArray[np.float32]:
+    """1797 handwritten digits, (N, 8, 8) float32 in [0, 1]; they come with scikit-learn."""
+    images: NDArray[np.float64] = load_digits().images / 16.0
+    return images.astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def digits_npy(digits: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits as an array file."""
+    path: Path = tmp_path_factory.mktemp("digits") / "digits.npy"
+    np.save(path, digits)
+    return path
+
+
+@pytest.fixture
+def tiny_model() -> ConvAutoencoder:
+    """An untrained autoencoder for 8 x 8 grey images, D = 6; always the same weights."""
+    torch.manual_seed(7)
+    config = ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=6)
+    return ConvAutoencoder(config, preprocess=Preprocess(8, "none", 1)).eval()
+
+
+@pytest.fixture
+def tiny_model_file(tiny_model: ConvAutoencoder, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    tiny_model.save(path)
+    return path
+
+
+@pytest.fixture
+def tiny_store(tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path) -> LatentStore:
+    """The digits encoded by the tiny model, the last 297 held out."""
+    return encode_images(tiny_model, open_images(digits_npy), tmp_path / "tiny.h5", held_out=297).store
+
+
+@pytest.fixture(scope="session")
+def correlated() -> NDArray[np.float32]:
+    """4,000 vectors of a correlated normal with D = 12, centre off the origin."""
+    rng = np.random.default_rng(20)
+    mixing = rng.normal(size=(12, 12)) * np.linspace(2.0, 0.3, 12)
+    return (rng.normal(size=(4000, 12)) @ mixing + rng.normal(size=12)).astype(np.float32)
+
+
+@pytest.fixture
+def reference(correlated: NDArray[np.float32]) -> ArrayReference:
+    """The correlated vectors, the last 1,000 held out."""
+    return ArrayReference(correlated[:3000], correlated[3000:], name="correlated")
+
+
+@pytest.fixture
+def lsampler() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own, as a user does."""
+
+    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "lsampler", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload,no-any-return]
+
+    return run
