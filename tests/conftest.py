@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from lsampler import ArrayReference, ConvAutoencoder, ConvConfig, LatentStore, Preprocess, encode_images, open_images
+from lsampler._cli import main
 
 CELEBA_ARCHIVE = "img_align_celeba.zip"
 
@@ -77,6 +79,29 @@ def correlated() -> NDArray[np.float32]:
 def reference(correlated: NDArray[np.float32]) -> ArrayReference:
     """The correlated vectors, the last 1,000 held out."""
     return ArrayReference(correlated[:3000], correlated[3000:], name="correlated")
+
+
+class Answer(NamedTuple):
+    """What a command line left: exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Run the command line inside the test's process, which spares the import of torch."""
+
+    def run(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["lsampler", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        code = stopped.value.code
+        return Answer(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture

@@ -77,8 +77,6 @@ def cube_share(q: int) -> float:
 
         q 2^q int_0^(pi/4) sin(theta)^q dtheta = q 2^(q-1) B(a, 1/2) I_(1/2)(a, 1/2),  a = (q+1)/2.
     """
-    if q == 1:
-        return 1 / math.sqrt(2)
     a = (q + 1) / 2
     log_rest = math.log(q) + (q - 1) * math.log(2) + betaln(a, 0.5) + math.log(betainc(a, 0.5, 0.5))
     return float(1 / (1 + math.exp(log_rest - q / 2 * math.log(2))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +18,9 @@ __all__ = ["FWHM_PER_SIGMA", "HalfWidth", "Pca", "Statistics", "trimmed_blocks"]
 
 FWHM_PER_SIGMA = float(2.0 * np.sqrt(2.0 * np.log(2.0)))
 HalfWidth = Literal["moments", "histogram", "gaussian-fit"]
-HALF_WIDTH_BINS_PER_SIGMA = 4
+HALF_WIDTH_BINS_PER_SIGMA = 2
 RANK_TOLERANCE = 1e-9
+ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Pca:
     @property
     def rank(self) -> int:
         """How many variances are above rounding error."""
-        return int(np.sum(self.variances > RANK_TOLERANCE * self.variances[0])) if self.variances[0] > 0 else 0
+        rounding = np.square(ROUNDING * np.abs(self.mean).max())
+        return int(np.sum(self.variances > max(rounding, RANK_TOLERANCE * self.variances[0])))
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,10 @@ class Statistics:
             bin_width: of the histograms, in latent units; by default suited to each component.
 
         Raises:
-            LsamplerError: fewer than two vectors, NaN or infinite values, blocks of unequal D.
+            LsamplerError: fewer than two vectors, NaN or infinite values, blocks of unequal D, or
+                ``bin_width`` is not above 0.
         """
+        _require_positive(bin_width)
         moments = _Moments(name, bin_width)
         for block in blocks:
             if len(block):
@@ -127,13 +132,15 @@ class Statistics:
             kind: ``moments``, 2.3548 sigma; ``histogram``, read off the histogram at half its
                 maximum (the posts' way); ``gaussian-fit``, 2.3548 times the sigma of a Gaussian
                 fitted to the histogram by ``scipy.optimize.curve_fit``.
-            bin_width: for the last two, in latent units; by default about a quarter of sigma.
+            bin_width: for the last two, in latent units; by default a quarter to half of sigma.
 
         Raises:
-            LsamplerError: a component is constant, or a Gaussian cannot be fitted.
+            LsamplerError: a component is constant, a Gaussian cannot be fitted, or ``bin_width``
+                is not above 0.
         """
         if kind not in get_args(HalfWidth):
             raise LsamplerError(f"half-width '{kind}' is unknown{nearest_name(kind, get_args(HalfWidth))}")
+        _require_positive(bin_width)
         self.require_spread()
         if kind == "moments":
             return FWHM_PER_SIGMA * self.std
@@ -143,10 +150,11 @@ class Statistics:
             edges, counts, actual = self.histograms.merged(j, wanted)
             centres = edges + actual / 2
             if kind == "histogram":
-                widths[j] = _width_at_half_maximum(centres, counts, actual)
+                widths[j] = _width_at_half_maximum(counts, actual)
             else:
-                start = (float(counts.max()), self.mean[j], self.std[j])
-                widths[j] = FWHM_PER_SIGMA * _fitted_sigma(centres, counts, start, f"{self.name}: component {j}")
+                standardised = (centres - self.mean[j]) / self.std[j]
+                fitted = _fitted_sigma(standardised, counts, f"{self.name}: component {j}")
+                widths[j] = FWHM_PER_SIGMA * self.std[j] * fitted
         return widths
 
     def require_spread(self) -> None:
@@ -205,6 +213,9 @@ class _Moments:
         self._count = 0
 
     def add(self, block: NDArray[np.float64]) -> None:
+        expected = len(self._mean) if self._count else None
+        if block.ndim != 2 or block.shape[1] != (expected or max(block.shape[1], 1)):
+            raise LsamplerError(f"{self._name}: a block of shape {block.shape}, expected (rows, {expected or 'D'})")
         if not np.isfinite(block).all():
             row = self._count + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
             raise LsamplerError(f"{self._name}: row {row} holds NaN or infinite values; encode it again")
@@ -247,32 +258,37 @@ def trimmed_blocks(blocks: Iterable[NDArray[Any]], statistics: Statistics, facto
         yield block[(np.abs(block - statistics.mean) <= reach).all(axis=1)]
 
 
-def _width_at_half_maximum(centres: NDArray[np.float64], counts: NDArray[np.int64], bin_width: float) -> float:
-    """Distance between the first crossings of half the maximum on both sides of the peak."""
+def _require_positive(bin_width: float | None) -> None:
+    if bin_width is not None and not 0 < bin_width < np.inf:
+        raise LsamplerError(f"bin_width={bin_width}: give a number above 0")
+
+
+def _width_at_half_maximum(counts: NDArray[np.int64], bin_width: float) -> float:
+    """The length over which the histogram, joined by straight lines, exceeds half its maximum.
+
+    For one peak this is the distance between its two crossings. Unlike these it does not shrink
+    when noise dips below the half near the peak.
+    """
     padded = np.concatenate([[0], counts, [0]]).astype(np.float64)
-    places = np.concatenate([[centres[0] - bin_width], centres, [centres[-1] + bin_width]])
-    peak = int(padded.argmax())
-    half = padded[peak] / 2
-    right = peak + int(np.argmax(padded[peak:] < half))
-    left = peak - int(np.argmax(padded[peak::-1] < half))
-
-    def crossing(outside: int, inside: int) -> float:
-        part = (half - padded[outside]) / (padded[inside] - padded[outside])
-        return float(places[outside] + part * (places[inside] - places[outside]))
-
-    return crossing(right, right - 1) - crossing(left, left + 1)
+    above = padded - padded.max() / 2
+    left, right = above[:-1], above[1:]
+    low, high = np.minimum(left, right), np.maximum(left, right)
+    rise = np.where(high > low, high - low, 1.0)
+    share = np.where(low >= 0, 1.0, np.clip(high / rise, 0.0, 1.0))
+    return float(share.sum() * bin_width)
 
 
-def _fitted_sigma(
-    centres: NDArray[np.float64], counts: NDArray[np.int64], start: tuple[float, float, float], what: str
-) -> float:
-    from scipy.optimize import curve_fit
+def _fitted_sigma(x: NDArray[np.float64], counts: NDArray[np.int64], what: str) -> float:
+    """Sigma of the Gaussian fitted to counts over standardised values: the fit starts from N(0, 1)."""
+    from scipy.optimize import OptimizeWarning, curve_fit
 
     def gaussian(x: NDArray[np.float64], height: float, mu: float, sigma: float) -> NDArray[np.float64]:
         return height * np.exp(-0.5 * ((x - mu) / sigma) ** 2)
 
     try:
-        fitted, _ = curve_fit(gaussian, centres, counts, p0=start)
-    except (RuntimeError, TypeError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", OptimizeWarning)
+            fitted, _ = curve_fit(gaussian, x, counts, p0=(float(counts.max()), 0.0, 1.0))
+    except (RuntimeError, TypeError, ValueError, OptimizeWarning) as error:
         raise LsamplerError(f"{what}: no Gaussian fits its histogram; use half_width=moments") from error
     return float(abs(fitted[2]))

@@ -1,0 +1,49 @@
+# Everything is set up in .venv of this folder. `make faces CONSTRAINTS=` takes the newest torch.
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+# The images that the bundle is made from: the official aligned archive, or a part of it.
+DATA ?= img_align_celeba.zip
+
+.PHONY: faces test lint format bench bundle clean
+
+faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
+	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
+
+test: lint ## lint, types, tests, coverage
+	$(BIN)/python -m coverage erase
+	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev ## rows a second beside the peers
+	$(BIN)/python benchmarks/sampling.py
+
+bundle: $(VENV)/.installed-dev ## train, encode and sum up celeba96 anew; hours without a GPU
+	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --epochs 25 --out runs/celeba96
+	$(BIN)/lsampler encode $(DATA) --model runs/celeba96/model.safetensors --out runs/celeba96/latents.h5 --force
+	$(BIN)/lsampler bundle src/lsampler/bundles/celeba96.safetensors --model runs/celeba96/model.safetensors \
+		--store runs/celeba96/latents.h5 --evaluator core-membership --evaluator faces --force
+
+clean:
+	rm -rf $(VENV) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "lsampler needs Python 3.11 or newer; run: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(INSTALL) -e '.[dev]'
+	touch $@

@@ -1,0 +1,391 @@
+"""The strategies of the posts, against independent computations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.integrate import quad
+from scipy.spatial.distance import cdist
+
+from lsampler import (
+    FWHM_PER_SIGMA,
+    ArrayReference,
+    LatentSampler,
+    LsamplerError,
+    Reference,
+    load_sampler,
+    plugin_names,
+)
+from lsampler._random import BLOCK_ROWS, Block
+from lsampler_plugins.pca_ellipse import cube_share, exact, iteration
+
+# Level of every two-sample test. With fixed seeds a passing test stays passing; the power is
+# stated where the test is.
+ALPHA = 1e-3
+
+
+def draw_exact(q: int, rows: int, seed: int = 0) -> NDArray[np.float64]:
+    blocks = [Block(seed, k, torch.device("cpu")) for k in range(-(-rows // BLOCK_ROWS))]
+    return torch.cat([exact(block, q, cube_share(q)) for block in blocks])[:rows].double().numpy()
+
+
+def draw_iteration(q: int, rows: int, seed: int = 0) -> NDArray[np.float64]:
+    blocks = [Block(seed, k, torch.device("cpu")) for k in range(-(-rows // BLOCK_ROWS))]
+    return torch.cat([iteration(block, q) for block in blocks])[:rows].double().numpy()
+
+
+def by_rejection(q: int, rows: int, seed: int) -> NDArray[np.float64]:
+    """Uniform on the region: from the cube [-1, 1]^q, whatever satisfies every pair."""
+    rng = np.random.default_rng(seed)
+    kept: list[NDArray[np.float64]] = []
+    while sum(map(len, kept)) < rows:
+        u = rng.uniform(-1, 1, (4 * rows, q))
+        squares = u**2
+        inside = np.ones(len(u), dtype=bool)
+        for i in range(q):
+            for j in range(i + 1, q):
+                inside &= squares[:, i] + squares[:, j] <= 1
+        kept.append(u[inside])
+    return np.concatenate(kept)[:rows]
+
+
+def by_gibbs(q: int, rows: int, seed: int, sweeps: int = 60) -> NDArray[np.float64]:
+    """A long Gibbs chain per row: each component uniform in what all others leave it."""
+    rng = np.random.default_rng(seed)
+    u = np.zeros((rows, q))
+    for _ in range(sweeps):
+        for k in range(q):
+            rest = np.delete(u, k, axis=1)
+            u[:, k] = rng.uniform(-1, 1, rows) * np.sqrt(1 - (rest**2).max(axis=1))
+    return u
+
+
+def features(u: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    ordered = np.sort(np.abs(u), axis=1)
+    return {
+        "a component": u[:, 0],
+        "the largest": ordered[:, -1],
+        "the second largest": ordered[:, -2],
+        "the radius": np.linalg.norm(u, axis=1),
+        "a product": u[:, 0] * u[:, -1],
+    }
+
+
+@pytest.mark.parametrize("q", [2, 3])
+def test_exact_agrees_with_rejection_sampling(q: int) -> None:
+    """With 20,000 against 20,000, a Kolmogorov distance of 0.03 is found with power over 99 %."""
+    ours, theirs = features(draw_exact(q, 20_000)), features(by_rejection(q, 20_000, seed=1))
+    for name in ours:
+        assert stats.ks_2samp(ours[name], theirs[name]).pvalue > ALPHA, name
+
+
+def test_exact_agrees_with_a_long_gibbs_chain() -> None:
+    """10,000 against 10,000: a Kolmogorov distance of 0.04 is found with power over 99 %."""
+    ours, theirs = features(draw_exact(10, 10_000)), features(by_gibbs(10, 10_000, seed=2))
+    for name in ours:
+        assert stats.ks_2samp(ours[name], theirs[name]).pvalue > ALPHA, name
+
+
+def test_these_tests_tell_the_iteration_from_the_exact_method() -> None:
+    """The iteration is not uniform on the region; if the tests above missed that, they were blind."""
+    exact_ones, iterated = features(draw_exact(10, 10_000)), features(draw_iteration(10, 10_000))
+    assert stats.ks_2samp(exact_ones["the radius"], iterated["the radius"]).pvalue < ALPHA
+
+
+def test_iteration_agrees_with_the_posts_loop() -> None:
+    """Post X's loop, one component after the other, checked pair by pair as it goes."""
+    q, rows = 6, 4_000
+    rng = np.random.default_rng(3)
+    loop = np.zeros((rows, q))
+    for row in loop:
+        drawn: list[int] = []
+        for j in rng.permutation(q):
+            c = min([1.0, *(np.sqrt(1 - row[i] ** 2) for i in drawn)])
+            row[j] = rng.uniform(-c, c)
+            drawn.append(j)
+    ours, theirs = features(draw_iteration(q, 20_000)), features(loop)
+    for name in ours:
+        assert stats.ks_2samp(ours[name], theirs[name]).pvalue > ALPHA, name
+
+
+@pytest.mark.parametrize("q", [1, 2, 3, 10, 120, 1000])
+def test_cube_share_agrees_with_numerical_integration(q: int) -> None:
+    # The region's volume outside the cube, divided by the cube's sqrt(2)^q, without overflow.
+    outside, _ = quad(lambda t: q * 2 ** (q / 2) * np.exp(q * np.log(np.sin(t))), 1e-12, np.pi / 4)
+    assert cube_share(q) == pytest.approx(1 / (1 + outside), rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ["exact", "iteration"])
+@pytest.mark.parametrize("components", [1, 2, 5, 12])
+def test_every_pair_condition_holds_in_every_row(reference: ArrayReference, method: str, components: int) -> None:
+    sampler = load_sampler("pca-ellipse", method=method, components=components, fact=0.6).fit(reference)
+    z = sampler.sample(5_000, seed=4).double().numpy()
+    statistics = reference.statistics(1.7)
+    v = statistics.pca.transform(z)
+    u = v[:, :components] / (0.6 * FWHM_PER_SIGMA * np.sqrt(statistics.pca.variances[:components]))
+    largest = np.sort(u**2, axis=1)[:, -2:].sum(axis=1)
+    assert largest.max() <= 1 + 1e-5
+    assert np.abs(v[:, components:]).max(initial=0) < 1e-5  # nothing along the components left out
+    # and it fills the region: in 5,000 rows some come close to the boundary
+    assert largest.max() > 0.95
+
+
+def test_methods_are_those_of_the_region_at_full_size(correlated: NDArray[np.float32]) -> None:
+    u = draw_exact(120, 20_000)
+    largest = np.sort(u**2, axis=1)[:, -2:].sum(axis=1)
+    assert largest.max() <= 1 + 1e-6
+    share_in_cube = np.mean(np.abs(u).max(axis=1) < np.sqrt(0.5))
+    assert share_in_cube == pytest.approx(cube_share(120), abs=0.011)  # 3 standard errors
+
+
+def test_uniform_cube_is_uniform(reference: ArrayReference) -> None:
+    z = load_sampler("uniform-cube", b=2.0).fit(reference).sample(4_000, seed=5).numpy()
+    assert np.abs(z).max() <= 2.0
+    for component in z.T:
+        assert stats.kstest(component, stats.uniform(-2, 4).cdf).pvalue > ALPHA
+    assert np.abs(np.corrcoef(z.T) - np.eye(12)).max() < 0.06
+
+
+def test_component_uniform_fills_an_interval_per_component(reference: ArrayReference) -> None:
+    z = load_sampler("component-uniform", fact=0.4).fit(reference).sample(4_000, seed=6).double().numpy()
+    statistics = reference.statistics()
+    low = statistics.mean - 0.4 * FWHM_PER_SIGMA * statistics.std
+    width = 0.8 * FWHM_PER_SIGMA * statistics.std
+    for component, start, extent in zip(z.T, low, width, strict=True):
+        assert stats.kstest(component, stats.uniform(start, extent).cdf).pvalue > ALPHA
+
+
+def test_gaussian_has_the_marginals_and_no_correlation(reference: ArrayReference) -> None:
+    z = load_sampler("gaussian").fit(reference).sample(6_000, seed=7).double().numpy()
+    statistics = reference.statistics()
+    for component, mean, std in zip(z.T, statistics.mean, statistics.std, strict=True):
+        assert stats.kstest(component, stats.norm(mean, std).cdf).pvalue > ALPHA
+    assert np.abs(np.corrcoef(z.T) - np.eye(12)).max() < 0.06
+
+
+def test_multivariate_normal_agrees_with_numpy(reference: ArrayReference) -> None:
+    """Two samples of 6,000: random projections, and the energy distance against permutations."""
+    z = load_sampler("multivariate-normal").fit(reference).sample(6_000, seed=8).double().numpy()
+    statistics = reference.statistics()
+    rng = np.random.default_rng(9)
+    other = rng.multivariate_normal(statistics.mean, statistics.covariance, 6_000)
+    for direction in rng.normal(size=(20, 12)):
+        assert stats.ks_2samp(z @ direction, other @ direction).pvalue > ALPHA
+    assert energy_p_value(z[:400], other[:400], rng) > ALPHA
+
+
+def energy_p_value(x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator) -> float:
+    both = np.concatenate([x, y])
+    distances = cdist(both, both)
+    first = np.arange(len(both)) < len(x)
+
+    def energy(mask: NDArray[np.bool_]) -> float:
+        within = distances[np.ix_(mask, mask)].mean() + distances[np.ix_(~mask, ~mask)].mean()
+        return float(2 * distances[np.ix_(mask, ~mask)].mean() - within)
+
+    seen = energy(first)
+    permuted = [energy(rng.permutation(first)) for _ in range(999)]
+    return (1 + sum(value >= seen for value in permuted)) / 1000
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.1, 10), st.floats(-100, 100))
+def test_multivariate_normal_is_affine_equivariant(seed: int, scale: float, shift: float) -> None:
+    """Fitted to A z + b, it has mean A mu + b and covariance A Sigma A^T."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(300, 4)) @ rng.normal(size=(4, 4))
+    matrix, offset = scale * rng.normal(size=(4, 4)), shift * rng.normal(size=4)
+
+    def fitted(latents: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        sampler = load_sampler("multivariate-normal")
+        state = sampler.learn(ArrayReference(latents))
+        return state["mean"], state["axes"].T @ state["axes"]
+
+    (mean, covariance), (moved_mean, moved_covariance) = fitted(z), fitted(z @ matrix.T + offset)
+    size = np.abs(moved_covariance).max() + np.abs(offset).max() + 1
+    np.testing.assert_allclose(moved_mean, matrix @ mean + offset, atol=1e-5 * size)
+    np.testing.assert_allclose(moved_covariance, matrix @ covariance @ matrix.T, atol=1e-4 * size)
+
+
+def test_temperature_and_components_shrink_the_normal(reference: ArrayReference) -> None:
+    pca = reference.statistics().pca
+    z = load_sampler("multivariate-normal", components=3, temperature=0.5).fit(reference).sample(20_000, seed=1)
+    v = pca.transform(z.double().numpy())
+    np.testing.assert_allclose(v[:, :3].var(axis=0), 0.25 * pca.variances[:3], rtol=0.05)
+    assert np.abs(v[:, 3:]).max() < 1e-5
+
+
+class TestLinePath:
+    def path(self, reference: Reference, n: int = 8, **parameters: object) -> NDArray[np.float64]:
+        return load_sampler("line-path", **parameters).fit(reference).sample(n).double().numpy()
+
+    def test_leads_from_the_origin_to_the_centre(self, reference: ArrayReference) -> None:
+        z = self.path(reference, 6, path="origin-to-centre", points=6)
+        mean = reference.statistics().mean
+        np.testing.assert_allclose(z, np.linspace(0, 1, 6)[:, None] * mean, atol=1e-5)
+
+    def test_crosses_the_centre_in_a_plane_at_an_angle(self, reference: ArrayReference) -> None:
+        z = self.path(reference, 5, path="plane", i=2, j=7, angle=30, reach=0.5, points=5)
+        statistics = reference.statistics()
+        offset = (z - statistics.mean) / (FWHM_PER_SIGMA * statistics.std)
+        steps = np.linspace(-0.5, 0.5, 5)
+        np.testing.assert_allclose(offset[:, 2], steps * np.cos(np.pi / 6), atol=1e-5)
+        np.testing.assert_allclose(offset[:, 7], steps * np.sin(np.pi / 6), atol=1e-5)
+        assert np.abs(np.delete(offset, [2, 7], axis=1)).max() < 1e-5
+
+    def test_follows_a_principal_axis(self, reference: ArrayReference) -> None:
+        z = self.path(reference, 3, path="principal", axis=1, reach=1.0, points=3)
+        pca = reference.statistics().pca
+        v = pca.transform(z)
+        np.testing.assert_allclose(
+            v[:, 1], FWHM_PER_SIGMA * np.sqrt(pca.variances[1]) * np.array([-1, 0, 1]), atol=1e-4
+        )
+        assert np.abs(np.delete(v, 1, axis=1)).max() < 1e-4
+
+    def test_leads_from_one_vector_to_another(self, reference: ArrayReference) -> None:
+        z = self.path(reference, 4, path="between", first=10, second=20, points=4)
+        rows = reference.latents()
+        np.testing.assert_allclose(z[[0, 3]], rows[[10, 20]], atol=1e-5)
+
+    def test_starts_again_after_its_last_point(self, reference: ArrayReference) -> None:
+        z = self.path(reference, BLOCK_ROWS + 9, points=7)
+        np.testing.assert_array_equal(z[7:14], z[:7])
+        np.testing.assert_array_equal(z[BLOCK_ROWS], z[BLOCK_ROWS % 7])  # across blocks too
+
+    def test_random_spacing_is_uniform_on_the_line(self, reference: ArrayReference) -> None:
+        z = self.path(reference, 2_000, path="origin-to-centre", spacing="random")
+        mean = reference.statistics().mean
+        t = z @ mean / (mean @ mean)
+        np.testing.assert_allclose(z, t[:, None] * mean, atol=1e-5)
+        assert stats.kstest(t, "uniform").pvalue > ALPHA
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"path": "plane", "i": 3, "j": 3}, "two different components"),
+            ({"path": "plane", "i": 12}, "below D = 12"),
+            ({"path": "principal", "axis": 12}, "more than the latent dimension 12"),
+            ({"path": "between", "second": 3000}, "below 3000"),
+        ],
+    )
+    def test_refuses_lines_that_do_not_exist(
+        self, reference: ArrayReference, parameters: dict[str, object], message: str
+    ) -> None:
+        with pytest.raises(LsamplerError, match=message):
+            self.path(reference, **parameters)
+
+
+@pytest.mark.parametrize("name", plugin_names("sampler"))
+class TestEveryStrategy:
+    def fitted(self, name: str, reference: Reference) -> LatentSampler:
+        return load_sampler(name).fit(reference)
+
+    def test_same_seed_gives_same_rows_for_any_thread_count(self, name: str, reference: ArrayReference) -> None:
+        sampler = self.fitted(name, reference)
+        rows = 3 * BLOCK_ROWS + 17
+        one, two, five = (sampler.sample(rows, seed=3, threads=threads) for threads in (1, 2, 5))
+        assert torch.equal(one, two)
+        assert torch.equal(one, five)
+
+    def test_same_seed_gives_same_rows_for_any_number_of_kernel_threads(
+        self, name: str, reference: ArrayReference
+    ) -> None:
+        sampler, before = self.fitted(name, reference), torch.get_num_threads()
+        try:
+            torch.set_num_threads(1)
+            one = sampler.sample(5_000, seed=3)
+            torch.set_num_threads(4)
+            four = sampler.sample(5_000, seed=3)
+            assert torch.get_num_threads() == 4  # and the caller's setting is left as it was
+        finally:
+            torch.set_num_threads(before)
+        assert torch.equal(one, four)
+
+    def test_first_rows_stay_when_more_are_asked_for(self, name: str, reference: ArrayReference) -> None:
+        sampler = self.fitted(name, reference)
+        many = sampler.sample(2 * BLOCK_ROWS + 5, seed=11)
+        for n in (1, 7, BLOCK_ROWS, BLOCK_ROWS + 1):
+            assert torch.equal(sampler.sample(n, seed=11), many[:n])
+
+    def test_shape_type_and_finite_values(self, name: str, reference: ArrayReference) -> None:
+        z = self.fitted(name, reference).sample(100)
+        assert z.shape == (100, 12)
+        assert z.dtype == torch.float32
+        assert bool(torch.isfinite(z).all())
+
+    def test_leaves_global_random_states_alone(self, name: str, reference: ArrayReference) -> None:
+        sampler = self.fitted(name, reference)
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        before = (torch.get_rng_state(), np.random.get_state()[1].copy())  # noqa: NPY002
+        sampler.sample(10)
+        assert torch.equal(before[0], torch.get_rng_state())
+        np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+
+    def test_saved_and_loaded_draws_the_same_rows(self, name: str, reference: ArrayReference, tmp_path: Path) -> None:
+        sampler = self.fitted(name, reference)
+        sampler.save(tmp_path / "fitted.safetensors")
+        loaded = type(sampler).load(tmp_path / "fitted.safetensors")
+        assert loaded.settings() == sampler.settings()
+        assert torch.equal(loaded.sample(50, seed=2), sampler.sample(50, seed=2))
+
+    def test_refit_forgets_the_first_reference(self, name: str, reference: ArrayReference) -> None:
+        other = ArrayReference(np.random.default_rng(1).normal(size=(200, 5)))
+        sampler = self.fitted(name, reference).fit(other)
+        assert torch.equal(sampler.sample(9), self.fitted(name, other).sample(9))
+
+    def test_works_in_two_dimensions(self, name: str) -> None:
+        plane = ArrayReference(np.random.default_rng(1).normal(size=(50, 2)))
+        assert load_sampler(name).fit(plane).sample(10).shape == (10, 2)
+
+    def test_refuses_what_makes_no_sense(self, name: str, reference: ArrayReference) -> None:
+        sampler = self.fitted(name, reference)
+        with pytest.raises(LsamplerError, match="at least one"):
+            sampler.sample(0)
+        with pytest.raises(LsamplerError, match="negative"):
+            sampler.sample(1, seed=-1)
+        with pytest.raises(LsamplerError, match="unknown"):
+            sampler.sample(1, device="abacus")
+        with pytest.raises(LsamplerError, match="not fitted"):
+            load_sampler(name).sample(1)
+
+
+def test_different_seeds_give_different_rows(reference: ArrayReference) -> None:
+    sampler = load_sampler("gaussian").fit(reference)
+    assert not torch.equal(sampler.sample(5, seed=0), sampler.sample(5, seed=1))
+
+
+def test_blocks_are_independent(reference: ArrayReference) -> None:
+    """Rows of neighbouring blocks, and of neighbouring seeds, are uncorrelated: |r| < 5 / sqrt(n)."""
+    sampler = load_sampler("gaussian").fit(reference)
+    z = sampler.sample(2 * BLOCK_ROWS, seed=0).numpy()
+    other = sampler.sample(BLOCK_ROWS, seed=1).numpy()
+    for pair in ((z[:BLOCK_ROWS], z[BLOCK_ROWS:]), (z[:BLOCK_ROWS], other)):
+        r = [np.corrcoef(a, b)[0, 1] for a, b in zip(pair[0].T, pair[1].T, strict=True)]
+        assert np.abs(r).max() < 5 / np.sqrt(BLOCK_ROWS)
+
+
+@pytest.mark.parametrize("half_width", ["histogram", "gaussian-fit"])
+@pytest.mark.parametrize("name", ["component-uniform", "gaussian", "pca-ellipse"])
+def test_half_widths_from_histograms_are_near_those_from_moments(
+    name: str, half_width: str, reference: ArrayReference
+) -> None:
+    """On normal data the three ways agree within the resolution of the histogram."""
+    by_moments = load_sampler(name).fit(reference).sample(4_000).std(dim=0)
+    by_histogram = load_sampler(name, half_width=half_width).fit(reference).sample(4_000).std(dim=0)
+    np.testing.assert_allclose(by_histogram, by_moments, rtol=0.15)
+
+
+def test_fewer_vectors_than_components_is_refused_with_the_mend() -> None:
+    few = ArrayReference(np.random.default_rng(0).normal(size=(6, 12)))
+    for name in ("multivariate-normal", "pca-ellipse"):
+        with pytest.raises(LsamplerError, match=r"rank 5, .* --param components=5"):
+            load_sampler(name).fit(few)
+        assert load_sampler(name, components=5).fit(few).sample(3).shape == (3, 12)
