@@ -35,7 +35,7 @@ class Plugin(BaseModel):
     first line of their docstring is the summary that ``lsampler plugins`` prints.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
     """How the plugin is called on the command line, in lower case with hyphens."""

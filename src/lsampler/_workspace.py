@@ -48,6 +48,7 @@ def open_workspace(model: str | None, store: str | os.PathLike[str] | None) -> W
     if store is None:
         bundle = _as_bundle(model or DEFAULT_BUNDLE)
         if bundle is None:
+            load_autoencoder(model or DEFAULT_BUNDLE)  # a model that cannot be opened is the first thing to say
             raise LsamplerError(f"{model}: an autoencoder without statistics; add the --store of its latents")
         return Workspace(bundle, bundle.autoencoder)
     latents = LatentStore(store)

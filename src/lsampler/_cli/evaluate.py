@@ -117,8 +117,15 @@ def _print(result: Evaluation) -> None:
     scores = [score for row in result.rows for score in row.scores]
     for group in dict.fromkeys(score.group for score in scores):
         labels = list(dict.fromkeys(score.label for score in scores if score.group == group))
-        table = Table(title=group, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-        table.add_column("samples")
+        table = Table(
+            title=group,
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+            title_style="bold",
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+        )
+        table.add_column("samples", min_width=19, overflow="fold")
         table.add_column("n", justify="right")
         for label in labels:
             table.add_column(label, justify="right", no_wrap=True)
