@@ -188,7 +188,7 @@ BAD_INPUT = [
     ("parameter without value", "sample -p pca-ellipse --param fact", "write it as key=value"),
     ("choice", "sample -p pca-ellipse --param method=guess", "method=guess is not valid: give exact or iteration"),
     ("q larger than D", "sample -p pca-ellipse --param components=257", "more than the latent dimension 256"),
-    ("n of zero", "sample -p gaussian -n 0", Input should be greater than or equal to 1"),
+    ("n of zero", "sample -p gaussian -n 0", "Input should be greater than or equal to 1"),
     ("negative seed", "sample -p gaussian --seed -1", "'--seed': Input should be greater than or equal to 0"),
     ("device", "sample -p gaussian --device abacus", "device 'abacus' is unknown; use auto, cpu, cuda or mps"),
     ("option missing", "sample", "Missing option '--plugin'"),
