@@ -51,14 +51,17 @@ class PairEllipses(Core):
             raise LsamplerError(f"{reference.name}: pair ellipses need at least two components")
         if pairs.min() < 1e-12:
             raise LsamplerError(f"{reference.name}: two components are perfectly correlated; remove one of them")
-        return {"mean": statistics.mean, "std": statistics.std, "correlation": correlation}
+        # Single precision is twice as fast, but cannot tell a correlation near 1 from 1.
+        precision = np.float32 if pairs.min() > 1e-3 else np.float64
+        return {"mean": statistics.mean, "std": statistics.std, "correlation": correlation.astype(precision)}
 
     def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
         """The largest level over all pairs: its square is x^2 + max_y (y - r x)^2 / (1 - r^2)."""
-        x = ((latents - state["mean"]) / state["std"]).astype(np.float32)
-        largest = np.zeros(len(x), dtype=np.float32)
-        for i, correlation in enumerate(state["correlation"].astype(np.float32)[:-1]):
-            r = correlation[i + 1 :]
+        correlation = state["correlation"]
+        x = ((latents - state["mean"]) / state["std"]).astype(correlation.dtype)
+        largest = np.zeros(len(x), dtype=correlation.dtype)
+        for i in range(len(correlation) - 1):
+            r = correlation[i, i + 1 :]
             rest = x[:, i + 1 :] - x[:, i, np.newaxis] * r
             rest /= np.sqrt(1 - r * r)
             np.abs(rest, out=rest)
@@ -120,8 +123,12 @@ class Ellipsoid(Core):
     def learn(self, reference: Reference) -> State:
         """Centre and all principal axes, divided by their standard deviations."""
         statistics = reference.statistics()
-        statistics.require_rank(reference.dimension)
         pca = statistics.pca
+        if pca.rank < reference.dimension:
+            raise LsamplerError(
+                f"{reference.name}: the covariance of {statistics.count} vectors has rank {pca.rank}, the ellipsoid "
+                f"needs all {reference.dimension} components; encode more images, or remove constant components"
+            )
         return {"mean": pca.mean, "whiten": (pca.axes / np.sqrt(pca.variances[:, np.newaxis])).T}
 
     def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -28,11 +29,12 @@ __all__ = ["ConvAutoencoder", "ConvConfig", "conv_config"]
 FORMAT = "lsampler-autoencoder"
 FORMAT_VERSION = 1
 KERNEL = 3
+LEAKY_SLOPE = 0.1
 # A kernel that the stride divides lays its steps evenly: no checkerboard in the decoded image.
 TRANSPOSED_KERNEL = 4
 
 ACTIVATIONS: dict[str, Any] = {
-    "leaky-relu": lambda: nn.LeakyReLU(0.1),
+    "leaky-relu": lambda: nn.LeakyReLU(LEAKY_SLOPE),
     "relu": nn.ReLU,
     "elu": nn.ELU,
     "selu": nn.SELU,
@@ -112,6 +114,8 @@ class ConvAutoencoder(nn.Module):
         self.training_record = dict(training or {})
         self.encoder = _encoder(self.config)
         self.decoder = _decoder(self.config)
+        _initialise(self.encoder)
+        _initialise(self.decoder)
 
     @property
     def dimension(self) -> int:
@@ -133,7 +137,7 @@ class ConvAutoencoder(nn.Module):
         """Images (B, C, H, W) float32 in [0, 1] -> latent vectors (B, D) float32."""
         expected = (self.config.channels, self.config.image_size, self.config.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
-            raise LsamplerError(f"images of shape {tuple(images.shape)}: the encoder takes (B, {expected})")
+            raise LsamplerError(f"images of shape {tuple(images.shape)}: the encoder takes (B, {str(expected)[1:]}")
         latents: Tensor = self.encoder(images.to(self.device))
         return latents
 
@@ -175,7 +179,10 @@ class ConvAutoencoder(nn.Module):
         """Write the autoencoder as one safetensors file, complete or not at all."""
         weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
         with new_file(path, force=force) as beside:
-            save_file(weights, beside, metadata={"lsampler": json.dumps(self.metadata())})
+            try:
+                save_file(weights, beside, metadata={"lsampler": json.dumps(self.metadata())})
+            except SafetensorError as error:  # a full disk, among others
+                raise OSError(str(error)) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ConvAutoencoder:
@@ -199,17 +206,35 @@ class ConvAutoencoder(nn.Module):
                 f"{FORMAT_VERSION}; install the lsampler that wrote it"
             )
         try:
-            model = cls(
-                ConvConfig.model_validate(metadata["config"]),
-                preprocess=Preprocess(**metadata["preprocess"]),
-                training=metadata.get("training"),
-            )
-            model.load_state_dict({name: weight.float() for name, weight in weights.items()})
-        except (ValidationError, KeyError, TypeError, RuntimeError) as error:
+            # On "meta" nothing is allocated: a tampered description cannot ask for a terabyte.
+            with torch.device("meta"):
+                model = cls(
+                    ConvConfig.model_validate(metadata["config"]),
+                    preprocess=Preprocess(**metadata["preprocess"]),
+                    training=metadata.get("training"),
+                )
+            model.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
+        except (LsamplerError, ValidationError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise LsamplerError(f"{path}: damaged, its weights and description do not agree") from error
         if model.fingerprint != metadata.get("fingerprint"):
             raise LsamplerError(f"{path}: damaged, the weights do not match their fingerprint")
         return model.eval()
+
+
+def _initialise(layers: nn.Sequential) -> None:
+    """Weights of the size that keeps the signal's variance from layer to layer (He et al. 2015).
+
+    PyTorch's default shrinks it by six a layer: with it the first epochs do little but undo that.
+    """
+    weighted = [layer for layer in layers if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
+    for layer in weighted:
+        fan_in = layer.weight[0].numel()
+        if isinstance(layer, nn.ConvTranspose2d):  # its weight is (in, out, k, k), and a stride of 2 skips 3 in 4
+            fan_in = layer.in_channels * TRANSPOSED_KERNEL**2 // 4
+        gain = 1.0 if layer is weighted[-1] else 2 / (1 + LEAKY_SLOPE**2)
+        nn.init.normal_(layer.weight, std=(gain / fan_in) ** 0.5)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def _encoder(config: ConvConfig) -> nn.Sequential:

@@ -28,6 +28,7 @@ class Core(Plugin):
     """
 
     _state: State | None = PrivateAttr(default=None)
+    _dimension: int = PrivateAttr(default=0)
 
     @abstractmethod
     def learn(self, reference: Reference) -> State:
@@ -43,16 +44,22 @@ class Core(Plugin):
 
     def fit(self, reference: ReferenceLike) -> Self:
         """Learn from a store, a bundle, or an array (N, D); returns self."""
-        self._state = self.learn(as_reference(reference))
+        reference = as_reference(reference)
+        self._state = self.learn(reference)
+        self._dimension = reference.dimension
         return self
 
     def levels(self, latents: NDArray[Any]) -> NDArray[np.float64]:
-        """The level of each latent vector: (n, D) -> (n,), block by block."""
-        rows = np.atleast_2d(latents)
+        """The level of each latent vector: (n, D) -> (n,), block by block.
+
+        Raises:
+            LsamplerError: not fitted, or latent vectors of another D.
+        """
+        state, rows = self._fitted(), np.atleast_2d(latents)
+        if rows.ndim != 2 or rows.shape[1] != self._dimension:
+            raise LsamplerError(f"{self.name}: latents of shape {rows.shape}, it was fitted with D = {self._dimension}")
         blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
-        return np.concatenate(
-            [np.empty(0), *(self.level(self._fitted(), np.asarray(b, dtype=np.float64)) for b in blocks)]
-        )
+        return np.concatenate([np.empty(0), *(self.level(state, np.asarray(b, dtype=np.float64)) for b in blocks)])
 
     @property
     def nominal_level(self) -> float:
@@ -65,11 +72,17 @@ class Core(Plugin):
         The split-conformal quantile: the ceil((m + 1) share)-th smallest level of the m vectors of
         the calibration half of the held-out split, so that a further real vector is inside with
         at least that probability. A bundle remembers the level.
+
+        Raises:
+            LsamplerError: ``share`` is not between 0 and 1.
         """
+        if not 0 < share < 1:
+            raise LsamplerError(f"share={share}: give a number between 0 and 1")
         if not reference.has_latents:
             return reference.calibrations.get(self.calibration_key(share))
         calibration, _ = calibration_split(reference.held_out())
-        rank = math.ceil((len(calibration) + 1) * share)
+        # Products such as 100 * 0.55 come out a rounding error above the whole number they are.
+        rank = math.ceil((len(calibration) + 1) * share - 1e-9)
         if rank > len(calibration):
             return None
         return float(np.sort(self.levels(calibration))[rank - 1])

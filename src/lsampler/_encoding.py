@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
 
@@ -51,11 +51,12 @@ def encode_images(
         batch_size: images a forward pass.
         strict: stop at the first image that cannot be used.
         force: replace an existing store and forget an interrupted run.
-        append: add to an existing store.
+        append: add to an existing store of other images, encoded by the same encoder.
         progress: where to show the advance.
 
     Raises:
-        LsamplerError: the store exists, or was begun with another encoder or other images.
+        LsamplerError: the store exists, was begun with another encoder or other images, or
+            holds these images already.
     """
     total = len(source.ids)
     if not 0 <= held_out < total:
@@ -63,8 +64,18 @@ def encode_images(
             f"{source.name}: {total} images, {held_out} held out; --held-out must leave some to train on"
         )
     check_output(path, force=force or append)
-    writer = StoreWriter(path, autoencoder.dimension, provenance(autoencoder, source, held_out), force=force)
-    start, resumed = _resume_at(writer, source), writer.committed
+    if append and not force:
+        _refuse_twice(Path(path), source)
+    writer = StoreWriter(
+        path, autoencoder.dimension, provenance(autoencoder), origin=origin(source, held_out), force=force
+    )
+    start, left_out = _resume_at(writer, source)
+    resumed = writer.committed
+    if strict and left_out:
+        raise LsamplerError(
+            f"{source.name}: image '{next(iter(left_out))}' could not be used; mend it and start anew with --force, "
+            "or leave out --strict"
+        )
     reader = ImageBatches(source, autoencoder.preprocess, strict=strict)
     batches = reader.read(batch_size, start)
     with writer:
@@ -78,22 +89,24 @@ def encode_images(
                     ids = [source.ids[indices[k]] for k in chosen]
                     writer.append(latents[chosen], ids, split)  # type: ignore[arg-type]
         reader.require_some(writer.committed + writer.pending)
-    return EncodingResult(LatentStore(path), resumed, reader.skipped)
+    return EncodingResult(LatentStore(path), resumed, left_out | reader.skipped)
 
 
-def provenance(autoencoder: Autoencoder, source: ImageSource, held_out: int) -> dict[str, Any]:
+def provenance(autoencoder: Autoencoder) -> dict[str, str | int]:
     """The attributes of a store of encoded images."""
     preprocess = autoencoder.preprocess.as_dict()
     return {
         "kind": "encoded images",
         "encoder": autoencoder.fingerprint,
-        "source": source.name,
-        "source_digest": source_digest(source.ids),
-        "held_out": held_out,
         "image_size": preprocess["size"],
         "crop": preprocess["crop"],
         "channels": preprocess["channels"],
     }
+
+
+def origin(source: ImageSource, held_out: int) -> dict[str, str | int]:
+    """The attributes that tell which images they are."""
+    return {"source": source.name, "source_digest": source_digest(source.ids), "held_out": held_out}
 
 
 def default_held_out(autoencoder: Autoencoder, source: ImageSource) -> tuple[int, str]:
@@ -104,10 +117,24 @@ def default_held_out(autoencoder: Autoencoder, source: ImageSource) -> tuple[int
     return len(source.ids) // 10, "a tenth; change it with --held-out"
 
 
-def _resume_at(writer: StoreWriter, source: ImageSource) -> int:
-    """The first image that no committed piece holds yet."""
-    found = pieces(writer.path)
-    if not found:
-        return 0
-    last = LatentStore(found[-1])
-    return source.ids.index(last.ids(len(last) - 1)[0]) + 1
+def _resume_at(writer: StoreWriter, source: ImageSource) -> tuple[int, dict[str, str]]:
+    """The first image that no committed piece holds yet, and those before it that were skipped."""
+    committed = [identity for piece in pieces(writer.path) for identity in LatentStore(piece).ids()]
+    if not committed:
+        return 0, {}
+    start = source.ids.index(committed[-1]) + 1
+    known = set(committed)
+    reason = "could not be used in the interrupted run"
+    return start, {identity: reason for identity in source.ids[:start] if identity not in known}
+
+
+def _refuse_twice(path: Path, source: ImageSource) -> None:
+    """An append that was interrupted after it was complete must not be done again."""
+    if not path.exists():
+        return
+    attributes = LatentStore(path).attributes
+    names, digests = (str(attributes.get(key)).split(" + ") for key in ("source", "source_digest"))
+    if source.name in names and source_digest(source.ids) in digests:
+        raise LsamplerError(
+            f"{path}: holds the images of {source.name} already; append others, or make the store anew with --force"
+        )

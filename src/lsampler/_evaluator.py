@@ -130,13 +130,15 @@ def evaluate(
     bundle, which holds no vectors, brings that row's scores along.
 
     Raises:
-        LsamplerError: an evaluator cannot be prepared, or samples have another D.
+        LsamplerError: an evaluator cannot be prepared, or samples are empty, hold NaN or have another D.
     """
     for row in samples:
         if row.latents.ndim != 2 or row.latents.shape[1] != reference.dimension:
             raise LsamplerError(
                 f"{row.name}: latents of shape {row.latents.shape}, D of {reference.name} is {reference.dimension}"
             )
+        if not len(row.latents):
+            raise LsamplerError(f"{row.name}: holds no latents; draw at least one")
         if not np.isfinite(row.latents).all():
             raise LsamplerError(f"{row.name}: holds NaN or infinite latents; draw them again")
     for evaluator in evaluators:

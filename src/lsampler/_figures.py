@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["image_grid", "reconstruction_grid", "to_uint8", "training_curve"]
 
 GAP = 2
-MAX_EDGE = 16384
+READABLE_EDGE = 64
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -52,21 +52,33 @@ def reconstruction_grid(model: ConvAutoencoder, images: NDArray[np.uint8], path:
     rows: list[NDArray[np.uint8]] = []
     for start in range(0, len(images) - per_row + 1, per_row):
         rows += [originals[start : start + per_row], restored[start : start + per_row]]
+    pixels = np.concatenate(rows)
+    enlarge = max(1, READABLE_EDGE // max(pixels.shape[1:3]))
+    pixels = pixels.repeat(enlarge, axis=1).repeat(enlarge, axis=2)
     with new_file(path, force=True) as beside:
-        image_grid(np.concatenate(rows), per_row).save(beside)
+        image_grid(pixels, per_row).save(beside)
 
 
 def training_curve(rows: Sequence[dict[str, float]], path: Path) -> None:
     """Mean squared error per epoch, for the training and the held-out images."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes: Any = figure.subplots()
     epochs = [row["epoch"] for row in rows]
-    axes.plot(epochs, [row["train_mse"] for row in rows], color="#0072B2", label="training images")
-    axes.plot(epochs, [row["held_out_mse"] for row in rows], color="#D55E00", linestyle="--", label="held-out images")
-    axes.set(xlabel="epoch", ylabel="mean squared error", yscale="log", title="Reconstruction error")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    curves = (("train_mse", "training images", "#0072B2", "-"), ("held_out_mse", "held-out images", "#D55E00", "--"))
+    for key, label, colour, style in curves:
+        # With the marker a single epoch can be seen too.
+        axes.plot(epochs, [row[key] for row in rows], style, marker=".", color=colour, label=label)
+    axes.set(xlabel="epoch", ylabel="mean squared error", title="Reconstruction error")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    errors = [row[key] for row in rows for key, *_ in curves]
+    if max(errors) > 2 * min(errors):  # a logarithmic axis needs some room for its ticks
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False)
     with new_file(path, force=True) as beside:

@@ -50,14 +50,15 @@ def new_file(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[P
     target = check_output(path, force=force)
     if target.is_dir():
         raise LsamplerError(f"{target}: is a folder, cannot be replaced by a file")
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.absolute().parent)
+    with disk_errors(target):
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.absolute().parent)
     os.close(handle)
     beside = Path(name)
     try:
         with disk_errors(target):
             yield beside
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(target)
+            beside.chmod(0o666 & ~_umask())
+            beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -71,16 +72,25 @@ def new_directory(path: str | os.PathLike[str], *, force: bool = False) -> Itera
     target = check_output(path, force=force)
     if target.exists() and not target.is_dir():
         raise LsamplerError(f"{target}: is a file, cannot be replaced by a folder")
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
+    with disk_errors(target):
+        room = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
+    beside, old = room / "new", room / "old"
     try:
         with disk_errors(target):
+            beside.mkdir()
             yield beside
-        beside.chmod(0o777 & ~_umask())
-        if target.exists():
-            shutil.rmtree(target)
-        beside.replace(target)
+            if target.exists():
+                target.rename(old)
+            try:
+                beside.rename(target)
+            except OSError:
+                if old.exists():
+                    old.rename(target)
+                raise
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        if old.is_symlink():
+            old.unlink()
+        shutil.rmtree(room, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -89,7 +99,7 @@ def disk_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
         raise LsamplerError(
             f"{target}: could not be written ({reason}); nothing was left behind, "
             "free some space or choose another place"

@@ -13,6 +13,7 @@ __all__ = ["Histograms"]
 
 BINS = 1024
 AUTO_BINS_PER_SIGMA = 16
+INDEX_BITS = 52
 
 
 @dataclass
@@ -20,8 +21,9 @@ class Histograms:
     """Counts of D components on grids that are anchored at zero.
 
     Bin ``i`` of component ``j`` covers [(first_j + i) w_j, (first_j + i + 1) w_j). When values
-    leave the grid it moves, and when their range no longer fits, w_j doubles and neighbouring
-    bins merge; so the counts are exactly those of one binning with the final width.
+    leave the grid it moves, and when their range no longer fits (or lies so far from zero that
+    floats cannot count the bins), w_j doubles and neighbouring bins merge; so the counts are
+    exactly those of one binning with the final width.
 
     Attributes:
         width: (D,) float64, bin widths.
@@ -37,15 +39,20 @@ class Histograms:
     def empty(cls, block: NDArray[np.float64], bin_width: float | None = None) -> Histograms:
         """Grids suited to a first ``block`` (n, D); nothing is counted yet.
 
-        ``bin_width`` in latent units; by default the power of two below sigma / 16.
+        ``bin_width`` in latent units; by default the power of two below sigma / 16. A component
+        without spread in ``block`` says nothing of its scale: it starts very fine, since widths
+        can grow but not shrink.
         """
         dimension = block.shape[1]
         if bin_width is not None:
             width = np.full(dimension, float(bin_width))
         else:
             spread = block.std(axis=0)
-            spread[spread == 0] = np.maximum(np.abs(block[0]), 1.0)[spread == 0]
+            unknown = np.where(block[0] == 0, 2.0**-60, np.abs(block[0])) * 2.0**-40
+            spread = np.where(spread == 0, unknown, spread)
             width = np.exp2(np.floor(np.log2(spread / AUTO_BINS_PER_SIGMA)))
+        reach = np.maximum(np.abs(block).max(axis=0) / width, 1.0)
+        width = width * np.exp2(np.maximum(np.ceil(np.log2(reach)) - INDEX_BITS, 0))
         first = np.floor(block.mean(axis=0) / width).astype(np.int64) - BINS // 2
         return cls(width, first, np.zeros((dimension, BINS), dtype=np.int64))
 
@@ -84,7 +91,7 @@ class Histograms:
             top = int(np.floor(high / width))
             if len(indices):
                 bottom, top = min(bottom, int(indices[0])), max(top, int(indices[-1]))
-            if top - bottom < BINS:
+            if top - bottom < BINS and max(top, -bottom) <= 2**INDEX_BITS:
                 break
             width *= 2
             indices = indices // 2
@@ -100,7 +107,7 @@ class Histograms:
         range from the first to the last occupied bin is returned.
         """
         fine = float(self.width[component])
-        factor = max(1, round(bin_width / fine))
+        factor = min(max(1, round(bin_width / fine)), 2**INDEX_BITS)
         coarse = np.floor_divide(self.first[component] + np.arange(BINS), factor)
         counts = np.bincount(coarse - coarse[0], weights=self.counts[component]).astype(np.int64)
         used = np.flatnonzero(counts)

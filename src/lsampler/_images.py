@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from typing import Any, Literal, Protocol, get_args
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from lsampler._errors import LsamplerError, nearest_name
 
@@ -32,6 +31,8 @@ ZIP_RATIO_LIMIT = 200
 ZIP_RATIO_FROM_BYTES = 1 << 20
 ZIP_MEMBER_LIMIT = 1 << 28
 CELEBA_WIDTH, CELEBA_CROP = 178, 148
+# A small file can claim a huge picture; Pillow itself refuses only at twice its own limit.
+MAX_PIXELS = 89_478_485
 
 
 class ImageError(Exception):
@@ -125,6 +126,8 @@ def _resize(pixels: NDArray[Any], size: int) -> NDArray[Any]:
 def open_images(path: str | os.PathLike[str]) -> ImageSource:
     """The images in a folder (recursive), a ``.zip``, or a ``.npy``, ``.npz`` or ``.h5`` array.
 
+    Pictures are turned upright as their EXIF data say; transparent ones are laid on white.
+
     Raises:
         LsamplerError: the path is missing, empty, unsafe, or holds no image.
     """
@@ -132,11 +135,12 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
     if not path.exists():
         raise LsamplerError(f"{path}: no such file or folder; check the path of the images")
     source: ImageSource
+    suffix = path.suffix.lower()
     if path.is_dir():
         source = _Folder(path)
-    elif path.suffix == ".zip":
+    elif suffix == ".zip":
         source = _Zip(path)
-    elif path.suffix in (".npy", ".npz", ".h5", ".hdf5"):
+    elif suffix in (".npy", ".npz", ".h5", ".hdf5"):
         source = _Array(path)
     else:
         raise LsamplerError(f"{path}: not a source of images; give a folder, a .zip, or a .npy, .npz or .h5 array")
@@ -145,25 +149,41 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
     return source
 
 
-def _decode(data: bytes | Path) -> NDArray[np.uint8]:
+def _decode(data: bytes | Path) -> NDArray[Any]:
     stream = BytesIO(data) if isinstance(data, bytes) else data
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(stream) as image:
-                upright = ImageOps.exif_transpose(image)
-                grey = upright.mode in ("1", "L", "I;16", "I", "F")
-                pixels = np.asarray(upright.convert("L" if grey else "RGB"))
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise ImageError(f"cannot be decoded ({str(error).splitlines()[0][:80]})") from error
+        with Image.open(stream) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(f"is {image.width} x {image.height} pixels, far too large")
+            pixels = _pixels(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except Exception as error:  # decoders of damaged files raise what they like
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ImageError(f"cannot be decoded ({reason[:80]})") from error
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+
+
+def _pixels(image: Image.Image) -> NDArray[Any]:
+    """8-bit grey or colour as uint8, deeper grey as float32 in [0, 1]."""
+    if image.mode.startswith("I"):  # 16 bits; some versions of Pillow open them as 32
+        values = np.asarray(image).astype(np.float32) / np.float32(65535)
+        return _in_range(values)
+    if image.mode == "F":
+        return _in_range(np.asarray(image))
+    if image.has_transparency_data:
+        overlaid = image.convert("RGBA")
+        image_mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+        return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), overlaid).convert(image_mode))
+    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
+def _in_range(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    if not np.isfinite(pixels).all():
+        raise ImageError("holds NaN or infinite values")
+    if pixels.min() < 0 or pixels.max() > 1:
+        raise ImageError(f"has values in {pixels.min():.3g}..{pixels.max():.3g}; scale floats to [0, 1] or give uint8")
+    return pixels.astype(np.float32)
 
 
 class _Folder:
@@ -182,13 +202,13 @@ class _Zip:
         self.name = path.name
         try:
             self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
             raise LsamplerError(f"{path}: not a readable zip ({error}); download it again") from error
         members = [m for m in self._archive.infolist() if not m.is_dir()]
         for member in members:
             _check_member(path, member)
         wanted = (m.filename for m in members if PurePosixPath(m.filename).suffix.lower() in SUFFIXES)
-        self.ids = sorted(name for name in wanted if not name.startswith("__MACOSX/"))
+        self.ids = sorted({name for name in wanted if not name.startswith("__MACOSX/")})
 
     def read(self, index: int) -> NDArray[Any]:
         try:
@@ -220,7 +240,7 @@ class _Array:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         self._data = _open_array(path)
-        shape = self._data.shape
+        shape: tuple[int, ...] = self._data.shape or ()
         if len(shape) not in (3, 4) or 0 in shape:
             raise LsamplerError(f"{path}: shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W)")
         self._channels_first = len(shape) == 4 and shape[3] not in (1, 3)
@@ -240,29 +260,29 @@ class _Array:
             pixels = pixels.transpose(1, 2, 0)
         if pixels.dtype == np.uint8:
             return pixels
-        if not np.isfinite(pixels).all():
-            raise ImageError("holds NaN or infinite values")
-        if pixels.min() < 0 or pixels.max() > 1:
-            raise ImageError(
-                f"has values in {pixels.min():.3g}..{pixels.max():.3g}; scale floats to [0, 1] or give uint8"
-            )
-        return pixels.astype(np.float32)
+        return _in_range(pixels)
 
 
 def _open_array(path: Path) -> Any:
+    suffix = path.suffix.lower()
     try:
-        if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return archive[_only("images", archive.files, path)]
-        handle = h5py.File(path, "r")
-        keys = [key for key in handle if isinstance(handle[key], h5py.Dataset)]
-        return handle[_only("images", keys, path)]
+        if suffix in (".h5", ".hdf5"):
+            handle = h5py.File(path, "r")
+            keys = [key for key in handle if isinstance(handle.get(key), h5py.Dataset)]
+            return handle[_only("images", keys, path)]
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded as archive:  # what a file holds is decided by its first bytes, not by its suffix
+            return archive[_only("images", archive.files, path)]
     except LsamplerError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # damaged archives raise zlib.error, struct.error, KeyError and more
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "pickle" in reason or "Python objects" in reason:
+            raise LsamplerError(
+                f"{path}: holds Python objects, which are never loaded; write it again as uint8 or float32"
+            ) from error
         raise LsamplerError(f"{path}: not a readable array file ({reason}); write it again") from error
 
 

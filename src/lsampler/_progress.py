@@ -37,6 +37,8 @@ def track(
 
 class _RichProgress:
     def __init__(self) -> None:
+        import sys
+
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
@@ -48,6 +50,8 @@ class _RichProgress:
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
+            # Printed lines make room for the bars on a terminal, but never leave a redirected standard output.
+            redirect_stdout=sys.stdout.isatty(),
         )
 
     def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:

@@ -125,15 +125,20 @@ class ArrayReference(Reference):
         fingerprint: str | None = None,
     ) -> None:
         super().__init__()
-        latents = np.asarray(latents, dtype=np.float32)
+        latents = _as_float32(latents, name)
         if latents.ndim != 2 or latents.shape[1] == 0:
             raise LsamplerError(f"{name}: shape {latents.shape}, expected (number of vectors, D)")
         if held_out is None:
             held_out = np.empty((0, latents.shape[1]), dtype=np.float32)
+        held_out = _as_float32(held_out, f"{name}, held out")
         if held_out.ndim != 2 or held_out.shape[1] != latents.shape[1]:
             raise LsamplerError(f"{name}: held-out vectors of shape {held_out.shape}, D is {latents.shape[1]}")
+        # Statistics find such train vectors by themselves; nothing else looks at the held-out ones.
+        bad = np.flatnonzero(~np.isfinite(held_out).all(axis=1))
+        if len(bad):
+            raise LsamplerError(f"{name}: held-out vector {bad[0]} holds NaN or infinite values; encode it again")
         self.name, self.dimension, self.fingerprint = name, latents.shape[1], fingerprint
-        self._parts = {"train": latents, "held-out": np.asarray(held_out, dtype=np.float32)}
+        self._parts = {"train": latents, "held-out": held_out}
 
     def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
         """See :meth:`Reference.blocks`."""
@@ -147,5 +152,13 @@ def as_reference(latents: ReferenceLike) -> Reference:
     if isinstance(latents, Reference):
         return latents
     if not isinstance(latents, np.ndarray):
-        latents = latents.detach().cpu().numpy()
+        latents = latents.detach().cpu().float().numpy()
     return ArrayReference(latents)
+
+
+def _as_float32(latents: NDArray[Any], name: str) -> NDArray[np.float32]:
+    try:
+        with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
+            return np.asarray(latents, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise LsamplerError(f"{name}: not an array of numbers (number of vectors, D)") from error

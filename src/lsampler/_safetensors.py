@@ -19,6 +19,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = json.loads((handle.metadata() or {}).get("lsampler", "{}"))
+            if not isinstance(metadata, dict):
+                metadata = {}
             return metadata, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise LsamplerError(f"{path}: not a readable safetensors file; it may be truncated") from error

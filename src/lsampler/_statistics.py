@@ -211,9 +211,10 @@ class _Moments:
     def __init__(self, name: str, bin_width: float | None) -> None:
         self._name, self._bin_width = name, bin_width
         self._count = 0
+        self._low: NDArray[np.float64]
 
     def add(self, block: NDArray[np.float64]) -> None:
-        expected = len(self._mean) if self._count else None
+        expected: int | None = len(self._low) if self._count else None
         if block.ndim != 2 or block.shape[1] != (expected or max(block.shape[1], 1)):
             raise LsamplerError(f"{self._name}: a block of shape {block.shape}, expected (rows, {expected or 'D'})")
         if not np.isfinite(block).all():

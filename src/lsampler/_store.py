@@ -8,11 +8,14 @@ rename. A process killed at any moment loses at most the rows it had not committ
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler._errors import LsamplerError
+from lsampler._errors import LsamplerError, nearest_name
 from lsampler._files import check_output, disk_errors, existing_file, new_file
 from lsampler._reference import Reference, Split
 from lsampler._version import __version__
@@ -33,6 +36,8 @@ SPLITS: tuple[Split, ...] = ("train", "held-out")
 BLOCK_ROWS = 4096
 COMMIT_ROWS = 1024
 CHUNK_BYTES = 1 << 20
+# What the writer itself sets; everything else is provenance.
+OWN_ATTRIBUTES = frozenset({"format", "format_version", "lsampler", "created", "session"})
 
 Provenance = Mapping[str, str | int | float]
 
@@ -60,11 +65,10 @@ class LatentStore(Reference):
                 f"{path}: unfinished, {len(committed)} pieces are committed in {partial_folder(self.path)}; "
                 "run the command that was writing it again to go on"
             )
-        with self._open() as handle:
+        with self._open() as handle, _damage(f"{self.path}: damaged; encode again"):
             self.attributes: dict[str, Any] = {key: _plain(value) for key, value in handle.attrs.items()}
             self._rows, self.dimension = handle["latents"].shape
             self.has_ids = "ids" in handle
-            self._split_counts = np.bincount(handle["split"][:], minlength=len(SPLITS))
         self.fingerprint = self.attributes.get("encoder")
 
     def __len__(self) -> int:
@@ -74,6 +78,12 @@ class LatentStore(Reference):
     def count(self, split: Split) -> int:
         """How many vectors belong to a split."""
         return int(self._split_counts[SPLITS.index(split)])
+
+    # Not read when opening: a store whose splits are damaged must still open for verify().
+    @cached_property
+    def _split_counts(self) -> NDArray[np.int64]:
+        with self._open() as handle, self._rows_damage(0, len(self)):
+            return np.bincount(handle["split"][:], minlength=len(SPLITS))
 
     def blocks(self, split: Split | None = "train", block_rows: int = BLOCK_ROWS) -> Iterator[NDArray[np.float32]]:
         """Latent vectors of a split, or all with None, as arrays (n, D) float32, in order."""
@@ -92,14 +102,16 @@ class LatentStore(Reference):
 
     def ids(self, start: int = 0, stop: int | None = None) -> list[str]:
         """Image ids of these rows; empty strings if the store has none."""
-        with self._open() as handle:
-            if not self.has_ids:
-                return [""] * len(handle["latents"][start:stop, :0])
-            return [value.decode() for value in handle["ids"][start:stop]]
+        stop = len(self) if stop is None else stop
+        if not self.has_ids:
+            return [""] * len(range(len(self))[start:stop])
+        with self._open() as handle, self._rows_damage(start, stop):
+            return [_decoded(value) for value in handle["ids"][start:stop]]
 
     def splits(self, start: int = 0, stop: int | None = None) -> list[Split]:
         """The split of each of these rows."""
-        with self._open() as handle:
+        stop = len(self) if stop is None else stop
+        with self._open() as handle, self._rows_damage(start, stop):
             return [SPLITS[code] for code in handle["split"][start:stop]]
 
     def verify(self) -> list[str]:
@@ -111,7 +123,7 @@ class LatentStore(Reference):
                 with self._open() as handle:
                     rows, splits = self._read(handle, start, stop)
                 self.ids(start, stop)
-            except (LsamplerError, OSError):
+            except LsamplerError:
                 problems.append(f"rows {start}..{stop - 1}: damaged, a checksum does not match")
                 continue
             bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
@@ -124,30 +136,25 @@ class LatentStore(Reference):
         return problems
 
     def _read(self, handle: h5py.File, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        try:
+        with self._rows_damage(start, stop):
             return handle["latents"][start:stop], handle["split"][start:stop]
-        except OSError as error:
-            raise LsamplerError(
-                f"{self.path}: rows {start}..{min(stop, len(self)) - 1} are damaged; "
-                "see 'lsampler store verify' and encode again"
-            ) from error
+
+    def _rows_damage(self, start: int, stop: int) -> contextlib.AbstractContextManager[None]:
+        rows = f"rows {start}..{min(stop, len(self)) - 1}"
+        return _damage(f"{self.path}: {rows} are damaged; see 'lsampler store verify' and encode again")
 
     def _open(self) -> h5py.File:
         path = existing_file(self.path, "latent store")
-        try:
+        with _damage(f"{path}: not a readable HDF5 file; it may be truncated"):
             handle = h5py.File(path, "r")
-        except OSError as error:
-            raise LsamplerError(f"{path}: not a readable HDF5 file; it may be truncated") from error
-        if handle.attrs.get("format") != FORMAT or "latents" not in handle or "split" not in handle:
+        try:
+            with _damage(f"{path}: damaged; encode again"):
+                problem = _foreign(handle)
+            if problem:
+                raise LsamplerError(f"{path}: {problem}")
+        except LsamplerError:
             handle.close()
-            raise LsamplerError(f"{path}: an HDF5 file, but not a latent store; make one with 'lsampler encode'")
-        version = handle.attrs.get("format_version")
-        if version != FORMAT_VERSION:
-            handle.close()
-            raise LsamplerError(
-                f"{path}: store format {version}, this lsampler reads {FORMAT_VERSION}; "
-                "install the lsampler that wrote it"
-            )
+            raise
         return handle
 
 
@@ -161,7 +168,9 @@ class StoreWriter:
     Args:
         path: of the store.
         dimension: D.
-        provenance: attributes of the store, such as encoder, source, crop.
+        provenance: attributes of the whole store, such as encoder and crop.
+        origin: attributes of the rows this writer adds, such as source. Those of an existing
+            store may differ: texts are joined with " + ", numbers added.
         force: start anew: forget an existing store of that name once the new one is complete.
 
     Raises:
@@ -169,23 +178,33 @@ class StoreWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], dimension: int, provenance: Provenance, *, force: bool = False
+        self,
+        path: str | os.PathLike[str],
+        dimension: int,
+        provenance: Provenance,
+        *,
+        origin: Provenance | None = None,
+        force: bool = False,
     ) -> None:
         self.path = Path(path)
         self.dimension = dimension
-        self.provenance = dict(provenance)
+        self.provenance, self.origin = dict(provenance), dict(origin or {})
         self._folder = partial_folder(self.path)
-        if force:
-            shutil.rmtree(self._folder, ignore_errors=True)
         check_output(self.path, force=True)
+        if self.path.is_dir():
+            raise LsamplerError(f"{path}: is a folder, cannot be replaced by a file")
+        if force:
+            _remove_pieces(self._folder)
         self._base = LatentStore(self.path) if self.path.exists() and not force else None
-        self._pieces, session = self._unmerged_pieces()
-        self._attributes = self.provenance | {"session": session}
-        for store in [*filter(None, [self._base]), *map(LatentStore, self._pieces)]:
-            self._check_same(store)
+        self._pieces, self._session = self._unmerged_pieces()
+        committed = [LatentStore(piece) for piece in self._pieces]
+        if self._base:
+            # Any origin will do here: what counts is that both know the same attributes.
+            self._check_same(self._base, self.provenance | dict.fromkeys(self.origin))
+        for piece in committed:
+            self._check_same(piece, self.provenance | self.origin)
         self._pending: list[tuple[NDArray[np.float32], Sequence[str] | None, Split]] = []
-        self._pending_rows = 0
-        self.committed = sum(len(LatentStore(piece)) for piece in self._pieces)
+        self.committed = sum(map(len, committed))
 
     def __enter__(self) -> Self:
         """Nothing is written before the first row."""
@@ -195,7 +214,9 @@ class StoreWriter:
         """Merge, or after an exception keep what can be kept."""
         if kind is None:
             self.finish()
-        elif issubclass(kind, (KeyboardInterrupt, LsamplerError)):
+            return
+        # If this fails too, the exception under way says more.
+        with contextlib.suppress(LsamplerError):
             self.commit()
 
     def append(self, latents: NDArray[Any], ids: Sequence[str] | None = None, split: Split = "train") -> None:
@@ -204,57 +225,78 @@ class StoreWriter:
         Raises:
             LsamplerError: wrong shape, NaN or infinite values; nothing of the call is added.
         """
-        rows = np.asarray(latents, dtype=np.float32)
+        if split not in SPLITS:
+            raise LsamplerError(f"{self.path}: split '{split}' is unknown{nearest_name(split, SPLITS)}")
+        # A copy: callers fill the same array again and again. Too large for float32 is refused below.
+        with np.errstate(over="ignore"):
+            rows = np.array(latents, dtype=np.float32)
         if rows.ndim != 2 or rows.shape[1] != self.dimension:
             raise LsamplerError(f"{self.path}: latents of shape {rows.shape}, the store holds D = {self.dimension}")
+        if ids is not None and len(ids) != len(rows):
+            raise LsamplerError(f"{self.path}: {len(ids)} ids for {len(rows)} latent vectors")
         if not np.isfinite(rows).all():
             bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
             named = f" (image '{ids[bad]}')" if ids else ""
             raise LsamplerError(
                 f"{self.path}: latent vector {bad}{named} holds NaN or infinite values; check the encoder"
             )
-        if ids is not None and len(ids) != len(rows):
-            raise LsamplerError(f"{self.path}: {len(ids)} ids for {len(rows)} latent vectors")
-        self._pending.append((rows, ids, split))
-        self._pending_rows += len(rows)
-        if self._pending_rows >= COMMIT_ROWS:
+        if len(rows):
+            self._pending.append((rows, None if ids is None else list(ids), split))
+        if self.pending >= COMMIT_ROWS:
             self.commit()
 
     @property
     def pending(self) -> int:
         """Rows appended, but not committed yet."""
-        return self._pending_rows
+        return sum(len(rows) for rows, _, _ in self._pending)
 
     def commit(self) -> None:
         """Make the rows appended so far survive whatever happens to this process."""
-        if not self._pending_rows:
+        if not self._pending:
             return
         with disk_errors(self.path):
             self._folder.mkdir(exist_ok=True)
         piece = self._folder / f"{len(self._pieces):08d}.h5"
-        with new_file(piece) as beside, _Hdf5Output(beside, self.dimension, self._attributes) as output:
+        attributes = self.provenance | self.origin | {"session": self._session}
+        with new_file(piece) as beside, _hdf5_output(beside, self.dimension, attributes) as output:
             for rows, ids, split in self._pending:
                 output.write(rows, ids, [split] * len(rows))
+        added = self.pending
+        # First: were Ctrl-C to come after the next line, leaving the context must not commit them twice.
+        self._pending = []
         self._pieces.append(piece)
-        self.committed += self._pending_rows
-        self._pending, self._pending_rows = [], 0
+        self.committed += added
 
     def finish(self) -> None:
         """Merge the committed rows into the store and remove the pieces."""
         self.commit()
+        if not self._pieces:
+            if self._base is None:
+                raise LsamplerError(f"{self.path}: no latent vectors to store")
+            return
         parts = [*filter(None, [self._base]), *map(LatentStore, self._pieces)]
-        if not parts:
-            raise LsamplerError(f"{self.path}: no latent vectors to store")
-        with (
-            new_file(self.path, force=True) as beside,
-            _Hdf5Output(beside, self.dimension, self._attributes) as output,
-        ):
-            for part in parts:
-                for start in range(0, len(part), BLOCK_ROWS):
-                    stop = start + BLOCK_ROWS
-                    ids = part.ids(start, stop) if part.has_ids else None
-                    output.write(part.read(start, stop), ids, part.splits(start, stop))
-        shutil.rmtree(self._folder, ignore_errors=True)
+        # In the folder of the pieces, under one name: what a killed merge leaves is overwritten by the next.
+        merged = self._folder / "merged.h5"
+        try:
+            with disk_errors(self.path):
+                with _hdf5_output(merged, self.dimension, self._merged_attributes()) as output:
+                    for part in parts:
+                        for start in range(0, len(part), BLOCK_ROWS):
+                            stop = start + BLOCK_ROWS
+                            ids = part.ids(start, stop) if part.has_ids else None
+                            output.write(part.read(start, stop), ids, part.splits(start, stop))
+                merged.replace(self.path)
+        finally:
+            merged.unlink(missing_ok=True)
+        _remove_pieces(self._folder)
+
+    def _merged_attributes(self) -> dict[str, str | int | float]:
+        attributes = self.provenance | self.origin | {"session": self._session}
+        if self._base:
+            for key, value in self.origin.items():
+                earlier = self._base.attributes[key]
+                attributes[key] = f"{earlier} + {value}" if isinstance(value, str) else earlier + value
+        return attributes
 
     def _unmerged_pieces(self) -> tuple[list[Path], str]:
         """The pieces to go on from, and the session they belong to.
@@ -265,22 +307,25 @@ class StoreWriter:
         found = pieces(self.path)
         if not found:
             return [], uuid.uuid4().hex
-        session = LatentStore(found[0]).attributes["session"]
+        if [piece.stem for piece in found] != [f"{number:08d}" for number in range(len(found))]:
+            raise LsamplerError(f"{self._folder}: a piece is missing; use --force to start anew")
+        session = LatentStore(found[0]).attributes.get("session")
         if self._base and self._base.attributes.get("session") == session:
-            shutil.rmtree(self._folder)
+            _remove_pieces(self._folder)
             return [], uuid.uuid4().hex
-        return found, session
+        return found, str(session)
 
-    def _check_same(self, store: LatentStore) -> None:
+    def _check_same(self, store: LatentStore, expected: Mapping[str, str | int | float | None]) -> None:
         if store.dimension != self.dimension:
             raise LsamplerError(
                 f"{self.path}: holds D = {store.dimension}, the encoder gives {self.dimension}; use --force"
             )
-        for key, value in self.provenance.items():
-            if store.attributes.get(key) != value:
+        found = {key: value for key, value in store.attributes.items() if key not in OWN_ATTRIBUTES}
+        for key in [*expected, *found]:
+            was, now = found.get(key, "nothing"), expected.get(key, "nothing")
+            if was != now and not (now is None and key in found):
                 raise LsamplerError(
-                    f"{self.path}: was written with {key} = {store.attributes.get(key)}, now {value}; "
-                    "choose another name or use --force"
+                    f"{self.path}: was written with {key} = {was}, now {now}; choose another name or use --force"
                 )
 
 
@@ -293,7 +338,7 @@ def write_store(
     force: bool = False,
 ) -> None:
     """Stream blocks (n, D) into a new store, complete or absent; memory does not grow with the rows."""
-    with new_file(path, force=force) as beside, _Hdf5Output(beside, dimension, provenance) as output:
+    with new_file(path, force=force) as beside, _hdf5_output(beside, dimension, provenance) as output:
         for rows in blocks:
             output.write(rows, None, None)
 
@@ -308,19 +353,66 @@ def pieces(path: Path) -> list[Path]:
     return sorted(partial_folder(path).glob("[0-9]*.h5"))
 
 
+def _remove_pieces(folder: Path) -> None:
+    """Last piece first: a process killed here leaves a beginning, never a gap."""
+    for piece in sorted(folder.glob("[0-9]*.h5"), reverse=True):
+        piece.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _hdf5_output(path: Path, dimension: int, provenance: Provenance) -> Iterator[_Hdf5Output]:
+    """An HDF5 file to write; what the disk refuses becomes a plain OSError.
+
+    HDF5 reports a full disk as OSError or RuntimeError, often only when the file is closed.
+    """
+    try:
+        with _Hdf5Output(path, dimension, provenance) as output:
+            yield output
+    except (OSError, RuntimeError) as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+@contextlib.contextmanager
+def _damage(message: str) -> Iterator[None]:
+    """What h5py raises for broken bytes, as one line."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:
+        raise LsamplerError(message) from error
+
+
+def _foreign(handle: h5py.File) -> str | None:
+    """Why this is not a store that can be read, if so."""
+    if _plain(handle.attrs.get("format")) != FORMAT:
+        return "an HDF5 file, but not a latent store; make one with 'lsampler encode'"
+    version = handle.attrs.get("format_version")
+    if version != FORMAT_VERSION:
+        return f"store format {version}, this lsampler reads {FORMAT_VERSION}; install the lsampler that wrote it"
+    latents, split = handle["latents"], handle["split"]
+    ids_fit = "ids" not in handle or handle["ids"].shape == latents.shape[:1]
+    if latents.ndim != 2 or latents.dtype != np.float32 or split.shape != latents.shape[:1] or not ids_fit:
+        return "damaged, its datasets do not fit together; encode again"
+    return None
+
+
 class _Hdf5Output:
     """One HDF5 file, written from start to end."""
 
     def __init__(self, path: Path, dimension: int, provenance: Provenance) -> None:
         self._handle = h5py.File(path, "w", libver="v112")
-        rows = max(1, CHUNK_BYTES // (4 * dimension))
+        # A chunk takes its whole size on disk, so that of a small D must not hold many blocks.
+        rows = max(1, min(BLOCK_ROWS, CHUNK_BYTES // (4 * dimension)))
         self._latents = self._handle.create_dataset(
             "latents", (0, dimension), "f4", maxshape=(None, dimension), chunks=(rows, dimension), fletcher32=True
         )
         self._split = self._handle.create_dataset(
             "split", (0,), "u1", maxshape=(None,), chunks=(1 << 16,), fletcher32=True, compression="gzip"
         )
-        self._split.attrs["meaning"] = ", ".join(f"{code} = {name}" for code, name in enumerate(SPLITS))
+        self._split.attrs["meaning"] = _fixed(", ".join(f"{code} = {name}" for code, name in enumerate(SPLITS)))
         self._ids: h5py.Dataset | None = None
         defaults: dict[str, str | int | float] = {
             "format": FORMAT,
@@ -329,13 +421,27 @@ class _Hdf5Output:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         for key, value in (defaults | dict(provenance)).items():
-            self._handle.attrs[key] = value
+            self._handle.attrs[key] = _fixed(value)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        try:
+            self._handle.flush()
+        except (OSError, RuntimeError):
+            self._give_up()
+            raise
         self._handle.close()
+
+    def _give_up(self) -> None:
+        # HDF5 would write the same again on closing, fail, and crash the process (HDF5 2.0).
+        # What it still wants to write may go nowhere.
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, self._handle.id.get_vfd_handle())
+        os.close(nowhere)
+        with contextlib.suppress(OSError, RuntimeError):
+            self._handle.close()
 
     def write(self, rows: NDArray[np.float32], ids: Sequence[str] | None, splits: Sequence[Split] | None) -> None:
         start, stop = len(self._latents), len(self._latents) + len(rows)
@@ -344,11 +450,12 @@ class _Hdf5Output:
         self._split.resize(stop, axis=0)
         self._split[start:stop] = [SPLITS.index(split) for split in splits] if splits else 0
         if ids is not None:
-            encoded = [identity.encode() for identity in ids]
-            self._write_ids(encoded, start, stop)
+            self._write_ids([identity.encode("utf-8", "surrogateescape") for identity in ids], start, stop)
+        elif self._ids is not None:
+            self._ids.resize(stop, axis=0)
 
     def _write_ids(self, ids: list[bytes], start: int, stop: int) -> None:
-        width = max(1, *map(len, ids)) if len(ids) > 1 else max(1, len(ids[0]))
+        width = max([1, *map(len, ids)])
         if self._ids is None or self._ids.dtype.itemsize < width:
             earlier = self._ids[:] if self._ids is not None else np.zeros(start, dtype=f"S{width}")
             if self._ids is not None:
@@ -365,5 +472,20 @@ class _Hdf5Output:
         self._ids[start:stop] = np.array(ids, dtype=f"S{self._ids.dtype.itemsize}")
 
 
+def _decoded(identity: bytes) -> str:
+    # File names need not be UTF-8; Python carries their odd bytes as surrogates.
+    return identity.decode("utf-8", "surrogateescape")
+
+
+def _fixed(value: str | int | float) -> Any:
+    # HDF5 keeps texts of variable length in a heap without a checksum, and a damaged heap can make
+    # it read forever. Texts of fixed length lie in the object header, which has one.
+    if not isinstance(value, str):
+        return value
+    encoded = value.encode("utf-8", "surrogateescape")
+    return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(1, len(encoded))))
+
+
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    return _decoded(value) if isinstance(value, bytes) else value

@@ -27,7 +27,7 @@ def train(
     images: Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoints, curve and pictures.")],
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 25,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
     learning_rate: Annotated[float, typer.Option(min=1e-8, help="Peak of the one-cycle schedule (Adam).")] = 1.5e-3,
     held_out: Annotated[
         int | None, typer.Option(min=1, help="The last images, never trained on.", show_default="a tenth")
@@ -51,7 +51,8 @@ def train(
 ) -> None:
     """Train the posts' autoencoder on images (extra 'train').
 
-    A checkpoint is written after every epoch. Ctrl-C leaves a usable model; --resume goes on.
+    A checkpoint is written after every epoch. Ctrl-C leaves the model of the last finished
+    epoch; --resume with the same images and options goes on.
     """
     try:
         from lsampler._training import TrainingOptions, train_autoencoder
@@ -89,9 +90,9 @@ def train(
             resume=resume,
             strict=strict,
             progress=progress,
-            report=print,
+            report=lambda line: print(line, flush=True),  # a log shows each epoch as it ends
         )
     report_skipped(result.skipped)
     if result.interrupted:
-        print(f"interrupted after {result.epochs} epochs; go on with --resume")
+        print(f"interrupted after {result.epochs} of {epochs} epochs; go on with --resume")
     print(f"{result.model}: held-out MSE {result.held_out_mse:.5f}")

@@ -1,0 +1,330 @@
+"""Outputs are complete or absent; progress is reported to whoever asks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lsampler import ConvAutoencoder, LsamplerError
+from lsampler._figures import image_grid, reconstruction_grid, to_uint8, training_curve
+from lsampler._files import check_output, existing_file, new_directory, new_file
+from lsampler._progress import rich_progress, track
+
+
+class Stop(Exception):
+    """Any failure in the middle of writing."""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# One file
+
+
+def test_a_file_appears_when_the_block_ends_well(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    with new_file(target) as beside:
+        beside.write_text("all of it")
+        assert beside.parent == tmp_path
+        assert beside.suffix == ".txt"
+        assert not target.exists()
+    assert target.read_text() == "all of it"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    with new_file(tmp_path / "a.txt") as beside:
+        beside.write_text("x")
+    (tmp_path / "usual").write_text("x")
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("failure", [Stop, KeyboardInterrupt, LsamplerError])
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_failure_leaves_nothing_new(tmp_path: Path, failure: type[BaseException], existing: bool) -> None:
+    target = tmp_path / "a.txt"
+    if existing:
+        target.write_text("old")
+    with pytest.raises(failure), new_file(target, force=existing) as beside:
+        beside.write_text("half")
+        raise failure("stop")
+    assert names(tmp_path) == (["a.txt"] if existing else [])
+    assert not existing or target.read_text() == "old"
+
+
+def test_an_existing_file_is_kept_without_force_and_replaced_with_it(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(LsamplerError, match="exists already.*--force"), new_file(target):
+        pytest.fail("nothing may be written")
+    assert target.read_text() == "old"
+    with new_file(target, force=True) as beside:
+        beside.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+
+
+def test_a_missing_parent_folder_is_named(tmp_path: Path) -> None:
+    for writer in (new_file, new_directory):
+        with pytest.raises(LsamplerError, match="missing does not exist; create it first"):
+            with writer(tmp_path / "missing" / "a"):
+                pytest.fail("nothing may be written")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(LsamplerError, match="not writable"):
+        check_output(tmp_path / "a")
+
+
+def test_a_folder_is_not_replaced_by_a_file_nor_the_reverse(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(LsamplerError, match="is a folder"), new_file(tmp_path / "folder", force=True):
+        pytest.fail("nothing may be written")
+    with pytest.raises(LsamplerError, match="is a file"), new_directory(tmp_path / "file", force=True):
+        pytest.fail("nothing may be written")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_full_disk_is_one_line_and_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def full(self: Path, data: str) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(LsamplerError) as error, new_file(target, force=True) as beside:
+        beside.write_text("new")
+    assert str(target) in str(error.value)
+    assert os.strerror(code) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_no_room_for_the_temporary_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LsamplerError, match="could not be written"), new_file(tmp_path / ("x" * 300)):
+        pytest.fail("nothing may be written")
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_while_a_model_is_saved(
+    tmp_path: Path, tiny_model: ConvAutoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    target = tmp_path / "a.safetensors"
+    tiny_model.save(target)
+    before = target.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("lsampler._autoencoder.save_file", full)
+    with pytest.raises(LsamplerError, match="No space left"):
+        tiny_model.save(target, force=True)
+    assert target.read_bytes() == before
+    assert names(tmp_path) == ["a.safetensors"]
+
+
+# One folder
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with new_directory(target) as beside:
+        (beside / "a").write_text("a")
+        assert not target.exists()
+    assert names(target) == ["a"]
+    assert names(tmp_path) == ["out"]
+    (tmp_path / "usual").mkdir()
+    assert target.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("failure", [Stop, KeyboardInterrupt])
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_failure_leaves_no_folder(tmp_path: Path, failure: type[BaseException], existing: bool) -> None:
+    target = tmp_path / "out"
+    if existing:
+        target.mkdir()
+        (target / "old").write_text("old")
+    with pytest.raises(failure), new_directory(target, force=existing) as beside:
+        (beside / "half").write_text("half")
+        raise failure
+    assert names(tmp_path) == (["out"] if existing else [])
+    assert not existing or names(target) == ["old"]
+
+
+def test_force_replaces_a_folder_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").write_text("old")
+    with pytest.raises(LsamplerError, match="--force"), new_directory(target):
+        pytest.fail("nothing may be written")
+    with new_directory(target, force=True) as beside:
+        (beside / "new").write_text("new")
+        assert names(target) == ["old"]
+    assert names(target) == ["new"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_force_replaces_a_link_and_not_what_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "old").write_text("old")
+    (tmp_path / "out").symlink_to("precious", target_is_directory=True)
+    with new_directory(tmp_path / "out", force=True) as beside:
+        (beside / "new").write_text("new")
+    assert names(tmp_path / "precious") == ["old"]
+    assert names(tmp_path / "out") == ["new"]
+    assert names(tmp_path) == ["out", "precious"]
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").write_text("old")
+    rename = Path.rename
+
+    def refuse(self: Path, to: Path) -> Path:
+        if self.name == "new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(LsamplerError, match="could not be written"), new_directory(target, force=True):
+        pass
+    assert names(target) == ["old"]
+    assert names(tmp_path) == ["out"]
+
+
+# Inputs
+
+
+def test_what_is_wrong_with_an_input_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "good").write_text("x")
+    assert existing_file(str(tmp_path / "good"), "model file") == tmp_path / "good"
+    for path, part in ((tmp_path / "none", "no such model file"), (tmp_path, "folder"), (tmp_path / "empty", "empty")):
+        with pytest.raises(LsamplerError, match=part) as error:
+            existing_file(path, "model file")
+        assert str(path) in str(error.value)
+
+
+# Progress
+
+
+class Tally:
+    """Anything with ``begin`` can show progress."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int, int]] = []
+        self.done = 0
+
+    def begin(self, what: str, total: int, done: int = 0) -> object:
+        self.begun.append((what, total, done))
+        return self._advance
+
+    def _advance(self, amount: int) -> None:
+        self.done += amount
+
+
+def test_progress_counts_what_was_worked_on() -> None:
+    tally = Tally()
+    seen = []
+    for item in track(["ab", "cde"], tally, "reading", 5, len):  # type: ignore[arg-type]
+        seen.append((item, tally.done))
+    assert seen == [("ab", 0), ("cde", 2)]
+    assert tally.done == 5
+    assert tally.begun == [("reading", 5, 0)]
+    assert list(track([1, 2], None, "silent", 2, lambda _: 1)) == [1, 2]
+
+
+def test_bars_leave_standard_output_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with rich_progress() as progress:
+        progress.begin("working", 2)(1)
+        print("a line of the result")
+    assert capsys.readouterr().out == "a line of the result\n"
+
+
+def test_bars_on_a_terminal_do_not_swallow_redirected_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    redirected, terminal = StringIO(), Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", redirected)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with rich_progress() as progress:
+        progress.begin("working", 2)(1)
+        print("a line of the result")
+    assert redirected.getvalue() == "a line of the result\n"
+    assert "a line of the result" not in terminal.getvalue()
+
+
+# Pictures
+
+
+def test_values_are_rounded_and_clipped() -> None:
+    images = np.array([-0.1, 0.0, 0.5, 1.0, 1.2], np.float32).reshape(1, 1, 1, 5)
+    assert to_uint8(images).shape == (1, 1, 5, 1)
+    assert to_uint8(images).ravel().tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_grid_shows_every_image_in_its_place(channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, channels), dtype=np.uint8)
+    grid = np.asarray(image_grid(images, 3))
+    assert grid.shape[:2] == (3 * 10 + 2, 3 * 10 + 2)
+    grid = grid.reshape(32, 32, channels)
+    for index in range(7):
+        top, left = 2 + index // 3 * 10, 2 + index % 3 * 10
+        np.testing.assert_array_equal(grid[top : top + 8, left : left + 8], images[index])
+    assert (grid[22:, 12:] == 255).all()
+
+
+def test_a_grid_is_as_square_as_possible() -> None:
+    width, height = image_grid(np.zeros((64, 16, 16, 3), np.uint8)).size
+    assert width == height
+    width, height = image_grid(np.zeros((64, 20, 10, 3), np.uint8)).size
+    assert 0.7 < width / height < 1.4
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 16, 13])
+def test_reconstructions_stand_below_their_originals(tiny_model: ConvAutoencoder, tmp_path: Path, count: int) -> None:
+    from PIL import Image
+
+    images = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+    reconstruction_grid(tiny_model, images, tmp_path / "a.png")
+    grid = np.asarray(Image.open(tmp_path / "a.png"))
+    # Small images are enlarged by whole pixels, here to 64.
+    original, restored = grid[2:66:8, 2:66:8], grid[68:132:8, 2:66:8]
+    np.testing.assert_array_equal(original, images[0, 0])
+    decoded = tiny_model.decode(tiny_model.encode(torch.from_numpy(images[:1]).float() / 255)).numpy()
+    assert np.abs(restored.astype(int) - np.rint(decoded[0, 0] * 255)).max() <= 1
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 30])
+def test_a_curve_is_drawn_from_the_first_epoch_on(tmp_path: Path, epochs: int) -> None:
+    from PIL import Image
+
+    pytest.importorskip("matplotlib")
+    rows = [{"epoch": k, "train_mse": 0.1 / k, "held_out_mse": 0.12 / k} for k in range(1, epochs + 1)]
+    training_curve(rows, tmp_path / "a.png")
+    colours = {colour for _, colour in Image.open(tmp_path / "a.png").convert("RGB").getcolors(1 << 20) or []}
+    assert {(0, 114, 178), (213, 94, 0)} <= colours
