@@ -29,7 +29,7 @@ bench: $(VENV)/.installed-dev ## rows a second beside the peers
 	$(BIN)/python benchmarks/sampling.py
 
 bundle: $(VENV)/.installed-dev ## train, encode and sum up celeba96 anew; hours without a GPU
-	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --epochs 25 --out runs/celeba96
+	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --epochs 24 --out runs/celeba96
 	$(BIN)/lsampler encode $(DATA) --model runs/celeba96/model.safetensors --out runs/celeba96/latents.h5 --force
 	$(BIN)/lsampler bundle src/lsampler/bundles/celeba96.safetensors --model runs/celeba96/model.safetensors \
 		--store runs/celeba96/latents.h5 --evaluator core-membership --evaluator faces --force

@@ -133,7 +133,8 @@ def test_a_reference_without_vectors_brings_the_held_out_scores_along(reference:
     assert [row.name for row in evaluate([samples(normal_rows())], reference, [Norm()]).rows] == ["mine"]
     membership = real.as_dict()["rows"][0]["scores"]
     reference.held_out_scores = [
-        (("norm" if score["metric"] == "norm" else "core-membership"), score) for score in membership
+        ((Norm() if score["metric"] == "norm" else load_evaluator("core-membership")).key(), score)
+        for score in membership
     ]
     row = evaluate([samples(normal_rows())], reference, [Norm()]).rows[0]
     assert (row.name, row.n, row.problems) == (HELD_OUT_ROW, 500, [])
@@ -302,3 +303,28 @@ def test_faces_without_a_decoder_say_what_is_missing(reference: ArrayReference) 
     pytest.importorskip("dlib")
     table = evaluate([samples(normal_rows())], reference, [load_evaluator("faces")])
     assert [row.problems for row in table.rows] == [["faces: needs decoded images; give a --model"]] * 2
+
+
+def test_a_core_that_cannot_be_fitted_is_named_once_and_the_others_stand() -> None:
+    """Four latent dimensions, one direction missing: only the two cores without an inverse remain."""
+    latents = np.random.default_rng(4).normal(size=(600, 4)).astype(np.float32)
+    latents[:, 3] = latents[:, 0] + latents[:, 1]
+    reference = ArrayReference(latents[:400], latents[400:])
+    table = evaluate([Samples("mine", latents[:50])], reference, [load_evaluator("core-membership", share=0.9)])
+    assert [caveat.split(":")[0] for caveat in table.caveats] == ["no core 'pca-ellipses'", "no core 'ellipsoid'"]
+    metrics = {score.metric for score in table.rows[1].scores}
+    assert metrics == {f"{c}/{k}" for c in ("interval", "pair-ellipses") for k in ("nominal", "calibrated")}
+
+
+def test_when_no_core_can_be_fitted_the_reason_is_told() -> None:
+    latents = np.random.default_rng(4).normal(size=(60, 4)).astype(np.float32)
+    latents[:, 2] = 1.0
+    with pytest.raises(LsamplerError, match="component 2 is constant"):
+        evaluate([], ArrayReference(latents), [load_evaluator("core-membership")])
+
+
+def test_cores_that_lack_held_out_vectors_say_so(correlated: NDArray[np.float32]) -> None:
+    table = evaluate([samples(normal_rows())], ArrayReference(correlated), [load_evaluator("core-membership")])
+    assert len(table.caveats) == 4
+    assert all("not calibrated" in caveat for caveat in table.caveats)
+    assert {score.metric.split("/")[1] for score in table.rows[0].scores} == {"nominal"}

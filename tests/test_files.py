@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
@@ -18,12 +19,17 @@ from lsampler._files import check_output, existing_file, new_directory, new_file
 from lsampler._progress import rich_progress, track
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Any failure in the middle of writing."""
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def _write_and_fail(path: Path, failure: type[BaseException]) -> None:
+    path.write_text("half")
+    raise failure("stop")
 
 
 # One file
@@ -47,15 +53,14 @@ def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-@pytest.mark.parametrize("failure", [Stop, KeyboardInterrupt, LsamplerError])
+@pytest.mark.parametrize("failure", [StopError, KeyboardInterrupt, LsamplerError])
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_failure_leaves_nothing_new(tmp_path: Path, failure: type[BaseException], existing: bool) -> None:
     target = tmp_path / "a.txt"
     if existing:
         target.write_text("old")
     with pytest.raises(failure), new_file(target, force=existing) as beside:
-        beside.write_text("half")
-        raise failure("stop")
+        _write_and_fail(beside, failure)
     assert names(tmp_path) == (["a.txt"] if existing else [])
     assert not existing or target.read_text() == "old"
 
@@ -63,7 +68,7 @@ def test_a_failure_leaves_nothing_new(tmp_path: Path, failure: type[BaseExceptio
 def test_an_existing_file_is_kept_without_force_and_replaced_with_it(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(LsamplerError, match="exists already.*--force"), new_file(target):
+    with pytest.raises(LsamplerError, match=r"exists already.*--force"), new_file(target):
         pytest.fail("nothing may be written")
     assert target.read_text() == "old"
     with new_file(target, force=True) as beside:
@@ -73,10 +78,11 @@ def test_an_existing_file_is_kept_without_force_and_replaced_with_it(tmp_path: P
 
 
 def test_a_missing_parent_folder_is_named(tmp_path: Path) -> None:
-    for writer in (new_file, new_directory):
-        with pytest.raises(LsamplerError, match="missing does not exist; create it first"):
-            with writer(tmp_path / "missing" / "a"):
-                pytest.fail("nothing may be written")
+    expected = pytest.raises(LsamplerError, match="missing does not exist; create it first")
+    with expected, new_file(tmp_path / "missing" / "a"):
+        pytest.fail("nothing may be written")
+    with expected, new_directory(tmp_path / "missing" / "a"):
+        pytest.fail("nothing may be written")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
@@ -154,7 +160,7 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
     assert target.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-@pytest.mark.parametrize("failure", [Stop, KeyboardInterrupt])
+@pytest.mark.parametrize("failure", [StopError, KeyboardInterrupt])
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_failure_leaves_no_folder(tmp_path: Path, failure: type[BaseException], existing: bool) -> None:
     target = tmp_path / "out"
@@ -162,8 +168,7 @@ def test_a_failure_leaves_no_folder(tmp_path: Path, failure: type[BaseException]
         target.mkdir()
         (target / "old").write_text("old")
     with pytest.raises(failure), new_directory(target, force=existing) as beside:
-        (beside / "half").write_text("half")
-        raise failure
+        _write_and_fail(beside / "half", failure)
     assert names(tmp_path) == (["out"] if existing else [])
     assert not existing or names(target) == ["old"]
 
@@ -235,7 +240,7 @@ class Tally:
         self.begun: list[tuple[str, int, int]] = []
         self.done = 0
 
-    def begin(self, what: str, total: int, done: int = 0) -> object:
+    def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
         self.begun.append((what, total, done))
         return self._advance
 
@@ -245,9 +250,7 @@ class Tally:
 
 def test_progress_counts_what_was_worked_on() -> None:
     tally = Tally()
-    seen = []
-    for item in track(["ab", "cde"], tally, "reading", 5, len):  # type: ignore[arg-type]
-        seen.append((item, tally.done))
+    seen = [(item, tally.done) for item in track(["ab", "cde"], tally, "reading", 5, len)]
     assert seen == [("ab", 0), ("cde", 2)]
     assert tally.done == 5
     assert tally.begun == [("reading", 5, 0)]

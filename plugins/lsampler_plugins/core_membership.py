@@ -5,7 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field, PrivateAttr
 
-from lsampler import Core, Evaluator, Reference, Samples, Score, hookimpl, load_core, plugin_names, share_score
+from lsampler import (
+    Core,
+    Evaluator,
+    LsamplerError,
+    Reference,
+    Samples,
+    Score,
+    hookimpl,
+    load_core,
+    plugin_names,
+    share_score,
+)
 
 
 class CoreMembership(Evaluator):
@@ -21,13 +32,29 @@ class CoreMembership(Evaluator):
     share: float = Field(default=0.95, gt=0, lt=1, description="of held-out real vectors inside the calibrated core")
 
     _cores: list[tuple[Core, float, float | None]] = PrivateAttr(default_factory=list)
+    _caveats: list[str] = PrivateAttr(default_factory=list)
 
     def prepare(self, reference: Reference) -> None:
-        """Fit and calibrate every core that is installed."""
-        self._cores.clear()
+        """Fit and calibrate every core that is installed; one that cannot be fitted is left out."""
+        self._cores, self._caveats = [], []
         for name in plugin_names("core"):
-            core = load_core(name).fit(reference)
-            self._cores.append((core, core.nominal_level, core.calibrated_level(reference, self.share)))
+            try:
+                core = load_core(name).fit(reference)
+            except LsamplerError as error:
+                self._caveats.append(f"no core '{name}': {error}")
+                continue
+            level = core.calibrated_level(reference, self.share)
+            if level is None:
+                self._caveats.append(
+                    f"core '{name}' not calibrated: {reference.name} lacks the held-out vectors for it"
+                )
+            self._cores.append((core, core.nominal_level, level))
+        if not self._cores:
+            raise LsamplerError(self._caveats[0])
+
+    def caveats(self) -> list[str]:
+        """Cores that could not be fitted or calibrated, and why."""
+        return self._caveats
 
     def score(self, samples: Samples) -> list[Score]:
         """Two shares per core, with Wilson intervals."""

@@ -164,7 +164,7 @@ def build_bundle(
         for row in table.rows:
             if row.problems:
                 raise LsamplerError(f"{name}: {row.problems[0]}")
-            scores += [(evaluator.name, asdict(score)) for score in row.scores]
+            scores += [(evaluator.key(), asdict(score)) for score in row.scores]
     return Bundle(
         name,
         autoencoder,

@@ -89,7 +89,7 @@ class Core(Plugin):
 
     def calibration_key(self, share: float) -> str:
         """Names this core, its parameters and the share, for a bundle's table of levels."""
-        return f"{self.name} {self.settings_json()} {share}"
+        return f"{self.key()} {share}"
 
     def _fitted(self) -> State:
         if self._state is None:

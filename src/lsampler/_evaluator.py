@@ -90,6 +90,10 @@ class Evaluator(Plugin):
     def prepare(self, reference: Reference) -> None:
         """Learn what is needed of the reference, once for all samples."""
 
+    def caveats(self) -> list[str]:
+        """What could not be prepared and is missing from all scores, a line each."""
+        return []
+
     @abstractmethod
     def score(self, samples: Samples) -> list[Score]:
         """The scores of one set of samples. Raises LsamplerError, with the reason, if it has none."""
@@ -111,6 +115,7 @@ class Evaluation:
 
     reference: str
     rows: list[Row]
+    caveats: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -144,7 +149,8 @@ def evaluate(
     for evaluator in evaluators:
         evaluator.prepare(reference)
     rows = [_score(row, evaluators) for row in samples]
-    return Evaluation(reference.name, [*_real_rows(reference, evaluators, decode), *rows])
+    caveats = [caveat for evaluator in evaluators for caveat in evaluator.caveats()]
+    return Evaluation(reference.name, [*_real_rows(reference, evaluators, decode), *rows], caveats)
 
 
 def _real_rows(
@@ -157,8 +163,8 @@ def _real_rows(
         if not len(judging):
             return []
         return [_score(Samples(HELD_OUT_ROW, judging, decode), evaluators)]
-    keys = {evaluator.name for evaluator in evaluators}
-    scores = [Score(**score) for name, score in reference.held_out_scores if name in keys]
+    keys = {evaluator.key() for evaluator in evaluators}
+    scores = [Score(**score) for key, score in reference.held_out_scores if key in keys]
     return [Row(HELD_OUT_ROW, max(score.n for score in scores), scores, [])] if scores else []
 
 

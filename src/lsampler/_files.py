@@ -17,7 +17,11 @@ __all__ = ["check_output", "existing_file", "new_directory", "new_file"]
 def existing_file(path: str | os.PathLike[str], what: str) -> Path:
     """``path`` if it is a readable, non-empty file; otherwise an error naming ``what``."""
     path = Path(path)
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError:  # a name that the disk does not allow
+        exists = False
+    if not exists:
         raise LsamplerError(f"{path}: no such {what}; check the path")
     if path.is_dir():
         raise LsamplerError(f"{path}: is a folder, expected a {what}")
@@ -31,7 +35,9 @@ def existing_file(path: str | os.PathLike[str], what: str) -> Path:
 def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """``path`` if something may be written there: it is free, or ``force`` is set."""
     path = Path(path)
-    if path.exists() and not force:
+    with disk_errors(path):  # a name that the disk does not allow
+        exists = path.exists()
+    if exists and not force:
         raise LsamplerError(f"{path}: exists already; choose another name or add --force")
     parent = path.absolute().parent
     if not parent.is_dir():

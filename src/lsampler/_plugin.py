@@ -81,6 +81,10 @@ class Plugin(BaseModel):
         """The same as JSON with sorted keys: equal text, equal settings."""
         return json.dumps(self.settings(), sort_keys=True)
 
+    def key(self) -> str:
+        """Name and settings as one text: equal for plugins that do the same."""
+        return f"{self.name} {self.settings_json()}"
+
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
         first = error.errors()[0]

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from lsampler._errors import LsamplerError, nearest_name
 from lsampler._histograms import Histograms
@@ -94,9 +95,10 @@ class Statistics:
         """
         _require_positive(bin_width)
         moments = _Moments(name, bin_width)
-        for block in blocks:
-            if len(block):
-                moments.add(np.asarray(block, dtype=np.float64))
+        with _one_blas_thread():
+            for block in blocks:
+                if len(block):
+                    moments.add(np.asarray(block, dtype=np.float64))
         return moments.finish()
 
     @property
@@ -120,7 +122,8 @@ class Statistics:
     @cached_property
     def pca(self) -> Pca:
         """Principal axes and variances of the covariance."""
-        variances, vectors = np.linalg.eigh(self.covariance)
+        with _one_blas_thread():
+            variances, vectors = np.linalg.eigh(self.covariance)
         axes = vectors.T[::-1]
         signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
         return Pca(self.mean, np.ascontiguousarray(axes * signs[:, np.newaxis]), np.maximum(variances[::-1], 0.0))
@@ -205,6 +208,11 @@ class Statistics:
                 {key: arrays[f"histogram_{key}"] for key in ("width", "first", "counts")}
             ),
         )
+
+
+def _one_blas_thread() -> Any:
+    """The last digits of products and eigenvectors depend on the number of threads; results shall not."""
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 class _Moments:

@@ -204,6 +204,7 @@ class StoreWriter:
         for piece in committed:
             self._check_same(piece, self.provenance | self.origin)
         self._pending: list[tuple[NDArray[np.float32], Sequence[str] | None, Split]] = []
+        self._pending_rows = 0
         self.committed = sum(map(len, committed))
 
     def __enter__(self) -> Self:
@@ -242,13 +243,14 @@ class StoreWriter:
             )
         if len(rows):
             self._pending.append((rows, None if ids is None else list(ids), split))
-        if self.pending >= COMMIT_ROWS:
+            self._pending_rows += len(rows)
+        if self._pending_rows >= COMMIT_ROWS:
             self.commit()
 
     @property
     def pending(self) -> int:
         """Rows appended, but not committed yet."""
-        return sum(len(rows) for rows, _, _ in self._pending)
+        return self._pending_rows
 
     def commit(self) -> None:
         """Make the rows appended so far survive whatever happens to this process."""
@@ -258,12 +260,17 @@ class StoreWriter:
             self._folder.mkdir(exist_ok=True)
         piece = self._folder / f"{len(self._pieces):08d}.h5"
         attributes = self.provenance | self.origin | {"session": self._session}
-        with new_file(piece) as beside, _hdf5_output(beside, self.dimension, attributes) as output:
-            for rows, ids, split in self._pending:
-                output.write(rows, ids, [split] * len(rows))
-        added = self.pending
+        try:
+            with new_file(piece) as beside, _hdf5_output(beside, self.dimension, attributes) as output:
+                for rows, ids, split in self._pending:
+                    output.write(rows, ids, [split] * len(rows))
+        except LsamplerError:
+            with contextlib.suppress(OSError):  # it is kept if it holds pieces
+                self._folder.rmdir()
+            raise
+        added = self._pending_rows
         # First: were Ctrl-C to come after the next line, leaving the context must not commit them twice.
-        self._pending = []
+        self._pending, self._pending_rows = [], 0
         self._pieces.append(piece)
         self.committed += added
 
@@ -271,6 +278,7 @@ class StoreWriter:
         """Merge the committed rows into the store and remove the pieces."""
         self.commit()
         if not self._pieces:
+            _remove_pieces(self._folder)
             if self._base is None:
                 raise LsamplerError(f"{self.path}: no latent vectors to store")
             return

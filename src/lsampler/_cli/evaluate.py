@@ -136,6 +136,8 @@ def _print(result: Evaluation) -> None:
     for row in result.rows:
         for problem in row.problems:
             print(f"{row.name}: {problem}")
+    for caveat in result.caveats:
+        print(caveat)
 
 
 def _cell(score: Score) -> str:

@@ -28,7 +28,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoints, curve and pictures.")],
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 25,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Peak of the one-cycle schedule (Adam).")] = 1.5e-3,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Peak of the one-cycle schedule (Adam).")] = 8e-4,
     held_out: Annotated[
         int | None, typer.Option(min=1, help="The last images, never trained on.", show_default="a tenth")
     ] = None,

@@ -1,0 +1,49 @@
+"""What the documents show, run as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_readme_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})
+    assert "pca-ellipses/calibrated" in capsys.readouterr().out
+    with Image.open("faces.png") as grid:
+        assert grid.size == (786, 786)
+
+
+def test_the_one_file_strategy_runs(tmp_path: Path) -> None:
+    example = ROOT / "examples" / "one_file_strategy.py"
+    done = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "shell {'interval/nominal'" in done.stdout
+    assert (tmp_path / "shell.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    for link in links:
+        assert (page.parent / link).exists(), link
+
+
+def test_no_module_unpickles_or_evaluates() -> None:
+    """No pickle, no eval; torch.load only of our own checkpoints, and of their weights only."""
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
+        text = path.read_text()
+        assert not re.search(r"\bimport pickle|\bpickle\.|allow_pickle=True|(?<!\.)\beval\(|(?<!\.)\bexec\(", text), path
+        for call in re.findall(r"torch\.load\([^\n]*", text):
+            assert "weights_only=True" in call, path
