@@ -318,6 +318,18 @@ def test_force_replaces_an_output(cli: Callable[..., Any], tmp_path: Path) -> No
         assert grid.size == (198, 198)
 
 
+def test_force_replaces_a_folder_of_samples_but_no_other(cli: Callable[..., Any], tmp_path: Path) -> None:
+    out = tmp_path / "images"
+    for n in (5, 3):
+        assert cli("sample", "-p", "gaussian", "-n", n, "--out", out, "--force").code == 0
+        assert len(list(out.iterdir())) == n
+    (out / "wedding.jpg").write_bytes(b"precious")
+    answer = cli("sample", "-p", "gaussian", "-n", 3, "--out", out, "--force")
+    assert answer.code == 2
+    assert "holds 'wedding.jpg', so it is not replaced" in answer.err
+    assert len(list(out.iterdir())) == 4
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["sample", "--help"], ["evaluate", "--help"], ["plugins", "--help"]])
 def test_help_does_not_import_torch(arguments: list[str]) -> None:
     script = (

@@ -56,14 +56,13 @@ def small_commits(monkeypatch: pytest.MonkeyPatch) -> int:
 # What is written comes back
 
 
-# HDF5 pads ids with NUL, so that an id cannot end in one.
-ids_texts = st.text(st.characters(exclude_characters="\0"), max_size=40)
+ids_texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 parts = st.tuples(
     st.integers(0, 25), st.sampled_from(["train", "held-out"]), st.booleans(), st.sampled_from(["go on", "new writer"])
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(plan=st.lists(parts, min_size=1, max_size=6), data=st.data())
 def test_any_division_into_appends_gives_the_same_rows_ids_and_splits(
     plan: list[tuple[int, Split, bool, str]], data: st.DataObject
@@ -190,6 +189,8 @@ def test_store_of_no_rows_can_be_read(path: Path) -> None:
         (np.full((2, D), np.nan), ["good.png", "bad.png"], "train", "good.png.*NaN"),
         (np.full((2, D), 1e300), None, "train", "infinite"),
         (np.zeros((3, D)), ["a", "b"], "train", "2 ids for 3"),
+        (np.zeros((2, D)), ["a", "\ud800"], "train", "cannot be stored"),
+        (np.zeros((2, D)), ["a", "b\0"], "train", "cannot be stored"),
         (np.zeros((3, D)), None, "held_out", "did you mean 'held-out'"),
     ],
 )
@@ -586,7 +587,7 @@ check(folder / "whole.h5", ROWS)
 killed(child(lambda: counted(folder / "again.h5", 0, folder / "steps")))
 total = int((folder / "steps").read_text())
 # Renaming the store and removing the pieces are among the last calls.
-fatal = sorted({*chance.sample(range(1, total - 150), 40), *range(total - 150, total, 3)})
+fatal = sorted({*chance.sample(range(1, total - 150), 30), *range(total - 150, total, 4)})
 kills = states = 0
 for moment in fatal:
     path = folder / f"{moment}.h5"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,6 +61,7 @@ def save_folder(
     """Write images as numbered PNG files in a folder, which appears when all are there."""
     from PIL import Image
 
+    _refuse_foreign_folder(Path(path))
     digits = max(6, len(str(total - 1)))
     with new_directory(path, force=force) as beside:
         index = 0
@@ -67,3 +70,11 @@ def save_folder(
                 pixels = image[..., 0] if image.shape[-1] == 1 else image
                 Image.fromarray(pixels).save(beside / f"{index:0{digits}d}.png")
                 index += 1
+
+
+def _refuse_foreign_folder(path: Path) -> None:
+    """Replacing a folder is for those that were written here: nobody's photographs shall go."""
+    if path.is_dir():
+        for entry in path.iterdir():
+            if not re.fullmatch(r"\d{6,}\.png", entry.name):
+                raise LsamplerError(f"{path}: holds '{entry.name}', so it is not replaced; choose another folder")

@@ -235,6 +235,9 @@ class StoreWriter:
             raise LsamplerError(f"{self.path}: latents of shape {rows.shape}, the store holds D = {self.dimension}")
         if ids is not None and len(ids) != len(rows):
             raise LsamplerError(f"{self.path}: {len(ids)} ids for {len(rows)} latent vectors")
+        for identity in ids or ():
+            if not _storable(identity):
+                raise LsamplerError(f"{self.path}: id {identity!r} cannot be stored; name it without odd characters")
         if not np.isfinite(rows).all():
             bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
             named = f" (image '{ids[bad]}')" if ids else ""
@@ -458,7 +461,7 @@ class _Hdf5Output:
         self._split.resize(stop, axis=0)
         self._split[start:stop] = [SPLITS.index(split) for split in splits] if splits else 0
         if ids is not None:
-            self._write_ids([identity.encode("utf-8", "surrogateescape") for identity in ids], start, stop)
+            self._write_ids([_encoded(identity) for identity in ids], start, stop)
         elif self._ids is not None:
             self._ids.resize(stop, axis=0)
 
@@ -480,9 +483,21 @@ class _Hdf5Output:
         self._ids[start:stop] = np.array(ids, dtype=f"S{self._ids.dtype.itemsize}")
 
 
-def _decoded(identity: bytes) -> str:
+def _storable(identity: str) -> bool:
+    # HDF5 pads texts of fixed length with NUL, so that none can end in it.
+    try:
+        return not _encoded(identity).endswith(b"\0")
+    except UnicodeEncodeError:
+        return False
+
+
+def _encoded(text: str) -> bytes:
     # File names need not be UTF-8; Python carries their odd bytes as surrogates.
-    return identity.decode("utf-8", "surrogateescape")
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
 
 
 def _fixed(value: str | int | float) -> Any:
@@ -490,7 +505,7 @@ def _fixed(value: str | int | float) -> Any:
     # it read forever. Texts of fixed length lie in the object header, which has one.
     if not isinstance(value, str):
         return value
-    encoded = value.encode("utf-8", "surrogateescape")
+    encoded = _encoded(value)
     return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(1, len(encoded))))
 
 

@@ -76,4 +76,4 @@ def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> Non
 def _reflowed(text: str) -> str:
     """Lines of a paragraph joined, so that the terminal breaks them; indented ones as they are."""
     paragraphs = text.split("\n\n")
-    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs).replace("``", "")
+    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs).replace("``", "'")
