@@ -261,7 +261,9 @@ def test_bars_leave_standard_output_alone(capsys: pytest.CaptureFixture[str]) ->
     with rich_progress() as progress:
         progress.begin("working", 2)(1)
         print("a line of the result")
-    assert capsys.readouterr().out == "a line of the result\n"
+    said = capsys.readouterr()
+    assert said.out == "a line of the result\n"
+    assert said.err == ""
 
 
 def test_bars_on_a_terminal_do_not_swallow_redirected_output(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pickle
 import struct
-import subprocess
+import sys
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from lsampler import LsamplerError, Preprocess, open_images
+from lsampler._cli import main
 from lsampler._images import ImageBatches, ImageError, ImageSource, source_digest
 
 Pixels = NDArray[np.uint8]
@@ -393,13 +393,17 @@ def test_no_usable_image_at_all_is_one_line(tmp_path: Path) -> None:
 
 
 def test_encoding_only_damaged_images_ends_in_one_line(
-    tmp_path: Path, tiny_model_file: Path, lsampler: Callable[..., subprocess.CompletedProcess[str]]
+    tmp_path: Path, tiny_model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.save(tmp_path / "a.npy", np.full((3, 8, 8), np.nan, np.float32))
-    done = lsampler("encode", tmp_path / "a.npy", "--model", tiny_model_file, "--out", tmp_path / "a.h5")
-    assert done.returncode == 2
-    assert "no usable image" in done.stderr
-    assert "Traceback" not in done.stderr
+    arguments = ["encode", tmp_path / "a.npy", "--model", tiny_model_file, "--out", tmp_path / "a.h5"]
+    monkeypatch.setattr(sys, "argv", ["lsampler", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.strip()
+    assert "no usable image" in said
+    assert len(said.splitlines()) == 1
     assert not (tmp_path / "a.h5").exists()
 
 

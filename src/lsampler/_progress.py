@@ -43,13 +43,15 @@ class _RichProgress:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
+        console = Console(stderr=True)
         self.bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
+            disable=not console.is_terminal,  # it would leave an empty line in a log
             # Printed lines make room for the bars on a terminal, but never leave a redirected standard output.
             redirect_stdout=sys.stdout.isatty(),
         )
