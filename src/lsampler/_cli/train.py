@@ -93,6 +93,7 @@ def train(
             report=lambda line: print(line, flush=True),  # a log shows each epoch as it ends
         )
     report_skipped(result.skipped)
+    print(f"{result.model}: held-out MSE {result.held_out_mse:.5f}")
     if result.interrupted:
         print(f"interrupted after {result.epochs} of {epochs} epochs; go on with --resume")
-    print(f"{result.model}: held-out MSE {result.held_out_mse:.5f}")
+        raise typer.Exit(130)
