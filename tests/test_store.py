@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,21 @@ def test_store_of_no_rows_can_be_read(path: Path) -> None:
     write_store(path, D, iter([]), {})
     store = LatentStore(path)
     assert (len(store), store.verify(), list(store.blocks())) == (0, [], [])
+
+
+def test_documented_example_reads_a_store_with_h5py_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[1] / "docs" / "store-format.md"
+    if not page.is_file():
+        pytest.skip("the documentation is not beside the tests")
+    monkeypatch.chdir(path.parent)
+    store = write(path, numbered(0, 5000), [f"ä{k}" for k in range(5000)])
+    found: dict[str, Any] = {}
+    exec(page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], found)
+    assert (found["encoder"], found["ids"]) == ("abc", store.ids())
+    np.testing.assert_array_equal(found["train"], numbered(4096, 5000))
+    with h5py.File(path) as handle:
+        assert {name: data.chunks[0] for name, data in handle.items()} == {"latents": 4096, "split": 65536, "ids": 4096}
+        assert all(data.fletcher32 for data in handle.values())
 
 
 # Bad input is refused, and nothing of it is added
@@ -498,6 +514,8 @@ def killed(pid):
 
 
 def _kill(scenario: str, folder: Path) -> dict[str, Any]:
+    if not hasattr(os, "fork"):
+        pytest.skip("needs os.fork")
     done = subprocess.run(
         [sys.executable, "-c", KILLING + scenario, str(folder)], capture_output=True, text=True, timeout=300
     )
@@ -587,7 +605,7 @@ check(folder / "whole.h5", ROWS)
 killed(child(lambda: counted(folder / "again.h5", 0, folder / "steps")))
 total = int((folder / "steps").read_text())
 # Renaming the store and removing the pieces are among the last calls.
-fatal = sorted({*chance.sample(range(1, total - 150), 30), *range(total - 150, total, 4)})
+fatal = sorted({*chance.sample(range(1, total - 150), 20), *range(total - 150, total, 5)})
 kills = states = 0
 for moment in fatal:
     path = folder / f"{moment}.h5"
@@ -632,7 +650,7 @@ def test_pieces_that_cannot_be_removed_do_not_spoil_the_store(
     path: Path, small_commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(store_module.shutil, "rmtree", lambda folder, ignore_errors=False: None)
+        patch.setattr(shutil, "rmtree", lambda folder, ignore_errors=False: None)
         write(path, numbered(0, small_commits))
     assert partial_folder(path).is_dir()
     np.testing.assert_array_equal(write(path, numbered(10, 12)).read(), numbered(0, 12))

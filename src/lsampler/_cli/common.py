@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Device",
     "Force",
+    "Images",
     "Model",
     "Params",
     "Seed",
@@ -28,6 +29,7 @@ __all__ = [
     "report_skipped",
 ]
 
+Images = Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")]
 Model = Annotated[
     str | None,
     typer.Option(help="Autoencoder or bundle: a bundle's name or a .safetensors file.", show_default="celeba96"),

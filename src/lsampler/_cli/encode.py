@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lsampler._cli.common import Device, Force, Model, Strict, examples, report_skipped
+from lsampler._cli.common import Device, Force, Images, Model, Strict, examples, report_skipped
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def encode(
-    images: Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")],
+    images: Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5).")],
     model: Model = None,
     held_out: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lsampler._cli.common import Seed, Strict, examples, report_skipped
+from lsampler._cli.common import Images, Seed, Strict, examples, report_skipped
 from lsampler._errors import LsamplerError
 
 
@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
-    images: Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")],
+    images: Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoints, curve and pictures.")],
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 25,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
