@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lsampler import ConvAutoencoder, ConvConfig, LatentStore, LsamplerError, Preprocess, encode_images, open_images
-from lsampler import _store as store_module
+from lsampler import _store_writer as store_module
 from lsampler._encoding import default_held_out
 from lsampler._images import source_digest
 from lsampler._store import partial_folder, pieces
@@ -136,7 +136,7 @@ def test_held_out_is_what_training_held_out_of_the_same_images(
 KILLED_AFTER_ONE_COMMIT = """
 import os, signal, sys
 from lsampler._cli import main
-from lsampler._store import StoreWriter
+from lsampler._store_writer import StoreWriter
 
 commit = StoreWriter.commit
 def commit_and_die(self):

@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lsampler import LatentStore, LsamplerError, StoreWriter
-from lsampler import _store as store_module
+from lsampler import _store_writer as store_module
 from lsampler._reference import Split
-from lsampler._store import partial_folder, pieces, write_store
+from lsampler._store import partial_folder, pieces
+from lsampler._store_writer import write_store
 
 D = 6
 PROVENANCE: dict[str, str | int] = {"encoder": "abc", "image_size": 8}
@@ -450,9 +451,10 @@ KILLING = """
 import json, os, random, shutil, signal, sys, time
 from pathlib import Path
 import numpy as np
-import lsampler._store as module
+import lsampler._store_writer as module
 from lsampler._errors import LsamplerError
-from lsampler._store import LatentStore, StoreWriter, pieces
+from lsampler._store import LatentStore, pieces
+from lsampler._store_writer import StoreWriter
 
 D, ROWS = 6, 600
 module.COMMIT_ROWS = 32
@@ -723,7 +725,8 @@ import json, resource, signal, sys
 from pathlib import Path
 import numpy as np
 from lsampler._errors import LsamplerError
-from lsampler._store import LatentStore, StoreWriter
+from lsampler._store import LatentStore
+from lsampler._store_writer import StoreWriter
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path, messages = Path(sys.argv[1]), []

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from lsampler._reference import ArrayReference, Reference
     from lsampler._sampler import LatentSampler, State
     from lsampler._statistics import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
-    from lsampler._store import LatentStore, StoreWriter
+    from lsampler._store import LatentStore
+    from lsampler._store_writer import StoreWriter
 
 _HOMES = {
     "_api": ("load_autoencoder", "load_core", "load_evaluator", "load_sampler", "plugin_names"),
@@ -45,7 +46,8 @@ _HOMES = {
     "_reference": ("ArrayReference", "Reference"),
     "_sampler": ("LatentSampler", "State"),
     "_statistics": ("FWHM_PER_SIGMA", "HalfWidth", "Pca", "Statistics"),
-    "_store": ("LatentStore", "StoreWriter"),
+    "_store": ("LatentStore",),
+    "_store_writer": ("StoreWriter",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -13,7 +13,8 @@ from lsampler._files import check_output
 from lsampler._images import ImageBatches, ImageSource, source_digest
 from lsampler._interfaces import Autoencoder
 from lsampler._progress import Progress, track
-from lsampler._store import LatentStore, StoreWriter, pieces
+from lsampler._store import LatentStore, pieces
+from lsampler._store_writer import StoreWriter
 
 __all__ = ["EncodingResult", "default_held_out", "encode_images"]
 

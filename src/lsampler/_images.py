@@ -349,4 +349,4 @@ class ImageBatches:
 
 def source_digest(ids: list[str]) -> str:
     """A short digest of the ids, to recognise the same images in the same order."""
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -116,7 +116,7 @@ def _write_latents(
     blocks: Iterable[Tensor], n: int, out: Path, dimension: int, provenance: dict[str, Any], force: bool
 ) -> None:
     from lsampler._progress import rich_progress, track
-    from lsampler._store import write_store
+    from lsampler._store_writer import write_store
 
     with rich_progress() as progress:
         tracked = track(blocks, progress, "drawing", n, len)
