@@ -290,6 +290,8 @@ def test_append_adds_other_images_of_the_same_encoder(
     with pytest.raises(LsamplerError, match="was written with encoder"):
         encode_images(other_model, open_images(png_zip), tiny_store.path, held_out=4, append=True)
     interrupt(counting, png_zip, tiny_store.path, after=8, held_out=4, batch_size=8, append=True)
+    with pytest.raises(LsamplerError, match="was interrupted; add --append to go on"):
+        encode_images(counting, open_images(png_zip), tiny_store.path, held_out=4, batch_size=8)
     np.testing.assert_array_equal(LatentStore(tiny_store.path).read(), first)
     result = encode_images(counting, open_images(png_zip), tiny_store.path, held_out=4, batch_size=8, append=True)
     store = result.store

@@ -64,6 +64,8 @@ def encode_images(
         raise LsamplerError(
             f"{source.name}: {total} images, {held_out} held out; --held-out must leave some to train on"
         )
+    if Path(path).exists() and pieces(Path(path)) and not (append or force):
+        raise LsamplerError(f"{path}: an --append to it was interrupted; add --append to go on")
     check_output(path, force=force or append)
     if append and not force:
         _refuse_twice(Path(path), source)
