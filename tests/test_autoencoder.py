@@ -313,3 +313,11 @@ def test_weights_that_do_not_fit(tiny_model_file: Path, change: str) -> None:
 def test_images_of_a_file_go_through_the_models_preprocessing(tiny_model: ConvAutoencoder) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
     assert tiny_model.encode(torch.from_numpy(tiny_model.preprocess(pixels))[None]).shape == (1, 6)
+
+
+def test_scaled_latents_leave_every_reconstruction_as_it_is(tiny_model: ConvAutoencoder) -> None:
+    images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    latents, decoded = tiny_model.encode(images), tiny_model.decode(tiny_model.encode(images))
+    tiny_model.scale_latents(7.5)
+    torch.testing.assert_close(tiny_model.encode(images), 7.5 * latents)
+    torch.testing.assert_close(tiny_model.decode(7.5 * latents), decoded)

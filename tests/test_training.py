@@ -492,3 +492,14 @@ def test_without_the_extra_the_command_names_it(digits_npy: Path, tmp_path: Path
     assert done.returncode == 2
     assert "pip install 'lsampler[train]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_held_out_latents_have_unit_spread(digits_npy: Path, tmp_path: Path) -> None:
+    """Root mean square over the components of the standard deviation; the unit itself is arbitrary."""
+    result = train(digits_npy, tmp_path / "run", epochs=2)
+    source = open_images(digits_npy)
+    model = ConvAutoencoder.load(result.model)
+    held_out = int(model.training_record["held_out"])
+    images = np.stack([model.preprocess(source.read(k)) for k in range(len(source.ids) - held_out, len(source.ids))])
+    spread = model.encode(torch.from_numpy(images)).double().var(dim=0).mean().sqrt()
+    assert float(spread) == pytest.approx(1, abs=0.01)  # images were rounded to 8 bits for training

@@ -151,6 +151,19 @@ class ConvAutoencoder(nn.Module):
         images: Tensor = self.decoder(latents.to(self.device))
         return images.clamp(0.0, 1.0)
 
+    @torch.no_grad()
+    def scale_latents(self, factor: float) -> None:
+        """Multiply all latent vectors by ``factor``, and leave every reconstruction as it is.
+
+        The unit of a latent space is arbitrary: what the encoder's last layer multiplies, the
+        decoder's first divides again.
+        """
+        state = self.state_dict()
+        last, first = f"encoder.{len(self.encoder) - 1}", "decoder.0"
+        state[f"{last}.weight"].mul_(factor)
+        state[f"{last}.bias"].mul_(factor)
+        state[f"{first}.weight"].div_(factor)
+
     @property
     def fingerprint(self) -> str:
         """What identifies this autoencoder: SHA-256 of its shape and its half-precision weights.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import json
 import logging
+import math
 import signal
 import time
 import warnings
@@ -133,23 +135,22 @@ def train_autoencoder(
     recorder = _Recorder(out, options, identity, done, report, progress)
     with _quiet_lightning():
         L.seed_everything(options.seed % 2**32, workers=True, verbose=False)
-        model = ConvAutoencoder(config, preprocess=preprocess, training=record)
+        module = _Training(ConvAutoencoder(config, preprocess=preprocess, training=record), options)
         trainer = _trainer(options, recorder)
         split = len(images) - options.held_out
         interrupted = _fit(
             trainer,
-            _Training(model, options),
+            module,
             _loader(images[:split], options, shuffle=_Shuffle(split, options.seed, done)),
             _loader(images[split:], options),
             checkpoint if resume else None,
         )
     path = out / "model.safetensors"
-    if interrupted:
-        if not path.is_file():
-            _forget_prepared(out)
-            raise KeyboardInterrupt
-        # Not the weights of the middle of an epoch: nobody has measured those.
-        model = ConvAutoencoder.load(path)
+    if interrupted and not path.is_file():
+        _forget_prepared(out)
+        raise KeyboardInterrupt
+    # Not the weights of the middle of an epoch: nobody has measured those.
+    model = recorder.model or ConvAutoencoder.load(path)
     if trainer.is_global_zero:
         _figures.reconstruction_grid(model, images[split:][:GRID_IMAGES], out / "reconstructions.png")
         if not interrupted:
@@ -248,6 +249,23 @@ class _Training(L.LightningModule):
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.options = options
+        self._seen: list[Tensor] = []
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the latents of the epoch before."""
+        self._seen = []
+
+    def in_unit_latents(self) -> ConvAutoencoder:
+        """A copy whose held-out latents have a standard deviation of 1 (root mean square over components).
+
+        Which unit training ends with is chance. With this one lengths in latent units mean the same
+        for every model, and |z| is near sqrt(D), as in the posts (16 for D = 256).
+        """
+        model: ConvAutoencoder = copy.deepcopy(self.model)
+        spread = float(torch.cat(self._seen).double().var(dim=0).mean().sqrt()) if self._seen else 0.0
+        if math.isfinite(spread) and spread > 0:
+            model.scale_latents(1 / spread)
+        return model
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
         images = _as_images(batch)
@@ -261,7 +279,9 @@ class _Training(L.LightningModule):
 
     def validation_step(self, batch: Tensor, _: int) -> None:
         images = _as_images(batch)
-        decoded = self.model(images).clamp(0.0, 1.0)
+        latents = self.model.encoder(images)
+        self._seen.append(latents.float().cpu())
+        decoded = self.model.decoder(latents).clamp(0.0, 1.0)
         loss = torch.nn.functional.mse_loss(decoded, images)
         self.log("held_out_mse", loss, batch_size=len(images), prog_bar=True, sync_dist=True)
 
@@ -294,6 +314,8 @@ class _Recorder(Callback):
         self._advance: Callable[[int], None] | None = None
         self._rows = _read_curve(out / CURVE, done) if done else []
         self._started = time.monotonic()
+        self.model: ConvAutoencoder | None = None
+        """As of the last epoch finished here."""
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["lsampler"] = self._identity
@@ -320,7 +342,8 @@ class _Recorder(Callback):
         if not np.isfinite([row["train_mse"], row["held_out_mse"]]).all():
             raise LsamplerError(f"{self._out}: the training diverged in epoch {row['epoch']}; lower --learning-rate")
         self._rows.append(row)
-        model: ConvAutoencoder = pl_module.model  # type: ignore[assignment]
+        model: ConvAutoencoder = pl_module.in_unit_latents()  # type: ignore[operator]
+        self.model = model
         model.training_record |= {"epochs_done": row["epoch"], "held_out_mse": row["held_out_mse"]}
         checkpoint = self._out / CHECKPOINTS / "last.ckpt"
         if not trainer.is_global_zero:
