@@ -125,7 +125,7 @@ class TestEvaluate:
         value = {name: {s["metric"]: s["value"] for s in row["scores"]} for name, row in rows.items()}
         assert value["held-out real vectors"]["pca-ellipses/calibrated"] > 0.9
         assert value["pca-ellipse"]["pca-ellipses/calibrated"] == 1
-        assert value["uniform-cube"]["pca-ellipses/calibrated"] == 0
+        assert value["uniform-cube"]["ellipsoid/calibrated"] == 0
 
     def test_samples_made_earlier(self, cli: Callable[..., Any], tmp_path: Path) -> None:
         assert cli("sample", "-p", "gaussian", "-n", 300, "--out", tmp_path / "z.h5").code == 0
