@@ -108,13 +108,7 @@ def train_autoencoder(
         LsamplerError: the folder holds another training, no usable image, nothing to resume.
         KeyboardInterrupt: Ctrl-C before the first epoch was finished; nothing is kept.
     """
-    checkpoint = out / CHECKPOINTS / "last.ckpt"
-    if resume and not checkpoint.is_file():
-        raise LsamplerError(f"{out}: no checkpoint to resume; leave out --resume to start")
-    if not resume and (checkpoint.exists() or (out / "model.safetensors").exists()):
-        raise LsamplerError(f"{out}: holds a training already; add --resume to go on, or choose another folder")
-    with disk_errors(out):
-        (out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    checkpoint = _checkpoint_in(out, resume=resume)
     _check_held_out(source.name, len(source.ids), options.held_out)
     images, ids, skipped = _prepare(source, preprocess, out, strict=strict, reuse=resume, progress=progress)
     _check_held_out(source.name, len(images), options.held_out)
@@ -124,11 +118,8 @@ def train_autoencoder(
         "images": len(images),
         "source_digest": source_digest(ids),
     }
-    identity = {
-        **{key: value for key, value in record.items() if key not in MAY_CHANGE},
-        **config.model_dump(mode="json"),
-        **preprocess.as_dict(),
-    }
+    identity = {key: value for key, value in record.items() if key not in MAY_CHANGE}
+    identity |= config.model_dump(mode="json") | preprocess.as_dict()
     done = _epochs_done(checkpoint, identity) if resume else 0
     if done >= options.epochs:
         raise LsamplerError(f"{out}: holds all {done} epochs of its training; there is nothing left to resume")
@@ -162,6 +153,18 @@ def train_autoencoder(
         interrupted=interrupted,
         skipped=skipped,
     )
+
+
+def _checkpoint_in(out: Path, *, resume: bool) -> Path:
+    """Where the checkpoint of a training in ``out`` is, or will be; the folder is made."""
+    checkpoint = out / CHECKPOINTS / "last.ckpt"
+    if resume and not checkpoint.is_file():
+        raise LsamplerError(f"{out}: no checkpoint to resume; leave out --resume to start")
+    if not resume and (checkpoint.exists() or (out / "model.safetensors").exists()):
+        raise LsamplerError(f"{out}: holds a training already; add --resume to go on, or choose another folder")
+    with disk_errors(out):
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    return checkpoint
 
 
 def _check_held_out(name: str, images: int, held_out: int) -> None:
