@@ -186,7 +186,7 @@ def test_a_strategy_that_draws_nonsense_is_refused() -> None:
 
     with pytest.raises(LsamplerError, match="NaN or infinite"):
         Bad(shift=1).fit(np.eye(5)[:, :2]).sample(3)
-    with pytest.raises(LsamplerError, match=r"drew shape \(2048, 3\), D is 2"):
+    with pytest.raises(LsamplerError, match=r"drew shape \(2048, 3\), expected \(2048, 2\)"):
         Bad(shift=-1).fit(np.eye(5)[:, :2]).sample(3)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.special import betainc, betaln
+from scipy.special import hyp2f1
 from torch import Tensor
 
 from lsampler import Block, HalfWidth, LatentSampler, Reference, State, hookimpl
@@ -75,11 +75,13 @@ def cube_share(q: int) -> float:
     of volume sqrt(2)^q; or exactly one, at +-cos(theta), is above it and the q - 1 others lie
     within +-sin(theta), theta in [0, pi/4], of volume
 
-        q 2^q int_0^(pi/4) sin(theta)^q dtheta = q 2^(q-1) B(a, 1/2) I_(1/2)(a, 1/2),  a = (q+1)/2.
+        q 2^q int_0^(pi/4) sin(theta)^q dtheta = sqrt(2)^q q / (sqrt(2) (q+1)) F(a, 1/2; a+1; 1/2)
+
+    with a = (q+1)/2 and the hypergeometric function F.
     """
     a = (q + 1) / 2
-    log_rest = math.log(q) + (q - 1) * math.log(2) + betaln(a, 0.5) + math.log(betainc(a, 0.5, 0.5))
-    return float(1 / (1 + math.exp(log_rest - q / 2 * math.log(2))))
+    rest = q / (math.sqrt(2) * (q + 1)) * hyp2f1(a, 0.5, a + 1, 0.5)
+    return float(1 / (1 + rest))
 
 
 def exact(block: Block, q: int, share: float) -> Tensor:

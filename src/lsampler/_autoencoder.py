@@ -15,14 +15,12 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lsampler._errors import LsamplerError
 from lsampler._files import existing_file, new_file
 from lsampler._images import Preprocess
-from lsampler._safetensors import read_safetensors
+from lsampler._safetensors import read_safetensors, write_safetensors
 
 __all__ = ["ConvAutoencoder", "ConvConfig", "conv_config"]
 
@@ -192,10 +190,7 @@ class ConvAutoencoder(nn.Module):
         """Write the autoencoder as one safetensors file, complete or not at all."""
         weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
         with new_file(path, force=force) as beside:
-            try:
-                save_file(weights, beside, metadata={"lsampler": json.dumps(self.metadata())})
-            except SafetensorError as error:  # a full disk, among others
-                raise OSError(str(error)) from error
+            write_safetensors(beside, weights, self.metadata())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ConvAutoencoder:

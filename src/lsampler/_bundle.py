@@ -5,7 +5,6 @@ A bundle holds aggregates only: no image and no single latent vector.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lsampler._autoencoder import ConvAutoencoder
@@ -25,7 +23,7 @@ from lsampler._errors import LsamplerError, nearest_name
 from lsampler._evaluator import Evaluator, evaluate
 from lsampler._files import existing_file, new_file
 from lsampler._reference import Reference, Split
-from lsampler._safetensors import read_safetensors
+from lsampler._safetensors import read_safetensors, write_safetensors
 from lsampler._statistics import Statistics
 from lsampler._store import LatentStore
 
@@ -102,7 +100,7 @@ class Bundle(Reference):
                 for key, array in table[trim].as_arrays().items():
                     tensors[f"{place}/{form}/{key}"] = torch.from_numpy(np.array(array, order="C"))
         with new_file(path, force=force) as beside:
-            save_file(tensors, beside, metadata={"lsampler": json.dumps(metadata)})
+            write_safetensors(beside, tensors, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Bundle:

@@ -116,7 +116,8 @@ def default_held_out(autoencoder: Autoencoder, source: ImageSource) -> tuple[int
     """How many images to hold out, and why: what training held out of the same images, or a tenth."""
     record = getattr(autoencoder, "training_record", {})
     if record.get("source_digest") == source_digest(source.ids):
-        return int(record["held_out"]), "as in training"
+        # By its id: training counted only the images that it could use.
+        return len(source.ids) - source.ids.index(record["first_held_out"]), "as in training"
     return len(source.ids) // 10, "a tenth; change it with --held-out"
 
 

@@ -132,7 +132,7 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
         LsamplerError: the path is missing, empty, unsafe, or holds no image.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.lexists(path):
         raise LsamplerError(f"{path}: no such file or folder; check the path of the images")
     source: ImageSource
     suffix = path.suffix.lower()
@@ -253,7 +253,10 @@ class _Array:
         self.ids = [f"{index:0{width}d}" for index in range(shape[0])]
 
     def read(self, index: int) -> NDArray[Any]:
-        pixels = np.asarray(self._data[index])
+        try:
+            pixels = np.asarray(self._data[index])
+        except OSError as error:  # a damaged chunk
+            raise ImageError("is damaged in the file") from error
         if pixels.ndim == 2:
             pixels = pixels[..., np.newaxis]
         elif self._channels_first:

@@ -82,8 +82,12 @@ class Plugin(BaseModel):
         return json.dumps(self.settings(), sort_keys=True)
 
     def key(self) -> str:
-        """Name and settings as one text: equal for plugins that do the same."""
-        return f"{self.name} {self.settings_json()}"
+        """Name and settings as one text: equal for plugins that do the same.
+
+        Defaults are left out, so that a parameter added later leaves the key as it is.
+        """
+        changed = self.model_dump(mode="json", exclude_defaults=True)
+        return f"{self.name} {json.dumps(changed, sort_keys=True)}"
 
     @classmethod
     def _explain(cls, error: ValidationError) -> str:

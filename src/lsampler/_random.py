@@ -132,4 +132,7 @@ def resolve_device(name: str | torch.device) -> torch.device:
         raise LsamplerError(f"device '{name}' is unknown; use auto, cpu, cuda or mps")
     if not there[kind]:
         raise LsamplerError(f"device '{name}' is not available on this machine; use --device auto")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise LsamplerError(f"device '{name}' is unknown; use auto, cpu, cuda or mps") from error

@@ -103,7 +103,11 @@ class Reference(ABC):
         return self._all("train")
 
     def _all(self, split: Split) -> NDArray[np.float32]:
-        return np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *self.blocks(split)])
+        rows = np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *self.blocks(split)])
+        if not np.isfinite(rows).all():
+            bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+            raise LsamplerError(f"{self.name}: {split} row {bad} holds NaN or infinite values; encode it again")
+        return rows
 
 
 class ArrayReference(Reference):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lsampler._errors import LsamplerError
@@ -20,7 +18,7 @@ from lsampler._files import existing_file, new_file
 from lsampler._plugin import Plugin
 from lsampler._random import Block, draw_blocks, resolve_device
 from lsampler._reference import Reference, ReferenceLike, as_reference
-from lsampler._safetensors import read_safetensors
+from lsampler._safetensors import read_safetensors, write_safetensors
 
 __all__ = ["LatentSampler", "State"]
 
@@ -119,15 +117,17 @@ class LatentSampler(Plugin):
         state = {name: _to_tensor(array, target) for name, array in self._state.items()}
 
         def drawn(block: Block) -> Tensor:
-            return self._checked(self.draw(state, block))
+            return self._checked(self.draw(state, block), block)
 
         return draw_blocks(drawn, n, seed=seed, device=target, threads=threads)
 
-    def _checked(self, rows: Tensor) -> Tensor:
-        if rows.ndim != 2 or rows.shape[1] != self._dimension:
-            raise LsamplerError(f"{self.name} drew shape {tuple(rows.shape)}, D is {self._dimension}")
-        # A sum is finite only if all its terms are, and costs one pass without a temporary.
-        if not torch.isfinite(rows.sum()):
+    def _checked(self, rows: Tensor, block: Block) -> Tensor:
+        expected = (block.rows, self._dimension)
+        if tuple(rows.shape) != expected:
+            raise LsamplerError(f"{self.name} drew shape {tuple(rows.shape)}, expected {expected}")
+        rows = rows.to(block.device, torch.float32)
+        # A finite sum has finite terms, and costs one pass without a temporary; large terms may overflow it.
+        if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
             raise LsamplerError(f"{self.name} drew NaN or infinite values; check its parameters")
         return rows
 
@@ -144,7 +144,7 @@ class LatentSampler(Plugin):
         }
         arrays = {key: torch.from_numpy(np.array(value, order="C")) for key, value in self._state.items()}
         with new_file(path, force=force) as beside:
-            save_file(arrays, beside, metadata={"lsampler": json.dumps(metadata)})
+            write_safetensors(beside, arrays, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

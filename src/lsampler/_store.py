@@ -171,6 +171,8 @@ def _foreign(handle: h5py.File) -> str | None:
     if version != FORMAT_VERSION:
         return f"store format {version}, this lsampler reads {FORMAT_VERSION}; install the lsampler that wrote it"
     latents, split = handle["latents"], handle["split"]
+    if not (isinstance(latents, h5py.Dataset) and isinstance(split, h5py.Dataset)):
+        return "an HDF5 file, but not a latent store; make one with 'lsampler encode'"
     ids_fit = "ids" not in handle or handle["ids"].shape == latents.shape[:1]
     if latents.ndim != 2 or latents.dtype != np.float32 or split.shape != latents.shape[:1] or not ids_fit:
         return "damaged, its datasets do not fit together; encode again"

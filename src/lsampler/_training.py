@@ -108,15 +108,16 @@ def train_autoencoder(
         LsamplerError: the folder holds another training, no usable image, nothing to resume.
         KeyboardInterrupt: Ctrl-C before the first epoch was finished; nothing is kept.
     """
-    checkpoint = _checkpoint_in(out, resume=resume)
     _check_held_out(source.name, len(source.ids), options.held_out)
+    checkpoint = _checkpoint_in(out, resume=resume)
     images, ids, skipped = _prepare(source, preprocess, out, strict=strict, reuse=resume, progress=progress)
     _check_held_out(source.name, len(images), options.held_out)
     record = {
         **{key: value for key, value in asdict(options).items() if key not in ("devices", "nodes")},
         "source": source.name,
         "images": len(images),
-        "source_digest": source_digest(ids),
+        "source_digest": source_digest(source.ids),
+        "first_held_out": ids[-options.held_out],
     }
     identity = {key: value for key, value in record.items() if key not in MAY_CHANGE}
     identity |= config.model_dump(mode="json") | preprocess.as_dict()

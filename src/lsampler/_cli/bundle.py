@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lsampler._cli.common import Force, examples
+from lsampler._errors import LsamplerError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,6 +42,8 @@ def bundle(
     from lsampler._files import check_output
     from lsampler._store import LatentStore
 
+    if out.suffix != ".safetensors":
+        raise LsamplerError(f"{out}: a bundle's name must end in .safetensors")
     check_output(out, force=force)
     built = build_bundle(
         out.stem,

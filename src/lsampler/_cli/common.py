@@ -41,8 +41,8 @@ Params = Annotated[
     list[str],
     typer.Option("--param", metavar="KEY=VALUE", help="A parameter of the strategy; may be repeated."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same samples.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps. Samples are drawn on the CPU unless one is named.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Blocks drawn at once.", show_default="one per core")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]

@@ -69,7 +69,8 @@ def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> Non
         for head in ("parameter", "type", "default", "range", "meaning"):
             table.add_column(head, no_wrap=head == "parameter")
         for parameter in found.plugin.parameters():
-            table.add_row(parameter.name, parameter.type, parameter.default, parameter.range, parameter.meaning)
+            cells = (parameter.name, parameter.type, parameter.default, parameter.range, parameter.meaning)
+            table.add_row(*map(escape, cells))
         out.print(table if table.row_count else "\nNo parameters.")
 
 

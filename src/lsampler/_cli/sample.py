@@ -55,15 +55,17 @@ def sample(
     check_output(_checked_kind(out), force=force)
     strategy = registry().get("sampler", plugin).from_strings(key_values(param))
     workspace = open_workspace(model, store)
-    target = resolve_device(device)
+    # Devices differ in their random numbers: drawing moves to one only when told to.
+    drawn_on, target = resolve_device("cpu" if device == "auto" else device), resolve_device(device)
     sampler = strategy.fit(workspace.reference)
-    blocks = sampler.stream(n, seed=seed, device=target, threads=threads)
+    blocks = sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
     if out.suffix == ".h5":
         provenance = {
             "kind": "samples",
             "sampler": sampler.name,
             "parameters": json.dumps(sampler.settings()),
             "seed": seed,
+            "device": drawn_on.type,
             "reference": workspace.reference.name,
         }
         if sampler.fingerprint:
