@@ -125,7 +125,7 @@ def test_held_out_is_what_training_held_out_of_the_same_images(
 ) -> None:
     source = open_images(digits_npy)
     assert default_held_out(tiny_model, source)[0] == 179
-    tiny_model.training_record = {"source_digest": source_digest(source.ids), "held_out": 42}
+    tiny_model.training_record = {"source_digest": source_digest(source.ids), "first_held_out": source.ids[-42]}
     assert default_held_out(tiny_model, source) == (42, "as in training")
     assert default_held_out(tiny_model, open_images(png_zip))[0] == 3
 

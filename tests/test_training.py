@@ -24,6 +24,7 @@ from PIL import Image
 from lsampler import ConvAutoencoder, LsamplerError, Preprocess, open_images
 from lsampler._autoencoder import ConvConfig
 from lsampler._cli import main
+from lsampler._encoding import default_held_out
 
 pytest.importorskip("lightning", reason="needs the extra 'train'")
 
@@ -503,3 +504,15 @@ def test_held_out_latents_have_unit_spread(digits_npy: Path, tmp_path: Path) -> 
     images = np.stack([model.preprocess(source.read(k)) for k in range(len(source.ids) - held_out, len(source.ids))])
     spread = model.encode(torch.from_numpy(images)).double().var(dim=0).mean().sqrt()
     assert float(spread) == pytest.approx(1, abs=0.01)  # images were rounded to 8 bits for training
+
+
+def test_damaged_images_do_not_shift_the_held_out_split(digits_npy: Path, tmp_path: Path) -> None:
+    """Encoding holds out what training did, though training counted only the images it could use."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for k, pixels in enumerate(np.load(digits_npy)[:30]):
+        Image.fromarray((pixels * 255).astype(np.uint8)).save(photos / f"{k:02d}.png")
+    (photos / "27.png").write_bytes(b"damaged")
+    result = train(photos, tmp_path / "run", epochs=1, held_out=5)
+    held_out, why = default_held_out(ConvAutoencoder.load(result.model), open_images(photos))
+    assert (held_out, why) == (6, "as in training")  # 25 to 29 without 27, and so from 24 on

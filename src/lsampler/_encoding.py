@@ -115,9 +115,10 @@ def origin(source: ImageSource, held_out: int) -> dict[str, str | int]:
 def default_held_out(autoencoder: Autoencoder, source: ImageSource) -> tuple[int, str]:
     """How many images to hold out, and why: what training held out of the same images, or a tenth."""
     record = getattr(autoencoder, "training_record", {})
-    if record.get("source_digest") == source_digest(source.ids):
+    first = record.get("first_held_out")
+    if first in source.ids and record.get("source_digest") == source_digest(source.ids):
         # By its id: training counted only the images that it could use.
-        return len(source.ids) - source.ids.index(record["first_held_out"]), "as in training"
+        return len(source.ids) - source.ids.index(first), "as in training"
     return len(source.ids) // 10, "a tenth; change it with --held-out"
 
 
