@@ -139,7 +139,7 @@ def test_a_full_disk_while_a_model_is_saved(
     def full(*_: object, **__: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("lsampler._autoencoder.save_file", full)
+    monkeypatch.setattr("lsampler._safetensors.save_file", full)
     with pytest.raises(LsamplerError, match="No space left"):
         tiny_model.save(target, force=True)
     assert target.read_bytes() == before
