@@ -41,7 +41,7 @@ class TestSample:
     def test_folder(self, cli: Callable[..., Any], tmp_path: Path) -> None:
         answer = cli("sample", "--plugin", "gaussian", "--n", 5, "--out", tmp_path / "images")
         assert answer.code == 0, answer.err
-        assert sorted(p.name for p in (tmp_path / "images").iterdir()) == [f"{k:06d}.png" for k in range(5)]
+        assert sorted(p.name for p in (tmp_path / "images").glob("*.png")) == [f"{k:06d}.png" for k in range(5)]
 
     def test_latent_vectors_with_provenance(self, cli: Callable[..., Any], tmp_path: Path) -> None:
         out = tmp_path / "z.h5"
@@ -322,12 +322,18 @@ def test_force_replaces_a_folder_of_samples_but_no_other(cli: Callable[..., Any]
     out = tmp_path / "images"
     for n in (5, 3):
         assert cli("sample", "-p", "gaussian", "-n", n, "--out", out, "--force").code == 0
-        assert len(list(out.iterdir())) == n
+        assert len(list(out.glob("*.png"))) == n
     (out / "wedding.jpg").write_bytes(b"precious")
     answer = cli("sample", "-p", "gaussian", "-n", 3, "--out", out, "--force")
     assert answer.code == 2
     assert "holds 'wedding.jpg', so it is not replaced" in answer.err
-    assert len(list(out.iterdir())) == 4
+    assert len(list(out.glob("*.*g"))) == 4
+    (own := tmp_path / "celeba").mkdir()
+    (own / "000001.png").write_bytes(b"precious")
+    answer = cli("sample", "-p", "gaussian", "-n", 3, "--out", own, "--force")
+    assert answer.code == 2
+    assert "was not written by lsampler" in answer.err
+    assert (own / "000001.png").read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["sample", "--help"], ["evaluate", "--help"], ["plugins", "--help"]])

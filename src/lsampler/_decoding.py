@@ -20,6 +20,8 @@ from lsampler._progress import Progress, track
 __all__ = ["decode_images", "decode_stream", "save_folder", "save_grid"]
 
 BATCH = 256
+# In every folder of images written here: only such a folder may be replaced.
+MARK = ".lsampler"
 MAX_GRID_IMAGES = 4096
 
 
@@ -64,6 +66,7 @@ def save_folder(
     _refuse_foreign_folder(Path(path))
     digits = max(6, len(str(total - 1)))
     with new_directory(path, force=force) as beside:
+        (beside / MARK).touch()
         index = 0
         for batch in track(batches, progress, "writing images", total, len):
             for image in batch:
@@ -74,7 +77,9 @@ def save_folder(
 
 def _refuse_foreign_folder(path: Path) -> None:
     """Replacing a folder is for those that were written here: nobody's photographs shall go."""
-    if path.is_dir():
+    if path.is_dir() and any(path.iterdir()):
+        if not (path / MARK).is_file():
+            raise LsamplerError(f"{path}: was not written by lsampler, so it is not replaced; choose another folder")
         for entry in path.iterdir():
-            if not re.fullmatch(r"\d{6,}\.png", entry.name):
+            if entry.name != MARK and not re.fullmatch(r"\d{6,}\.png", entry.name):
                 raise LsamplerError(f"{path}: holds '{entry.name}', so it is not replaced; choose another folder")

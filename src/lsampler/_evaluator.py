@@ -150,7 +150,12 @@ def evaluate(
         evaluator.prepare(reference)
     rows = [_score(row, evaluators) for row in samples]
     caveats = [caveat for evaluator in evaluators for caveat in evaluator.caveats()]
-    return Evaluation(reference.name, [*_real_rows(reference, evaluators, decode), *rows], caveats)
+    real = _real_rows(reference, evaluators, decode)
+    if not real:
+        caveats.append(
+            f"no row of real vectors: {reference.name} holds none for these scores; give a --store that does"
+        )
+    return Evaluation(reference.name, [*real, *rows], caveats)
 
 
 def _real_rows(
