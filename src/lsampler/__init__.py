@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lsampler._version import __version__
 
 if TYPE_CHECKING:
+    from lsampler._analysis import Analysis, Verdict, analyze
     from lsampler._api import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
     from lsampler._autoencoder import ConvAutoencoder, ConvConfig
     from lsampler._bundle import Bundle, load_bundle, load_safetensors_autoencoder
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lsampler._store_writer import StoreWriter
 
 _HOMES = {
+    "_analysis": ("Analysis", "Verdict", "analyze"),
     "_api": ("load_autoencoder", "load_core", "load_evaluator", "load_sampler", "plugin_names"),
     "_autoencoder": ("ConvAutoencoder", "ConvConfig"),
     "_bundle": ("Bundle", "load_bundle", "load_safetensors_autoencoder"),
@@ -53,6 +55,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "FWHM_PER_SIGMA",
+    "Analysis",
     "ArrayReference",
     "Autoencoder",
     "AutoencoderLoader",
@@ -77,7 +80,9 @@ __all__ = [
     "State",
     "Statistics",
     "StoreWriter",
+    "Verdict",
     "__version__",
+    "analyze",
     "decode_images",
     "encode_images",
     "evaluate",

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from lsampler._errors import LsamplerError, nearest_name
 from lsampler._histograms import Histograms
 
-__all__ = ["FWHM_PER_SIGMA", "HalfWidth", "Pca", "Statistics", "trimmed_blocks"]
+__all__ = ["FWHM_PER_SIGMA", "GaussianFit", "HalfWidth", "Pca", "Statistics", "one_blas_thread", "trimmed_blocks"]
 
 FWHM_PER_SIGMA = float(2.0 * np.sqrt(2.0 * np.log(2.0)))
 HalfWidth = Literal["moments", "histogram", "gaussian-fit"]
@@ -52,6 +52,23 @@ class Pca:
         """How many variances are above rounding error."""
         rounding = np.square(ROUNDING * np.abs(self.mean).max())
         return int(np.sum(self.variances > max(rounding, RANK_TOLERANCE * self.variances[0])))
+
+
+@dataclass(frozen=True)
+class GaussianFit:
+    """A Gaussian fitted to a histogram.
+
+    Attributes:
+        height: at its centre, in counts a bin.
+        centre: in latent units.
+        sigma: in latent units.
+        residual: root mean square of counts minus fit over the occupied range, as a share of the largest count.
+    """
+
+    height: float
+    centre: float
+    sigma: float
+    residual: float
 
 
 @dataclass(frozen=True)
@@ -95,7 +112,7 @@ class Statistics:
         """
         _require_positive(bin_width)
         moments = _Moments(name, bin_width)
-        with _one_blas_thread():
+        with one_blas_thread():
             for block in blocks:
                 if len(block):
                     moments.add(np.asarray(block, dtype=np.float64))
@@ -122,7 +139,7 @@ class Statistics:
     @cached_property
     def pca(self) -> Pca:
         """Principal axes and variances of the covariance."""
-        with _one_blas_thread():
+        with one_blas_thread():
             variances, vectors = np.linalg.eigh(self.covariance)
         axes = vectors.T[::-1]
         signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
@@ -147,18 +164,43 @@ class Statistics:
         self.require_spread()
         if kind == "moments":
             return FWHM_PER_SIGMA * self.std
+        if kind == "gaussian-fit":
+            return np.array(
+                [FWHM_PER_SIGMA * self.gaussian_fit(j, bin_width=bin_width).sigma for j in range(self.dimension)]
+            )
         widths = np.empty(self.dimension)
         for j in range(self.dimension):
-            wanted = bin_width or 2.0 ** np.floor(np.log2(self.std[j] / HALF_WIDTH_BINS_PER_SIGMA))
-            edges, counts, actual = self.histograms.merged(j, wanted)
-            centres = edges + actual / 2
-            if kind == "histogram":
-                widths[j] = _width_at_half_maximum(counts, actual)
-            else:
-                standardised = (centres - self.mean[j]) / self.std[j]
-                fitted = _fitted_sigma(standardised, counts, f"{self.name}: component {j}")
-                widths[j] = FWHM_PER_SIGMA * self.std[j] * fitted
+            _, counts, actual = self.histogram(j, bin_width=bin_width)
+            widths[j] = _width_at_half_maximum(counts, actual)
         return widths
+
+    def histogram(
+        self, component: int, *, bin_width: float | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
+        """The number density of one component: (centres of the bins, counts, actual bin width).
+
+        Args:
+            component: its index j.
+            bin_width: wanted, in latent units; by default a quarter to half of sigma_j. The actual
+                one is the nearest multiple of the width that the values were counted with.
+        """
+        wanted = bin_width or 2.0 ** np.floor(np.log2(self.std[component] / HALF_WIDTH_BINS_PER_SIGMA))
+        edges, counts, actual = self.histograms.merged(component, wanted)
+        return edges + actual / 2, counts, actual
+
+    def gaussian_fit(self, component: int, *, bin_width: float | None = None) -> GaussianFit:
+        """A Gaussian fitted to a component's histogram by ``scipy.optimize.curve_fit`` (post VIII).
+
+        Raises:
+            LsamplerError: none fits.
+        """
+        centres, counts, _ = self.histogram(component, bin_width=bin_width)
+        mean, std = self.mean[component], self.std[component]
+        what = f"{self.name}: component {component}"
+        height, mu, sigma = _fitted_gaussian((centres - mean) / std, counts, what)
+        model = height * np.exp(-0.5 * (((centres - mean) / std - mu) / sigma) ** 2)
+        residual = float(np.sqrt(np.mean(np.square(counts - model))) / counts.max())
+        return GaussianFit(height, float(mean + std * mu), float(std * abs(sigma)), residual)
 
     def require_spread(self) -> None:
         """Raise if a component is constant: most strategies and cores divide by its sigma."""
@@ -210,7 +252,7 @@ class Statistics:
         )
 
 
-def _one_blas_thread() -> Any:
+def one_blas_thread() -> Any:
     """The last digits of products and eigenvectors depend on the number of threads; results shall not."""
     return threadpool_limits(limits=1, user_api="blas")
 
@@ -287,8 +329,8 @@ def _width_at_half_maximum(counts: NDArray[np.int64], bin_width: float) -> float
     return float(share.sum() * bin_width)
 
 
-def _fitted_sigma(x: NDArray[np.float64], counts: NDArray[np.int64], what: str) -> float:
-    """Sigma of the Gaussian fitted to counts over standardised values: the fit starts from N(0, 1)."""
+def _fitted_gaussian(x: NDArray[np.float64], counts: NDArray[np.int64], what: str) -> tuple[float, float, float]:
+    """Height, centre and sigma of the Gaussian fitted to counts over standardised values, from N(0, 1)."""
     from scipy.optimize import OptimizeWarning, curve_fit
 
     def gaussian(x: NDArray[np.float64], height: float, mu: float, sigma: float) -> NDArray[np.float64]:
@@ -300,4 +342,4 @@ def _fitted_sigma(x: NDArray[np.float64], counts: NDArray[np.int64], what: str) 
             fitted, _ = curve_fit(gaussian, x, counts, p0=(float(counts.max()), 0.0, 1.0))
     except (RuntimeError, TypeError, ValueError, OptimizeWarning) as error:
         raise LsamplerError(f"{what}: no Gaussian fits its histogram; use half_width=moments") from error
-    return float(abs(fitted[2]))
+    return float(fitted[0]), float(fitted[1]), float(fitted[2])

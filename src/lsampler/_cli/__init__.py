@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lsampler._cli import bundle, encode, evaluate, plugins, sample, store, train
+from lsampler._cli import analyze, bundle, encode, evaluate, plugins, sample, store, train
 from lsampler._errors import LsamplerError
 from lsampler._version import __version__
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (sample, evaluate, train, encode, store, bundle, plugins):
+for group in (sample, evaluate, analyze, train, encode, store, bundle, plugins):
     group.add_to(app)
 
 
@@ -40,8 +40,8 @@ def _root(
 
     New faces from the bundled model: [bold]lsampler sample --plugin pca-ellipse --out faces.png[/bold]
 
-    Your own images: [bold]train[/bold], [bold]encode[/bold], then [bold]sample[/bold] and
-    [bold]evaluate[/bold] with --model and --store.
+    Your own images: [bold]train[/bold], [bold]encode[/bold], then [bold]analyze[/bold] the latents, and
+    [bold]sample[/bold] and [bold]evaluate[/bold] with --model and --store.
     """
 
 
