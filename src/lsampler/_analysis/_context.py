@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler._api import load_sampler
 from lsampler._errors import LsamplerError
 from lsampler._progress import Progress, track
 from lsampler._reference import Reference
@@ -104,6 +105,13 @@ class Context:
             taken.append(block[here])
             start += len(block)
         return np.concatenate(taken)
+
+    def normal(self) -> LatentSampler:
+        """The normal of the data's mean and covariance, of lower rank where there are few vectors."""
+        rank = self.pca.rank
+        return load_sampler("multivariate-normal", components=None if rank == self.dimension else rank).fit(
+            self.reference
+        )
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Random numbers for one purpose; the same for the same seed, whatever else is drawn."""

@@ -43,6 +43,7 @@ SECTIONS: tuple[Section, ...] = tuple(
         components, correlations, origin, cubes, gaussianity, principal, generated, filaments, tsne,
     )
 )  # fmt: skip
+FEWEST = 20
 DEFAULT_STRATEGIES = ("uniform-cube", "component-uniform", "gaussian", "multivariate-normal", "pca-ellipse")
 
 
@@ -114,7 +115,7 @@ def analyze(
 
     Raises:
         LsamplerError: an unknown section or strategy, an option out of range, latents with NaN or
-            fewer than two vectors, or a folder that holds something else.
+            fewer than 20 vectors, a constant component, or a folder that holds something else.
     """
     reference = as_reference(latents)
     samplers = tuple(load_sampler(entry) if isinstance(entry, str) else entry for entry in strategies)
@@ -128,7 +129,9 @@ def analyze(
     problems: dict[str, str] = {}
     reused: list[str] = []
     kept: list[Written] = []
-    _ = context.statistics  # NaN and too few vectors are the first thing to say
+    if context.count < FEWEST:
+        raise LsamplerError(f"{reference.name}: {context.count} vectors are too few to analyse; give at least {FEWEST}")
+    context.statistics.require_spread()  # NaN, too few vectors, a constant component: the first thing to say
     for place, section in enumerate(chosen, 1):
         key = _key(section, options, origin_of)
         done = report.finished(section, key) if report else None

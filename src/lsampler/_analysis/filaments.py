@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from lsampler._analysis._context import Context
 from lsampler._analysis._section import Figure, Result, Section, Table, percent
-from lsampler._api import load_sampler
 from lsampler._errors import LsamplerError
 from lsampler._plots import BLUE, VERMILION, panels
 
@@ -179,7 +178,7 @@ def add_dimension(result: Result, context: Context) -> None:
     if len(rows) < FEWEST:
         result.missing.append(f"The intrinsic dimension needs at least {FEWEST} vectors.")
         return
-    normal = load_sampler("multivariate-normal").fit(context.reference).sample(len(rows), seed=context.options.seed)
+    normal = context.normal().sample(len(rows), seed=context.options.seed)
     values = {}
     for name, vectors in (("data", rows), ("normal", normal.numpy())):
         values[name] = {"two_nn_dimension": two_nn_dimension(vectors), "median_nearest": median_nearest(vectors)}

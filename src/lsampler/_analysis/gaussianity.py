@@ -346,6 +346,9 @@ def add_pairs(result: Result, context: Context) -> None:
     pairs, r = strongest_pairs(statistics.correlation)
     usable = pairs[np.abs(r) < 1 - PERFECT]
     middle = len(usable) // 2
+    if not len(usable):
+        result.missing.append("Every pair is perfectly correlated: there are no ellipses.")
+        return
     weak = max(middle, min(PAIRS // 2, len(usable)))
     chosen = np.concatenate([usable[: PAIRS // 2], usable[weak : weak + PAIRS // 2]])
     densities = [PairDensity(statistics.mean[pair], statistics.covariance[np.ix_(pair, pair)]) for pair in chosen]
@@ -440,7 +443,7 @@ def draw_mahalanobis(radii: Radii, n: int) -> Any:
     axes.fill_between(middles, counts / counts.sum() / width, step="mid", color=DATA, alpha=0.6, label="latents")
     q = radii.rank
     law = beta(q / 2, (n - q - 1) / 2, scale=(n - 1) ** 2 / n)
-    x = np.linspace(0, max(radii.quantiles[2], radii.normal_quantiles[2]) * 1.4, 400)
+    x = np.linspace(1e-3, max(radii.quantiles[2], radii.normal_quantiles[2]) * 1.4, 400)
     axes.plot(x, law.pdf(x * x) * 2 * x, "--", color=VERMILION, label="normal of the same\nmean and covariance")
     axes.set(
         xlabel=f"Mahalanobis distance in {q} dimensions (sigma)", ylabel="density", ylim=(0, None), xlim=(0, x[-1])

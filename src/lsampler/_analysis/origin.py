@@ -133,9 +133,8 @@ def position(context: Context) -> dict[str, Any]:
 
 def normal_blocks(context: Context) -> Iterable[NDArray[np.float32]]:
     """Vectors of the normal of the data's mean and covariance."""
-    normal = load_sampler("multivariate-normal").fit(context.reference)
     vectors = min(NORMAL_VECTORS, NORMAL_VALUES // context.dimension)
-    for block in normal.stream(vectors, seed=context.options.seed):
+    for block in context.normal().stream(vectors, seed=context.options.seed):
         yield block.numpy()
 
 

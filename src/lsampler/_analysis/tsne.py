@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from lsampler._analysis._context import Context
 from lsampler._analysis._section import Figure, Result, Section, Table
 from lsampler._analysis.filaments import clark_evans
-from lsampler._api import load_sampler
 from lsampler._errors import LsamplerError
 from lsampler._plots import BLUE, VERMILION, panels
 
@@ -33,7 +32,7 @@ def run(context: Context) -> Result:
     rows = context.random_rows(min(wanted, context.count))
     if len(rows) < FEWEST:
         raise LsamplerError(f"{len(rows)} vectors are too few for t-SNE; at least {FEWEST} are needed")
-    normal = load_sampler("multivariate-normal").fit(context.reference).sample(len(rows), seed=context.options.seed)
+    normal = context.normal().sample(len(rows), seed=context.options.seed)
     pca = context.pca
     spaces = [("all components", None), *((f"PC 0 to {q - 1}", q) for q in LEADING if q < pca.rank)]
     result = Result({"vectors": len(rows), "perplexity": PERPLEXITY, "iterations": sum(ITERATIONS), "maps": []})

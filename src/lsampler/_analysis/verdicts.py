@@ -269,7 +269,7 @@ def _first_fifteen(m: Measured) -> Judgement:
 
 def _one_dominant_axis(m: Measured) -> Judgement:
     ratios = m["principal.explained_variance_ratio"]
-    if len(ratios) < 2:
+    if len(ratios) < 2 or ratios[1] == 0:
         raise NotMeasuredError("principal.explained_variance_ratio")
     ratio = ratios[0] / ratios[1]
     why = "Holds if the first principal component has at least 1.5 times the variance of the second."
@@ -335,11 +335,12 @@ def _ellipse_inside(m: Measured) -> Judgement:
 
 
 def _filaments(m: Measured) -> Judgement:
-    rows = [row for row in m["filaments.planes"] if row["clark_evans"] is not None]
+    finest = min(row["half_side_sigma"] for row in m["filaments.planes"])
+    rows = [row for row in m["filaments.planes"] if row["half_side_sigma"] == finest and row["clark_evans"] is not None]
     if not rows:
         raise NotMeasuredError("filaments.planes")
     lowest = min(row["clark_evans"] / row["normal_clark_evans"] for row in rows)
-    why = "Holds if in some window neighbours are closer than 80 % of a normal sample's: chance, too, shows lines."
+    why = "Holds if in a smallest window neighbours are closer than 80 % of a normal sample's: chance shows lines too."
     return f"{percent(lowest)} of a normal sample's distance", lowest < 0.8, why
 
 
