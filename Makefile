@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if
 # The images that the bundle is made from: the official aligned archive, or a part of it.
 DATA ?= img_align_celeba.zip
 
-.PHONY: faces test lint format bench bundle clean
+.PHONY: faces test lint format bench bundle reproduction clean
 
 faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
 	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
@@ -25,14 +25,21 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev ## rows a second beside the peers
+bench: $(VENV)/.installed-dev ## rows a second beside the peers; time and memory of the analysis
 	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/analysis.py
 
 bundle: $(VENV)/.installed-dev ## train, encode and sum up celeba96 anew; hours without a GPU
 	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --epochs 24 --out runs/celeba96
 	$(BIN)/lsampler encode $(DATA) --model runs/celeba96/model.safetensors --out runs/celeba96/latents.h5 --force
 	$(BIN)/lsampler bundle src/lsampler/bundles/celeba96.safetensors --model runs/celeba96/model.safetensors \
 		--store runs/celeba96/latents.h5 --evaluator core-membership --evaluator faces --force
+
+reproduction: $(VENV)/.installed-dev ## analyse celeba96 on DATA and write docs/reproduction.md; minutes
+	mkdir -p runs/reproduction
+	test -f runs/reproduction/latents.h5 || $(BIN)/lsampler encode $(DATA) --out runs/reproduction/latents.h5
+	$(BIN)/lsampler analyze runs/reproduction/latents.h5 --out runs/reproduction/report --tsne 20000
+	$(BIN)/python benchmarks/reproduction.py runs/reproduction/report
 
 clean:
 	rm -rf $(VENV) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lsampler._files import new_file
+from lsampler._plots import BLUE, VERMILION, house_style, save_figure, single
 
 if TYPE_CHECKING:
     from lsampler._autoencoder import ConvAutoencoder
@@ -61,13 +62,16 @@ def reconstruction_grid(model: ConvAutoencoder, images: NDArray[np.uint8], path:
 
 def training_curve(rows: Sequence[dict[str, float]], path: Path) -> None:
     """Mean squared error per epoch, for the training and the held-out images."""
-    from matplotlib.figure import Figure
+    with house_style(), new_file(path, force=True) as beside:
+        save_figure(_training_figure(rows), beside)
+
+
+def _training_figure(rows: Sequence[dict[str, float]]) -> Any:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes: Any = figure.subplots()
+    figure, axes = single(height=4.0)
     epochs = [row["epoch"] for row in rows]
-    curves = (("train_mse", "training images", "#0072B2", "-"), ("held_out_mse", "held-out images", "#D55E00", "--"))
+    curves = (("train_mse", "training images", BLUE, "-"), ("held_out_mse", "held-out images", VERMILION, "--"))
     for key, label, colour, style in curves:
         # With the marker a single epoch can be seen too.
         axes.plot(epochs, [row[key] for row in rows], style, marker=".", color=colour, label=label)
@@ -79,7 +83,6 @@ def training_curve(rows: Sequence[dict[str, float]], path: Path) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter("{x:g}")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(frameon=False)
-    with new_file(path, force=True) as beside:
-        figure.savefig(beside, dpi=120)
+    axes.grid(which="both")
+    axes.legend()
+    return figure

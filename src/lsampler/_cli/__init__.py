@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lsampler._cli import analyze, bundle, encode, evaluate, plugins, sample, store, train
+from lsampler._cli.common import paragraphs
 from lsampler._errors import LsamplerError
 from lsampler._version import __version__
 
@@ -22,6 +23,9 @@ app = typer.Typer(
 )
 for group in (sample, evaluate, analyze, train, encode, store, bundle, plugins):
     group.add_to(app)
+for place in (app, *(found.typer_instance for found in app.registered_groups if found.typer_instance)):
+    for command in place.registered_commands:
+        command.help = paragraphs(command.callback)
 
 
 def _version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,7 @@ __all__ = [
     "console",
     "examples",
     "key_values",
+    "paragraphs",
     "report_skipped",
 ]
 
@@ -69,6 +71,12 @@ def console() -> Console:
     from rich.console import Console
 
     return Console()
+
+
+def paragraphs(function: object) -> str:
+    """A docstring whose lines flow: typer would keep each line break of the source."""
+    text = inspect.getdoc(function) or ""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def report_skipped(skipped: dict[str, str], most: int = 10) -> None:
