@@ -22,6 +22,7 @@ ITERATIONS = (250, 500)
 EVERY = 50
 PERPLEXITY = 30
 FEWEST = 100
+FOURIER_ROWS = 2000
 
 
 def run(context: Context) -> Result:
@@ -90,6 +91,8 @@ def embed(context: Context, values: NDArray[np.float64], step: float) -> NDArray
         n_iter=ITERATIONS[1],
         random_state=context.options.seed % 2**32,
         n_jobs=-1,
+        # openTSNE itself changes over at 10,000 only; by Fourier transform 9,000 take less than half of the time.
+        negative_gradient_method="fft" if len(values) >= FOURIER_ROWS else "bh",
         callbacks=report,
         callbacks_every_iters=EVERY,
     )
