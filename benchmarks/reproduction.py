@@ -62,7 +62,7 @@ statement that differs says that the finding depends on the encoder, not that th
 READING = """## How to read it
 
 - What the posts build on is confirmed: one coherent region off the origin, Gaussian densities on every axis, elliptic
-  contours in every plane, before and after a PCA. Their trimming table is met to within {trimming:.0f} points.
+  contours in every plane, before and after a PCA. Their trimming table is met to within {trimming:.1f} points.
 - What does not carry over is how the encoder spreads its variance: here fewer principal components carry more of it,
   and many more components correlate.
 - The conclusion "multivariate normal" needs one test more than the posts made, of all components at once. Mahalanobis
@@ -151,7 +151,7 @@ def reading(sections: Mapping[str, Any]) -> str:
     post = {1.35: 0.72, 1.45: 0.81, 1.55: 0.88, 1.7: 0.94, 1.8: 0.96}
     rows = sections["principal"]["trimming"]
     return READING.format(
-        trimming=max(1, round(100 * max(abs(row["share"] - post[row["trim"]]) for row in rows))),
+        trimming=100 * max(abs(row["share"] - post[row["trim"]]) for row in rows),
         q05=radii["q05"],
         q95=radii["q95"],
         n05=radii["normal_q05"],

@@ -142,7 +142,7 @@ def _few_strong(m: Measured) -> Judgement:
     share = m["correlations.shares"][4]
     why = "Holds if at most 0.5 % of all pairs have |r| above 0.5, yet some have."
     return (
-        f"{m['correlations.counts'][4]} of {m['correlations.pairs']} pairs ({percent(share, 2)})",
+        f"{m['correlations.counts'][4]:,} of {m['correlations.pairs']:,} pairs ({percent(share, 2)})",
         0 < share <= 0.005,
         why,
     )
