@@ -21,6 +21,7 @@ from lsampler._reference import Split
 
 Rows = NDArray[np.float64]
 CORES = ["interval", "pair-ellipses", "pca-ellipses", "ellipsoid"]
+ALL_CORES = [*CORES, "knn"]
 
 
 def fitted_rows(d: int = 5, n: int = 400) -> Rows:
@@ -46,6 +47,9 @@ def brute_force(core: str, rows: Rows, z: Rows) -> float:
         return max(float(abs(z[j] - mean[j]) / (FWHM_PER_SIGMA * sigma[j])) for j in range(len(z)))
     if core == "ellipsoid":
         return float(mahalanobis(z, mean, np.linalg.inv(np.cov(rows.T))))
+    if core == "knn":
+        sixth = [sorted(math.dist(x, y) for y in rows)[5] for x in rows]  # the first is the vector itself
+        return min(math.dist(z, x) / radius for x, radius in zip(rows, sixth, strict=True))
     if core == "pca-ellipses":
         pca = PCA().fit(rows)
         z, rows = pca.transform(z[np.newaxis])[0], pca.transform(rows)
@@ -57,7 +61,7 @@ def brute_force(core: str, rows: Rows, z: Rows) -> float:
     )
 
 
-@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize("name", ALL_CORES)
 @pytest.mark.parametrize("d", [2, 5])
 def test_levels_are_those_of_a_plain_loop(name: str, d: int) -> None:
     rows, asked = fitted_rows(d), asked_rows(d)
@@ -98,7 +102,7 @@ def test_the_interval_uses_the_half_width_it_is_told() -> None:
     assert load_core("interval").fit(uniform).levels(edge)[0] == pytest.approx(0.5 * math.sqrt(12) / 2.3548, rel=0.02)
 
 
-@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize("name", ALL_CORES)
 def test_many_vectors_have_the_levels_they_have_alone(name: str) -> None:
     rows, asked = fitted_rows(), asked_rows(n=BLOCK_ROWS + 3)
     core = load_core(name).fit(rows)
@@ -237,7 +241,7 @@ def test_halves_of_the_held_out_vectors_share_no_row() -> None:
     assert judging.ravel().tolist() == [1, 3, 5]
 
 
-@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize("name", ALL_CORES)
 def test_only_the_calibrating_half_moves_the_calibrated_level(name: str, correlated: NDArray[np.float32]) -> None:
     held_out = correlated[3000:3400]
     judged_otherwise = held_out.copy()
@@ -254,7 +258,7 @@ def test_only_the_calibrating_half_moves_the_calibrated_level(name: str, correla
     assert moved > 2 * plain
 
 
-@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize("name", ALL_CORES)
 def test_a_calibrated_core_holds_its_share_of_fresh_vectors(name: str) -> None:
     rng = np.random.default_rng(35)
     mixing = np.eye(8) + 0.4 * rng.normal(size=(8, 8))
@@ -363,7 +367,7 @@ def test_the_default_components_fit_a_small_latent_space_and_more_are_refused() 
         load_core("pca-ellipses", components=1)
 
 
-@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize("name", ALL_CORES)
 def test_vectors_of_another_dimension_are_refused(name: str, reference: ArrayReference) -> None:
     core = load_core(name).fit(reference)
     # One column would broadcast against any D and give levels of nothing.
@@ -372,7 +376,7 @@ def test_vectors_of_another_dimension_are_refused(name: str, reference: ArrayRef
             core.levels(np.ones(shape))
 
 
-@pytest.mark.parametrize("name", CORES)
+@pytest.mark.parametrize("name", ALL_CORES)
 def test_a_core_that_is_not_fitted_says_so(name: str) -> None:
     message = rf"{name}: not fitted; call fit\(reference\) first"
     with pytest.raises(LsamplerError, match=message):
@@ -382,7 +386,57 @@ def test_a_core_that_is_not_fitted_says_so(name: str) -> None:
 
 
 def test_the_cores_of_the_posts_are_installed() -> None:
-    assert set(CORES) <= set(plugin_names("core"))
+    assert set(ALL_CORES) <= set(plugin_names("core"))
+
+
+def test_the_balls_see_a_hole_that_the_ellipsoid_does_not() -> None:
+    angle = np.random.default_rng(37).uniform(0, 2 * np.pi, size=3000)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    reference = ArrayReference(ring[:2000], ring[2000:])
+    centre = np.zeros((1, 2))
+    inside = {}
+    for name in ("ellipsoid", "knn"):
+        core = load_core(name).fit(reference)
+        level = core.calibrated_level(reference)
+        assert level is not None
+        inside[name] = core.levels(centre)[0] <= level
+    assert inside == {"ellipsoid": True, "knn": False}
+
+
+def test_as_many_vectors_as_wanted_have_a_ball_the_same_every_time() -> None:
+    rows, asked = fitted_rows(3, 2000), asked_rows(3)
+    few, again, all_rows = (load_core("knn", rows=rows_wanted).fit(rows) for rows_wanted in (500, 500, 5000))
+    np.testing.assert_array_equal(few.levels(asked), again.levels(asked))
+    assert (few.levels(asked) != all_rows.levels(asked)).any()
+    # A quarter of the vectors themselves are at the centre of a ball; rounding leaves some 1e-7 of a radius.
+    assert np.mean(few.levels(rows) < 1e-5) == 0.25
+    assert np.mean(all_rows.levels(rows) < 1e-5) == 1.0
+
+
+def test_balls_of_repeated_vectors_hold_their_copies_and_nothing_far() -> None:
+    rows = np.concatenate([np.zeros((50, 3)), fitted_rows(3, 100) + 40])
+    core = load_core("knn").fit(rows)
+    near, far = core.levels(np.array([[0.0, 0.0, 0.0], [20.0, 20.0, 20.0]]))
+    assert near < 1e-6
+    assert far > 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        (np.arange(10.0).reshape(5, 2), {}, "mine: 5 vectors; k=5 needs 6 or more"),
+        (np.ones((30, 2)), {}, "mine: all vectors are equal"),
+        (np.arange(60.0).reshape(30, 2), {"rows": 4}, "rows=4 is too small for k=5"),
+    ],
+)
+def test_without_neighbours_there_are_no_balls(rows: Rows, settings: dict[str, int], message: str) -> None:
+    with pytest.raises(LsamplerError, match=f"^{message}"):
+        load_core("knn", **settings).fit(ArrayReference(rows, name="mine"))
+
+
+def test_balls_need_vectors_and_name_the_store(reference: ArrayReference) -> None:
+    with pytest.raises(LsamplerError, match=r"needs real vectors; bundle holds statistics only, give the --store"):
+        load_core("knn").fit(StatisticsOnly(reference))
 
 
 class Box(Core):

@@ -19,7 +19,7 @@ from lsampler import (
     ArrayReference,
     Evaluator,
     LsamplerError,
-    Reference,
+    RealData,
     Samples,
     Score,
     evaluate,
@@ -31,7 +31,7 @@ from lsampler import (
 from lsampler._core import calibration_split
 from lsampler._evaluator import HELD_OUT_ROW
 
-CORES = ["interval", "pair-ellipses", "pca-ellipses", "ellipsoid"]
+CORES = ["interval", "pair-ellipses", "pca-ellipses", "ellipsoid", "knn"]
 
 
 def samples(rows: NDArray[Any], name: str = "mine") -> Samples:
@@ -49,8 +49,8 @@ class Norm(Evaluator):
 
     _prepared: list[str] = PrivateAttr(default_factory=list)
 
-    def prepare(self, reference: Reference) -> None:
-        self._prepared.append(reference.name)
+    def prepare(self, real: RealData) -> None:
+        self._prepared.append(real.reference.name)
 
     def score(self, samples: Samples) -> list[Score]:
         norm = float(np.linalg.norm(samples.latents, axis=1).mean())
@@ -228,7 +228,7 @@ def test_the_held_out_row_is_inside_calibrated_cores_with_their_share(reference:
     row = evaluate([], reference, [load_evaluator("core-membership")]).rows[0]
     calibrated = [score.value for score in row.scores if score.metric.endswith("/calibrated")]
     # 500 calibrate and 500 judge: a standard deviation of the difference is 1.4 %.
-    assert calibrated == pytest.approx([0.95] * 4, abs=0.042)
+    assert calibrated == pytest.approx([0.95] * len(CORES), abs=0.042)
 
 
 def test_too_few_held_out_vectors_leave_the_nominal_levels(correlated: NDArray[np.float32]) -> None:
@@ -245,8 +245,8 @@ def test_an_evaluator_can_be_prepared_again_for_another_reference(reference: Arr
     centre = reference.statistics().mean
     wide = ArrayReference(centre + 10 * (reference.latents() - centre), centre + 10 * (reference.held_out() - centre))
     row = evaluate([samples(reference.latents())], wide, [membership]).rows[1]
-    assert len(row.scores) == 8
-    assert [score.value for score in row.scores] == [1.0] * 8
+    assert len(row.scores) == 2 * len(CORES)
+    assert [score.value for score in row.scores] == [1.0] * len(row.scores)
 
 
 @pytest.mark.parametrize("share", [0, 1, 1.2])
@@ -306,18 +306,18 @@ def test_faces_without_a_decoder_say_what_is_missing(reference: ArrayReference) 
 
 
 def test_a_core_that_cannot_be_fitted_is_named_once_and_the_others_stand() -> None:
-    """Four latent dimensions, one direction missing: only the two cores without an inverse remain."""
+    """Four latent dimensions, one direction missing: only the cores without an inverse remain."""
     latents = np.random.default_rng(4).normal(size=(600, 4)).astype(np.float32)
     latents[:, 3] = latents[:, 0] + latents[:, 1]
     reference = ArrayReference(latents[:400], latents[400:])
     table = evaluate([Samples("mine", latents[:50])], reference, [load_evaluator("core-membership", share=0.9)])
     assert [caveat.split(":")[0] for caveat in table.caveats] == ["no core 'pca-ellipses'", "no core 'ellipsoid'"]
     metrics = {score.metric for score in table.rows[1].scores}
-    assert metrics == {f"{c}/{k}" for c in ("interval", "pair-ellipses") for k in ("nominal", "calibrated")}
+    assert metrics == {f"{c}/{k}" for c in ("interval", "pair-ellipses", "knn") for k in ("nominal", "calibrated")}
 
 
 def test_when_no_core_can_be_fitted_the_reason_is_told() -> None:
-    latents = np.random.default_rng(4).normal(size=(60, 4)).astype(np.float32)
+    latents = np.random.default_rng(4).normal(size=(5, 4)).astype(np.float32)  # one too few for balls
     latents[:, 2] = 1.0
     with pytest.raises(LsamplerError, match="component 2 is constant"):
         evaluate([], ArrayReference(latents), [load_evaluator("core-membership")])
@@ -326,7 +326,7 @@ def test_when_no_core_can_be_fitted_the_reason_is_told() -> None:
 def test_cores_that_lack_held_out_vectors_say_so(correlated: NDArray[np.float32]) -> None:
     table = evaluate([samples(normal_rows())], ArrayReference(correlated), [load_evaluator("core-membership")])
     *cores, real = table.caveats
-    assert len(cores) == 4
+    assert len(cores) == len(CORES)
     assert all("not calibrated" in caveat for caveat in cores)
     assert real.startswith("no row of real vectors: latents holds none")
     assert {score.metric.split("/")[1] for score in table.rows[0].scores} == {"nominal"}

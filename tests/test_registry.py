@@ -33,6 +33,17 @@ class Shifted(LatentSampler):
         return block.normal(len(state["mean"])) + state["mean"]
 
 
+EVALUATORS = [
+    "fidelity-diversity",
+    "latent-distances",
+    "two-sample-classifier",
+    "novelty",
+    "cycle-consistency",
+    "sharpness",
+    "image-distance",
+]
+
+
 def plugin_module(*samplers: Any) -> Any:
     @hookimpl
     def lsampler_samplers() -> Sequence[type[LatentSampler]]:
@@ -44,8 +55,8 @@ def plugin_module(*samplers: Any) -> Any:
 def test_the_six_strategies_of_the_posts_are_found() -> None:
     posts = {"uniform-cube", "component-uniform", "line-path", "gaussian", "multivariate-normal", "pca-ellipse"}
     assert posts <= set(plugin_names("sampler"))
-    assert {"interval", "pair-ellipses", "pca-ellipses", "ellipsoid"} <= set(plugin_names("core"))
-    assert {"core-membership", "faces"} <= set(plugin_names("evaluator"))
+    assert {"interval", "pair-ellipses", "pca-ellipses", "ellipsoid", "knn"} <= set(plugin_names("core"))
+    assert {"core-membership", "faces", *EVALUATORS} <= set(plugin_names("evaluator"))
     assert registry().broken == []
 
 

@@ -9,7 +9,7 @@ from lsampler import (
     Core,
     Evaluator,
     LsamplerError,
-    Reference,
+    RealData,
     Samples,
     Score,
     hookimpl,
@@ -34,9 +34,10 @@ class CoreMembership(Evaluator):
     _cores: list[tuple[Core, float, float | None]] = PrivateAttr(default_factory=list)
     _caveats: list[str] = PrivateAttr(default_factory=list)
 
-    def prepare(self, reference: Reference) -> None:
+    def prepare(self, real: RealData) -> None:
         """Fit and calibrate every core that is installed; one that cannot be fitted is left out."""
         self._cores, self._caveats = [], []
+        reference = real.reference
         for name in plugin_names("core"):
             try:
                 core = load_core(name).fit(reference)
@@ -67,8 +68,11 @@ class CoreMembership(Evaluator):
             ):
                 if level is not None:
                     inside, label = int(np.sum(levels <= level)), f"{core.name}\n{level:.2f}"
+                    about = f"Share inside the core '{core.name}' at level {level:.2f}. {core.summary()}"
                     metric = f"{core.name}/{kind}"
-                    scores.append(share_score(metric, inside, len(levels), group=group, label=label, better="real"))
+                    scores.append(
+                        share_score(metric, inside, len(levels), group=group, label=label, better="real", about=about)
+                    )
         return scores
 
 

@@ -16,14 +16,26 @@ if TYPE_CHECKING:
     from lsampler._api import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
     from lsampler._autoencoder import ConvAutoencoder, ConvConfig
     from lsampler._bundle import Bundle, load_bundle, load_safetensors_autoencoder
+    from lsampler._comparison import Comparison, Entry, compare, swept
     from lsampler._core import Core
     from lsampler._decoding import decode_images, save_grid
+    from lsampler._distances import frechet_distance
     from lsampler._encoding import encode_images
     from lsampler._errors import LsamplerError
-    from lsampler._evaluator import Evaluation, Evaluator, Samples, Score, evaluate, share_score
+    from lsampler._evaluator import (
+        Evaluation,
+        Evaluator,
+        RealData,
+        Samples,
+        Score,
+        bootstrap_score,
+        evaluate,
+        share_score,
+    )
     from lsampler._hookspecs import hookimpl
     from lsampler._images import Preprocess, open_images
     from lsampler._interfaces import Autoencoder, AutoencoderLoader, Decoder, Encoder
+    from lsampler._neighbours import Balls, Neighbours, ball_counts, nearest_neighbours
     from lsampler._random import Block
     from lsampler._reference import ArrayReference, Reference
     from lsampler._sampler import LatentSampler, State
@@ -36,14 +48,26 @@ _HOMES = {
     "_api": ("load_autoencoder", "load_core", "load_evaluator", "load_sampler", "plugin_names"),
     "_autoencoder": ("ConvAutoencoder", "ConvConfig"),
     "_bundle": ("Bundle", "load_bundle", "load_safetensors_autoencoder"),
+    "_comparison": ("Comparison", "Entry", "compare", "swept"),
     "_core": ("Core",),
     "_decoding": ("decode_images", "save_grid"),
+    "_distances": ("frechet_distance",),
     "_encoding": ("encode_images",),
     "_errors": ("LsamplerError",),
-    "_evaluator": ("Evaluation", "Evaluator", "Samples", "Score", "evaluate", "share_score"),
+    "_evaluator": (
+        "Evaluation",
+        "Evaluator",
+        "RealData",
+        "Samples",
+        "Score",
+        "bootstrap_score",
+        "evaluate",
+        "share_score",
+    ),
     "_hookspecs": ("hookimpl",),
     "_images": ("Preprocess", "open_images"),
     "_interfaces": ("Autoencoder", "AutoencoderLoader", "Decoder", "Encoder"),
+    "_neighbours": ("Balls", "Neighbours", "ball_counts", "nearest_neighbours"),
     "_random": ("Block",),
     "_reference": ("ArrayReference", "Reference"),
     "_sampler": ("LatentSampler", "State"),
@@ -59,21 +83,26 @@ __all__ = [
     "ArrayReference",
     "Autoencoder",
     "AutoencoderLoader",
+    "Balls",
     "Block",
     "Bundle",
+    "Comparison",
     "ConvAutoencoder",
     "ConvConfig",
     "Core",
     "Decoder",
     "Encoder",
+    "Entry",
     "Evaluation",
     "Evaluator",
     "HalfWidth",
     "LatentSampler",
     "LatentStore",
     "LsamplerError",
+    "Neighbours",
     "Pca",
     "Preprocess",
+    "RealData",
     "Reference",
     "Samples",
     "Score",
@@ -83,9 +112,13 @@ __all__ = [
     "Verdict",
     "__version__",
     "analyze",
+    "ball_counts",
+    "bootstrap_score",
+    "compare",
     "decode_images",
     "encode_images",
     "evaluate",
+    "frechet_distance",
     "hookimpl",
     "load_autoencoder",
     "load_bundle",
@@ -93,10 +126,12 @@ __all__ = [
     "load_evaluator",
     "load_safetensors_autoencoder",
     "load_sampler",
+    "nearest_neighbours",
     "open_images",
     "plugin_names",
     "save_grid",
     "share_score",
+    "swept",
 ]
 
 

@@ -146,7 +146,7 @@ def build_bundle(
     Raises:
         LsamplerError: the store was not made by this autoencoder, or holds out too few vectors.
     """
-    from lsampler._decoding import decode_images
+    from lsampler._decoding import decode_images, encode_pixels
 
     if store.fingerprint != autoencoder.fingerprint:
         raise LsamplerError(f"{store.name}: its latents come from another encoder than the model's; encode again")
@@ -158,7 +158,13 @@ def build_bundle(
         calibrations[core.calibration_key(CALIBRATED_SHARE)] = level
     scores = []
     for evaluator in evaluators:
-        table = evaluate([], store, [evaluator], decode=lambda z: decode_images(autoencoder, z))
+        table = evaluate(
+            [],
+            store,
+            [evaluator],
+            decode=lambda z: decode_images(autoencoder, z),
+            encode=lambda images: encode_pixels(autoencoder, images),
+        )
         for row in table.rows:
             if row.problems:
                 raise LsamplerError(f"{name}: {row.problems[0]}")

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from lsampler._errors import LsamplerError
 from lsampler._figures import image_grid, to_uint8
 from lsampler._files import new_directory, new_file
-from lsampler._interfaces import Decoder
+from lsampler._interfaces import Decoder, Encoder
 from lsampler._progress import Progress, track
 
-__all__ = ["decode_images", "decode_stream", "save_folder", "save_grid"]
+__all__ = ["decode_images", "decode_stream", "encode_pixels", "save_folder", "save_grid"]
 
 BATCH = 256
 # In every folder of images written here: only such a folder may be replaced.
@@ -28,6 +28,16 @@ MAX_GRID_IMAGES = 4096
 def decode_images(decoder: Decoder, latents: NDArray[np.float32] | torch.Tensor) -> NDArray[np.uint8]:
     """Latent vectors (n, D) -> images (n, H, W, C) uint8, decoded in batches."""
     return np.concatenate(list(decode_stream(decoder, [torch.as_tensor(latents)])))
+
+
+def encode_pixels(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Decoded images (n, H, W, C) uint8 -> latent vectors (n, D), in batches: the way back."""
+    encoded = []
+    for start in range(0, len(images), BATCH):
+        batch = torch.from_numpy(images[start : start + BATCH].transpose(0, 3, 1, 2).copy()).float() / 255
+        with torch.inference_mode():
+            encoded.append(encoder.encode(batch).float().cpu().numpy())
+    return np.concatenate(encoded)
 
 
 def decode_stream(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[NDArray[np.uint8]]:

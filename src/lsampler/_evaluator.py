@@ -1,7 +1,8 @@
-"""Evaluators turn samples and a reference into named scores."""
+"""Evaluators turn samples and real data into named scores."""
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +17,28 @@ from lsampler._errors import LsamplerError
 from lsampler._plugin import Plugin
 from lsampler._reference import Reference
 
-__all__ = ["Evaluation", "Evaluator", "Samples", "Score", "evaluate", "share_score"]
+__all__ = [
+    "HELD_OUT_ROW",
+    "OTHER_ROW",
+    "Evaluation",
+    "Evaluator",
+    "RealData",
+    "Row",
+    "Samples",
+    "Score",
+    "bootstrap_score",
+    "evaluate",
+    "share_score",
+]
 
 CONFIDENCE = 0.95
+RESAMPLES = 200
+MOST_ROWS = 2000
 Better = Literal["higher", "lower", "real"]
+Unit = Literal["share", "number"]
+Kind = Literal["drawn", "held-out", "train"]
 HELD_OUT_ROW = "held-out real vectors"
+OTHER_ROW = "other real vectors"
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,9 @@ class Score:
         high: upper end.
         n: how many samples it rests on.
         better: ``higher``, ``lower``, or ``real`` where the real data's value is the best.
+        unit: ``share`` of 1, shown in per cent, or ``number``.
+        interval: how the interval was made; empty if there is none.
+        about: a sentence on what it is and how to read it.
     """
 
     metric: str
@@ -46,23 +67,83 @@ class Score:
     high: float
     n: int
     better: Better
+    unit: Unit = "share"
+    interval: str = "Wilson"
+    about: str = ""
+
+    @property
+    def text(self) -> str:
+        """The value as people read it."""
+        return f"{100 * self.value:.1f} %" if self.unit == "share" else f"{self.value:.4g}"
+
+    @property
+    def range_text(self) -> str:
+        """Its interval likewise."""
+        if self.unit == "share":
+            return f"{100 * self.low:.1f}-{100 * self.high:.1f}"
+        return f"{self.low:.4g}-{self.high:.4g}"
 
 
-def share_score(metric: str, hits: int, n: int, *, group: str, label: str, better: Better) -> Score:
+def share_score(metric: str, hits: int, n: int, *, group: str, label: str, better: Better, about: str = "") -> Score:
     """A share with its 95 % Wilson interval (Wilson 1927)."""
     from scipy.stats import binomtest
 
     interval = binomtest(hits, n).proportion_ci(CONFIDENCE, method="wilson")
-    return Score(metric, group, label, hits / n, float(interval.low), float(interval.high), n, better)
+    low, high = float(interval.low), float(interval.high)
+    return Score(metric, group, label, hits / n, low, high, n, better, about=about)
+
+
+def bootstrap_score(
+    metric: str,
+    statistic: Callable[[NDArray[np.int64]], float],
+    n: int,
+    *,
+    group: str,
+    label: str,
+    better: Better,
+    unit: Unit = "number",
+    about: str = "",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Score:
+    """A score with its 95 % bootstrap interval (Efron 1979).
+
+    The interval is the basic one, 2 value - quantiles of the resampled values: unlike plain
+    quantiles it does not carry over the bias that repeated rows give to distances.
+
+    Args:
+        metric: see :class:`Score`.
+        statistic: from the indices of rows, repeated or not, to the score.
+        n: how many rows there are.
+        group: see :class:`Score`.
+        label: see :class:`Score`.
+        better: see :class:`Score`.
+        unit: see :class:`Score`.
+        about: see :class:`Score`.
+        resamples: how often the rows are drawn with replacement.
+        seed: of these draws.
+    """
+    value = statistic(np.arange(n))
+    rng = np.random.default_rng([seed, _number_of(metric)])
+    drawn = np.array([statistic(rng.integers(n, size=n)) for _ in range(resamples)])
+    tail = (1 - CONFIDENCE) / 2
+    upper, lower = np.quantile(drawn, [tail, 1 - tail])
+    low, high = min(2 * value - lower, value), max(2 * value - upper, value)
+    if unit == "share":
+        low, high = max(low, 0.0), min(high, 1.0)
+    interval = f"bootstrap, {resamples} resamples"
+    return Score(metric, group, label, float(value), float(low), float(high), n, better, unit, interval, about)
 
 
 class Samples:
-    """Latent vectors to be scored, and their decoded images, made when first asked for.
+    """Latent vectors to be scored, and what decoding makes of them, when first asked for.
 
     Args:
         name: the row's name.
         latents: (n, D) float32, finite.
         decode: latent vectors -> images (n, H, W, C) uint8; None if there is no decoder.
+        encode: images (n, H, W, C) uint8 -> latent vectors (n, D); None if there is no encoder.
+        kind: ``drawn``; ``held-out`` or ``train`` for rows of real data.
     """
 
     def __init__(
@@ -70,8 +151,20 @@ class Samples:
         name: str,
         latents: NDArray[np.float32],
         decode: Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None = None,
+        encode: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None,
+        kind: Kind = "drawn",
     ) -> None:
-        self.name, self.latents, self._decode = name, latents, decode
+        self.name, self.latents, self.kind = name, latents, kind
+        self._decode, self._encode = decode, encode
+        self._heads: dict[int, Samples] = {}
+
+    def head(self, n: int) -> Samples:
+        """The first ``n``, or all if there are fewer; what is decoded for one caller, the next one finds."""
+        if n >= len(self.latents):
+            return self
+        if n not in self._heads:
+            self._heads[n] = Samples(self.name, self.latents[:n], self._decode, self._encode, self.kind)
+        return self._heads[n]
 
     @cached_property
     def images(self) -> NDArray[np.uint8]:
@@ -80,15 +173,90 @@ class Samples:
             raise LsamplerError("needs decoded images; give a --model")
         return self._decode(self.latents)
 
+    @cached_property
+    def encoded_again(self) -> NDArray[np.float32]:
+        """(n, D): the samples decoded and encoded again. Raises LsamplerError without a model."""
+        if self._encode is None:
+            raise LsamplerError("needs an encoder; give a --model")
+        return self._encode(self.images)
+
+
+class RealData:
+    """What samples are judged against: a reference, its real vectors, and its autoencoder.
+
+    Args:
+        reference: a store, or a bundle, which has no vectors.
+        decode: see :class:`Samples`.
+        encode: see :class:`Samples`.
+        seed: of the random choice of vectors.
+        rows: how many train vectors samples are compared with where all would be too many.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        *,
+        decode: Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None = None,
+        encode: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None,
+        seed: int = 0,
+        rows: int = MOST_ROWS,
+    ) -> None:
+        self.reference, self.decode, self.encode, self.seed, self.rows = reference, decode, encode, seed, rows
+
+    @cached_property
+    def held_out(self) -> NDArray[np.float32]:
+        """(m, D) vectors that nothing was fitted to. Raises LsamplerError if there are none."""
+        self._require_latents()
+        rows = self.reference.held_out()
+        if not len(rows):
+            raise LsamplerError(f"{self.reference.name} holds no held-out vectors; encode with --held-out")
+        return rows
+
+    def held_out_for(self, samples: Samples) -> NDArray[np.float32]:
+        """The held-out vectors that ``samples`` may be compared with: for the held-out row the other half."""
+        return calibration_split(self.held_out)[0] if samples.kind == "held-out" else self.held_out
+
+    @cached_property
+    def train(self) -> NDArray[np.float32]:
+        """(k, D) train vectors at random, at most ``rows`` and half of all: samples are compared with them."""
+        return self._halves[0]
+
+    @cached_property
+    def other(self) -> NDArray[np.float32]:
+        """As many other train vectors: the best that any sampler can reach against :attr:`train`."""
+        return self._halves[1]
+
+    @cached_property
+    def _halves(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self._require_latents()
+        count = self.reference.statistics().count
+        rows = min(self.rows, count // 2)
+        chosen = np.random.default_rng([self.seed, _number_of("halves")]).choice(count, 2 * rows, replace=False)
+        taken = rows_by_index(self.reference, chosen)
+        return taken[:rows], taken[rows:]
+
+    def rows_of(self, samples: Samples) -> NDArray[np.float32]:
+        """The samples, no more than :attr:`train` has rows, so that all sets are of one size."""
+        return samples.latents[: len(self.train)]
+
+    def _require_latents(self) -> None:
+        if not self.reference.has_latents:
+            raise LsamplerError(
+                f"needs real vectors; {self.reference.name} holds statistics only, give the --store of its latents"
+            )
+
 
 class Evaluator(Plugin):
     """Scores samples; a subclass writes :meth:`score` and, if it must, :meth:`prepare`."""
 
     by_default: ClassVar[bool] = True
     """Whether ``lsampler evaluate`` runs it when none is named."""
+    compares_with_train: ClassVar[bool] = False
+    """Whether samples are compared with train vectors: then other train vectors are a row, too, the
+    best that any sampler can reach."""
 
-    def prepare(self, reference: Reference) -> None:
-        """Learn what is needed of the reference, once for all samples."""
+    def prepare(self, real: RealData) -> None:
+        """Learn what is needed of the real data, once for all samples."""
 
     def caveats(self) -> list[str]:
         """What could not be prepared and is missing from all scores, a line each."""
@@ -128,6 +296,8 @@ def evaluate(
     evaluators: Sequence[Evaluator],
     *,
     decode: Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None = None,
+    encode: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """Score every set of samples by every evaluator, beside the held-out real vectors.
 
@@ -135,45 +305,73 @@ def evaluate(
     bundle, which holds no vectors, brings that row's scores along.
 
     Raises:
-        LsamplerError: an evaluator cannot be prepared, or samples are empty, hold NaN or have another D.
+        LsamplerError: samples are empty, hold NaN or have another D; or every evaluator fails to prepare.
     """
     for row in samples:
-        if row.latents.ndim != 2 or row.latents.shape[1] != reference.dimension:
-            raise LsamplerError(
-                f"{row.name}: latents of shape {row.latents.shape}, D of {reference.name} is {reference.dimension}"
-            )
-        if not len(row.latents):
-            raise LsamplerError(f"{row.name}: holds no latents; draw at least one")
-        if not np.isfinite(row.latents).all():
-            raise LsamplerError(f"{row.name}: holds NaN or infinite latents; draw them again")
-    for evaluator in evaluators:
-        evaluator.prepare(reference)
-    rows = [_score(row, evaluators) for row in samples]
-    caveats = [caveat for evaluator in evaluators for caveat in evaluator.caveats()]
-    real = _real_rows(reference, evaluators, decode)
-    if not real:
+        check_samples(row, reference)
+    rows = min(MOST_ROWS, max((len(row.latents) for row in samples), default=MOST_ROWS))
+    real = RealData(reference, decode=decode, encode=encode, seed=seed, rows=rows)
+    ready, problems = prepare(evaluators, real)
+    scored = [score_row(row, ready) for row in samples]
+    caveats = [*problems, *(caveat for evaluator in ready for caveat in evaluator.caveats())]
+    yardstick = real_rows(real, ready)
+    if not yardstick:
         caveats.append(
             f"no row of real vectors: {reference.name} holds none for these scores; give a --store that does"
         )
-    return Evaluation(reference.name, [*real, *rows], caveats)
+    return Evaluation(reference.name, [*yardstick, *scored], caveats)
 
 
-def _real_rows(
-    reference: Reference,
-    evaluators: Sequence[Evaluator],
-    decode: Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None,
-) -> list[Row]:
+def check_samples(samples: Samples, reference: Reference) -> None:
+    """Raise LsamplerError unless samples are vectors (n, D) of finite numbers."""
+    latents = samples.latents
+    if latents.ndim != 2 or latents.shape[1] != reference.dimension:
+        raise LsamplerError(
+            f"{samples.name}: latents of shape {latents.shape}, D of {reference.name} is {reference.dimension}"
+        )
+    if not len(latents):
+        raise LsamplerError(f"{samples.name}: holds no latents; draw at least one")
+    if not np.isfinite(latents).all():
+        raise LsamplerError(f"{samples.name}: holds NaN or infinite latents; draw them again")
+
+
+def prepare(evaluators: Sequence[Evaluator], real: RealData) -> tuple[list[Evaluator], list[str]]:
+    """The evaluators that could be prepared, and why the others could not.
+
+    Raises:
+        LsamplerError: none could.
+    """
+    ready, problems = [], []
+    for evaluator in evaluators:
+        try:
+            evaluator.prepare(real)
+        except LsamplerError as error:
+            problems.append(f"no scores of {evaluator.name}: {error}")
+        else:
+            ready.append(evaluator)
+    if problems and not ready:
+        raise LsamplerError(problems[0])
+    return ready, problems
+
+
+def real_rows(real: RealData, evaluators: Sequence[Evaluator]) -> list[Row]:
+    """The rows of real vectors, held out and others; none where they are unknown."""
+    reference = real.reference
     if reference.has_latents:
+        rows = []
         _, judging = calibration_split(reference.held_out())
-        if not len(judging):
-            return []
-        return [_score(Samples(HELD_OUT_ROW, judging, decode), evaluators)]
+        if len(judging):
+            rows.append(score_row(Samples(HELD_OUT_ROW, judging, real.decode, real.encode, "held-out"), evaluators))
+        if any(evaluator.compares_with_train for evaluator in evaluators):
+            rows.append(score_row(Samples(OTHER_ROW, real.other, real.decode, real.encode, "train"), evaluators))
+        return rows
     keys = {evaluator.key() for evaluator in evaluators}
     scores = [Score(**score) for key, score in reference.held_out_scores if key in keys]
     return [Row(HELD_OUT_ROW, max(score.n for score in scores), scores, [])] if scores else []
 
 
-def _score(samples: Samples, evaluators: Sequence[Evaluator]) -> Row:
+def score_row(samples: Samples, evaluators: Sequence[Evaluator]) -> Row:
+    """All scores of one set of samples; an evaluator that fails leaves its reason."""
     scores: list[Score] = []
     problems: list[str] = []
     for evaluator in evaluators:
@@ -182,3 +380,20 @@ def _score(samples: Samples, evaluators: Sequence[Evaluator]) -> Row:
         except LsamplerError as error:
             problems.append(f"{evaluator.name}: {error}")
     return Row(samples.name, len(samples.latents), scores, problems)
+
+
+def rows_by_index(reference: Reference, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Train vectors by their numbers, in that order, from one pass."""
+    result = np.empty((len(indices), reference.dimension), dtype=np.float32)
+    order = np.argsort(indices)
+    ascending = indices[order]
+    start = 0
+    for block in reference.blocks():
+        first, last = np.searchsorted(ascending, [start, start + len(block)])
+        result[order[first:last]] = block[ascending[first:last] - start]
+        start += len(block)
+    return result
+
+
+def _number_of(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lsampler._api import load_autoencoder
 from lsampler._bundle import DEFAULT_BUNDLE, Bundle, bundled, is_bundle, load_bundle
-from lsampler._decoding import decode_images
+from lsampler._decoding import decode_images, encode_pixels
 from lsampler._errors import LsamplerError
 from lsampler._interfaces import Autoencoder
 from lsampler._reference import Reference
@@ -37,6 +37,10 @@ class Workspace:
     def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Latent vectors (n, D) -> images (n, H, W, C) uint8."""
         return decode_images(self.decoder(), latents)
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Decoded images (n, H, W, C) uint8 -> latent vectors (n, D)."""
+        return encode_pixels(self.decoder(), images)
 
 
 def open_workspace(model: str | None, store: str | os.PathLike[str] | None) -> Workspace:

@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler._api import load_sampler
-from lsampler._errors import LsamplerError
-from lsampler._progress import Progress, track
+from lsampler._progress import Progress
 from lsampler._reference import Reference
 from lsampler._sampler import LatentSampler
 from lsampler._statistics import Pca, Statistics
-from lsampler._store import SPLITS, LatentStore
 
-__all__ = ["STATISTICS_ONLY", "Context", "Options", "identity"]
+__all__ = ["STATISTICS_ONLY", "Context", "Options"]
 
 STATISTICS_ONLY = "needs the latent vectors themselves; this reference holds statistics only"
 SAMPLE_ROWS = 10_000
@@ -94,6 +92,12 @@ class Context:
         limit = min(SAMPLE_ROWS, max(1000, SAMPLE_BYTES // (4 * self.dimension)))
         return self.random_rows(limit)
 
+    def some(self, most: int) -> NDArray[np.float32]:
+        """Up to ``most`` rows of the sample, drawn from all of it: a store may be in any order."""
+        if len(self.sample) <= most:
+            return self.sample
+        return self.sample[np.sort(self.rng("some").choice(len(self.sample), most, replace=False))]
+
     def random_rows(self, most: int) -> NDArray[np.float32]:
         """Up to ``most`` train vectors drawn at random without replacement, in their order."""
         if self.count <= most:
@@ -143,28 +147,3 @@ class Context:
 
         self._advance = advance
         return lambda: advance(rows - done)
-
-
-def identity(reference: Reference, progress: Progress | None = None) -> str:
-    """A digest of what a reference holds, whatever its name: the same vectors give the same one."""
-    digest = hashlib.blake2b(digest_size=16)
-    if reference.has_latents:
-        rows = 0
-        for split in SPLITS:
-            blocks = reference.blocks(split)
-            if isinstance(reference, LatentStore):
-                blocks = track(blocks, progress, f"reading ({split})", reference.count(split), len)
-            for block in blocks:
-                digest.update(block.tobytes())
-                rows += len(block)
-            digest.update(f"|{rows}".encode())
-    else:
-        for trim in (None, 1.7):
-            try:
-                arrays = reference.statistics(trim).as_arrays()
-            except LsamplerError:
-                continue
-            for name in sorted(arrays):
-                digest.update(arrays[name].tobytes())
-        digest.update(repr(sorted(reference.calibrations.items())).encode())
-    return digest.hexdigest()

@@ -68,7 +68,7 @@ class Plane:
         cls, context: Context, directions: NDArray[np.float64], shift: NDArray[np.float64], labels: tuple[str, str]
     ) -> Plane:
         statistics = context.statistics
-        rows = context.sample[:: max(1, len(context.sample) // SCATTER_ROWS)] if context.has_latents else None
+        rows = context.some(SCATTER_ROWS) if context.has_latents else None
         points = np.empty((0, 2)) if rows is None else rows @ directions.T - shift
         return cls(
             labels,
@@ -87,13 +87,16 @@ class Plane:
 def overlays(context: Context, n: int) -> tuple[list[Drawn], list[str]]:
     """``n`` vectors of every strategy of the options; for those that cannot be fitted, why."""
     drawn, problems = [], []
+    names = [strategy.name for strategy in context.options.strategies]
     for strategy in context.options.strategies:
+        name = strategy.name if names.count(strategy.name) == 1 else strategy.key()
         try:
-            latents = strategy.fit(context.reference).sample(n, seed=context.options.seed)
+            # A copy: the caller's own stays as it was fitted.
+            latents = strategy.model_copy().fit(context.reference).sample(n, seed=context.options.seed)
         except LsamplerError as error:
-            problems.append(f"No vectors of {strategy.name}: {error}")
+            problems.append(f"No vectors of {name}: {error}")
         else:
-            drawn.append(Drawn(strategy.name, latents.numpy()))
+            drawn.append(Drawn(name, latents.numpy()))
     return drawn, problems
 
 

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import json
-import math
-import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from lsampler._analysis._section import Result, Section
 from lsampler._errors import LsamplerError
 from lsampler._files import disk_errors, new_directory, new_file
-from lsampler._plots import BLUE, INK, PAPER, house_style, save_figure
+from lsampler._pages import as_csv, inline_svg, plain, render
+from lsampler._plots import house_style, save_figure
 from lsampler._version import __version__
 
-__all__ = ["Report", "Written", "plain"]
+__all__ = ["Report", "Written"]
 
 RECORD = "section.json"
 SUMMARY = "analysis.json"
 PAGE = "index.html"
+MARK = ".lsampler"
+SUFFIXES = (".svg", ".csv", ".json")
 
 
 @dataclass(frozen=True)
@@ -51,20 +49,26 @@ class Report:
 
     def __init__(self, path: Path, reference: str) -> None:
         self.path, self.reference = path, reference
-        if path.exists() and not path.is_dir():
+        with disk_errors(path):  # a name that the disk does not allow
+            exists, folder = path.exists(), path.is_dir()
+        if exists and not folder:
             raise LsamplerError(f"{path}: is a file; choose another name for the report's folder")
-        if path.is_dir() and any(path.iterdir()) and not self._ours():
+        if folder and any(path.iterdir()) and not self._ours():
             raise LsamplerError(f"{path}: holds something other than a report; choose an empty or a new folder")
         if not path.absolute().parent.is_dir():
             raise LsamplerError(f"{path}: the folder {path.absolute().parent} does not exist; create it first")
-        with disk_errors(path):
-            path.mkdir(exist_ok=True)
+
+    def begin(self, sections: Sequence[str]) -> None:
+        """Make the folder and mark it as a report; what a killed run left half-written goes."""
+        with disk_errors(self.path):
+            self.path.mkdir(exist_ok=True)
+            (self.path / MARK).touch()
+            for key in sections:
+                for rest in self.path.glob(f".{key}.*"):
+                    shutil.rmtree(rest, ignore_errors=True)
 
     def _ours(self) -> bool:
-        try:
-            return "lsampler" in json.loads((self.path / SUMMARY).read_text())
-        except (OSError, ValueError):
-            return any(self.path.glob(f"*/{RECORD}"))
+        return (self.path / MARK).is_file()
 
     def finished(self, section: Section, key: str) -> Written | None:
         """A section that an earlier run finished with the same latents and options; else None."""
@@ -73,14 +77,14 @@ class Report:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             written = Written(
                 section,
-                **{part: record[part] for part in ("key", "measured", "problem", "findings", "missing")},
-                **{part: record[part] for part in ("tables", "figures")},
+                measured=dict(record["measured"]),
+                **{part: record[part] for part in ("key", "problem", "findings", "missing")},
+                tables=[dict(table) for table in record["tables"]],
+                figures=[dict(figure) for figure in record["figures"]],
             )
-        except (OSError, ValueError, KeyError, TypeError):
+            whole = all(digest(folder / name) == known for name, known in record["files"].items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        files = [f"{figure['name']}.svg" for figure in written.figures]
-        files += [f"{table['name']}.csv" for table in written.tables]
-        whole = all((folder / file).is_file() for file in files)
         # A problem may be gone by now: a missing package is installed, say.
         return written if written.key == key and whole and not written.problem else None
 
@@ -105,14 +109,22 @@ class Report:
             ],
             [{"name": figure.name, "caption": figure.caption} for figure in result.figures],
         )
+        self._refuse_foreign_files(self.path / section.key)
         with new_directory(self.path / section.key, force=True) as folder, house_style():
             for figure in result.figures:
                 save_figure(figure.draw(), folder / f"{figure.name}.svg")
             for table in result.tables:
                 (folder / f"{table.name}.csv").write_text(as_csv(table.columns, table.rows), encoding="utf-8")
             record = {name: value for name, value in vars(written).items() if name != "section"}
+            record["files"] = {path.name: digest(path) for path in sorted(folder.iterdir())}
             (folder / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
         return written
+
+    def _refuse_foreign_files(self, folder: Path) -> None:
+        """A section's folder is replaced as a whole: nothing of the user's shall go with it."""
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.suffix not in SUFFIXES:
+                raise LsamplerError(f"{path}: was not written by lsampler; move it out of the report")
 
     def write(self, summary: Mapping[str, Any], sections: Sequence[Written]) -> None:
         """``analysis.json``, the table of verdicts, and the page, from the finished sections."""
@@ -123,14 +135,10 @@ class Report:
             heads = list(verdicts[0])
             beside.write_text(as_csv(heads, [[row[head] for head in heads] for row in verdicts]), encoding="utf-8")
         with new_file(self.path / PAGE, force=True) as beside:
-            beside.write_text(self._page(verdicts, sections), encoding="utf-8")
+            # A path may hold bytes that are no text.
+            beside.write_text(self._page(verdicts, sections), encoding="utf-8", errors="replace")
 
     def _page(self, verdicts: Sequence[Mapping[str, str]], sections: Sequence[Written]) -> str:
-        from jinja2 import Environment
-
-        template = (resources.files("lsampler._analysis") / "report.html").read_text(encoding="utf-8")
-        environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        environment.filters["units"] = lambda text: str(text).replace(" %", "\N{NO-BREAK SPACE}%")
         drawings = {
             (written.section.key, figure["name"]): inline_svg(
                 (self.path / written.section.key / f"{figure['name']}.svg").read_text(encoding="utf-8"),
@@ -143,7 +151,8 @@ class Report:
             status: sum(row["status"] == status for row in verdicts)
             for status in ("holds", "differs", "not measurable here")
         }
-        return environment.from_string(template).render(
+        return render(
+            "lsampler._analysis",
             reference=self.reference,
             version=__version__,
             sections=sections,
@@ -153,28 +162,9 @@ class Report:
         )
 
 
-def inline_svg(text: str, prefix: str) -> str:
-    """An SVG of ours for the page: no XML prologue, names of its own, ink and paper of the page.
-
-    Titles and labels were escaped by matplotlib when it wrote the file.
-    """
-    from markupsafe import Markup
-
-    text = text[text.index("<svg") :]
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
-    text = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = text.replace(INK, "var(--ink)").replace(PAPER, "var(--paper)").replace(BLUE, "var(--blue)")
-    return Markup(text)  # noqa: S704 - written by matplotlib, see above
-
-
-def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Comma-separated values; numbers in full precision."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([plain(cell) for cell in row] for row in rows)
-    return text.getvalue()
+def digest(path: Path) -> str:
+    """Of a file's content."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def shown(cell: Any) -> str:
@@ -188,18 +178,3 @@ def shown(cell: Any) -> str:
             return f"{cell:.2e}"
         return f"{cell:.4g}" if size < 1000 else f"{cell:.0f}"
     return str(cell)
-
-
-def plain(value: Any) -> Any:
-    """Arrays, NumPy numbers and tuples as lists and numbers; what is not finite as None."""
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

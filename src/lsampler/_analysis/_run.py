@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lsampler._analysis import (
     components,
     correlations,
@@ -24,12 +22,14 @@ from lsampler._analysis import (
     principal,
     tsne,
 )
-from lsampler._analysis._context import STATISTICS_ONLY, Context, Options, identity
-from lsampler._analysis._report import Report, Written, plain
+from lsampler._analysis._context import STATISTICS_ONLY, Context, Options
+from lsampler._analysis._report import Report, Written
 from lsampler._analysis._section import Result, Section
 from lsampler._analysis.verdicts import Verdict, judge
 from lsampler._api import load_sampler
 from lsampler._errors import LsamplerError, nearest_name
+from lsampler._identity import identity
+from lsampler._pages import plain
 from lsampler._progress import Progress
 from lsampler._reference import ReferenceLike, as_reference
 from lsampler._sampler import LatentSampler
@@ -119,12 +119,19 @@ def analyze(
     """
     reference = as_reference(latents)
     samplers = tuple(load_sampler(entry) if isinstance(entry, str) else entry for entry in strategies)
-    options = Options(bin_width, threshold, tuple(pairs), samplers, trim, seed, tsne)
+    options = Options(
+        bin_width=None if bin_width is None else float(bin_width),
+        threshold=float(threshold),
+        pairs=tuple(map(_pair, pairs)),
+        strategies=samplers,
+        trim=None if trim is None else float(trim),
+        seed=int(seed),
+        tsne=None if tsne is None else int(tsne),
+    )
     _check(options, reference.dimension)
     chosen = _chosen(sections, tsne)
     report = Report(Path(out), reference.name) if out is not None else None
     context = Context(reference, options)
-    origin_of = identity(reference, progress) if report else ""
     measured: dict[str, Mapping[str, Any]] = {}
     problems: dict[str, str] = {}
     reused: list[str] = []
@@ -132,6 +139,10 @@ def analyze(
     if context.count < FEWEST:
         raise LsamplerError(f"{reference.name}: {context.count} vectors are too few to analyse; give at least {FEWEST}")
     context.statistics.require_spread()  # NaN, too few vectors, a constant component: the first thing to say
+    origin_of = ""
+    if report:
+        origin_of = identity(reference, progress)
+        report.begin(section_keys())
     for place, section in enumerate(chosen, 1):
         key = _key(section, options, origin_of)
         done = report.finished(section, key) if report else None
@@ -147,9 +158,17 @@ def analyze(
         else:
             measured[section.key] = done.measured
         if report:
-            so_far = Analysis(reference.name, measured, problems, _verdicts(measured, problems), reused)
-            report.write(so_far.as_dict(), kept)
+            _write(report, reference.name, kept, [report.finished(s, _key(s, options, origin_of)) for s in SECTIONS])
     return Analysis(reference.name, measured, problems, _verdicts(measured, problems), reused)
+
+
+def _write(report: Report, name: str, done: Sequence[Written], before: Sequence[Written | None]) -> None:
+    """The page of all that is finished: in this run, or in an earlier one with the same latents and options."""
+    known = {written.section.key: written for written in [*filter(None, before), *done]}
+    written = [known[key] for key in section_keys() if key in known]
+    measured = {w.section.key: w.measured for w in written if not w.problem}
+    problems = {w.section.key: w.problem for w in written if w.problem}
+    report.write(Analysis(name, measured, problems, _verdicts(measured, problems), []).as_dict(), written)
 
 
 def _run(section: Section, context: Context, report: Report | None, key: str) -> Written:
@@ -187,12 +206,20 @@ def _chosen(names: Iterable[str] | None, tsne: int | None) -> list[Section]:
     if names is None:
         return [section for section in SECTIONS if section.key != "tsne" or tsne is not None]
     wanted = list(names)
+    if not wanted:
+        raise LsamplerError(f"no section chosen; there are {', '.join(section_keys())}")
     for name in wanted:
         if name not in section_keys():
             raise LsamplerError(
                 f"no section '{name}'{nearest_name(name, section_keys())}; there are {', '.join(section_keys())}"
             )
     return [section for section in SECTIONS if section.key in wanted]
+
+
+def _pair(pair: Sequence[int]) -> tuple[int, int]:
+    if len(pair) != 2:
+        raise LsamplerError(f"pair {tuple(pair)}: give two components, such as (118, 164)")
+    return int(pair[0]), int(pair[1])
 
 
 def _check(options: Options, dimension: int) -> None:
@@ -207,5 +234,5 @@ def _check(options: Options, dimension: int) -> None:
     if options.seed < 0:
         raise LsamplerError(f"seed={options.seed}: give a number of at least 0")
     for pair in options.pairs:
-        if len(set(pair)) != 2 or not all(0 <= np.asarray(j) < dimension for j in pair):
+        if len(set(pair)) != 2 or not all(0 <= j < dimension for j in pair):
             raise LsamplerError(f"pair {pair[0]},{pair[1]}: give two different components from 0 to {dimension - 1}")

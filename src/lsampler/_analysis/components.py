@@ -30,25 +30,28 @@ class Densities:
         centres: (D,) where each density peaks: the middle of its fullest bin.
         half_widths: (D,) full widths at half maximum, read off the bins.
         peaks: (D,) how many peaks stand out by more than chance; 1 for a bell.
+        bin_widths: (D,) the actual ones, multiples of what the values were first counted in.
         curves: per component the middles of its bins and the vectors per unit of its value.
     """
 
     centres: NDArray[np.float64]
     half_widths: NDArray[np.float64]
     peaks: NDArray[np.int64]
+    bin_widths: NDArray[np.float64]
     curves: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 def densities(statistics: Statistics, bin_width: float) -> Densities:
     """Number densities over sampling intervals of ``bin_width`` latent units."""
-    curves, centres, peaks = [], [], []
+    curves, centres, peaks, bin_widths = [], [], [], []
     for j in range(statistics.dimension):
         middles, counts, width = statistics.histogram(j, bin_width=bin_width)
         curves.append((middles, counts / width))
+        bin_widths.append(width)
         centres.append(middles[counts.argmax()])
         peaks.append(count_peaks(statistics, j))
     widths = statistics.half_widths("histogram", bin_width=bin_width)
-    return Densities(np.array(centres), widths, np.array(peaks), curves)
+    return Densities(np.array(centres), widths, np.array(peaks), np.array(bin_widths), curves)
 
 
 def count_peaks(statistics: Statistics, component: int) -> int:
@@ -113,6 +116,7 @@ def run(context: Context) -> Result:
             "centre": shown.centres,
             "half_width": shown.half_widths,
             "peaks": shown.peaks,
+            "bin_width": shown.bin_widths,
         },
         "median_half_width": middle_width,
         "share_centred_near_zero": near_zero,
@@ -144,7 +148,7 @@ def run(context: Context) -> Result:
         figures=[
             Figure(
                 "densities",
-                f"Number density of every component over intervals of {width:g}; the six of widest reach in colour.",
+                f"Number density of every component over intervals of about {width:g}; the six widest in colour.",
                 lambda: draw_densities(shown, dominant),
             ),
             Figure(

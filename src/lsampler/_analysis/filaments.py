@@ -98,12 +98,13 @@ def run(context: Context) -> Result:
                 "share of normal samples as low",
                 "largest void",
                 "normal: mean",
+                "normal samples",
             ],
             rows,
         )
     )
     add_dimension(result, context)
-    finest = [row for row in result.measured["planes"] if row["points"] >= FEWEST]
+    finest = [row for row in result.measured["planes"] if row["normal_clark_evans"] is not None]
     if finest:
         lowest = min(finest, key=lambda row: row["clark_evans"] / row["normal_clark_evans"])
         result.findings.append(
@@ -146,18 +147,21 @@ def compare(points: NDArray[np.float64], half_side: float, rng: np.random.Genera
         return {"points": len(window), "clark_evans": None, "normal_clark_evans": None, "rank": None} | {
             "largest_void": None,
             "normal_largest_void": None,
+            "normal_samples": 0,
         }
     r = clark_evans(window, area)
     expected = [inside(rng.normal(size=points.shape), half_side) for _ in range(controls_for(len(points)))]
-    chance = np.array([clark_evans(sample, area) for sample in expected if len(sample) >= FEWEST])
-    voids = [largest_void(sample, half_side) for sample in expected if len(sample) >= FEWEST]
+    full = [sample for sample in expected if len(sample) >= FEWEST]
+    chance = np.array([clark_evans(sample, area) for sample in full])
+    voids = [largest_void(sample, half_side) for sample in full]
     return {
         "points": len(window),
         "clark_evans": r,
-        "normal_clark_evans": float(chance.mean()),
-        "rank": float((1 + np.sum(chance <= r)) / (1 + len(chance))),
+        "normal_clark_evans": float(chance.mean()) if full else None,
+        "rank": float((1 + np.sum(chance <= r)) / (1 + len(chance))) if full else None,
         "largest_void": largest_void(window, half_side),
-        "normal_largest_void": float(np.mean(voids)),
+        "normal_largest_void": float(np.mean(voids)) if full else None,
+        "normal_samples": len(full),
     }
 
 
@@ -173,8 +177,7 @@ def inside(points: NDArray[np.float64], half_side: float) -> NDArray[np.float64]
 
 def add_dimension(result: Result, context: Context) -> None:
     """Intrinsic dimension and nearest-neighbour distance in all dimensions."""
-    rows = context.sample[:NEIGHBOUR_ROWS] if context.count <= NEIGHBOUR_ROWS else context.sample
-    rows = rows[:: max(1, len(rows) // NEIGHBOUR_ROWS)][:NEIGHBOUR_ROWS]
+    rows = context.some(NEIGHBOUR_ROWS)
     if len(rows) < FEWEST:
         result.missing.append(f"The intrinsic dimension needs at least {FEWEST} vectors.")
         return

@@ -55,9 +55,7 @@ def run(context: Context) -> Result:
         + ", ".join(f"{row['normal_clark_evans']:.2f}" for row in result.measured["maps"])
         + ". t-SNE makes gaps and strings out of a normal sample too."
     )
-    result.tables.append(
-        Table("maps", "Clark-Evans R on the maps", ["space", "latents", "normal sample"], table)
-    )
+    result.tables.append(Table("maps", "Clark-Evans R on the maps", ["space", "latents", "normal sample"], table))
     result.figures.append(
         Figure(
             "maps",

@@ -16,6 +16,8 @@ from lsampler._analysis.gaussianity import EFFECT
 
 __all__ = ["STATEMENTS", "Measured", "Statement", "Verdict", "judge"]
 
+# Of n points Clark-Evans R scatters by 0.52 / sqrt(n): fewer would be called filaments by chance.
+ENOUGH = 100
 Status = Literal["holds", "differs", "not measurable here"]
 POST_TRIMMING = {"1.35": 0.72, "1.45": 0.81, "1.55": 0.88, "1.7": 0.94, "1.8": 0.96}
 
@@ -108,7 +110,7 @@ def _dominant(m: Measured) -> Judgement:
 
 def _one_region(m: Measured) -> Judgement:
     share = min(m["components.share_single_peaked"], m["principal.share_single_peaked"])
-    why = "Holds if every density, along components and principal components, has one peak: separate clusters give two."
+    why = "Holds if every density of components and principal components has one peak; a cluster of a fifth gives two."
     return f"{percent(share)} of all densities have one peak", share == 1.0, why
 
 
@@ -336,12 +338,18 @@ def _ellipse_inside(m: Measured) -> Judgement:
 
 def _filaments(m: Measured) -> Judgement:
     finest = min(row["half_side_sigma"] for row in m["filaments.planes"])
-    rows = [row for row in m["filaments.planes"] if row["half_side_sigma"] == finest and row["clark_evans"] is not None]
+    rows = [
+        row
+        for row in m["filaments.planes"]
+        if row["half_side_sigma"] == finest and row["rank"] and row["points"] >= ENOUGH
+    ]
     if not rows:
         raise NotMeasuredError("filaments.planes")
-    lowest = min(row["clark_evans"] / row["normal_clark_evans"] for row in rows)
-    why = "Holds if in a smallest window neighbours are closer than 80 % of a normal sample's: chance shows lines too."
-    return f"{percent(lowest)} of a normal sample's distance", lowest < 0.8, why
+    lowest = min(rows, key=lambda row: row["clark_evans"] / row["normal_clark_evans"])
+    ratio = lowest["clark_evans"] / lowest["normal_clark_evans"]
+    closest_of_all = lowest["rank"] * (1 + lowest["normal_samples"]) < 1.5
+    why = "Holds if in a smallest window neighbours are closer than in all normal samples, by a fifth: chance shows "
+    return f"{percent(ratio)} of a normal sample's distance", ratio < 0.8 and closest_of_all, why + "lines too."
 
 
 def _one_dimensional(m: Measured) -> Judgement:

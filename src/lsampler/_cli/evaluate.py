@@ -80,7 +80,7 @@ def evaluate(
     workspace = open_workspace(model, store)
     rows = [_from_file(path, workspace) for path in samples or []]
     rows += [_drawn(strategy, workspace, n, seed) for strategy in strategies]
-    result = score(rows, workspace.reference, chosen, decode=_decode(workspace))
+    result = score(rows, workspace.reference, chosen, decode=_decode(workspace), encode=_encode(workspace), seed=seed)
     if json_out:
         with new_file(json_out, force=force) as beside:
             beside.write_text(json.dumps(result.as_dict(), indent=1))
@@ -91,7 +91,7 @@ def _drawn(strategy: LatentSampler, workspace: Workspace, n: int, seed: int) -> 
     from lsampler._evaluator import Samples
 
     latents = strategy.fit(workspace.reference).sample(n, seed=seed)
-    return Samples(strategy.name, latents.numpy(), _decode(workspace))
+    return Samples(strategy.name, latents.numpy(), _decode(workspace), _encode(workspace))
 
 
 def _from_file(path: Path, workspace: Workspace) -> Samples:
@@ -102,11 +102,15 @@ def _from_file(path: Path, workspace: Workspace) -> Samples:
     expected = workspace.reference.fingerprint
     if stored.fingerprint and expected and stored.fingerprint != expected:
         raise LsamplerError(f"{path}: its vectors belong to another encoder than {workspace.reference.name}")
-    return Samples(path.name, stored.read(), _decode(workspace))
+    return Samples(path.name, stored.read(), _decode(workspace), _encode(workspace))
 
 
 def _decode(workspace: Workspace) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None:
     return workspace.decode if workspace.autoencoder else None
+
+
+def _encode(workspace: Workspace) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
+    return workspace.encode if workspace.autoencoder else None
 
 
 def _print(result: Evaluation) -> None:
@@ -141,4 +145,4 @@ def _print(result: Evaluation) -> None:
 
 
 def _cell(score: Score) -> str:
-    return f"{100 * score.value:.1f} %\n[dim]{100 * score.low:.1f}-{100 * score.high:.1f}[/dim]"
+    return f"{score.text}\n[dim]{score.range_text}[/dim]"

@@ -1,0 +1,58 @@
+"""cycle-consistency: whether samples survive being decoded and encoded again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr
+
+from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
+
+
+class CycleConsistency(Evaluator):
+    """How far samples move when they are decoded and encoded again: |E(D(z)) - z| / |z - mu|, averaged.
+
+    Where the decoder makes images like those the encoder was trained on, a vector comes back near
+    where it was. 0 or above, lower is better; real vectors do not reach 0. A measure of this
+    project; nothing is claimed of its power.
+    """
+
+    name = "cycle-consistency"
+    by_default = False
+
+    images: int = Field(default=500, ge=1, description="how many of the samples are decoded")
+
+    _real: RealData = PrivateAttr()
+
+    def prepare(self, real: RealData) -> None:
+        """Keep the centre of the real vectors."""
+        self._real = real
+
+    def score(self, samples: Samples) -> list[Score]:
+        """The mean relative distance, with its bootstrap interval."""
+        some, statistics = samples.head(self.images), self._real.reference.statistics()
+        moved = np.linalg.norm(some.encoded_again - some.latents.astype(np.float64), axis=1)
+        radii = np.linalg.norm(some.latents - statistics.mean, axis=1)
+        if radii.min() <= 1e-6 * np.sqrt(np.trace(statistics.covariance)):
+            raise LsamplerError("a sample lies at the centre itself: no distance is relative to that")
+        relative = moved / radii
+
+        def mean(i: NDArray[np.int64]) -> float:
+            return float(relative[i].mean())
+
+        about = (
+            "How far a sample lies from where its decoded image is encoded, over its distance from the centre: 0 or "
+            "above, lower is better, real vectors are the mark. It sees neither variety nor how good the model is."
+        )
+        label = "decoded and\nencoded again"
+        return [
+            bootstrap_score(
+                "cycle-distance", mean, len(relative), group="decoded images", label=label, better="lower", about=about
+            )
+        ]
+
+
+@hookimpl
+def lsampler_evaluators() -> Sequence[type[Evaluator]]:
+    """The evaluator of this file."""
+    return [CycleConsistency]

@@ -1,0 +1,218 @@
+"""latent-distances: distances between the distribution of the samples and that of the real vectors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr
+
+from lsampler import (
+    Evaluator,
+    LsamplerError,
+    RealData,
+    Samples,
+    Score,
+    bootstrap_score,
+    frechet_distance,
+    hookimpl,
+)
+
+Rows = NDArray[np.float64]
+Indices = NDArray[np.int64]
+FEW = "It grows for few samples: compare sets of one size."
+
+
+class LatentDistances(Evaluator):
+    """Distances of the distributions: moments, projections, single components, correlations, radii.
+
+    - frechet: squared, between the moments of samples and reference; latent units squared (Dowson and
+      Landau 1982);
+    - sliced-wasserstein: 1-Wasserstein distance of projections on random directions, in sigma of
+      the reference's projection, averaged (Rabin et al. 2011);
+    - ks: two-sample Kolmogorov-Smirnov distance of a component, averaged;
+    - correlation-error: root mean square difference of the Pearson correlations to the reference's;
+    - radius-distance: 1-Wasserstein distance of the Mahalanobis radii, in median real radii;
+    - radius-ratio: median |z - mu| of the samples over that of real vectors; 1 is perfect.
+
+    All but the last are 0 or above, and lower is better. Samples are compared with random train
+    vectors; a bundle, which has none, gives frechet and correlation-error only. The intervals are
+    those of the samples.
+    """
+
+    name = "latent-distances"
+    by_default = False
+    compares_with_train = True
+
+    directions: int = Field(default=128, ge=1, description="random directions of the sliced distance")
+    resamples: int = Field(default=50, ge=2, description="of the bootstrap")
+
+    _real: RealData = PrivateAttr()
+
+    def prepare(self, real: RealData) -> None:
+        """Make sure that there is a distribution to compare with."""
+        self._real = real
+        if not real.reference.statistics().pca.rank:
+            raise LsamplerError(f"the vectors of {real.reference.name} are all equal: there is nothing to compare with")
+
+    def score(self, samples: Samples) -> list[Score]:
+        """Six distances; two where there are no real vectors."""
+        known = self._real.reference.has_latents
+        rows = (self._real.rows_of(samples) if known else samples.latents[: self._real.rows]).astype(np.float64)
+        if len(rows) < 2:
+            raise LsamplerError("a single vector has no covariance; draw more, or encode more images")
+        scores = self._moments(rows)
+        return [*scores, *self._projections(rows), *self._radii(rows)] if known else scores
+
+    def _moments(self, rows: Rows) -> list[Score]:
+        statistics = self._real.reference.statistics()
+
+        def frechet(i: Indices) -> float:
+            return frechet_distance(statistics.mean, statistics.covariance, *_moments(rows[i]))
+
+        about = f"Difference of means and covariances in one number, 0 or above. It sees no other shape. {FEW}"
+        scores = [self._score("frechet", frechet, rows, "Frechet\ndistance", about)]
+        pairs = np.triu_indices(rows.shape[1], 1)
+        if len(pairs[0]):
+            expected = _correlations(statistics.covariance)[pairs]
+
+            def error(i: Indices) -> float:
+                return _root_mean_square(_correlations(_moments(rows[i])[1])[pairs] - expected)
+
+            about = f"How far linear correlations of two components are off, 0 to 2. It sees nothing else. {FEW}"
+            scores.append(self._score("correlation-error", error, rows, "error of\ncorrelations", about))
+        return scores
+
+    def _projections(self, rows: Rows) -> list[Score]:
+        train = self._real.train.astype(np.float64)
+        directions = np.random.default_rng(self._real.seed).normal(size=(self.directions, rows.shape[1]))
+        covariance = self._real.reference.statistics().covariance
+        sigma = np.sqrt(np.einsum("kd,de,ke->k", directions, covariance, directions, optimize=True))
+        directions /= sigma[:, np.newaxis]
+        projected, expected = (np.sort(directions @ part.T, axis=1) for part in (rows, train))
+        order = np.argsort(directions @ rows.T, axis=1)
+
+        def sliced(i: Indices) -> float:
+            return float(wasserstein(_resampled(projected, order, i), expected).mean())
+
+        about = (
+            "How far samples would have to be moved, in sigma, seen along random directions; 0 or above. It hardly "
+            f"sees what happens in few directions only. {FEW}"
+        )
+        scores = [self._score("sliced-wasserstein", sliced, rows, "sliced\nWasserstein", about)]
+        about = (
+            "Largest difference of the shares below a value, 0 to 1, averaged over the components. It does not see how "
+            "components depend on each other."
+        )
+        steps = _Steps(rows, train)
+        return [*scores, self._score("ks", steps.distance, rows, "KS of\ncomponents", about)]
+
+    def _radii(self, rows: Rows) -> list[Score]:
+        statistics, train = self._real.reference.statistics(), self._real.train
+        pca = statistics.pca
+        found, expected = (
+            np.linalg.norm(pca.transform(part, pca.rank) / np.sqrt(pca.variances[: pca.rank]), axis=1)
+            for part in (rows, train)
+        )
+        unit, ordered = float(np.median(expected)), np.sort(expected)[np.newaxis]
+        plain, real = (np.linalg.norm(part - statistics.mean, axis=1) for part in (rows, train))
+        median = float(np.median(real))
+        if not (unit and median):
+            raise LsamplerError("most real vectors lie at their centre: there is no radius to compare with")
+
+        def distance(i: Indices) -> float:
+            return float(wasserstein(np.sort(found[i])[np.newaxis], ordered)[0]) / unit
+
+        def ratio(i: Indices) -> float:
+            return float(np.median(plain[i])) / median
+
+        about = "Distance of the Mahalanobis radii, 0 or above, in median real radii. It sees no directions."
+        inner = "Median distance from the centre over that of real vectors: 1 is perfect, below 1 is shrunk."
+        return [
+            self._score("radius-distance", distance, rows, "distance\nof radii", about),
+            self._score("radius-ratio", ratio, rows, "ratio\nof radii", f"{inner} It sees no directions.", "real"),
+        ]
+
+    def _score(
+        self,
+        metric: str,
+        statistic: Callable[[Indices], float],
+        rows: Rows,
+        label: str,
+        about: str,
+        better: Literal["lower", "real"] = "lower",
+    ) -> Score:
+        group = "distance of the distributions"
+        score = bootstrap_score(
+            metric,
+            statistic,
+            len(rows),
+            group=group,
+            label=label,
+            better=better,
+            about=about,
+            resamples=self.resamples,
+            seed=self._real.seed,
+        )
+        return replace(score, low=max(score.low, 0.0))
+
+
+class _Steps:
+    """The two empirical distribution functions of every component, ready for resampled rows."""
+
+    def __init__(self, rows: Rows, train: Rows) -> None:
+        self._n, together = len(rows), np.concatenate([rows, train]).T
+        self._order = np.argsort(together, axis=1)
+        ordered = np.take_along_axis(together, self._order, axis=1)
+        # Within equal values the functions are compared after the last one only.
+        self._last = np.concatenate([ordered[:, 1:] > ordered[:, :-1], np.ones((len(ordered), 1), bool)], axis=1)
+        self._weights = np.concatenate([np.empty(len(rows)), np.full(len(train), -1 / len(train))])
+
+    def distance(self, i: Indices) -> float:
+        """The Kolmogorov-Smirnov distance, averaged over the components."""
+        self._weights[: self._n] = np.bincount(i, minlength=self._n) / self._n
+        difference = np.abs(np.cumsum(self._weights[self._order], axis=1))
+        return float(np.where(self._last, difference, 0.0).max(axis=1).mean())
+
+
+def wasserstein(first: Rows, second: Rows) -> Rows:
+    """1-Wasserstein distance of ascending values (k, n) and (k, m), row by row: (k,).
+
+    The integral of |F^-1(u) - G^-1(u)| over u from 0 to 1; both are constant between multiples of 1/n and 1/m.
+    """
+    n, m = first.shape[1], second.shape[1]
+    edges = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)
+    left, widths = edges[:-1], np.diff(edges) / (n * m)
+    distance: Rows = np.abs(first[:, left // m] - second[:, left // n]) @ widths
+    return distance
+
+
+def _resampled(ascending: Rows, order: Indices, i: Indices) -> Rows:
+    """Ascending values (k, n) of the rows ``i``, without sorting again."""
+    counts = np.bincount(i, minlength=ascending.shape[1])
+    return np.repeat(ascending.ravel(), counts[order].ravel()).reshape(len(ascending), -1)
+
+
+def _moments(rows: Rows) -> tuple[Rows, Rows]:
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    return mean, centred.T @ centred / (len(rows) - 1)
+
+
+def _correlations(covariance: Rows) -> Rows:
+    """Pearson correlations; those of a constant component are 0."""
+    sigma = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
+    matrix: Rows = covariance * np.outer(inverse, inverse)
+    return matrix
+
+
+def _root_mean_square(values: Rows) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+@hookimpl
+def lsampler_evaluators() -> Sequence[type[Evaluator]]:
+    """The evaluator of this file."""
+    return [LatentDistances]

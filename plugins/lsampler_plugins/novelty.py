@@ -1,0 +1,95 @@
+"""novelty: whether samples are copies of train vectors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PrivateAttr
+
+from lsampler import (
+    Evaluator,
+    LsamplerError,
+    RealData,
+    Samples,
+    Score,
+    bootstrap_score,
+    hookimpl,
+    nearest_neighbours,
+    share_score,
+)
+
+MOST_HELD_OUT = 5000
+QUANTILE = 0.01
+
+
+class Novelty(Evaluator):
+    """How near the samples come to train vectors, beside held-out real vectors, which are truly new.
+
+    - novelty-ratio: median distance to the nearest of all train vectors over that of held-out
+      vectors, 0 or above; 1 is as new as real vectors, far below 1 are copies, or samples shrunk to
+      the centre, above 1 samples far from the data;
+    - near-copies: share of samples at most as far from a train vector as half the distance that
+      1 % of the held-out vectors stay below, 0 to 1, lower is better.
+
+    Nearest-neighbour distances beside those of held-out data are the usual check for memorised
+    data (Meehan et al. 2020, arXiv 2004.05675). The intervals are those of the samples.
+    """
+
+    name = "novelty"
+    by_default = False
+
+    _real: RealData = PrivateAttr()
+    _train: NDArray[np.float32] = PrivateAttr()
+    _held_out: dict[bool, NDArray[np.float64]] = PrivateAttr(default_factory=dict)
+
+    def prepare(self, real: RealData) -> None:
+        """Gather all train vectors, and make sure that there are held-out ones."""
+        self._real = real
+        _ = real.held_out
+        self._train = real.reference.latents()
+        self._held_out.clear()
+
+    def score(self, samples: Samples) -> list[Score]:
+        """The ratio and the share."""
+        if samples.kind == "train":
+            raise LsamplerError("these are train vectors themselves")
+        known = self._distances_of_held_out(samples)
+        typical, limit = float(np.median(known)), float(np.quantile(known, QUANTILE)) / 2
+        if typical == 0:
+            raise LsamplerError("most held-out vectors are copies of train vectors; remove repeated images")
+        found = nearest_neighbours(self._real.rows_of(samples), self._train).distances[:, 0]
+
+        def ratio(i: NDArray[np.int64]) -> float:
+            return float(np.median(found[i])) / typical
+
+        group = "novelty"
+        about = (
+            "Distance to the nearest train vector over that of new real vectors: 1 is as new as real ones, far below 1 "
+            "are copies or samples shrunk to the centre. It does not see whether what is new is any good."
+        )
+        copies = (
+            f"Share of samples within {limit:.3g} of a train vector, nearer than nearly all new real vectors come: 0 "
+            "to 1, lower is better. It does not see copies of images that lie further apart as latent vectors."
+        )
+        near = int(np.sum(found <= limit))
+        return [
+            bootstrap_score(
+                "novelty-ratio", ratio, len(found), group=group, label="distance\nratio", better="real", about=about
+            ),
+            share_score(
+                "near-copies", near, len(found), group=group, label="near\ncopies", better="lower", about=copies
+            ),
+        ]
+
+    def _distances_of_held_out(self, samples: Samples) -> NDArray[np.float64]:
+        halved = samples.kind == "held-out"
+        if halved not in self._held_out:
+            rows = self._real.held_out_for(samples)[:MOST_HELD_OUT]
+            self._held_out[halved] = nearest_neighbours(rows, self._train).distances[:, 0]
+        return self._held_out[halved]
+
+
+@hookimpl
+def lsampler_evaluators() -> Sequence[type[Evaluator]]:
+    """The evaluator of this file."""
+    return [Novelty]

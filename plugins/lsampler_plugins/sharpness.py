@@ -1,0 +1,80 @@
+"""sharpness: whether decoded samples are as sharp as reconstructions of real images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr
+
+from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
+
+LUMINANCE = (0.299, 0.587, 0.114)
+
+
+class Sharpness(Evaluator):
+    """Sharpness of the decoded samples over that of reconstructions of held-out images.
+
+    The variance of the Laplacian (3 x 3) of the luminance in [0, 1], per image (Pech-Pacheco et
+    al. 2000); median over the samples, over the median of as many decoded held-out vectors. 0 or
+    above, 1 is as sharp as the decoder is with real vectors; noise is above 1, blur below. The
+    interval is that of the samples.
+    """
+
+    name = "sharpness"
+    by_default = False
+
+    images: int = Field(default=500, ge=1, description="how many samples, and how many held-out vectors, are decoded")
+
+    _real: RealData = PrivateAttr()
+    _known: dict[bool, float] = PrivateAttr(default_factory=dict)
+
+    def prepare(self, real: RealData) -> None:
+        """Make sure that there are held-out vectors and a decoder."""
+        self._real = real
+        self._known.clear()
+        _ = real.held_out
+        if real.decode is None:
+            raise LsamplerError("needs decoded images; give a --model")
+
+    def score(self, samples: Samples) -> list[Score]:
+        """The ratio of two medians, with its bootstrap interval."""
+        typical, found = self._reconstructions(samples), laplacian_variances(samples.head(self.images).images)
+
+        def ratio(i: NDArray[np.int64]) -> float:
+            return float(np.median(found[i])) / typical
+
+        about = (
+            "Sharpness of the decoded samples over that of real vectors decoded likewise: 1 is as sharp, below 1 is "
+            "blurred, above 1 is noisy or harsh. It does not see what the images show."
+        )
+        label = "sharpness\nratio"
+        return [
+            bootstrap_score(
+                "sharpness", ratio, len(found), group="decoded images", label=label, better="real", about=about
+            )
+        ]
+
+    def _reconstructions(self, samples: Samples) -> float:
+        halved = samples.kind == "held-out"
+        if halved not in self._known:
+            rows = self._real.held_out_for(samples)[: self.images]
+            images = Samples("reconstructions", rows, self._real.decode).images
+            self._known[halved] = float(np.median(laplacian_variances(images)))
+        if self._known[halved] == 0:
+            raise LsamplerError("decoded held-out vectors are flat images: nothing is as sharp as these")
+        return self._known[halved]
+
+
+def laplacian_variances(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Images (n, H, W, C) uint8 -> (n,): the variance of the Laplacian of the luminance in [0, 1]."""
+    from scipy.ndimage import laplace
+
+    channels = images.shape[-1]
+    weights = np.array(LUMINANCE if channels == 3 else [1 / channels] * channels) / 255
+    return np.array([laplace(image @ weights).var() for image in images])
+
+
+@hookimpl
+def lsampler_evaluators() -> Sequence[type[Evaluator]]:
+    """The evaluator of this file."""
+    return [Sharpness]

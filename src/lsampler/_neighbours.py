@@ -1,0 +1,201 @@
+"""Exact nearest neighbours and ball counts in many dimensions, block by block.
+
+Distances of whole blocks come from one matrix product in single precision, whose error is
+bounded; wherever that bound leaves a doubt, distances are computed anew, term by term in double
+precision. So the results are those of brute force, at the price of the matrix product, in memory
+that does not grow with the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lsampler._errors import LsamplerError
+
+__all__ = ["Balls", "Neighbours", "ball_counts", "nearest_neighbours"]
+
+BLOCK_VALUES = 2**24
+SPARE = 3
+# Twice the worst-case error of a float32 dot product of D terms is 2 D 2^-24 |x| |y|.
+ROUNDING = 2.0**-23
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k nearest points of each query.
+
+    Attributes:
+        distances: (n, k) Euclidean, float64, ascending.
+        indices: (n, k) of the points.
+    """
+
+    distances: NDArray[np.float64]
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Balls:
+    """Which points lie inside which balls.
+
+    Attributes:
+        per_ball: (n,) how many points each ball holds.
+        per_point: (m,) how many balls hold each point.
+    """
+
+    per_ball: NDArray[np.int64]
+    per_point: NDArray[np.int64]
+
+
+def nearest_neighbours(
+    queries: NDArray[Any], points: NDArray[Any], k: int = 1, *, exclude_self: bool = False, device: str = "cpu"
+) -> Neighbours:
+    """The ``k`` nearest of ``points`` (m, D) to each of ``queries`` (n, D), exactly.
+
+    Args:
+        queries: finite numbers.
+        points: likewise.
+        k: how many, at most m.
+        exclude_self: queries are the points themselves; row i is not a neighbour of row i (a
+            duplicate of it is).
+        device: where the matrix product is done.
+
+    Raises:
+        LsamplerError: shapes that do not fit, or fewer than k points.
+    """
+    available = len(points) - int(exclude_self)
+    _check(queries, points)
+    if not 1 <= k <= available:
+        raise LsamplerError(f"k={k}: there are {available} points to choose from")
+    pair = _Pair(queries, points, device)
+    distances = np.empty((len(queries), k))
+    indices = np.empty((len(queries), k), dtype=np.int64)
+    kept = min(len(points), k + int(exclude_self) + SPARE)
+    for start, stop, squared in pair.blocks():
+        near, found = squared.topk(kept, dim=1, largest=False)
+        candidates = found.cpu().numpy()
+        exact = pair.exact(start, candidates)
+        if exclude_self:
+            exact[candidates == np.arange(start, stop)[:, np.newaxis]] = np.inf
+        order = np.argsort(exact, axis=1, kind="stable")[:, :k]
+        exact = np.take_along_axis(exact, order, axis=1)
+        candidates = np.take_along_axis(candidates, order, axis=1)
+        # A point that was not kept is at least this far.
+        beyond = near[:, -1].double().cpu().numpy() - pair.error(start, stop)
+        for row in np.flatnonzero(np.square(exact[:, -1]) >= beyond) if kept < len(points) else ():
+            exact[row], candidates[row] = pair.brute(start + int(row), k, exclude_self)
+        distances[start:stop], indices[start:stop] = exact, candidates
+    return Neighbours(distances, indices)
+
+
+def ball_counts(
+    centres: NDArray[Any],
+    radii: NDArray[Any],
+    points: NDArray[Any],
+    *,
+    closed: bool = False,
+    exclude_self: bool = False,
+    device: str = "cpu",
+) -> Balls:
+    """Count points (m, D) in balls of ``radii`` (n,) around ``centres`` (n, D), exactly.
+
+    Args:
+        centres: finite numbers.
+        radii: at least 0.
+        points: finite numbers.
+        closed: whether the surface belongs to the ball.
+        exclude_self: centres are the points; ball i does not count point i.
+        device: where the matrix product is done.
+    """
+    _check(centres, points)
+    pair = _Pair(centres, points, device)
+    per_ball = np.zeros(len(centres), dtype=np.int64)
+    per_point = np.zeros(len(points), dtype=np.int64)
+    for start, stop, squared in pair.blocks():
+        limit = torch.from_numpy(np.square(np.asarray(radii[start:stop], dtype=np.float64))).to(pair.device)
+        error = torch.from_numpy(pair.error(start, stop)).to(pair.device)
+        inside = squared < (limit - error).float()[:, None]
+        doubtful = (squared <= (limit + error).float()[:, None]) & ~inside
+        rows, columns = (part.cpu().numpy() for part in doubtful.nonzero(as_tuple=True))
+        distance = pair.exact_pairs(start + rows, columns)
+        held = distance <= radii[start + rows] if closed else distance < radii[start + rows]
+        inside[torch.from_numpy(rows[held]), torch.from_numpy(columns[held])] = True
+        if exclude_self:
+            own = torch.arange(start, stop, device=pair.device)
+            inside[own - start, own] = False
+        held_here = inside.cpu().numpy()  # NumPy counts booleans much faster than torch
+        per_ball[start:stop] = np.count_nonzero(held_here, axis=1)
+        per_point += np.count_nonzero(held_here, axis=0)
+    return Balls(per_ball, per_point)
+
+
+class _Pair:
+    """Two sets of vectors, centred so that little is lost in |x|^2 + |y|^2 - 2 x y."""
+
+    def __init__(self, queries: NDArray[Any], points: NDArray[Any], device: str) -> None:
+        self.device = torch.device(device)
+        shift = np.asarray(points, dtype=np.float64).mean(axis=0)
+        self.queries = np.asarray(queries, dtype=np.float64) - shift
+        self.points = np.asarray(points, dtype=np.float64) - shift
+        self._points = self._single(self.points)
+        self._norms = (self._points * self._points).sum(dim=1)
+        self._query_norms = np.linalg.norm(self.queries, axis=1)
+        self._largest = float(np.linalg.norm(self.points, axis=1).max())
+
+    def _single(self, rows: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(rows.astype(np.float32)).to(self.device)
+
+    def blocks(self) -> Iterator[tuple[int, int, Tensor]]:
+        """(start, stop, squared distances (stop - start, m) float32) of all queries."""
+        rows = max(1, min(4096, BLOCK_VALUES // len(self.points)))
+        for start in range(0, len(self.queries), rows):
+            block = self._single(self.queries[start : start + rows])
+            squared = torch.addmm(self._norms, block, self._points.T, alpha=-2)
+            squared += (block * block).sum(dim=1, keepdim=True)
+            yield start, start + len(block), squared
+
+    def error(self, start: int, stop: int) -> NDArray[np.float64]:
+        """(stop - start,) how far a squared distance of a block may be off."""
+        size = self._query_norms[start:stop] + self._largest
+        bound: NDArray[np.float64] = (self.points.shape[1] + 8) * ROUNDING * np.square(size) + 1e-30
+        return bound
+
+    def exact(self, start: int, candidates: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(b, c) distances of queries start, start + 1, ... to their candidates (b, c)."""
+        result = np.empty(candidates.shape)
+        step = max(1, BLOCK_VALUES // (candidates.shape[1] * self.points.shape[1]))
+        for row in range(0, len(candidates), step):
+            part = candidates[row : row + step]
+            offset = self.points[part] - self.queries[start + row : start + row + len(part), np.newaxis]
+            result[row : row + step] = np.sqrt(np.einsum("bcd,bcd->bc", offset, offset))
+        return result
+
+    def exact_pairs(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(p,) distances of single pairs."""
+        result = np.empty(len(rows))
+        step = max(1, BLOCK_VALUES // self.points.shape[1])
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            result[part] = np.linalg.norm(self.queries[rows[part]] - self.points[columns[part]], axis=1)
+        return result
+
+    def brute(self, row: int, k: int, exclude_self: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The k nearest of one query among all points, term by term."""
+        distance = np.linalg.norm(self.points - self.queries[row], axis=1)
+        if exclude_self:
+            distance[row] = np.inf
+        order = np.argsort(distance, kind="stable")[:k]
+        return distance[order], order
+
+
+def _check(first: NDArray[Any], second: NDArray[Any]) -> None:
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise LsamplerError(f"vectors of shapes {first.shape} and {second.shape}; give (n, D) and (m, D)")
+    if not len(first) or not len(second):
+        raise LsamplerError("no vectors to measure distances between")
