@@ -28,6 +28,7 @@ format: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev ## rows a second beside the peers; time and memory of the analysis
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/analysis.py
+	$(BIN)/python benchmarks/neighbours.py
 
 bundle: $(VENV)/.installed-dev ## train, encode and sum up celeba96 anew; hours without a GPU
 	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --epochs 24 --out runs/celeba96

@@ -27,7 +27,7 @@ SUMMARY_METRICS = (
     "classifier-auc",
     "frechet",
     "radius-ratio",
-    "novelty",
+    "novelty-ratio",
     "near-copies",
     "faces",
 )

@@ -57,7 +57,7 @@ def _role(cell: Cell, real: Cell | None) -> str | None:
     if not cell.scores:
         return "failed"
     scores, marks = cell.scores, real.scores if real else {}
-    copies, fewest = scores.get("near-copies"), scores.get("novelty")
+    copies, fewest = scores.get("near-copies"), scores.get("novelty-ratio")
     if copies and copies.low > 0.05:
         return "copies training vectors"
     if "precision" in scores and "precision" in marks:
