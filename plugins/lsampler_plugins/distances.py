@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
+from threadpoolctl import threadpool_limits
 
 from lsampler import (
     Evaluator,
@@ -62,8 +63,9 @@ class LatentDistances(Evaluator):
         rows = (self._real.rows_of(samples) if known else samples.latents[: self._real.rows]).astype(np.float64)
         if len(rows) < 2:
             raise LsamplerError("a single vector has no covariance; draw more, or encode more images")
-        scores = self._moments(rows)
-        return [*scores, *self._projections(rows), *self._radii(rows)] if known else scores
+        with threadpool_limits(1, user_api="blas"):  # many small products: more threads wait for each other
+            scores = self._moments(rows)
+            return [*scores, *self._projections(rows), *self._radii(rows)] if known else scores
 
     def _moments(self, rows: Rows) -> list[Score]:
         statistics = self._real.reference.statistics()

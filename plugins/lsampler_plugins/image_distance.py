@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
+from threadpoolctl import threadpool_limits
 
 from lsampler import (
     Evaluator,
@@ -76,7 +77,8 @@ class ImageDistance(Evaluator):
         extractor = self.features and (Path(self.features).name if self._is_file() else self.features)
 
         def distance(i: NDArray[np.int64]) -> float:
-            return frechet_distance(*self._moments, *_moments(features[i]))
+            with threadpool_limits(1, user_api="blas"):  # small products: more threads wait for each other
+                return frechet_distance(*self._moments, *_moments(features[i]))
 
         about = (
             f"Difference of the decoded images from decoded real ones, as means and covariances of features "

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.95
+NORMAL_QUANTILE = 1.959964  # of 1 - (1 - CONFIDENCE) / 2
 RESAMPLES = 200
 MOST_ROWS = 2000
 Better = Literal["higher", "lower", "real"]
@@ -108,8 +109,8 @@ def bootstrap_score(
 ) -> Score:
     """A score with its 95 % bootstrap interval (Efron 1979).
 
-    The interval is the basic one, 2 value - quantiles of the resampled values: unlike plain
-    quantiles it does not carry over the bias that repeated rows give to distances.
+    The interval is the value +- 1.96 standard deviations of the resampled values: their quantiles
+    would carry over the bias that repeated rows give to distances.
 
     Args:
         metric: see :class:`Score`.
@@ -126,9 +127,8 @@ def bootstrap_score(
     value = statistic(np.arange(n))
     rng = np.random.default_rng([seed, _number_of(metric)])
     drawn = np.array([statistic(rng.integers(n, size=n)) for _ in range(resamples)])
-    tail = (1 - CONFIDENCE) / 2
-    upper, lower = np.quantile(drawn, [tail, 1 - tail])
-    low, high = min(2 * value - lower, value), max(2 * value - upper, value)
+    reach = NORMAL_QUANTILE * float(drawn.std(ddof=1))
+    low, high = value - reach, value + reach
     if unit == "share":
         low, high = max(low, 0.0), min(high, 1.0)
     interval = f"bootstrap, {resamples} resamples"

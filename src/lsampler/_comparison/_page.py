@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ SUMMARY_METRICS = (
 DIRECTIONS = {
     "higher": "higher is better",
     "lower": "lower is better",
-    "real": "best where real vectors are",
+    "real": "best near real",
 }
 
 
@@ -132,7 +132,7 @@ def figures(cells: Sequence[Cell]) -> list[tuple[str, str, Any]]:
                 "Each strategy's precision over its recall, with 95 % intervals; curves are sweeps, with the first and "
                 "last value of the parameter. The star is real data against other real data: no sampler can be "
                 "expected above and to the right of it. Far left and high: clean, alike.",
-                drawing("trade-off", draw_trade_off(cells)),
+                drawing("trade-off", lambda: draw_trade_off(cells)),
             )
         )
     if drawn:
@@ -143,7 +143,7 @@ def figures(cells: Sequence[Cell]) -> list[tuple[str, str, Any]]:
                 "Samples (red) over real vectors (blue), 300 each, in units of sigma along the principal components; "
                 "circles are the confidence ellipses of 1, 2 and 3 sigma."
                 + (f" {MOST_PLANES} of {len(drawn)} rows are shown." if len(some) < len(cells) else ""),
-                drawing("planes", draw_planes(some)),
+                drawing("planes", lambda: draw_planes(some)),
             )
         )
         result.append(
@@ -151,7 +151,7 @@ def figures(cells: Sequence[Cell]) -> list[tuple[str, str, Any]]:
                 "Radius",
                 "Distance from the centre, all components at once: 5 to 95 % (thin), 25 to 75 % (thick), median. "
                 "Shaded: where real vectors are. Bars left of it are shrunk to the centre.",
-                drawing("radii", draw_radii(cells)),
+                drawing("radii", lambda: draw_radii(cells)),
             )
         )
     if any(cell.plots and cell.plots.nearest for cell in drawn):
@@ -160,7 +160,7 @@ def figures(cells: Sequence[Cell]) -> list[tuple[str, str, Any]]:
                 "Novelty",
                 "Distance to the nearest train vector, likewise. Bars far left of the real vectors' are copies, or lie "
                 "in the crowded centre.",
-                drawing("nearest", draw_nearest(cells)),
+                drawing("nearest", lambda: draw_nearest(cells)),
             )
         )
     return result
@@ -177,13 +177,13 @@ def _spread(cells: Sequence[Cell]) -> list[Cell]:
     return [*real, *fixed[:MOST_PLANES], *(varied[::step] if room else [])]
 
 
-def drawing(name: str, figure: Any) -> Any:
+def drawing(name: str, draw: Callable[[], Any]) -> Any:
     """A figure as SVG for the page."""
     import tempfile
 
     with house_style(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.svg"
-        save_figure(figure, path)
+        save_figure(draw(), path)
         return inline_svg(path.read_text(encoding="utf-8"), name)
 
 

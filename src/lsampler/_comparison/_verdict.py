@@ -81,7 +81,8 @@ def _closest(cells: Sequence[Cell]) -> list[Cell]:
         rows = [cell for cell in cells if metric in cell.scores]
         if rows:
             best = min(rows, key=lambda cell: cell.scores[metric].value)
-            return [best, *(c for c in rows if c is not best and c.scores[metric].low <= best.scores[metric].high)]
+            near = [best, *(cell for cell in rows if cell.scores[metric].low <= best.scores[metric].high)]
+            return list({cell.key or cell.name: cell for cell in reversed(near)}.values())[::-1]
     return []
 
 
