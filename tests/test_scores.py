@@ -172,9 +172,6 @@ def test_a_surface_belongs_to_a_closed_ball_and_not_to_an_open_one() -> None:
     assert ball_counts(centres, radii, points, closed=True).per_point.tolist() == [1, 1, 0, 0, 2, 2]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="ball_counts and nearest_neighbours round one distance differently; remove when they do not"
-)
 def test_a_closed_ball_up_to_the_kth_neighbour_holds_k_points() -> None:
     rows = np.random.default_rng(56).normal(size=(300, 40)).astype(np.float32)
     radii = nearest_neighbours(rows, rows, 5, exclude_self=True).distances[:, -1]

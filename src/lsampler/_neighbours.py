@@ -172,8 +172,8 @@ class _Pair:
         step = max(1, BLOCK_VALUES // (candidates.shape[1] * self.points.shape[1]))
         for row in range(0, len(candidates), step):
             part = candidates[row : row + step]
-            offset = self.points[part] - self.queries[start + row : start + row + len(part), np.newaxis]
-            result[row : row + step] = np.sqrt(np.einsum("bcd,bcd->bc", offset, offset))
+            queries = self.queries[start + row : start + row + len(part)].repeat(part.shape[1], axis=0)
+            result[row : row + step] = _distances(queries, self.points[part.ravel()]).reshape(part.shape)
         return result
 
     def exact_pairs(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -182,16 +182,23 @@ class _Pair:
         step = max(1, BLOCK_VALUES // self.points.shape[1])
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            result[part] = np.linalg.norm(self.queries[rows[part]] - self.points[columns[part]], axis=1)
+            result[part] = _distances(self.queries[rows[part]], self.points[columns[part]])
         return result
 
     def brute(self, row: int, k: int, exclude_self: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The k nearest of one query among all points, term by term."""
-        distance = np.linalg.norm(self.points - self.queries[row], axis=1)
+        distance = _distances(np.broadcast_to(self.queries[row], self.points.shape), self.points)
         if exclude_self:
             distance[row] = np.inf
         order = np.argsort(distance, kind="stable")[:k]
         return distance[order], order
+
+
+def _distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Row by row, always summed in the same order: one pair has one distance, to the last digit."""
+    offset = first - second
+    distance: NDArray[np.float64] = np.sqrt(np.einsum("pd,pd->p", offset, offset))
+    return distance
 
 
 def _check(first: NDArray[Any], second: NDArray[Any]) -> None:
