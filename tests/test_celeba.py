@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lsampler import ArrayReference, decode_images, load_bundle, load_evaluator, load_sampler, open_images
+from lsampler import ArrayReference, compare, decode_images, load_bundle, load_evaluator, load_sampler, open_images
 from lsampler._evaluator import Samples
 from lsampler._images import ImageBatches
 
@@ -64,6 +64,27 @@ def test_pca_ellipse_gives_faces_and_the_cube_does_not() -> None:
         share[name] = score.value
     assert share["pca-ellipse"] >= 0.9
     assert share["uniform-cube"] <= 0.1
+
+
+def test_the_ranking_of_strategies_is_stable_over_three_seeds(
+    latents_and_error: tuple[NDArray[np.float32], float],
+) -> None:
+    """500 vectors each: the Frechet distances are far apart beside their intervals."""
+    rows = latents_and_error[0]
+    reference = ArrayReference(rows[:2000], rows[2000:])
+    ranking = ["multivariate-normal", "pca-ellipse", "component-uniform", "gaussian", "uniform-cube"]
+    evaluators = [load_evaluator("latent-distances", resamples=10), load_evaluator("fidelity-diversity")]
+    roles = []
+    for seed in range(3):
+        strategies = [load_sampler(name) for name in reversed(ranking)]
+        found = compare(reference, strategies, evaluators=evaluators, n=500, seed=seed)
+        drawn = [cell for cell in found.cells if cell.kind == "drawn"]
+        assert [cell.name for cell in sorted(drawn, key=lambda cell: cell.scores["frechet"].value)] == ranking
+        roles.append(found.verdict.roles)
+    assert roles[0] == roles[1] == roles[2]
+    assert roles[0]["multivariate-normal"] == "closest to real data"
+    assert roles[0]["pca-ellipse"] == "trades diversity for fidelity"
+    assert roles[0]["uniform-cube"] == "misses the data"
 
 
 def test_the_bundle_fits_into_the_wheel() -> None:
