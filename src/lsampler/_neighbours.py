@@ -141,15 +141,16 @@ class _Pair:
     def __init__(self, queries: NDArray[Any], points: NDArray[Any], device: str) -> None:
         self.device = torch.device(device)
         shift = np.asarray(points, dtype=np.float64).mean(axis=0)
-        self.queries = np.asarray(queries, dtype=np.float64) - shift
-        self.points = np.asarray(points, dtype=np.float64) - shift
+        # What is exact is computed from the vectors as they are: shifted ones are rounded.
+        self.queries, self.points = np.asarray(queries, dtype=np.float64), np.asarray(points, dtype=np.float64)
+        self._shift = shift
         self._points = self._single(self.points)
         self._norms = (self._points * self._points).sum(dim=1)
-        self._query_norms = np.linalg.norm(self.queries, axis=1)
-        self._largest = float(np.linalg.norm(self.points, axis=1).max())
+        self._query_norms = np.linalg.norm(self.queries - shift, axis=1)
+        self._largest = float(np.linalg.norm(self.points - shift, axis=1).max())
 
     def _single(self, rows: NDArray[np.float64]) -> Tensor:
-        return torch.from_numpy(rows.astype(np.float32)).to(self.device)
+        return torch.from_numpy((rows - self._shift).astype(np.float32)).to(self.device)
 
     def blocks(self) -> Iterator[tuple[int, int, Tensor]]:
         """(start, stop, squared distances (stop - start, m) float32) of all queries."""
