@@ -23,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "lsampler compare --all --store latents.h5 --out comparison/",
             "lsampler compare -p pca-ellipse -p multivariate-normal --param pca-ellipse:fact=0.8 --out comparison/",
+            "lsampler compare --all --param image-distance:features=inception.pt --store latents.h5 --out comparison/",
             "lsampler compare --all --sweep pca-ellipse:fact=0.4:1.2:9 --store latents.h5 --out comparison/",
         )
     )(compare)
@@ -34,7 +35,7 @@ def compare(
     all_plugins: Annotated[bool, typer.Option("--all", help="Compare every strategy.")] = False,
     param: Annotated[
         list[str],
-        typer.Option(metavar="NAME:KEY=VALUE", help="A parameter of one strategy; may be repeated."),
+        typer.Option(metavar="NAME:KEY=VALUE", help="A parameter of one strategy or evaluator; may be repeated."),
     ] = [],  # noqa: B006
     sweep: Annotated[
         list[str],
@@ -68,11 +69,12 @@ def compare(
     sweeps = [_sweep(text) for text in sweep]
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
+    scores = evaluator or list(known.of_kind("evaluator"))
     for name in settings:
-        if name not in [*names, *(entry[0] for entry in sweeps)]:
+        if name not in [*names, *(entry[0] for entry in sweeps), *scores]:
             raise LsamplerError(f"--param {name}: is not compared{nearest_name(name, names)}; add --plugin {name}")
     entries = _entries(names, settings, sweeps)
-    evaluators = [known.get("evaluator", name)() for name in evaluator] or None
+    evaluators = [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in scores]
     workspace = open_workspace(model, store)
     with rich_progress() as progress:
         comparison = run(

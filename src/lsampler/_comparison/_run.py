@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,6 +114,7 @@ class Cell:
         problems: what is missing, and why.
         plots: what the plots need.
         picture: whether images were decoded.
+        seconds: it took to draw and score, when that was done.
     """
 
     key: str
@@ -127,6 +129,7 @@ class Cell:
     problems: Sequence[str]
     plots: PlotData | None
     picture: bool
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ class Comparison:
                     "parameters": dict(cell.parameters),
                     "sweep": None if cell.curve is None else {"curve": cell.curve, "value": cell.place},
                     "n": cell.n,
+                    "seconds": cell.seconds,
                     "scores": {metric: asdict(score) for metric, score in cell.scores.items()},
                     "problems": list(cell.problems),
                 }
@@ -299,6 +303,7 @@ class Bench:
         stale = [e for e in self.evaluators if e.key() not in record["scores"]]
         samples: Samples | None = None
         if stale or record["plots"] is None or (self.decode and not record["picture"]):
+            started = time.monotonic()
             try:
                 samples = Samples(name, draw(), self.decode, self.encode, kind)
                 check_samples(samples, self.reference)
@@ -307,6 +312,7 @@ class Bench:
             except Exception as error:
                 # Anybody's strategy may fail in any way: its row says so, and the others stand.
                 return _failed(key, name, kind, entry, _reason(error))
+            record["seconds"] = round(record["seconds"] + time.monotonic() - started, 1)
             self._keep(key, record)
         return self._cell(key, name, kind, entry, record)
 
@@ -353,7 +359,19 @@ class Bench:
         plots = None if record["plots"] is None else PlotData(**record["plots"])
         strategy, settings, curve, place = _origin(entry)
         return Cell(
-            key, name, kind, strategy, settings, curve, place, record["n"], scores, problems, plots, record["picture"]
+            key,
+            name,
+            kind,
+            strategy,
+            settings,
+            curve,
+            place,
+            record["n"],
+            scores,
+            problems,
+            plots,
+            record["picture"],
+            record["seconds"],
         )
 
     def caveats(self) -> list[str]:
@@ -391,7 +409,7 @@ class Bench:
         return self.autoencoder.fingerprint if self.autoencoder is not None else (self.reference.fingerprint or "")
 
     def _read(self, key: str) -> dict[str, Any]:
-        empty: dict[str, Any] = {"scores": {}, "plots": None, "picture": False, "n": 0}
+        empty: dict[str, Any] = {"scores": {}, "plots": None, "picture": False, "n": 0, "seconds": 0.0}
         if self.out is None:
             return empty
         try:
