@@ -25,6 +25,8 @@ BLOCK_VALUES = 2**24
 SPARE = 3
 # Twice the worst-case error of a float32 dot product of D terms is 2 D 2^-24 |x| |y|.
 ROUNDING = 2.0**-23
+ROOM = 1e-4  # for norms that are computed in single precision
+CHUNK = 2**14
 
 
 @dataclass(frozen=True)
@@ -140,16 +142,14 @@ class _Pair:
 
     def __init__(self, queries: NDArray[Any], points: NDArray[Any], device: str) -> None:
         self.device = torch.device(device)
-        shift = np.asarray(points, dtype=np.float64).mean(axis=0)
         # What is exact is computed from the vectors as they are: shifted ones are rounded.
-        self.queries, self.points = np.asarray(queries, dtype=np.float64), np.asarray(points, dtype=np.float64)
-        self._shift = shift
-        self._points = self._single(self.points)
+        self.queries, self.points = queries, points
+        self._shift = np.asarray(points.mean(axis=0, dtype=np.float64))
+        self._points = torch.cat([self._single(points[k : k + CHUNK]) for k in range(0, len(points), CHUNK)])
         self._norms = (self._points * self._points).sum(dim=1)
-        self._query_norms = np.linalg.norm(self.queries - shift, axis=1)
-        self._largest = float(np.linalg.norm(self.points - shift, axis=1).max())
+        self._largest = float(self._norms.max().sqrt()) * (1 + ROOM)
 
-    def _single(self, rows: NDArray[np.float64]) -> Tensor:
+    def _single(self, rows: NDArray[Any]) -> Tensor:
         return torch.from_numpy((rows - self._shift).astype(np.float32)).to(self.device)
 
     def blocks(self) -> Iterator[tuple[int, int, Tensor]]:
@@ -163,7 +163,7 @@ class _Pair:
 
     def error(self, start: int, stop: int) -> NDArray[np.float64]:
         """(stop - start,) how far a squared distance of a block may be off."""
-        size = self._query_norms[start:stop] + self._largest
+        size = np.linalg.norm(self.queries[start:stop] - self._shift, axis=1) + self._largest
         bound: NDArray[np.float64] = (self.points.shape[1] + 8) * ROUNDING * np.square(size) + 1e-30
         return bound
 
@@ -197,7 +197,7 @@ class _Pair:
 
 def _distances(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """Row by row, always summed in the same order: one pair has one distance, to the last digit."""
-    offset = first - second
+    offset = np.subtract(first, second, dtype=np.float64)
     distance: NDArray[np.float64] = np.sqrt(np.einsum("pd,pd->p", offset, offset))
     return distance
 
