@@ -22,7 +22,7 @@ from prdc import compute_prdc
 from rich.console import Console
 from rich.table import Table
 
-from lsampler import ball_counts, nearest_neighbours
+from lsampler import mutual_ball_counts, nearest_neighbours
 
 DIMENSION = 256
 NEIGHBOURS = 5
@@ -33,7 +33,7 @@ def ours(real: Rows, drawn: Rows) -> dict[str, float]:
     """The four numbers from exact blocked distances."""
     of_real = nearest_neighbours(real, real, NEIGHBOURS, exclude_self=True).distances[:, -1]
     of_drawn = nearest_neighbours(drawn, drawn, NEIGHBOURS, exclude_self=True).distances[:, -1]
-    balls, back = ball_counts(real, of_real, drawn), ball_counts(drawn, of_drawn, real)
+    balls, back = mutual_ball_counts(real, of_real, drawn, of_drawn)
     return {
         "precision": float(np.mean(balls.per_point > 0)),
         "recall": float(np.mean(back.per_point > 0)),

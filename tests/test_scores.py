@@ -40,6 +40,7 @@ from lsampler import (
     frechet_distance,
     load_bundle,
     load_evaluator,
+    mutual_ball_counts,
     nearest_neighbours,
     plugin_names,
 )
@@ -161,6 +162,20 @@ def test_balls_hold_the_points_of_brute_force(offset: float, closed: bool, exclu
     found = ball_counts(points, radii, points, closed=closed, exclude_self=exclude_self)
     np.testing.assert_array_equal(found.per_ball, inside.sum(axis=1))
     np.testing.assert_array_equal(found.per_point, inside.sum(axis=0))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_mutual_balls_are_those_of_both_directions(offset: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lsampler._neighbours.BLOCK_VALUES", 2000)  # several blocks
+    first, second = offset_rows(offset)[:90], offset_rows(offset)[60:]
+    rng = np.random.default_rng(58)
+    radii, back_radii = rng.uniform(0, 5, size=len(first)), rng.uniform(0, 5, size=len(second))
+    between = cdist(first.astype(np.float64), second.astype(np.float64))
+    there, back = mutual_ball_counts(first, radii, second, back_radii)
+    np.testing.assert_array_equal(there.per_ball, (between < radii[:, np.newaxis]).sum(axis=1))
+    np.testing.assert_array_equal(there.per_point, (between < radii[:, np.newaxis]).sum(axis=0))
+    np.testing.assert_array_equal(back.per_ball, (between < back_radii).sum(axis=0))
+    np.testing.assert_array_equal(back.per_point, (between < back_radii).sum(axis=1))
 
 
 def test_a_surface_belongs_to_a_closed_ball_and_not_to_an_open_one() -> None:

@@ -15,6 +15,7 @@ from lsampler import (
     ball_counts,
     bootstrap_score,
     hookimpl,
+    mutual_ball_counts,
     nearest_neighbours,
     share_score,
 )
@@ -75,9 +76,9 @@ class FidelityDiversity(Evaluator):
         if len(rows) <= k:
             raise LsamplerError(f"{len(rows)} samples; k={k} needs {k + 1} or more")
         radii = nearest_neighbours(rows, rows, k, exclude_self=True).distances[:, -1]
-        balls = ball_counts(real, self._radii * (1 - NUDGE), rows)
+        balls, back = mutual_ball_counts(real, self._radii * (1 - NUDGE), rows, radii * (1 - NUDGE))
         clipped = ball_counts(real, self._clipped_radii, rows, closed=True).per_point
-        recalled = int(np.sum(ball_counts(rows, radii * (1 - NUDGE), real).per_point > 0))
+        recalled = int(np.sum(back.per_point > 0))
         return [
             _share("precision", int(np.sum(balls.per_point > 0)), len(rows), "Share of samples among real vectors."),
             _share("recall", recalled, len(real), "Share of real vectors among samples."),

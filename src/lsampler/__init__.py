@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lsampler._hookspecs import hookimpl
     from lsampler._images import Preprocess, open_images
     from lsampler._interfaces import Autoencoder, AutoencoderLoader, Decoder, Encoder
-    from lsampler._neighbours import Balls, Neighbours, ball_counts, nearest_neighbours
+    from lsampler._neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
     from lsampler._random import Block
     from lsampler._reference import ArrayReference, Reference
     from lsampler._sampler import LatentSampler, State
@@ -67,7 +67,7 @@ _HOMES = {
     "_hookspecs": ("hookimpl",),
     "_images": ("Preprocess", "open_images"),
     "_interfaces": ("Autoencoder", "AutoencoderLoader", "Decoder", "Encoder"),
-    "_neighbours": ("Balls", "Neighbours", "ball_counts", "nearest_neighbours"),
+    "_neighbours": ("Balls", "Neighbours", "ball_counts", "mutual_ball_counts", "nearest_neighbours"),
     "_random": ("Block",),
     "_reference": ("ArrayReference", "Reference"),
     "_sampler": ("LatentSampler", "State"),
@@ -126,6 +126,7 @@ __all__ = [
     "load_evaluator",
     "load_safetensors_autoencoder",
     "load_sampler",
+    "mutual_ball_counts",
     "nearest_neighbours",
     "open_images",
     "plugin_names",

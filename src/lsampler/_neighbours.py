@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lsampler._errors import LsamplerError
 
-__all__ = ["Balls", "Neighbours", "ball_counts", "nearest_neighbours"]
+__all__ = ["Balls", "Neighbours", "ball_counts", "mutual_ball_counts", "nearest_neighbours"]
 
 BLOCK_VALUES = 2**24
 SPARE = 3
@@ -120,21 +120,46 @@ def ball_counts(
     per_ball = np.zeros(len(centres), dtype=np.int64)
     per_point = np.zeros(len(points), dtype=np.int64)
     for start, stop, squared in pair.blocks():
-        limit = torch.from_numpy(np.square(np.asarray(radii[start:stop], dtype=np.float64))).to(pair.device)
-        error = torch.from_numpy(pair.error(start, stop)).to(pair.device)
-        inside = squared < (limit - error).float()[:, None]
-        doubtful = (squared <= (limit + error).float()[:, None]) & ~inside
-        rows, columns = (part.cpu().numpy() for part in doubtful.nonzero(as_tuple=True))
-        distance = pair.exact_pairs(start + rows, columns)
-        held = distance <= radii[start + rows] if closed else distance < radii[start + rows]
-        inside[torch.from_numpy(rows[held]), torch.from_numpy(columns[held])] = True
+        inside = pair.inside(start, squared, np.asarray(radii[start:stop])[:, np.newaxis], closed)
         if exclude_self:
-            own = torch.arange(start, stop, device=pair.device)
+            own = np.arange(start, stop)
             inside[own - start, own] = False
-        held_here = inside.cpu().numpy()  # NumPy counts booleans much faster than torch
-        per_ball[start:stop] = np.count_nonzero(held_here, axis=1)
-        per_point += np.count_nonzero(held_here, axis=0)
+        per_ball[start:stop] = np.count_nonzero(inside, axis=1)
+        per_point += np.count_nonzero(inside, axis=0)
     return Balls(per_ball, per_point)
+
+
+def mutual_ball_counts(
+    first: NDArray[Any],
+    first_radii: NDArray[Any],
+    second: NDArray[Any],
+    second_radii: NDArray[Any],
+    *,
+    device: str = "cpu",
+) -> tuple[Balls, Balls]:
+    """Open balls around each of two sets that count the other's points, from one set of distances.
+
+    Equal to ``ball_counts(first, first_radii, second)`` and ``ball_counts(second, second_radii, first)``.
+
+    Args:
+        first: (n, D) finite numbers.
+        first_radii: (n,) at least 0.
+        second: (m, D) finite numbers.
+        second_radii: (m,) at least 0.
+        device: where the matrix product is done.
+    """
+    _check(first, second)
+    pair = _Pair(first, second, device)
+    there = Balls(np.zeros(len(first), dtype=np.int64), np.zeros(len(second), dtype=np.int64))
+    back = Balls(np.zeros(len(second), dtype=np.int64), np.zeros(len(first), dtype=np.int64))
+    for start, stop, squared in pair.blocks():
+        inside = pair.inside(start, squared, np.asarray(first_radii[start:stop])[:, np.newaxis], closed=False)
+        there.per_ball[start:stop] = np.count_nonzero(inside, axis=1)
+        there.per_point[:] += np.count_nonzero(inside, axis=0)
+        inside = pair.inside(start, squared, np.asarray(second_radii)[np.newaxis], closed=False)
+        back.per_ball[:] += np.count_nonzero(inside, axis=0)
+        back.per_point[start:stop] = np.count_nonzero(inside, axis=1)
+    return there, back
 
 
 class _Pair:
@@ -160,6 +185,20 @@ class _Pair:
             squared = torch.addmm(self._norms, block, self._points.T, alpha=-2)
             squared += (block * block).sum(dim=1, keepdim=True)
             yield start, start + len(block), squared
+
+    def inside(self, start: int, squared: Tensor, radii: NDArray[Any], closed: bool) -> NDArray[np.bool_]:
+        """Which distances of a block are within ``radii``, (b, 1) or (1, m); the doubtful ones are computed anew."""
+        limit = np.square(radii.astype(np.float64))
+        error = self.error(start, start + len(squared)).max()
+        low, high = (torch.from_numpy((limit + e).astype(np.float32)).to(self.device) for e in (-error, error))
+        held: Tensor = squared < low
+        rows, columns = (part.cpu().numpy() for part in ((squared <= high) ^ held).nonzero(as_tuple=True))
+        found: NDArray[np.bool_] = held.cpu().numpy()
+        # NumPy counts booleans much faster than torch, so it goes on from here.
+        distance = self.exact_pairs(start + rows, columns)
+        reach = np.broadcast_to(radii, found.shape)[rows, columns]
+        found[rows, columns] = distance <= reach if closed else distance < reach
+        return found
 
     def error(self, start: int, stop: int) -> NDArray[np.float64]:
         """(stop - start,) how far a squared distance of a block may be off."""
