@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if
 # The images that the bundle is made from: the official aligned archive, or a part of it.
 DATA ?= img_align_celeba.zip
 
-.PHONY: faces test lint format bench bundle reproduction clean
+.PHONY: faces test lint format bench bundle digits reproduction clean
 
 faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
 	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
@@ -35,6 +35,15 @@ bundle: $(VENV)/.installed-dev ## train, encode and sum up celeba96 anew; hours 
 	$(BIN)/lsampler encode $(DATA) --model runs/celeba96/model.safetensors --out runs/celeba96/latents.h5 --force
 	$(BIN)/lsampler bundle src/lsampler/bundles/celeba96.safetensors --model runs/celeba96/model.safetensors \
 		--store runs/celeba96/latents.h5 --evaluator core-membership --evaluator faces --force
+
+digits: $(VENV)/.installed-dev ## train the bundled digits anew; a few minutes
+	test -d runs/digits || $(BIN)/lsampler example runs/digits
+	$(BIN)/lsampler train runs/digits/images.npy --size 8 --crop none --grey --no-flip --filters 32,64 --latent-dim 10 \
+		--epochs 120 --learning-rate 0.004 --held-out 597 --out runs/digits/training
+	$(BIN)/lsampler encode runs/digits/images.npy --model runs/digits/training/model.safetensors --held-out 597 \
+		--out runs/digits/training/latents.h5 --force
+	$(BIN)/lsampler bundle src/lsampler/bundles/digits.safetensors --model runs/digits/training/model.safetensors \
+		--store runs/digits/training/latents.h5 --force
 
 reproduction: $(VENV)/.installed-dev ## analyse celeba96 on DATA and write docs/reproduction.md; minutes
 	mkdir -p runs/reproduction

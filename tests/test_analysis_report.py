@@ -40,6 +40,7 @@ from lsampler._analysis import DEFAULT_STRATEGIES, SECTIONS, _report, _run, sect
 from lsampler._analysis._context import Context
 from lsampler._analysis._section import Result, Section, Table
 from lsampler._bundle import build_bundle
+from lsampler._files import MARK, mark_folder
 from lsampler._plots import INK
 
 D = 4
@@ -74,7 +75,7 @@ def listing(folder: Path) -> dict[str, bytes | None]:
 
 def names(out: Path) -> set[str]:
     """What a report's folder holds, but for the mark that it is one."""
-    return {path.name for path in out.iterdir()} - {_report.MARK}
+    return {path.name for path in out.iterdir()} - {MARK}
 
 
 def strict_json(path: Path) -> Any:
@@ -210,7 +211,7 @@ def test_a_report_is_its_page_its_numbers_its_verdicts_and_a_folder_a_section(fu
         names = [f"{figure['name']}.svg" for figure in record["figures"]]
         names += [f"{table['name']}.csv" for table in record["tables"]]
         expected |= {f"{key}/{name}" for name in [*names, "section.json"]}
-    assert set(listing(full.path)) == expected | {_report.MARK}
+    assert set(listing(full.path)) == expected | {MARK}
     assert full.analysis.reference == NAME
     assert (full.analysis.problems, list(full.analysis.reused)) == ({}, [])
 
@@ -560,8 +561,24 @@ def test_a_folder_with_something_else_is_refused_and_left_as_it_is(
     with contextlib.suppress(LsamplerError):  # what it says, see the next lines
         analyze(vectors(50, D), tmp_path)
     assert listing(tmp_path) == before
-    with pytest.raises(LsamplerError, match="holds something other than a report; choose an empty or a new folder"):
+    with pytest.raises(LsamplerError, match=r"was not written by lsampler.*; choose an empty or a new folder"):
         analyze(vectors(50, D), tmp_path)
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("comparison report", "a comparison report"), ("images", "decoded images")]
+)
+def test_a_folder_of_another_command_is_refused_and_left_as_it_is(
+    kind: Any, words: str, ran: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    mark_folder(out, kind)
+    (out / "index.html").write_text("the work of hours")
+    before = listing(out)
+    with pytest.raises(LsamplerError, match=f"out: holds {words}, not an analysis report; choose an empty or a new"):
+        analyze(vectors(50, D), out)
+    assert listing(out) == before
     assert ran == []
 
 
@@ -659,6 +676,15 @@ def test_a_real_change_of_threshold_redoes_the_correlations(full: Full, tmp_path
     assert "Pairs with |r| above 0.9" in Page(out).text
     untouched = {name for name in listing(out) if "/" in name and not name.startswith("correlations")}
     assert {name: listing(out)[name] for name in untouched} == {name: listing(full.path)[name] for name in untouched}
+
+
+@pytest.mark.usefixtures("ran")
+def test_another_core_redoes_the_sections_that_use_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    analyze(vectors(50, D), tmp_path / "report")
+    monkeypatch.setattr(_run, "plugin_names", lambda kind: [*plugin_names(kind), "my-core"])
+    analysis = analyze(vectors(50, D), tmp_path / "report")
+    assert set(BY_DEFAULT) - set(analysis.reused) == {"origin", "cubes", "generated"}
+    assert list(analyze(vectors(50, D), tmp_path / "report").reused) == BY_DEFAULT
 
 
 def one_number_changed(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -812,7 +838,7 @@ def test_a_section_s_folder_is_whole_or_as_it_was(
     out = tmp_path / "report"
     if existing:
         full.copy_to(out)
-    before = listing(full.path) if existing else {_report.MARK: b""}
+    before = listing(full.path) if existing else {MARK: b"analysis report\n"}
 
     def stop(_: Any, path: Path) -> None:
         path.write_text("<svg half")
@@ -1158,7 +1184,7 @@ BAD_INPUT = [
     ("no folder", "good.h5", "Missing option '--out'"),
     ("folder is a file", "good.h5 --out file", "file: is a file; choose another name"),
     ("folder in a file", "good.h5 --out file/r", "does not exist; create it first"),
-    ("folder with photos", "good.h5 --out photos", "photos: holds something other than a report"),
+    ("folder with photos", "good.h5 --out photos", "photos: was not written by lsampler"),
     ("parent missing", "good.h5 --out no/r", "does not exist; create it first"),
     ("section", "good.h5 --out r -s cube", "no section 'cube'; did you mean 'cubes'?"),
     ("strategy", "good.h5 --out r -p gausian", "no sampler 'gausian'; did you mean 'gaussian'?"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -26,6 +27,7 @@ from lsampler import (
     ConvAutoencoder,
     ConvConfig,
     Entry,
+    Evaluation,
     Evaluator,
     LatentSampler,
     LsamplerError,
@@ -35,13 +37,17 @@ from lsampler import (
     Samples,
     Score,
     State,
+    analyze,
     compare,
     load_bundle,
     load_evaluator,
     load_sampler,
     swept,
 )
+from lsampler._cli.evaluate import _print
+from lsampler._comparison._run import Cell
 from lsampler._comparison._verdict import best_rows, judge
+from lsampler._evaluator import Row
 
 D = 8
 
@@ -57,6 +63,14 @@ def rows(n: int, seed: int = 0) -> NDArray[np.float32]:
 def real() -> ArrayReference:
     """1,600 vectors and 400 held out."""
     return ArrayReference(rows(1600), rows(400, 1), name="normal <b>&")
+
+
+@pytest.fixture(scope="module")
+def untrained() -> ConvAutoencoder:
+    """Decodes to noise."""
+    torch.manual_seed(7)
+    config = ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=D)
+    return ConvAutoencoder(config, preprocess=Preprocess(8, "none", 1)).eval()
 
 
 class Mean(LatentSampler):
@@ -182,7 +196,9 @@ def test_other_real_vectors_are_the_yardstick(full: Comparison) -> None:
 
 def test_a_strategy_that_fails_is_a_row_with_its_reason(full: Comparison) -> None:
     cell = by_name(full)["broken"]
-    assert cell.problems == ["RuntimeError: no such luck"]
+    [problem] = cell.problems
+    assert "RuntimeError: no such luck" in problem
+    assert "second line" not in problem
     assert full.verdict.roles["broken"] == "failed"
     assert not cell.scores
 
@@ -209,8 +225,6 @@ def test_best_marks_respect_uncertainty() -> None:
         score = Score("m", "g", "l", value, value - half, value + half, 9, better)
         kind = "held-out" if name == "real" else "drawn"
         return Cell("", name, kind, name, {}, None, None, 9, {"m": score}, [], None, False)
-
-    from lsampler._comparison._run import Cell
 
     far = [cell("a", 0.9, 0.02, "higher"), cell("b", 0.89, 0.02, "higher"), cell("c", 0.5, 0.02, "higher")]
     assert best_rows(far, "m") == {"a", "b"}
@@ -264,14 +278,190 @@ def test_an_interrupted_comparison_goes_on(real: ArrayReference, tmp_path: Path)
     assert counting._asked == ["prepare", "mean"]
 
 
-@pytest.mark.parametrize("damage", ["", "{", '{"scores": 3}', "[]"])
-def test_a_damaged_cell_is_computed_again(damage: str, real: ArrayReference, tmp_path: Path) -> None:
-    compare(real, [load_sampler("gaussian")], tmp_path / "report", evaluators=[Counting()], n=60)
-    for record in (tmp_path / "report" / "cells").glob("*/cell.json"):
-        record.write_text(damage)
+def recorded(out: Path) -> list[Path]:
+    return sorted((out / "cells").glob("*/cell.json"))
+
+
+def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        record = json.loads(text)
+        change(record)
+        return json.dumps(record)
+
+    return edit
+
+
+def part(record: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = next(iter(record["scores"].values()))
+    return found
+
+
+DAMAGES: dict[str, Callable[[str], str]] = {
+    "empty": lambda text: "",
+    "cut off": lambda text: text[:200],
+    "scores are a number": lambda text: '{"scores": 3}',
+    "a list": lambda text: "[]",
+    "a part without scores": edited(lambda record: part(record).pop("scores")),
+    "a part is a list": edited(lambda record: record["scores"].update({k: [] for k in record["scores"]})),
+    "a caveat is a number": edited(lambda record: part(record).update(caveats=[3])),
+    "caveats are none": edited(lambda record: part(record).update(caveats=None)),
+    "a problem is a list": edited(lambda record: part(record).update(problem=[1])),
+    "a score without its value": edited(lambda record: part(record)["scores"][0].pop("value")),
+    "a score of text": edited(lambda record: part(record)["scores"][0].update(value="high")),
+    "a score of nothing": edited(lambda record: part(record)["scores"][0].update(low=None)),
+    "a score that is NaN": edited(lambda record: part(record)["scores"][0].update(high=float("nan"))),
+    "an unknown direction": edited(lambda record: part(record)["scores"][0].update(better="up")),
+    "plots of another kind": edited(lambda record: record.update(plots=[1, 2])),
+    "plots without radii": edited(lambda record: record["plots"].pop("radii")),
+    "too few radii": edited(lambda record: record["plots"].update(radii=[1.0])),
+    "too few distances": edited(lambda record: record["plots"].update(nearest=[1.0])),
+    "a plane is missing": edited(lambda record: record["plots"].update(points=record["plots"]["points"][:1])),
+    "an empty plane": edited(lambda record: record["plots"]["points"].__setitem__(0, [])),
+    "points in space": edited(lambda record: record["plots"]["points"][0][0].append(1.0)),
+    "n is text": edited(lambda record: record.update(n="many")),
+    "seconds are text": edited(lambda record: record.update(seconds="few")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
+def test_a_damaged_cell_is_computed_again(
+    damage: Callable[[str], str], real: ArrayReference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsampler._comparison._page.write", lambda *_: None)  # which takes most of the time
+
+    def run(evaluator: Evaluator) -> list[Cell]:
+        found = compare(real, [load_sampler("gaussian")], tmp_path / "report", evaluators=[evaluator], n=60)
+        return [dataclasses.replace(cell, seconds=0.0) for cell in found.cells]
+
+    whole = run(Counting())
+    for record in recorded(tmp_path / "report"):
+        record.write_text(damage(record.read_text()))
     counting = Counting()
-    compare(real, [load_sampler("gaussian")], tmp_path / "report", evaluators=[counting], n=60)
-    assert "gaussian" in counting._asked
+    assert run(counting) == whole
+    assert counting._asked == ["prepare", "held-out real vectors", "other real vectors", "gaussian"]
+
+
+class Fragile(Counting):
+    """Fails until whatever is missing is there, as a package may be."""
+
+    name = "fragile"
+
+    _missing: str = PrivateAttr("")
+
+    def without(self, what: str) -> Fragile:
+        self._missing = what
+        return self
+
+    def prepare(self, real: RealData) -> None:
+        super().prepare(real)
+        if self._missing == "prepare":
+            raise LsamplerError("needs a package; install it")
+
+    def score(self, samples: Samples) -> list[Score]:
+        scores = super().score(samples)
+        if self._missing == "score":
+            raise LsamplerError("needs a package; install it")
+        if self._missing == "value":
+            return [*scores, dataclasses.replace(scores[0], metric="ratio", value=float("nan"))]
+        return scores
+
+
+@pytest.mark.parametrize("missing", ["prepare", "score", "value"])
+def test_what_failed_is_tried_again_and_nothing_changes_until_it_succeeds(
+    missing: str, real: ArrayReference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "report"
+
+    def run(evaluator: Evaluator) -> tuple[Comparison, dict[str, bytes]]:
+        found = compare(real, [load_sampler("gaussian")], out, evaluators=[Counting(), evaluator], n=60)
+        return found, {str(path): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    clock = iter(range(10**6))  # every look at the clock takes a second
+    monkeypatch.setattr("lsampler._comparison._run.time.monotonic", lambda: float(next(clock)))
+    failed, before = run(Fragile().without(missing))
+    said = [*failed.caveats, *failed.cells[-1].problems]
+    assert any(line.startswith(("no scores of fragile: needs", "fragile: ")) for line in said), said
+    evaluator = Fragile().without(missing)
+    again, after = run(evaluator)
+    assert evaluator._asked[0] == "prepare"
+    assert again.as_dict() == failed.as_dict()
+    assert after == before
+    mended = Fragile()
+    found, _ = run(mended)
+    assert mended._asked == ["prepare", "held-out real vectors", "other real vectors", "gaussian"]
+    assert not [*found.caveats, *found.cells[-1].problems]
+    assert found.cells[-1].seconds > failed.cells[-1].seconds
+    last = Fragile()
+    run(last)
+    assert last._asked == []
+
+
+def test_a_row_that_cannot_be_drawn_any_more_keeps_its_scores(real: ArrayReference, tmp_path: Path) -> None:
+    class Moody(Mean):
+        """Fails when told to, which is none of its parameters."""
+
+        name = "moody"
+
+        def learn(self, reference: Reference) -> State:
+            if (tmp_path / "mood").exists():
+                raise LsamplerError("not today")
+            return super().learn(reference)
+
+    first = compare(real, [Moody()], tmp_path / "report", evaluators=[Counting()], n=60).cells[-1]
+    (tmp_path / "mood").touch()
+    evaluators = [Counting(), Counting(weight=2.0)]
+    second = compare(real, [Moody()], tmp_path / "report", evaluators=evaluators, n=60).cells[-1]
+    assert (second.scores, second.problems) == (first.scores, ["not today"])
+
+
+@pytest.mark.parametrize(("step", "words"), [("plot_data", "no plots"), ("save_picture", "no pictures")])
+def test_scores_stay_where_plots_or_pictures_fail(
+    step: str,
+    words: str,
+    real: ArrayReference,
+    untrained: ConvAutoencoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no such luck")
+
+    def run() -> Comparison:
+        entries = [load_sampler("gaussian")]
+        return compare(real, entries, tmp_path / "report", autoencoder=untrained, evaluators=[Counting()], n=60)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"lsampler._comparison._run.{step}", fail)
+        first, second = run(), run()
+    assert second.as_dict() == first.as_dict()
+    for cell in second.cells:
+        assert cell.problems == [f"{words}: ValueError: no such luck"]
+        assert "norm" in cell.scores
+    assert words in (tmp_path / "report" / "index.html").read_text()
+    for cell in run().cells:
+        assert cell.problems == []
+        assert cell.plots
+        assert cell.picture
+
+
+def test_one_component_is_compared_without_planes(tmp_path: Path) -> None:
+    real = ArrayReference(rows(200)[:, :1], rows(100, 1)[:, :1])
+    comparison = compare(real, [load_sampler("gaussian")], tmp_path / "report", evaluators=[Counting()], n=60)
+    assert comparison.cells[-1].problems == []
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Mahalanobis" in page
+    assert "Leading PCA planes" not in page
+
+
+def test_a_folder_with_an_analysis_is_refused_and_left_as_it_is(real: ArrayReference, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    analyze(real, out, sections=["correlations"])
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(
+        LsamplerError, match="report: holds an analysis report, not a comparison report; choose an empty"
+    ):
+        compare(real, [load_sampler("gaussian")], out, evaluators=[Counting()])
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
@@ -279,7 +469,7 @@ def test_a_damaged_cell_is_computed_again(damage: str, real: ArrayReference, tmp
     [
         ({"n": 0}, "draw at least one"),
         ({"seed": -1}, "at least 0"),
-        ({"out": "taken"}, "something other than a report"),
+        ({"out": "taken"}, "taken: was not written by lsampler"),
     ],
 )
 def test_bad_options_leave_nothing(options: dict[str, Any], message: str, real: ArrayReference, tmp_path: Path) -> None:
@@ -311,15 +501,12 @@ def test_a_sweep_has_a_row_for_each_value() -> None:
 
 
 @pytest.fixture(scope="module")
-def report(real: ArrayReference, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(real: ArrayReference, untrained: ConvAutoencoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with pictures, by a decoder that has learnt nothing."""
-    torch.manual_seed(7)
-    config = ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=D)
-    model = ConvAutoencoder(config, preprocess=Preprocess(8, "none", 1)).eval()
     out: Path = tmp_path_factory.mktemp("comparison") / "report"
     evaluators = [Counting(), load_evaluator("fidelity-diversity")]
     entries = [load_sampler("gaussian"), *swept(load_sampler("pca-ellipse"), "fact", [0.5, 1.0]), Broken()]
-    compare(real, entries, out, autoencoder=model, evaluators=evaluators, n=120, command="lsampler compare <x>")
+    compare(real, entries, out, autoencoder=untrained, evaluators=evaluators, n=120, command="lsampler compare <x>")
     return out
 
 
@@ -375,6 +562,7 @@ window.addEventListener("load", () => {
   found.open = large.open; found.width = large.querySelector("img").naturalWidth;
   large.querySelector("button").click(); found.closed = !large.open;
   found.focusable = document.querySelectorAll("button, a[href], [tabindex]").length;
+  found.text = Math.min(...[...document.querySelectorAll(".plot text")].map((t) => t.getBoundingClientRect().height));
   found.overflow = document.documentElement.scrollWidth - window.innerWidth;
   const out = document.createElement("pre"); out.id = "probe"; out.textContent = JSON.stringify(found);
   document.body.append(out);
@@ -423,6 +611,7 @@ def test_the_page_sorts_and_enlarges_in_a_browser(width: int, report: Path, tmp_
     assert [scores[n]["recall"]["value"] for n in found["descending"] if n in with_recall] == sorted(values)[::-1]
     assert (found["open"], found["closed"]) == (True, True)
     assert found["width"] > 300
+    assert found["text"] > 8, "words in plots are too small to be read"
     assert found["overflow"] <= 0  # wide tables scroll inside their box, also on a narrow screen
 
 
@@ -470,6 +659,29 @@ def test_bad_input_is_one_line(
     assert words in answer.err
     assert answer.err.count("\n") == 1
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(("width", "tables"), [(60, 4), (80, 2), (200, 1)])
+def test_tables_of_scores_fit_the_console(
+    width: int, tables: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every label and number is there, uncut; a group that needs several tables names itself on each."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = ("held-out real vectors", "runs/somewhere/deep/in/a/tree/of/folders/vectors.h5")
+    scores = [
+        Score(f"m{k}", "distances", f"label{k}\nof-this", 12.34 + k, 10.111 + k, 14.222 + k, 9, "lower", "number")
+        for k in range(8)
+    ]
+    _print(Evaluation("real", [Row(name, 2000, scores, []) for name in names], ["a caveat"]))
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= width
+    assert "…" not in said
+    assert (said.count("distances\n"), said.count("distances (continued)\n")) == (1, tables - 1)
+    words = said.split()
+    for score in scores:
+        assert words.count(f"label{score.metric[1:]}") == 1
+        assert (words.count(score.text), words.count(score.range_text)) == (2, 2)
+    assert said.endswith("a caveat\n")
 
 
 def test_a_bundle_gives_the_scores_that_statistics_allow() -> None:

@@ -14,8 +14,19 @@ import pytest
 import torch
 
 from lsampler import ConvAutoencoder, LsamplerError
+from lsampler._decoding import save_folder
 from lsampler._figures import image_grid, reconstruction_grid, to_uint8, training_curve
-from lsampler._files import check_output, existing_file, new_directory, new_file
+from lsampler._files import (
+    FOLDERS,
+    MARK,
+    FolderKind,
+    check_folder,
+    check_output,
+    existing_file,
+    mark_folder,
+    new_directory,
+    new_file,
+)
 from lsampler._progress import rich_progress, track
 
 
@@ -215,6 +226,57 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
         pass
     assert names(target) == ["old"]
     assert names(tmp_path) == ["out"]
+
+
+# Folders that are written to again
+
+
+@pytest.mark.parametrize("other", FOLDERS)
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_folder_is_written_to_again_only_by_what_made_it(tmp_path: Path, kind: FolderKind, other: FolderKind) -> None:
+    out = tmp_path / "out"
+    mark_folder(out, kind)
+    check_folder(out, other)  # nothing is lost with an empty folder
+    (out / "work").write_text("of hours")
+    if kind == other:
+        check_folder(out, other)
+        return
+    with pytest.raises(LsamplerError) as error:
+        check_folder(out, other)
+    assert str(error.value) == f"{out}: holds {FOLDERS[kind]}, not {FOLDERS[other]}; choose an empty or a new folder"
+
+
+@pytest.mark.parametrize("mark", [None, b"", b"report\n", b"\xff\xfe"])
+def test_a_folder_without_a_known_mark_is_refused(tmp_path: Path, mark: bytes | None) -> None:
+    (tmp_path / "wedding.jpg").write_bytes(b"precious")
+    if mark is not None:
+        (tmp_path / MARK).write_bytes(mark)
+    with pytest.raises(LsamplerError, match=r"was not written by lsampler.*choose an empty or a new folder") as error:
+        check_folder(tmp_path, "images")
+    assert str(tmp_path) in str(error.value)
+
+
+def test_new_and_empty_folders_are_free_and_files_are_not(tmp_path: Path) -> None:
+    check_folder(tmp_path, "analysis report")
+    check_folder(tmp_path / "new", "analysis report")
+    assert names(tmp_path) == []
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(LsamplerError, match="file: is a file; choose another name"):
+        check_folder(tmp_path / "file", "analysis report")
+    with pytest.raises(LsamplerError, match="missing does not exist; create it first"):
+        check_folder(tmp_path / "missing" / "new", "analysis report")
+
+
+def test_images_do_not_replace_a_report(tmp_path: Path) -> None:
+    mark_folder(tmp_path / "out", "comparison report")
+    (tmp_path / "out" / "000001.png").write_bytes(b"precious")
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    with pytest.raises(LsamplerError, match="holds a comparison report, not decoded images"):
+        save_folder([images], 2, tmp_path / "out", force=True)
+    assert names(tmp_path / "out") == [MARK, "000001.png"]
+    save_folder([images], 2, tmp_path / "images")
+    save_folder([images[:1]], 1, tmp_path / "images", force=True)
+    assert names(tmp_path / "images") == [MARK, "000000.png"]
 
 
 # Inputs

@@ -13,7 +13,17 @@ from pydantic import Field
 from torch import Tensor
 
 import lsampler
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl, load_sampler, plugin_names
+from lsampler import (
+    API_VERSION,
+    Block,
+    LatentSampler,
+    LsamplerError,
+    Reference,
+    State,
+    hookimpl,
+    load_sampler,
+    plugin_names,
+)
 from lsampler import _registry as registry_module
 from lsampler._registry import Registry, registry
 
@@ -49,7 +59,7 @@ def plugin_module(*samplers: Any) -> Any:
     def lsampler_samplers() -> Sequence[type[LatentSampler]]:
         return samplers
 
-    return SimpleNamespace(lsampler_samplers=lsampler_samplers)
+    return SimpleNamespace(lsampler_samplers=lsampler_samplers, LSAMPLER_API=API_VERSION)
 
 
 def test_the_six_strategies_of_the_posts_are_found() -> None:
@@ -71,7 +81,9 @@ def test_a_foreign_plugin_is_found_and_used() -> None:
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
-        (SimpleNamespace(), "offers nothing"),
+        (SimpleNamespace(LSAMPLER_API=API_VERSION), "offers nothing"),
+        (SimpleNamespace(), "add LSAMPLER_API = 1"),
+        (SimpleNamespace(LSAMPLER_API=API_VERSION + 1), "written for plugin API 2, this lsampler has 1"),
         (plugin_module(int), "not a subclass of lsampler.LatentSampler"),
         (plugin_module(type("Odd", (Shifted,), {"name": "Not Kebab"})), "lower case with hyphens"),
         (plugin_module(type("Taken", (Shifted,), {"name": "gaussian"})), "taken by first"),
@@ -93,7 +105,7 @@ def test_a_hook_that_raises_breaks_only_its_plugin() -> None:
         raise RuntimeError("no luck today")
 
     known = Registry()
-    known.register(SimpleNamespace(lsampler_samplers=lsampler_samplers), "unlucky", "foreign")
+    known.register(SimpleNamespace(lsampler_samplers=lsampler_samplers, LSAMPLER_API=API_VERSION), "unlucky", "foreign")
     known.register(plugin_module(Shifted), "shifted", "foreign")
     assert "no luck today" in known.broken[0].reason
     assert [found.name for found in known.found] == ["shifted"]
@@ -199,6 +211,23 @@ def test_a_strategy_that_draws_nonsense_is_refused() -> None:
         Bad(shift=1).fit(np.eye(5)[:, :2]).sample(3)
     with pytest.raises(LsamplerError, match=r"drew shape \(2048, 3\), expected \(2048, 2\)"):
         Bad(shift=-1).fit(np.eye(5)[:, :2]).sample(3)
+
+
+@pytest.mark.parametrize("method", ["learn", "draw", "log_density"])
+def test_a_strategy_that_crashes_half_way_is_told_in_one_line(method: str) -> None:
+    def crash(self: Any, *_: Any) -> Any:
+        raise ValueError("went\nwrong")
+
+    crashing = type("Crashing", (Shifted,), {"name": "crashing", method: crash})()
+
+    def use() -> None:
+        crashing.fit(np.eye(5)[:, :2]).sample(3)
+        crashing.log_prob(np.zeros((3, 2)))
+
+    with pytest.raises(LsamplerError, match=r"crashing: .* failed with ValueError: went; tell the") as told:
+        use()
+    assert "\n" not in str(told.value)
+    assert isinstance(told.value.__cause__, ValueError)
 
 
 def test_a_strategy_that_needs_latents_says_so_of_a_bundle() -> None:

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from lsampler import Block, HalfWidth, LatentSampler, Reference, State, hookimpl
+
+LSAMPLER_API = 1
 
 
 class ComponentUniform(LatentSampler):
@@ -29,6 +32,12 @@ class ComponentUniform(LatentSampler):
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         """Mu + f w U(-1, 1), component by component."""
         return block.uniform(len(state["mean"]), low=-1.0, high=1.0).mul_(state["reach"]).add_(state["mean"])
+
+    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        """-sum_j log(2 f w_j) in the box."""
+        reach = state["reach"]
+        inside = ((latents - state["mean"]).abs() <= reach).all(dim=1)
+        return torch.where(inside, -torch.log(2 * reach).sum(), -torch.inf)
 
 
 @hookimpl

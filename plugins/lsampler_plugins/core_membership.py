@@ -18,6 +18,8 @@ from lsampler import (
     share_score,
 )
 
+LSAMPLER_API = 1
+
 
 class CoreMembership(Evaluator):
     """Share of samples inside each core, at the posts' nominal level and calibrated on held-out data.

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from lsampler import Core, HalfWidth, LsamplerError, Reference, State, hookimpl, nearest_neighbours
 
+LSAMPLER_API = 1
+
 
 class Interval(Core):
     """Every component within mu_j +- t w_j, w_j the half-width of 2.3548 sigma (posts II, VII, IX)."""

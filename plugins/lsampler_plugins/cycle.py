@@ -8,6 +8,8 @@ from pydantic import Field, PrivateAttr
 
 from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
 
+LSAMPLER_API = 1
+
 
 class CycleConsistency(Evaluator):
     """How far samples move when they are decoded and encoded again: |E(D(z)) - z| / |z - mu|, averaged.

@@ -20,6 +20,8 @@ from lsampler import (
     hookimpl,
 )
 
+LSAMPLER_API = 1
+
 Rows = NDArray[np.float64]
 Indices = NDArray[np.int64]
 FEW = "It grows for few samples: compare sets of one size."

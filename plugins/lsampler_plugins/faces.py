@@ -1,6 +1,7 @@
 """faces: the share of decoded images in which a face is detected (extra ``faces``)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lsampler import Evaluator, LsamplerError, Samples, Score, hookimpl, share_score
+
+LSAMPLER_API = 1
 
 
 class Faces(Evaluator):
@@ -53,7 +56,12 @@ def _detector() -> Any:
         import dlib
     except ImportError as error:
         raise LsamplerError("needs dlib; install it with pip install 'lsampler[faces]'") from error
-    return dlib.get_frontal_face_detector()
+    return _loaded(dlib.get_frontal_face_detector)
+
+
+@cache  # it takes longer to load than to look at a few images
+def _loaded(load: Callable[[], Any]) -> Any:
+    return load()
 
 
 @hookimpl

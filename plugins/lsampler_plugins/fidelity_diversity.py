@@ -20,6 +20,8 @@ from lsampler import (
     share_score,
 )
 
+LSAMPLER_API = 1
+
 GROUP = "fidelity and diversity"
 # The radii are distances of the points themselves: nudged, none slips over its surface by a rounding error.
 NUDGE = 1e-9

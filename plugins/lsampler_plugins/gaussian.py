@@ -1,11 +1,15 @@
 """gaussian: independent normals (posts V and VIII)."""
 
+import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from lsampler import FWHM_PER_SIGMA, Block, HalfWidth, LatentSampler, Reference, State, hookimpl
+
+LSAMPLER_API = 1
 
 
 class Gaussian(LatentSampler):
@@ -31,6 +35,11 @@ class Gaussian(LatentSampler):
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         """Mu + sigma N(0, 1), component by component."""
         return block.normal(len(state["mean"])).mul_(state["sigma"]).add_(state["mean"])
+
+    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        """The sum of the components' normal densities."""
+        x = (latents - state["mean"]) / state["sigma"]
+        return -(0.5 * x * x + torch.log(state["sigma"]) + 0.5 * math.log(2 * math.pi)).sum(dim=1)
 
 
 @hookimpl

@@ -22,6 +22,8 @@ from lsampler import (
     hookimpl,
 )
 
+LSAMPLER_API = 1
+
 Features = NDArray[np.float64]
 Extractor: TypeAlias = Callable[[NDArray[Any]], Any]
 BATCH = 64

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from lsampler import Block, HalfWidth, LatentSampler, LsamplerError, Reference, State, hookimpl
 
+LSAMPLER_API = 1
+
 
 class LinePath(LatentSampler):
     """Points on a straight line: from the origin to the centre, or through the centre.

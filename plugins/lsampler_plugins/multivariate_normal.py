@@ -1,5 +1,6 @@
 """multivariate-normal: the posts' model of the core, drawn directly (posts VIII and IX)."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,7 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, Reference, State, hookimpl
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl
+
+LSAMPLER_API = 1
 
 
 class MultivariateNormal(LatentSampler):
@@ -40,6 +43,16 @@ class MultivariateNormal(LatentSampler):
         """One matrix product of standard normals with the scaled axes."""
         axes = state["axes"]
         return torch.addmm(state["mean"], block.normal(len(axes)), axes)
+
+    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        """The normal density, if all components are kept."""
+        axes = state["axes"]
+        q, dimension = axes.shape
+        if q < dimension:
+            raise LsamplerError(f"{self.name} draws in {q} of {dimension} dimensions: there is no density")
+        squares = (axes * axes).sum(dim=1)  # the variances: the axes are orthogonal
+        x = (latents - state["mean"]) @ axes.T / squares
+        return -0.5 * ((x * x).sum(dim=1) + torch.log(2 * math.pi * squares).sum())
 
 
 @hookimpl

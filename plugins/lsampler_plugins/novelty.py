@@ -18,6 +18,8 @@ from lsampler import (
     share_score,
 )
 
+LSAMPLER_API = 1
+
 MOST_HELD_OUT = 5000
 QUANTILE = 0.01
 

@@ -10,7 +10,9 @@ from pydantic import Field
 from scipy.special import hyp2f1
 from torch import Tensor
 
-from lsampler import Block, HalfWidth, LatentSampler, Reference, State, hookimpl
+from lsampler import Block, HalfWidth, LatentSampler, LsamplerError, Reference, State, hookimpl
+
+LSAMPLER_API = 1
 
 DEFAULT_COMPONENTS = 100
 
@@ -66,6 +68,21 @@ class PcaEllipse(LatentSampler):
         else:
             u = iteration(block, len(axes))
         return torch.addmm(state["mean"], u, axes)
+
+    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        """One over the region's volume inside it, for ``exact`` with all components kept."""
+        axes = state["half_axes"]
+        q, dimension = axes.shape
+        if q < dimension or self.method != "exact":
+            raise LsamplerError(
+                f"{self.name} has a density with method=exact and components={dimension} only, "
+                f"not {self.method} and {q}"
+            )
+        squares = (axes * axes).sum(dim=1)  # of the half-axes a_k: the axes are orthogonal
+        u = ((latents - state["mean"]) @ axes.T / squares).square()
+        two_largest = u.topk(min(2, q), dim=1).values.sum(dim=1)
+        log_volume = 0.5 * q * math.log(2) - torch.log(state["cube_share"]) + 0.5 * torch.log(squares).sum()
+        return torch.where(two_largest <= 1, -log_volume, -torch.inf)
 
 
 def cube_share(q: int) -> float:

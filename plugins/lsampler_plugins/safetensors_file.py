@@ -5,13 +5,16 @@ from pathlib import Path
 
 from lsampler import Autoencoder, AutoencoderLoader, hookimpl, load_safetensors_autoencoder
 
+LSAMPLER_API = 1
+
 
 class SafetensorsFile(AutoencoderLoader):
     """A .safetensors file: an autoencoder made by 'lsampler train', or a bundle."""
 
     name = "safetensors-file"
 
-    def accepts(self, spec: str) -> bool:
+    @classmethod
+    def accepts(cls, spec: str) -> bool:
         """By its suffix."""
         return Path(spec).suffix == ".safetensors"
 

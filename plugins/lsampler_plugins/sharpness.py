@@ -8,6 +8,8 @@ from pydantic import Field, PrivateAttr
 
 from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
 
+LSAMPLER_API = 1
+
 LUMINANCE = (0.299, 0.587, 0.114)
 
 

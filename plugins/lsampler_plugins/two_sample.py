@@ -10,6 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
 
+LSAMPLER_API = 1
+
 LEAST_A_FOLD = 10
 
 

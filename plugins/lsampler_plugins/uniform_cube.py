@@ -1,12 +1,16 @@
 """uniform-cube: the naive beginning (posts I, II and V), which misses the core."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from lsampler import Block, LatentSampler, Reference, State, hookimpl
+
+LSAMPLER_API = 1
 
 
 class UniformCube(LatentSampler):
@@ -27,6 +31,11 @@ class UniformCube(LatentSampler):
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         """z_j ~ U(-b, b)."""
         return block.uniform(len(state["origin"]), low=-self.b, high=self.b)
+
+    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        """-D log(2 b) in the cube."""
+        inside = (latents.abs() <= self.b).all(dim=1)
+        return torch.where(inside, -latents.shape[1] * math.log(2 * self.b), -torch.inf).double()
 
 
 @hookimpl

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lsampler._version import __version__
 
 if TYPE_CHECKING:
+    from lsampler._adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
     from lsampler._analysis import Analysis, Verdict, analyze
     from lsampler._api import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
     from lsampler._autoencoder import ConvAutoencoder, ConvConfig
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         evaluate,
         share_score,
     )
-    from lsampler._hookspecs import hookimpl
+    from lsampler._hookspecs import API_VERSION, hookimpl
     from lsampler._images import Preprocess, open_images
     from lsampler._interfaces import Autoencoder, AutoencoderLoader, Decoder, Encoder
     from lsampler._neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from lsampler._store_writer import StoreWriter
 
 _HOMES = {
+    "_adapter": ("AdaptedAutoencoder", "ForeignLoader", "file_digest", "module_digest"),
     "_analysis": ("Analysis", "Verdict", "analyze"),
     "_api": ("load_autoencoder", "load_core", "load_evaluator", "load_sampler", "plugin_names"),
     "_autoencoder": ("ConvAutoencoder", "ConvConfig"),
@@ -64,7 +66,7 @@ _HOMES = {
         "evaluate",
         "share_score",
     ),
-    "_hookspecs": ("hookimpl",),
+    "_hookspecs": ("API_VERSION", "hookimpl"),
     "_images": ("Preprocess", "open_images"),
     "_interfaces": ("Autoencoder", "AutoencoderLoader", "Decoder", "Encoder"),
     "_neighbours": ("Balls", "Neighbours", "ball_counts", "mutual_ball_counts", "nearest_neighbours"),
@@ -78,7 +80,9 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "API_VERSION",
     "FWHM_PER_SIGMA",
+    "AdaptedAutoencoder",
     "Analysis",
     "ArrayReference",
     "Autoencoder",
@@ -95,6 +99,7 @@ __all__ = [
     "Entry",
     "Evaluation",
     "Evaluator",
+    "ForeignLoader",
     "HalfWidth",
     "LatentSampler",
     "LatentStore",
@@ -118,6 +123,7 @@ __all__ = [
     "decode_images",
     "encode_images",
     "evaluate",
+    "file_digest",
     "frechet_distance",
     "hookimpl",
     "load_autoencoder",
@@ -126,6 +132,7 @@ __all__ = [
     "load_evaluator",
     "load_safetensors_autoencoder",
     "load_sampler",
+    "module_digest",
     "mutual_ball_counts",
     "nearest_neighbours",
     "open_images",

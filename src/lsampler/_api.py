@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lsampler._errors import LsamplerError
+from lsampler._errors import LsamplerError, plugin_errors
 from lsampler._registry import registry
 
 if TYPE_CHECKING:
     from lsampler._core import Core
     from lsampler._evaluator import Evaluator
-    from lsampler._interfaces import Autoencoder
+    from lsampler._interfaces import Autoencoder, AutoencoderLoader
     from lsampler._sampler import LatentSampler
 
 __all__ = ["load_autoencoder", "load_core", "load_evaluator", "load_sampler", "plugin_names"]
@@ -38,19 +38,28 @@ def load_evaluator(name: str, **parameters: Any) -> Evaluator:
     return evaluator
 
 
-def load_autoencoder(spec: str) -> Autoencoder:
+def load_autoencoder(spec: str, **parameters: Any) -> Autoencoder:
     """An autoencoder from a specification, by the first loader that accepts it.
+
+    Args:
+        spec: a file, a folder or another text that a loader accepts.
+        **parameters: of that loader, such as ``size=64``.
 
     Raises:
         LsamplerError: no loader accepts it, or the one that does cannot read it.
     """
-    loaders = registry().of_kind("autoencoder loader")
-    for found in loaders.values():
-        loader: Any = found.plugin()
+    loader = find_loader(spec)(**parameters)
+    with plugin_errors(f"{spec}: loading by {loader.name}"):
+        return loader.load(spec)
+
+
+def find_loader(spec: str) -> type[AutoencoderLoader]:
+    """The first loader that accepts a specification. Raises LsamplerError if none does."""
+    loaders: list[Any] = [found.plugin for found in registry().of_kind("autoencoder loader").values()]
+    for loader in loaders:
         if loader.accepts(spec):
-            autoencoder: Autoencoder = loader.load(spec)
-            return autoencoder
-    kinds = "; ".join(found.plugin.summary() for found in loaders.values())
+            return cast("type[AutoencoderLoader]", loader)
+    kinds = "; ".join(loader.summary().removesuffix(".") for loader in loaders)
     raise LsamplerError(f"model '{spec}': nothing opens it; give {kinds or 'a model'}")
 
 

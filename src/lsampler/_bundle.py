@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lsampler._autoencoder import ConvAutoencoder
-from lsampler._core import Core
+from lsampler._core import Core, calibration_split
 from lsampler._errors import LsamplerError, nearest_name
-from lsampler._evaluator import Evaluator, evaluate
+from lsampler._evaluator import HELD_OUT_ROW, Evaluator, Samples, evaluate
 from lsampler._files import existing_file, new_file
 from lsampler._reference import Reference, Split
-from lsampler._safetensors import read_safetensors, write_safetensors
+from lsampler._safetensors import read_metadata, read_safetensors, write_safetensors
 from lsampler._statistics import Statistics
 from lsampler._store import LatentStore
 
@@ -31,6 +31,7 @@ __all__ = ["DEFAULT_BUNDLE", "Bundle", "build_bundle", "bundled", "load_bundle",
 
 FORMAT = "lsampler-bundle"
 FORMAT_VERSION = 1
+RADII = "radius_quantiles"
 DEFAULT_BUNDLE = "celeba96"
 TRIM = 1.7
 CALIBRATED_SHARE = 0.95
@@ -53,6 +54,7 @@ class Bundle(Reference):
         principal: Mapping[float | None, Statistics],
         calibrations: Mapping[str, float],
         held_out_scores: Sequence[tuple[str, dict[str, Any]]],
+        radii: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
         self.name, self.autoencoder = name, autoencoder
@@ -60,6 +62,8 @@ class Bundle(Reference):
         self._statistics, self._principal = dict(statistics), dict(principal)
         self.calibrations = dict(calibrations)
         self.held_out_scores = [(evaluator, dict(score)) for evaluator, score in held_out_scores]
+        if radii is not None:
+            self._radii[self.dimension] = radii
 
     def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
         """Raises: a bundle holds no latent vectors."""
@@ -74,6 +78,16 @@ class Bundle(Reference):
         """See :meth:`Reference.principal_statistics`."""
         self._require(trim)
         return super().principal_statistics(trim)
+
+    def radius_quantiles(self, components: int | None = None) -> NDArray[np.float64]:
+        """See :meth:`Reference.radius_quantiles`; only those of all D are there, in older bundles none."""
+        count = components or self.dimension
+        if count not in self._radii:
+            raise LsamplerError(
+                f"{self.name} knows no quantiles of the radius in {count} components; give a --store"
+                + (f", or leave out components={components}" if self._radii else "")
+            )
+        return super().radius_quantiles(count)
 
     def _require(self, trim: float | None) -> None:
         if trim not in self._statistics:
@@ -99,6 +113,8 @@ class Bundle(Reference):
             for place, table in (("latent", self._statistics), ("principal", self._principal)):
                 for key, array in table[trim].as_arrays().items():
                     tensors[f"{place}/{form}/{key}"] = torch.from_numpy(np.array(array, order="C"))
+        if self.dimension in self._radii:
+            tensors[RADII] = torch.from_numpy(self._radii[self.dimension])
         with new_file(path, force=force) as beside:
             write_safetensors(beside, tensors, metadata)
 
@@ -131,7 +147,10 @@ class Bundle(Reference):
             raise LsamplerError(f"{path}: damaged, {error} is missing") from error
         weights = _part(tensors, "autoencoder/")
         autoencoder = ConvAutoencoder.from_parts(metadata["autoencoder"], weights, path)
-        return cls(name, autoencoder, statistics, principal, metadata["calibrations"], metadata["held_out_scores"])
+        radii = tensors[RADII].numpy() if RADII in tensors else None
+        return cls(
+            name, autoencoder, statistics, principal, metadata["calibrations"], metadata["held_out_scores"], radii
+        )
 
 
 def build_bundle(
@@ -150,33 +169,46 @@ def build_bundle(
 
     if store.fingerprint != autoencoder.fingerprint:
         raise LsamplerError(f"{store.name}: its latents come from another encoder than the model's; encode again")
-    calibrations = {}
-    for core in cores:
-        level = core.fit(store).calibrated_level(store, CALIBRATED_SHARE)
-        if level is None:
-            raise LsamplerError(f"{store.name}: too few held-out vectors to calibrate; encode with more --held-out")
-        calibrations[core.calibration_key(CALIBRATED_SHARE)] = level
-    scores = []
-    for evaluator in evaluators:
-        table = evaluate(
-            [],
-            store,
-            [evaluator],
-            decode=lambda z: decode_images(autoencoder, z),
-            encode=lambda images: encode_pixels(autoencoder, images),
-        )
-        for row in table.rows:
-            if row.problems:
-                raise LsamplerError(f"{name}: {row.problems[0]}")
-            scores += [(evaluator.key(), asdict(score)) for score in row.scores]
-    return Bundle(
+    bundle = Bundle(
         name,
         autoencoder,
         {trim: store.statistics(trim) for trim in FORMS.values()},
         {trim: store.principal_statistics(trim) for trim in FORMS.values()},
-        calibrations,
-        scores,
+        {},
+        [],
+        _radii(store),
     )
+    for core in cores:
+        try:
+            core.fit(bundle)
+        except LsamplerError:  # it needs latent vectors, which no bundle has
+            continue
+        level = core.calibrated_level(store, CALIBRATED_SHARE)
+        if level is None:
+            raise LsamplerError(f"{store.name}: too few held-out vectors to calibrate; encode with more --held-out")
+        bundle.calibrations[core.calibration_key(CALIBRATED_SHARE)] = level
+    _, judging = calibration_split(store.held_out())
+    held_out = Samples(
+        HELD_OUT_ROW,
+        judging,
+        lambda z: decode_images(autoencoder, z),
+        lambda images: encode_pixels(autoencoder, images),
+        "held-out",
+    )
+    for evaluator in evaluators:
+        # Against the bundle, as its users will score their samples: so the row has the scores that theirs have.
+        row = evaluate([held_out], bundle, [evaluator]).rows[-1]
+        if row.problems:
+            raise LsamplerError(f"{name}: {row.problems[0]}")
+        bundle.held_out_scores += [(evaluator.key(), asdict(score)) for score in row.scores]
+    return bundle
+
+
+def _radii(store: LatentStore) -> NDArray[np.float64] | None:
+    """The quantiles of the radius; None where the covariance has not full rank."""
+    if store.statistics().pca.rank < store.dimension:
+        return None
+    return store.radius_quantiles()
 
 
 def bundled() -> list[str]:
@@ -184,6 +216,15 @@ def bundled() -> list[str]:
     return sorted(
         entry.name.removesuffix(".safetensors") for entry in _folder().iterdir() if entry.name.endswith(".safetensors")
     )
+
+
+def bundle_of(fingerprint: str | None) -> str | None:
+    """The name of the bundle with this autoencoder, if one comes with lsampler."""
+    for name in bundled():
+        with resources.as_file(_folder() / f"{name}.safetensors") as path:
+            if read_metadata(path).get("autoencoder", {}).get("fingerprint") == fingerprint:
+                return name
+    return None
 
 
 def load_bundle(name: str = DEFAULT_BUNDLE) -> Bundle:
@@ -211,7 +252,7 @@ def load_safetensors_autoencoder(path: str | os.PathLike[str]) -> ConvAutoencode
 
 def is_bundle(path: str | os.PathLike[str]) -> bool:
     """Whether a safetensors file is a bundle."""
-    return read_safetensors(existing_file(path, "model file"))[0].get("format") == FORMAT
+    return read_metadata(existing_file(path, "model file")).get("format") == FORMAT
 
 
 def _folder() -> Any:

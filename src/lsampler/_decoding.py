@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from lsampler._errors import LsamplerError
 from lsampler._figures import image_grid, to_uint8
-from lsampler._files import new_directory, new_file
+from lsampler._files import MARK, check_folder, mark_folder, new_directory, new_file
 from lsampler._interfaces import Decoder, Encoder
 from lsampler._progress import Progress, track
 
 __all__ = ["decode_images", "decode_stream", "encode_pixels", "save_folder", "save_grid"]
 
 BATCH = 256
-# In every folder of images written here: only such a folder may be replaced.
-MARK = ".lsampler"
 MAX_GRID_IMAGES = 4096
 
 
@@ -48,7 +46,7 @@ def decode_stream(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[
     """
     for block in blocks:
         for batch in torch.split(block, BATCH):
-            images = decoder.decode(batch).float().cpu().numpy()
+            images = decoder.decode(batch.float()).float().cpu().numpy()
             if images.ndim != 4 or len(images) != len(batch):
                 raise LsamplerError(f"the decoder gave shape {images.shape}, expected (B, C, H, W)")
             if not np.isfinite(images).all():
@@ -73,10 +71,10 @@ def save_folder(
     """Write images as numbered PNG files in a folder, which appears when all are there."""
     from PIL import Image
 
-    _refuse_foreign_folder(Path(path))
+    _check_folder(Path(path))
     digits = max(6, len(str(total - 1)))
     with new_directory(path, force=force) as beside:
-        (beside / MARK).touch()
+        mark_folder(beside, "images")
         index = 0
         for batch in track(batches, progress, "writing images", total, len):
             for image in batch:
@@ -85,11 +83,9 @@ def save_folder(
                 index += 1
 
 
-def _refuse_foreign_folder(path: Path) -> None:
-    """Replacing a folder is for those that were written here: nobody's photographs shall go."""
-    if path.is_dir() and any(path.iterdir()):
-        if not (path / MARK).is_file():
-            raise LsamplerError(f"{path}: was not written by lsampler, so it is not replaced; choose another folder")
-        for entry in path.iterdir():
-            if entry.name != MARK and not re.fullmatch(r"\d{6,}\.png", entry.name):
-                raise LsamplerError(f"{path}: holds '{entry.name}', so it is not replaced; choose another folder")
+def _check_folder(path: Path) -> None:
+    """The folder is replaced as a whole: what the user added to it shall not go, either."""
+    check_folder(path, "images")
+    for entry in path.iterdir() if path.is_dir() else ():
+        if entry.name != MARK and not re.fullmatch(r"\d{6,}\.png", entry.name):
+            raise LsamplerError(f"{path}: holds '{entry.name}', so it is not replaced; choose another folder")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-__all__ = ["LsamplerError", "nearest_name"]
+__all__ = ["LsamplerError", "PluginCrash", "nearest_name", "plugin_errors"]
 
 
 class LsamplerError(Exception):
@@ -13,6 +14,24 @@ class LsamplerError(Exception):
 
     The command line prints the message and exits with code 2; no traceback is shown.
     """
+
+
+class PluginCrash(LsamplerError):  # noqa: N818
+    """A plugin raised something else, its cause: users see a line as ever, the compliance kit a defect."""
+
+
+@contextlib.contextmanager
+def plugin_errors(doing: str) -> Iterator[None]:
+    """Anybody's plugin may fail in any way: what it raises becomes one line; the cause stays attached."""
+    try:
+        yield
+    except LsamplerError:
+        raise
+    except Exception as error:
+        reason = " ".join((str(error).strip().splitlines() or [""])[0].split())
+        raise PluginCrash(
+            f"{doing} failed with {type(error).__name__}{': ' if reason else ''}{reason}; tell the plugin's author"
+        ) from error
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

@@ -7,15 +7,16 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler._core import calibration_split
-from lsampler._errors import LsamplerError
+from lsampler._errors import LsamplerError, plugin_errors
 from lsampler._plugin import Plugin
 from lsampler._reference import Reference
+from lsampler._sampler import LatentSampler
 
 __all__ = [
     "HELD_OUT_ROW",
@@ -144,6 +145,7 @@ class Samples:
         decode: latent vectors -> images (n, H, W, C) uint8; None if there is no decoder.
         encode: images (n, H, W, C) uint8 -> latent vectors (n, D); None if there is no encoder.
         kind: ``drawn``; ``held-out`` or ``train`` for rows of real data.
+        log_prob: the density they were drawn from: vectors (n, D) -> (n,) in nats; None if there is none.
     """
 
     def __init__(
@@ -153,8 +155,9 @@ class Samples:
         decode: Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None = None,
         encode: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None,
         kind: Kind = "drawn",
+        log_prob: Callable[[NDArray[np.float32]], NDArray[np.float64]] | None = None,
     ) -> None:
-        self.name, self.latents, self.kind = name, latents, kind
+        self.name, self.latents, self.kind, self.log_prob = name, latents, kind, log_prob
         self._decode, self._encode = decode, encode
         self._heads: dict[int, Samples] = {}
 
@@ -163,8 +166,24 @@ class Samples:
         if n >= len(self.latents):
             return self
         if n not in self._heads:
-            self._heads[n] = Samples(self.name, self.latents[:n], self._decode, self._encode, self.kind)
+            self._heads[n] = Samples(self.name, self.latents[:n], self._decode, self._encode, self.kind, self.log_prob)
         return self._heads[n]
+
+    @classmethod
+    def drawn_by(
+        cls,
+        sampler: LatentSampler,
+        n: int,
+        *,
+        seed: int = 0,
+        name: str | None = None,
+        decode: Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None = None,
+        encode: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None,
+    ) -> Samples:
+        """Vectors of a fitted strategy, with its density if it has one."""
+        latents: NDArray[np.float32] = sampler.sample(n, seed=seed).numpy()
+        log_prob = sampler.log_prob if sampler.has_density() else None
+        return cls(name or sampler.name, latents, decode, encode, "drawn", log_prob)
 
     @cached_property
     def images(self) -> NDArray[np.uint8]:
@@ -255,6 +274,17 @@ class Evaluator(Plugin):
     """Whether samples are compared with train vectors: then other train vectors are a row, too, the
     best that any sampler can reach."""
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # A private attribute without a value is one that prepare() is to set.
+            try:
+                return super().__getattr__(name)
+            except AttributeError as error:
+                if name not in type(self).__private_attributes__:
+                    raise
+                raise LsamplerError("not prepared; call prepare(real) before score(samples)") from error
+
     def prepare(self, real: RealData) -> None:
         """Learn what is needed of the real data, once for all samples."""
 
@@ -344,7 +374,8 @@ def prepare(evaluators: Sequence[Evaluator], real: RealData) -> tuple[list[Evalu
     ready, problems = [], []
     for evaluator in evaluators:
         try:
-            evaluator.prepare(real)
+            with plugin_errors("preparing"):
+                evaluator.prepare(real)
         except LsamplerError as error:
             problems.append(f"no scores of {evaluator.name}: {error}")
         else:
@@ -376,7 +407,8 @@ def score_row(samples: Samples, evaluators: Sequence[Evaluator]) -> Row:
     problems: list[str] = []
     for evaluator in evaluators:
         try:
-            scores += evaluator.score(samples)
+            with plugin_errors("scoring"):
+                scores += evaluator.score(samples)
         except LsamplerError as error:
             problems.append(f"{evaluator.name}: {error}")
     return Row(samples.name, len(samples.latents), scores, problems)

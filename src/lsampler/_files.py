@@ -8,10 +8,29 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from lsampler._errors import LsamplerError
 
-__all__ = ["check_output", "existing_file", "new_directory", "new_file"]
+__all__ = [
+    "MARK",
+    "FolderKind",
+    "check_folder",
+    "check_output",
+    "existing_file",
+    "mark_folder",
+    "new_directory",
+    "new_file",
+]
+
+MARK = ".lsampler"
+"""In every folder written here, with its kind inside: only such a folder is written to again."""
+FolderKind = Literal["analysis report", "comparison report", "images"]
+FOLDERS: dict[FolderKind, str] = {
+    "analysis report": "an analysis report",
+    "comparison report": "a comparison report",
+    "images": "decoded images",
+}
 
 
 def existing_file(path: str | os.PathLike[str], what: str) -> Path:
@@ -45,6 +64,39 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     if not os.access(parent, os.W_OK):
         raise LsamplerError(f"{path}: the folder {parent} is not writable")
     return path
+
+
+def check_folder(path: Path, kind: FolderKind) -> None:
+    """Refuse a folder whose files were not written here, or are of another kind: nobody's photographs shall go."""
+    with disk_errors(path):  # a name that the disk does not allow
+        exists, folder = path.exists(), path.is_dir()
+        held = {entry.name for entry in path.iterdir()} - {MARK} if folder else set()
+    if exists and not folder:
+        raise LsamplerError(f"{path}: is a file; choose another name for the folder of {FOLDERS[kind]}")
+    found = _kind_of(path) if held else kind
+    if found is None:
+        raise LsamplerError(
+            f"{path}: was not written by lsampler, so nothing of it is replaced; choose an empty or a new folder"
+        )
+    if found != kind:
+        raise LsamplerError(f"{path}: holds {FOLDERS[found]}, not {FOLDERS[kind]}; choose an empty or a new folder")
+    if not path.absolute().parent.is_dir():
+        raise LsamplerError(f"{path}: the folder {path.absolute().parent} does not exist; create it first")
+
+
+def mark_folder(path: Path, kind: FolderKind) -> None:
+    """Make the folder if it is not there, and say in its mark what it is."""
+    with disk_errors(path):
+        path.mkdir(exist_ok=True)
+        (path / MARK).write_text(f"{kind}\n", encoding="utf-8")
+
+
+def _kind_of(path: Path) -> FolderKind | None:
+    try:
+        text = (path / MARK).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return next((kind for kind in FOLDERS if kind == text), None)
 
 
 @contextlib.contextmanager

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from lsampler._interfaces import AutoencoderLoader
     from lsampler._sampler import LatentSampler
 
-__all__ = ["hookimpl"]
+__all__ = ["API_VERSION", "hookimpl"]
 
 PROJECT = "lsampler"
+API_VERSION = 1
+"""Of the plugin API: what ``LSAMPLER_API`` of a plugin's module must say. Raised when plugins have to change."""
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 

@@ -59,10 +59,11 @@ class Autoencoder(Encoder, Decoder, Protocol):
 
 
 class AutoencoderLoader(Plugin):
-    """Opens one kind of ``--model`` specification."""
+    """Opens one kind of ``--model`` specification; its parameters are given by ``--model-param``."""
 
+    @classmethod
     @abstractmethod
-    def accepts(self, spec: str) -> bool:
+    def accepts(cls, spec: str) -> bool:
         """Whether ``spec`` looks like something this loader opens; cheap, never raises."""
 
     @abstractmethod

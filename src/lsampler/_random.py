@@ -61,6 +61,17 @@ class Block:
         """Independent integers (int64), uniform on 0 .. high - 1."""
         return torch.randint(high, (self.rows, *shape), generator=self._torch, device=self.device)
 
+    def categories(self, weights: Tensor) -> Tensor:
+        """Independent integers (rows,) int64, k with a probability in proportion to ``weights[k]``."""
+        heaps = weights.double().cumsum(0) if weights.device.type != "mps" else weights.cumsum(0)
+        found = torch.searchsorted(heaps, self.uniform().to(heaps.dtype) * heaps[-1], right=True)
+        return found.clamp_(max=len(weights) - 1)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """For torch functions that take ``generator=``, on :attr:`device`."""
+        return self._torch
+
 
 def draw_blocks(
     draw: Callable[[Block], Tensor],

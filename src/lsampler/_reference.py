@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler._errors import LsamplerError
-from lsampler._statistics import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics, trimmed_blocks
+from lsampler._statistics import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics, one_blas_thread, trimmed_blocks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,8 @@ __all__ = ["ArrayReference", "Reference", "ReferenceLike", "Split", "as_referenc
 Split = Literal["train", "held-out"]
 ReferenceLike: TypeAlias = Union["Reference", NDArray[Any], "Tensor"]
 BLOCK_ROWS = 4096
+# Equally spaced, so that both tails are as finely known as the middle.
+RADIUS_NORMAL_SCORES = np.linspace(-3.5, 3.5, 141)
 
 
 class Reference(ABC):
@@ -41,6 +43,7 @@ class Reference(ABC):
         """(evaluator, score) of the real held-out vectors, remembered likewise."""
         self._statistics: dict[float | None, Statistics] = {}
         self._principal: dict[float | None, Statistics] = {}
+        self._radii: dict[int, NDArray[np.float64]] = {}
 
     @abstractmethod
     def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
@@ -93,6 +96,30 @@ class Reference(ABC):
         if kind == "moments":
             return FWHM_PER_SIGMA * np.sqrt(self.statistics(trim).pca.variances[:components])
         return self.principal_statistics(trim).half_widths(kind)[:components]
+
+    def radius_quantiles(self, components: int | None = None) -> NDArray[np.float64]:
+        """(2, 141): levels, and the quantiles of the train vectors' Mahalanobis radius; a further pass.
+
+        The radius is the distance from the centre in units of sigma along the principal axes. The
+        levels are 1/4300 to 1 - 1/4300, at equal distances of their normal scores; the i-th
+        smallest of n radii stands for the level (i - 1/2)/n, the outermost for all beyond.
+
+        Args:
+            components: the leading principal components that count; None counts all D.
+
+        Raises:
+            LsamplerError: the covariance has a lower rank, or a bundle lacks these quantiles.
+        """
+        from scipy.special import ndtr
+
+        count = components or self.dimension
+        if count not in self._radii:
+            statistics = self.statistics()
+            statistics.require_rank(count)
+            radii = np.concatenate([_radii(block, statistics.pca, count) for block in self.blocks()])
+            levels = ndtr(RADIUS_NORMAL_SCORES)
+            self._radii[count] = np.stack([levels, np.quantile(radii, levels, method="hazen")])
+        return self._radii[count]
 
     def held_out(self) -> NDArray[np.float32]:
         """All held-out vectors (n, D)."""
@@ -158,6 +185,13 @@ def as_reference(latents: ReferenceLike) -> Reference:
     if not isinstance(latents, np.ndarray):
         latents = latents.detach().cpu().float().numpy()
     return ArrayReference(latents)
+
+
+def _radii(rows: NDArray[Any], pca: Pca, count: int) -> NDArray[np.float64]:
+    with one_blas_thread():
+        white = pca.transform(rows, count) / np.sqrt(pca.variances[:count])
+    radii: NDArray[np.float64] = np.linalg.norm(white, axis=1)
+    return radii
 
 
 def _as_float32(latents: NDArray[Any], name: str) -> NDArray[np.float32]:

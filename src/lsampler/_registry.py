@@ -14,6 +14,7 @@ from lsampler import _hookspecs
 from lsampler._core import Core
 from lsampler._errors import LsamplerError, nearest_name
 from lsampler._evaluator import Evaluator
+from lsampler._hookspecs import API_VERSION
 from lsampler._interfaces import AutoencoderLoader
 from lsampler._plugin import Plugin
 from lsampler._sampler import LatentSampler
@@ -76,6 +77,7 @@ class Registry:
         manager = pluggy.PluginManager(_hookspecs.PROJECT)
         manager.add_hookspecs(_hookspecs)
         try:
+            _check_api(module)
             manager.register(module, name)
             manager.check_pending()
             offered = [
@@ -121,6 +123,19 @@ class Registry:
         if broken:
             raise LsamplerError(f"plugin '{name}' from {broken.origin} is broken: {broken.reason}")
         raise LsamplerError(f"no {kind} '{name}'{nearest_name(name, known)}; see 'lsampler plugins'")
+
+
+def _check_api(module: object) -> None:
+    version = getattr(module, "LSAMPLER_API", None)
+    if version is None:
+        raise LsamplerError(
+            f"does not say which plugin API it was written for; add LSAMPLER_API = {API_VERSION} to its module"
+        )
+    if version != API_VERSION:
+        raise LsamplerError(
+            f"was written for plugin API {version}, this lsampler has {API_VERSION}; "
+            "install a release of the plugin, or of lsampler, that fits the other"
+        )
 
 
 def _origin(point: EntryPoint) -> str:

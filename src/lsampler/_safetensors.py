@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,31 @@ from torch import Tensor
 
 from lsampler._errors import LsamplerError
 
-__all__ = ["read_safetensors", "write_safetensors"]
+__all__ = ["read_metadata", "read_safetensors", "write_safetensors"]
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The ``lsampler`` metadata alone (empty if foreign), without reading the tensors."""
+    with _opened(path) as handle:
+        return _metadata(handle)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The ``lsampler`` metadata (empty if foreign) and all tensors of a safetensors file."""
+    with _opened(path) as handle:
+        return _metadata(handle), {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+
+
+def _metadata(handle: Any) -> dict[str, Any]:
+    metadata = json.loads((handle.metadata() or {}).get("lsampler", "{}"))
+    return metadata if isinstance(metadata, dict) else {}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as handle:
-            metadata = json.loads((handle.metadata() or {}).get("lsampler", "{}"))
-            if not isinstance(metadata, dict):
-                metadata = {}
-            return metadata, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+            yield handle
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise LsamplerError(f"{path}: not a readable safetensors file; it may be truncated") from error
 

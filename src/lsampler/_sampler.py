@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pydantic import PrivateAttr
 from torch import Tensor
 
-from lsampler._errors import LsamplerError
+from lsampler._errors import LsamplerError, plugin_errors
 from lsampler._files import existing_file, new_file
 from lsampler._plugin import Plugin
+from lsampler._progress import Progress
 from lsampler._random import Block, draw_blocks, resolve_device
 from lsampler._reference import Reference, ReferenceLike, as_reference
 from lsampler._safetensors import read_safetensors, write_safetensors
@@ -24,6 +25,8 @@ __all__ = ["LatentSampler", "State"]
 
 State: TypeAlias = dict[str, NDArray[Any]]
 FORMAT = "lsampler-sampler"
+FORMAT_VERSION = 1
+DENSITY_ROWS = 1024
 
 
 class LatentSampler(Plugin):
@@ -31,8 +34,11 @@ class LatentSampler(Plugin):
 
     A subclass declares its parameters as pydantic fields and writes two methods:
     :meth:`learn`, from a reference to named arrays, and :meth:`draw`, from those arrays and a
-    block's random numbers to latent vectors. Blocks, seeds, threads, devices and saving are
-    done here.
+    block's random numbers to latent vectors; where it has a density, :meth:`log_density` as well.
+    Blocks, seeds, threads, devices and saving are done here.
+
+    What :meth:`learn` finds depends on the parameters and the reference alone: a strategy that
+    needs random numbers for it has its seed as a parameter.
 
     Example:
         >>> import numpy as np
@@ -49,10 +55,15 @@ class LatentSampler(Plugin):
     _state: State | None = PrivateAttr(default=None)
     _fingerprint: str | None = PrivateAttr(default=None)
     _dimension: int = PrivateAttr(default=0)
+    _device: torch.device = PrivateAttr(default=torch.device("cpu"))
+    _progress: Progress | None = PrivateAttr(default=None)
 
     @abstractmethod
     def learn(self, reference: Reference) -> State:
-        """What has to be known of the reference in order to draw, as named arrays."""
+        """What has to be known of the reference in order to draw, as named arrays.
+
+        Long work shows its advance by :meth:`begin` and may use :attr:`device`.
+        """
 
     @abstractmethod
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
@@ -63,20 +74,56 @@ class LatentSampler(Plugin):
             block: the rows to draw and the only source of random numbers.
         """
 
-    def fit(self, reference: ReferenceLike) -> Self:
-        """Learn from a store, a bundle, or an array of latent vectors (N, D); returns self.
+    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        """The logarithm of the density at latent vectors (n, D) float64 -> (n,) float64, in nats.
+
+        Args:
+            state: what :meth:`learn` returned, as tensors on the CPU, floats as float64.
+            latents: the vectors, in latent coordinates; -inf where nothing is drawn.
 
         Raises:
-            LsamplerError: the reference lacks what the strategy needs.
+            LsamplerError: with these parameters there is no density.
+        """
+        raise LsamplerError(f"{self.name} has no density")
+
+    @classmethod
+    def has_density(cls) -> bool:
+        """Whether the strategy has a density, at least with some parameters."""
+        return cls.log_density is not LatentSampler.log_density
+
+    def fit(
+        self, reference: ReferenceLike, *, device: str | torch.device = "cpu", progress: Progress | None = None
+    ) -> Self:
+        """Learn from a store, a bundle, or an array of latent vectors (N, D); returns self.
+
+        Args:
+            reference: what to learn from.
+            device: where strategies that train a network do so; the others stay on the CPU.
+            progress: shows the advance of long work.
+
+        Raises:
+            LsamplerError: the reference lacks what the strategy needs, or an unknown device.
         """
         reference = as_reference(reference)
+        self._device, self._progress = resolve_device(device), progress
         if self.needs_latents and not reference.has_latents:
             raise LsamplerError(
                 f"{self.name} needs latent vectors, {reference.name} holds statistics only; give a --store"
             )
-        self._state = self.learn(reference)
+        with plugin_errors(f"{self.name}: fitting"):
+            state = self.learn(reference)
+        self._state = state
         self._fingerprint, self._dimension = reference.fingerprint, reference.dimension
         return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where :meth:`learn` may train a network."""
+        return self._device
+
+    def begin(self, what: str, total: int) -> Callable[[int], None]:
+        """For :meth:`learn`: show a bar of ``total`` units, if anybody looks; returns the advance function."""
+        return self._progress.begin(what, total) if self._progress else lambda amount: None
 
     @property
     def fingerprint(self) -> str | None:
@@ -117,7 +164,8 @@ class LatentSampler(Plugin):
         state = {name: _to_tensor(array, target) for name, array in self._state.items()}
 
         def drawn(block: Block) -> Tensor:
-            return self._checked(self.draw(state, block), block)
+            with plugin_errors(f"{self.name}: drawing"):
+                return self._checked(self.draw(state, block), block)
 
         return draw_blocks(drawn, n, seed=seed, device=target, threads=threads)
 
@@ -131,12 +179,37 @@ class LatentSampler(Plugin):
             raise LsamplerError(f"{self.name} drew NaN or infinite values; check its parameters")
         return rows
 
+    def log_prob(self, latents: NDArray[Any] | Tensor) -> NDArray[np.float64]:
+        """The logarithm of the fitted strategy's density at latent vectors (n, D) -> (n,), in nats.
+
+        Computed in float64 on the CPU; -inf where nothing is drawn.
+
+        Raises:
+            LsamplerError: not fitted, vectors of another D, or there is no density.
+        """
+        if self._state is None:
+            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
+        rows = torch.as_tensor(latents)
+        if rows.ndim != 2 or rows.shape[1] != self._dimension:
+            raise LsamplerError(
+                f"{self.name}: latents of shape {tuple(rows.shape)}, it was fitted with D = {self._dimension}"
+            )
+        state = {name: _to_tensor(array, torch.device("cpu"), torch.float64) for name, array in self._state.items()}
+        with torch.no_grad(), plugin_errors(f"{self.name}: its density"):
+            blocks = torch.split(rows.cpu(), DENSITY_ROWS) if len(rows) else ()
+            found = [self.log_density(state, block.double()) for block in blocks]
+        density: NDArray[np.float64] = torch.cat([torch.empty(0, dtype=torch.float64), *found]).numpy()
+        if density.shape != (len(rows),) or np.isnan(density).any():
+            raise LsamplerError(f"{self.name}: its density is NaN or of a wrong shape; check its parameters")
+        return density
+
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write parameters and fitted state to one safetensors file."""
         if self._state is None:
             raise LsamplerError(f"{self.name}: not fitted, nothing to save")
         metadata = {
             "format": FORMAT,
+            "version": FORMAT_VERSION,
             "name": self.name,
             "parameters": self.settings(),
             "fingerprint": self._fingerprint,
@@ -148,17 +221,38 @@ class LatentSampler(Plugin):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a fitted sampler of this class that :meth:`save` wrote."""
+        """Read a fitted sampler that :meth:`save` wrote: of this class, or of any plugin from ``LatentSampler``.
+
+        Raises:
+            LsamplerError: the file is missing, damaged, or holds another strategy.
+        """
         path = existing_file(path, "saved sampler")
         metadata, tensors = read_safetensors(path)
-        if metadata.get("format") != FORMAT or metadata.get("name") != cls.name:
-            raise LsamplerError(f"{path}: does not hold a fitted {cls.name}")
-        sampler = cls(**metadata["parameters"])
+        if metadata.get("format") != FORMAT:
+            raise LsamplerError(f"{path}: does not hold a fitted sampler; make one with 'lsampler fit'")
+        if metadata.get("version") != FORMAT_VERSION:
+            raise LsamplerError(
+                f"{path}: sampler format {metadata.get('version')}, this lsampler reads {FORMAT_VERSION}; fit it again"
+            )
+        kind = cls._of_name(str(metadata.get("name"))) if cls is LatentSampler else cls
+        if metadata.get("name") != kind.name:
+            raise LsamplerError(f"{path}: holds a fitted {metadata.get('name')}, not a {kind.name}")
+        try:
+            sampler = kind(**metadata["parameters"])
+            sampler._fingerprint, sampler._dimension = metadata["fingerprint"], int(metadata["dimension"])
+        except (LsamplerError, KeyError, TypeError, ValueError) as error:
+            raise LsamplerError(f"{path}: does not fit the installed {kind.name} ({error}); fit it again") from error
         sampler._state = {key: tensor.numpy() for key, tensor in tensors.items()}
-        sampler._fingerprint, sampler._dimension = metadata["fingerprint"], metadata["dimension"]
         return sampler
 
+    @classmethod
+    def _of_name(cls, name: str) -> type[Self]:
+        from lsampler._registry import registry
 
-def _to_tensor(array: NDArray[Any], device: torch.device) -> Tensor:
+        found: type[Self] = registry().get("sampler", name)
+        return found
+
+
+def _to_tensor(array: NDArray[Any], device: torch.device, floats: torch.dtype = torch.float32) -> Tensor:
     tensor = torch.from_numpy(np.array(array, order="C"))
-    return tensor.to(device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
+    return tensor.to(device, floats if tensor.is_floating_point() else tensor.dtype)

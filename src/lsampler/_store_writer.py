@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +28,7 @@ from lsampler._reference import Split
 from lsampler._store import BLOCK_ROWS, FORMAT, FORMAT_VERSION, SPLITS, LatentStore, partial_folder, pieces
 from lsampler._version import __version__
 
-__all__ = ["StoreWriter", "write_store"]
+__all__ = ["StoreBlock", "StoreWriter", "encoded", "hdf5_file", "storable", "write_store"]
 
 COMMIT_ROWS = 1024
 CHUNK_BYTES = 1 << 20
@@ -36,6 +36,8 @@ CHUNK_BYTES = 1 << 20
 OWN_ATTRIBUTES = frozenset({"format", "format_version", "lsampler", "created", "session"})
 
 Provenance = Mapping[str, str | int | float]
+StoreBlock = tuple[NDArray[np.float32], Sequence[str] | None, Sequence[Split] | None]
+"""Latent vectors (n, D), an id each or None, the split of each or None for train."""
 
 
 class StoreWriter:
@@ -116,7 +118,7 @@ class StoreWriter:
         if ids is not None and len(ids) != len(rows):
             raise LsamplerError(f"{self.path}: {len(ids)} ids for {len(rows)} latent vectors")
         for identity in ids or ():
-            if not _storable(identity):
+            if not storable(identity):
                 raise LsamplerError(f"{self.path}: id {identity!r} cannot be stored; name it without odd characters")
         if not np.isfinite(rows).all():
             bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
@@ -223,15 +225,19 @@ class StoreWriter:
 def write_store(
     path: str | os.PathLike[str],
     dimension: int,
-    blocks: Iterator[NDArray[np.float32]],
+    blocks: Iterable[NDArray[np.float32] | StoreBlock],
     provenance: Provenance,
     *,
     force: bool = False,
 ) -> None:
-    """Stream blocks (n, D) into a new store, complete or absent; memory does not grow with the rows."""
+    """Stream blocks into a new store, complete or absent; memory does not grow with the rows.
+
+    A block is latent vectors (n, D), with ids and splits or without; the caller has checked them.
+    """
     with new_file(path, force=force) as beside, _hdf5_output(beside, dimension, provenance) as output:
-        for rows in blocks:
-            output.write(rows, None, None)
+        for block in blocks:
+            rows, ids, splits = block if isinstance(block, tuple) else (block, None, None)
+            output.write(rows, ids, splits)
 
 
 def _remove_pieces(folder: Path) -> None:
@@ -242,14 +248,17 @@ def _remove_pieces(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _hdf5_output(path: Path, dimension: int, provenance: Provenance) -> Iterator[_Hdf5Output]:
+def hdf5_file(path: Path, libver: str | None = None) -> Iterator[h5py.File]:
     """An HDF5 file to write; what the disk refuses becomes a plain OSError.
 
     HDF5 reports a full disk as OSError or RuntimeError, often only when the file is closed.
     """
     try:
-        with _Hdf5Output(path, dimension, provenance) as output:
-            yield output
+        handle = h5py.File(path, "w", libver=libver)
+        try:
+            yield handle
+        finally:
+            _close(handle)
     except (OSError, RuntimeError) as error:
         number = re.search(r"errno = (\d+)", str(error))
         if number is None:
@@ -257,11 +266,32 @@ def _hdf5_output(path: Path, dimension: int, provenance: Provenance) -> Iterator
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-class _Hdf5Output:
-    """One HDF5 file, written from start to end."""
+def _close(handle: h5py.File) -> None:
+    try:
+        handle.flush()
+    except (OSError, RuntimeError):
+        # HDF5 would write the same again on closing, fail, and crash the process (HDF5 2.0).
+        # What it still wants to write may go nowhere.
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, handle.id.get_vfd_handle())
+        os.close(nowhere)
+        with contextlib.suppress(OSError, RuntimeError):
+            handle.close()
+        raise
+    handle.close()
 
-    def __init__(self, path: Path, dimension: int, provenance: Provenance) -> None:
-        self._handle = h5py.File(path, "w", libver="v112")
+
+@contextlib.contextmanager
+def _hdf5_output(path: Path, dimension: int, provenance: Provenance) -> Iterator[_Hdf5Output]:
+    with hdf5_file(path, libver="v112") as handle:
+        yield _Hdf5Output(handle, dimension, provenance)
+
+
+class _Hdf5Output:
+    """One store, written from start to end."""
+
+    def __init__(self, handle: h5py.File, dimension: int, provenance: Provenance) -> None:
+        self._handle = handle
         # A chunk takes its whole size on disk, so that of a small D must not hold many blocks.
         rows = max(1, min(BLOCK_ROWS, CHUNK_BYTES // (4 * dimension)))
         self._latents = self._handle.create_dataset(
@@ -281,26 +311,6 @@ class _Hdf5Output:
         for key, value in (defaults | dict(provenance)).items():
             self._handle.attrs[key] = _fixed(value)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._handle.flush()
-        except (OSError, RuntimeError):
-            self._give_up()
-            raise
-        self._handle.close()
-
-    def _give_up(self) -> None:
-        # HDF5 would write the same again on closing, fail, and crash the process (HDF5 2.0).
-        # What it still wants to write may go nowhere.
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, self._handle.id.get_vfd_handle())
-        os.close(nowhere)
-        with contextlib.suppress(OSError, RuntimeError):
-            self._handle.close()
-
     def write(self, rows: NDArray[np.float32], ids: Sequence[str] | None, splits: Sequence[Split] | None) -> None:
         start, stop = len(self._latents), len(self._latents) + len(rows)
         self._latents.resize(stop, axis=0)
@@ -308,7 +318,7 @@ class _Hdf5Output:
         self._split.resize(stop, axis=0)
         self._split[start:stop] = [SPLITS.index(split) for split in splits] if splits else 0
         if ids is not None:
-            self._write_ids([_encoded(identity) for identity in ids], start, stop)
+            self._write_ids([encoded(identity) for identity in ids], start, stop)
         elif self._ids is not None:
             self._ids.resize(stop, axis=0)
 
@@ -330,15 +340,17 @@ class _Hdf5Output:
         self._ids[start:stop] = np.array(ids, dtype=f"S{self._ids.dtype.itemsize}")
 
 
-def _storable(identity: str) -> bool:
+def storable(identity: str) -> bool:
+    """Whether a store can keep this id."""
     # HDF5 pads texts of fixed length with NUL, so that none can end in it.
     try:
-        return not _encoded(identity).endswith(b"\0")
+        return not encoded(identity).endswith(b"\0")
     except UnicodeEncodeError:
         return False
 
 
-def _encoded(text: str) -> bytes:
+def encoded(text: str) -> bytes:
+    """UTF-8, with the odd bytes of file names as they are."""
     # File names need not be UTF-8; Python carries their odd bytes as surrogates.
     return text.encode("utf-8", "surrogateescape")
 
@@ -348,5 +360,5 @@ def _fixed(value: str | int | float) -> Any:
     # it read forever. Texts of fixed length lie in the object header, which has one.
     if not isinstance(value, str):
         return value
-    encoded = _encoded(value)
-    return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(1, len(encoded))))
+    text = encoded(value)
+    return np.array(text, dtype=h5py.string_dtype("utf-8", max(1, len(text))))

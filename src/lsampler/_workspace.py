@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler._api import load_autoencoder
-from lsampler._bundle import DEFAULT_BUNDLE, Bundle, bundled, is_bundle, load_bundle
+from lsampler._api import find_loader
+from lsampler._bundle import DEFAULT_BUNDLE, Bundle, bundle_of, bundled, is_bundle, load_bundle
 from lsampler._decoding import decode_images, encode_pixels
-from lsampler._errors import LsamplerError
+from lsampler._errors import LsamplerError, plugin_errors
 from lsampler._interfaces import Autoencoder
 from lsampler._reference import Reference
 from lsampler._store import LatentStore
@@ -43,52 +46,78 @@ class Workspace:
         return encode_pixels(self.decoder(), images)
 
 
-def open_workspace(model: str | None, store: str | os.PathLike[str] | None) -> Workspace:
+def open_workspace(
+    model: str | None, store: str | os.PathLike[str] | None, settings: Mapping[str, str] | None = None
+) -> Workspace:
     """The bundle ``celeba96`` if neither is given; otherwise what is given, if it belongs together.
 
+    Args:
+        model: a bundle's name, or what a loader opens.
+        store: of latents.
+        settings: parameters of the model's loader, as texts.
+
     Raises:
-        LsamplerError: a model without statistics and no store, or fingerprints that differ.
+        LsamplerError: a model without statistics and no store, samples instead of a store, or
+            fingerprints that differ.
     """
     if store is None:
-        bundle = _as_bundle(model or DEFAULT_BUNDLE)
+        bundle = _as_bundle(model, settings)
         if bundle is None:
-            load_autoencoder(model or DEFAULT_BUNDLE)  # a model that cannot be opened is the first thing to say
+            open_any_model(model, settings)  # a model that cannot be opened is the first thing to say
             raise LsamplerError(f"{model}: an autoencoder without statistics; add the --store of its latents")
         return Workspace(bundle, bundle.autoencoder)
     latents = LatentStore(store)
-    autoencoder = open_model(model, latents.fingerprint)
-    return Workspace(latents, autoencoder)
+    if latents.attributes.get("kind") == "samples":
+        raise LsamplerError(
+            f"{store}: holds samples of {latents.attributes.get('sampler')}, not encoded data; "
+            "give the store of the encoded data"
+        )
+    return Workspace(latents, open_model(model, latents.fingerprint, settings))
 
 
-def open_model(model: str | None, fingerprint: str | None) -> Autoencoder | None:
-    """The autoencoder of ``model``, or the bundled one if its fingerprint is wanted; else None.
+def open_model(
+    model: str | None, fingerprint: str | None, settings: Mapping[str, str] | None = None
+) -> Autoencoder | None:
+    """The autoencoder of ``model``; without one the bundled one of this fingerprint, or None.
 
     Raises:
         LsamplerError: the model's fingerprint is not the one of the latents.
     """
-    autoencoder = open_any_model(model)
     if model is None:
-        return autoencoder if autoencoder.fingerprint == fingerprint else None
+        name = bundle_of(fingerprint)
+        return load_bundle(name).autoencoder if name else None
+    autoencoder = open_any_model(model, settings)
     if fingerprint is not None and autoencoder.fingerprint != fingerprint:
         raise LsamplerError(
             f"{model}: this decoder does not belong to these latents "
             f"(fingerprint {autoencoder.fingerprint[:8]}, the latents' encoder has {fingerprint[:8]}); "
-            "give the model that encoded them"
+            "give the model that encoded them, with the same --model-param"
         )
     return autoencoder
 
 
-def open_any_model(model: str | None) -> Autoencoder:
+def open_any_model(model: str | None, settings: Mapping[str, str] | None = None) -> Autoencoder:
     """The autoencoder of a specification; of the bundle ``celeba96`` if there is none."""
-    bundle = _as_bundle(model or DEFAULT_BUNDLE)
-    return bundle.autoencoder if bundle else load_autoencoder(model or DEFAULT_BUNDLE)
+    bundle = _as_bundle(model, settings)
+    if bundle:
+        return bundle.autoencoder
+    spec = str(model)
+    loader = find_loader(spec).from_strings(settings or {})
+    with plugin_errors(f"{spec}: loading by {loader.name}"):
+        return loader.load(spec)
 
 
-def _as_bundle(model: str) -> Bundle | None:
-    if model in bundled():
-        return load_bundle(model)
-    if model.endswith(".safetensors") and is_bundle(model):
-        return Bundle.load(model)
-    if "." not in model and "/" not in model:
-        return load_bundle(model)  # says that there is no such bundle
-    return None
+def _as_bundle(model: str | None, settings: Mapping[str, str] | None) -> Bundle | None:
+    name = model or DEFAULT_BUNDLE
+    found = None
+    if name in bundled():
+        found = load_bundle(name)
+    elif name.endswith(".safetensors") and is_bundle(name):
+        found = Bundle.load(name)
+    elif re.fullmatch(r"[\w-]+", name) and not Path(name).exists():
+        load_bundle(name)  # says that there is no such bundle
+    if found and settings:
+        raise LsamplerError(
+            f"--model-param {next(iter(settings))}: the bundle {name} takes no parameters; leave it out"
+        )
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from lsampler._analysis._section import Result, Section
 from lsampler._errors import LsamplerError
-from lsampler._files import disk_errors, new_directory, new_file
+from lsampler._files import check_folder, mark_folder, new_directory, new_file
 from lsampler._pages import as_csv, inline_svg, plain, render
 from lsampler._plots import house_style, save_figure
 from lsampler._version import __version__
@@ -22,7 +22,6 @@ __all__ = ["Report", "Written"]
 RECORD = "section.json"
 SUMMARY = "analysis.json"
 PAGE = "index.html"
-MARK = ".lsampler"
 SUFFIXES = (".svg", ".csv", ".json")
 
 
@@ -49,26 +48,14 @@ class Report:
 
     def __init__(self, path: Path, reference: str) -> None:
         self.path, self.reference = path, reference
-        with disk_errors(path):  # a name that the disk does not allow
-            exists, folder = path.exists(), path.is_dir()
-        if exists and not folder:
-            raise LsamplerError(f"{path}: is a file; choose another name for the report's folder")
-        if folder and any(path.iterdir()) and not self._ours():
-            raise LsamplerError(f"{path}: holds something other than a report; choose an empty or a new folder")
-        if not path.absolute().parent.is_dir():
-            raise LsamplerError(f"{path}: the folder {path.absolute().parent} does not exist; create it first")
+        check_folder(path, "analysis report")
 
     def begin(self, sections: Sequence[str]) -> None:
         """Make the folder and mark it as a report; what a killed run left half-written goes."""
-        with disk_errors(self.path):
-            self.path.mkdir(exist_ok=True)
-            (self.path / MARK).touch()
-            for key in sections:
-                for rest in self.path.glob(f".{key}.*"):
-                    shutil.rmtree(rest, ignore_errors=True)
-
-    def _ours(self) -> bool:
-        return (self.path / MARK).is_file()
+        mark_folder(self.path, "analysis report")
+        for key in sections:
+            for rest in self.path.glob(f".{key}.*"):
+                shutil.rmtree(rest, ignore_errors=True)
 
     def finished(self, section: Section, key: str) -> Written | None:
         """A section that an earlier run finished with the same latents and options; else None."""

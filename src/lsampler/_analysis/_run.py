@@ -26,7 +26,7 @@ from lsampler._analysis._context import STATISTICS_ONLY, Context, Options
 from lsampler._analysis._report import Report, Written
 from lsampler._analysis._section import Result, Section
 from lsampler._analysis.verdicts import Verdict, judge
-from lsampler._api import load_sampler
+from lsampler._api import load_sampler, plugin_names
 from lsampler._errors import LsamplerError, nearest_name
 from lsampler._identity import identity
 from lsampler._pages import plain
@@ -132,43 +132,48 @@ def analyze(
     chosen = _chosen(sections, tsne)
     report = Report(Path(out), reference.name) if out is not None else None
     context = Context(reference, options)
-    measured: dict[str, Mapping[str, Any]] = {}
-    problems: dict[str, str] = {}
-    reused: list[str] = []
-    kept: list[Written] = []
     if context.count < FEWEST:
         raise LsamplerError(f"{reference.name}: {context.count} vectors are too few to analyse; give at least {FEWEST}")
     context.statistics.require_spread()  # NaN, too few vectors, a constant component: the first thing to say
-    origin_of = ""
+    return _analysed(context, chosen, report, progress)
+
+
+def _analysed(
+    context: Context, chosen: Sequence[Section], report: Report | None, progress: Progress | None
+) -> Analysis:
+    """The sections, one after the other; the report is whole after each."""
+    name, origin_of = context.reference.name, ""
     if report:
-        origin_of = identity(reference, progress)
+        origin_of = identity(context.reference, progress)
         report.begin(section_keys())
+    keys = {section.key: _key(section, context.options, origin_of) for section in SECTIONS}
+    reused: list[str] = []
+    kept: list[Written] = []
     for place, section in enumerate(chosen, 1):
-        key = _key(section, options, origin_of)
-        done = report.finished(section, key) if report else None
+        done = report.finished(section, keys[section.key]) if report else None
         if done is not None:
             reused.append(section.key)
         else:
             complete = context.follow(progress, f"{place}/{len(chosen)} {section.title}", _work(section, context))
-            done = _run(section, context, report, key)
+            done = _run(section, context, report, keys[section.key])
             complete()
         kept.append(done)
-        if done.problem:
-            problems[section.key] = done.problem
-        else:
-            measured[section.key] = done.measured
         if report:
-            _write(report, reference.name, kept, [report.finished(s, _key(s, options, origin_of)) for s in SECTIONS])
-    return Analysis(reference.name, measured, problems, _verdicts(measured, problems), reused)
+            _write(report, name, kept, [report.finished(s, keys[s.key]) for s in SECTIONS])
+    return _summary(name, kept, reused)
+
+
+def _summary(name: str, done: Sequence[Written], reused: Sequence[str] = ()) -> Analysis:
+    measured = {written.section.key: written.measured for written in done if not written.problem}
+    problems = {written.section.key: written.problem for written in done if written.problem}
+    return Analysis(name, measured, problems, _verdicts(measured, problems), reused)
 
 
 def _write(report: Report, name: str, done: Sequence[Written], before: Sequence[Written | None]) -> None:
     """The page of all that is finished: in this run, or in an earlier one with the same latents and options."""
     known = {written.section.key: written for written in [*filter(None, before), *done]}
     written = [known[key] for key in section_keys() if key in known]
-    measured = {w.section.key: w.measured for w in written if not w.problem}
-    problems = {w.section.key: w.problem for w in written if w.problem}
-    report.write(Analysis(name, measured, problems, _verdicts(measured, problems), []).as_dict(), written)
+    report.write(_summary(name, written).as_dict(), written)
 
 
 def _run(section: Section, context: Context, report: Report | None, key: str) -> Written:
@@ -199,6 +204,8 @@ def _work(section: Section, context: Context) -> int:
 def _key(section: Section, options: Options, origin_of: str) -> str:
     """Changes when the section has to be done again."""
     parts = [__version__, section.key, origin_of, {name: options.plain(name) for name in section.uses}]
+    if section.uses_cores:
+        parts.append(plugin_names("core"))
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 

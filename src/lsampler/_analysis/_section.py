@@ -77,6 +77,7 @@ class Section:
         passes: how often it reads all latent vectors, for the progress bar.
         uses: the options that change it; the others do not make it stale.
         needs_latents: whether it can do nothing with statistics alone.
+        uses_cores: whether it says something of every core that is installed.
     """
 
     key: str
@@ -87,3 +88,4 @@ class Section:
     passes: int = 1
     uses: tuple[str, ...] = ()
     needs_latents: bool = False
+    uses_cores: bool = False

@@ -102,13 +102,42 @@ def run(context: Context) -> Result:
     statistics, width = context.statistics, context.bin_width
     shown = densities(statistics, width)
     dominant = dominant_components(statistics.mean, shown.half_widths)
-    expected = expected_radius(statistics)
+    result = Result(measure(context, shown, dominant))
+    measured = result.measured
+    result.findings += [
+        f"{percent(measured['share_centred_near_zero'])} of the {statistics.dimension} components have their mean "
+        f"within a quarter of the median half-width ({measured['median_half_width']:.2f}) of zero; {len(dominant)} "
+        "stand out, far from zero or wide.",
+        f"The centre lies {measured['radius']['of_centre']:.2f} from the origin.",
+    ]
+    add_tables(result, statistics, shown, dominant)
+    result.figures += [
+        Figure(
+            "densities",
+            f"Number density of every component over intervals of about {width:g}; the six widest in colour.",
+            lambda: draw_densities(shown, dominant),
+        ),
+        Figure(
+            "centres",
+            "Half-width and mean of every component. Dominant components in red, the widest numbered.",
+            lambda: draw_centres(statistics.mean, shown.half_widths, dominant),
+        ),
+    ]
+    if context.has_latents:
+        add_radii(result, context, measured["radius"]["expected"])
+    else:
+        result.missing.append(f"The radius density {STATISTICS_ONLY}.")
+    return result
+
+
+def measure(context: Context, shown: Densities, dominant: NDArray[np.int64]) -> dict[str, Any]:
+    """All numbers that the statistics give."""
+    statistics = context.statistics
     middle_width = float(np.median(shown.half_widths))
-    near_zero = float(np.mean(np.abs(statistics.mean) < middle_width / 4))
-    measured: dict[str, Any] = {
+    return {
         "vectors": statistics.count,
         "dimension": statistics.dimension,
-        "bin_width": width,
+        "bin_width": context.bin_width,
         "unit": context.unit,
         "components": {
             "mean": statistics.mean,
@@ -119,50 +148,30 @@ def run(context: Context) -> Result:
             "bin_width": shown.bin_widths,
         },
         "median_half_width": middle_width,
-        "share_centred_near_zero": near_zero,
+        "share_centred_near_zero": float(np.mean(np.abs(statistics.mean) < middle_width / 4)),
         "share_single_peaked": float(np.mean(shown.peaks == 1)),
         "dominant": dominant,
         "radius": {
-            "expected": expected,
+            "expected": expected_radius(statistics),
             "sqrt_dimension": float(np.sqrt(statistics.dimension)),
             "of_centre": float(np.linalg.norm(statistics.mean)),
         },
     }
-    table = [[int(j), statistics.mean[j], shown.centres[j], shown.half_widths[j], statistics.std[j]] for j in dominant]
+
+
+def add_tables(result: Result, statistics: Statistics, shown: Densities, dominant: NDArray[np.int64]) -> None:
+    """The dominant components, and all of them in a file."""
     heads = ["component", "mean mu", "peak", "half-width", "sigma"]
     every = [
         [j, statistics.mean[j], shown.centres[j], shown.half_widths[j], statistics.std[j], int(shown.peaks[j])]
         for j in range(statistics.dimension)
     ]
-    result = Result(
-        measured,
-        findings=[
-            f"{percent(near_zero)} of the {statistics.dimension} components have their mean within a quarter of the "
-            f"median half-width ({middle_width:.2f}) of zero; {len(dominant)} stand out, far from zero or wide.",
-            f"The centre lies {measured['radius']['of_centre']:.2f} from the origin.",
-        ],
-        tables=[
-            Table("dominant", "Dominant components, as in post III (latent units)", heads, table),
-            Table("components", "All components", [*heads, "peaks"], every, shown=0),
-        ],
-        figures=[
-            Figure(
-                "densities",
-                f"Number density of every component over intervals of about {width:g}; the six widest in colour.",
-                lambda: draw_densities(shown, dominant),
-            ),
-            Figure(
-                "centres",
-                "Half-width and mean of every component. Dominant components in red, the widest numbered.",
-                lambda: draw_centres(statistics.mean, shown.half_widths, dominant),
-            ),
-        ],
-    )
-    if context.has_latents:
-        add_radii(result, context, expected)
-    else:
-        result.missing.append(f"The radius density {STATISTICS_ONLY}.")
-    return result
+    result.tables += [
+        Table(
+            "dominant", "Dominant components, as in post III (latent units)", heads, [every[j][:-1] for j in dominant]
+        ),
+        Table("components", "All components", [*heads, "peaks"], every, shown=0),
+    ]
 
 
 def add_radii(result: Result, context: Context, expected: float) -> None:

@@ -32,75 +32,85 @@ def strongest_pairs(correlation: NDArray[np.float64]) -> tuple[NDArray[np.int64]
 
 def run(context: Context) -> Result:
     """The matrix, counts of |r|, the pairs above the threshold, their planes."""
-    statistics, threshold = context.statistics, context.options.threshold
     if context.dimension < 2:
         raise LsamplerError("correlations need at least two components")
-    correlation = statistics.correlation
-    pairs, r = strongest_pairs(correlation)
+    pairs, r = strongest_pairs(context.statistics.correlation)
+    result = Result(measure(context, pairs, r))
+    measured = result.measured
+    counts, (i, j) = measured["counts"], pairs[0]
+    result.findings.append(
+        f"{counts[0]} of {len(r)} pairs have |r| above 0.1, {counts[4]} above 0.5. The strongest is ({i}, {j}) "
+        f"with r = {r[0]:+.3f}. From {measured['vectors']} vectors, an r of zero is measured to within "
+        f"+-{measured['standard_error_of_zero']:.3f} (one standard error)."
+    )
+    add_tables(result)
+    result.figures += [
+        Figure(
+            "matrix",
+            "Pearson correlation of all pairs of components: in the encoder's order, and with correlated "
+            "components moved together (the order of a hierarchical clustering by 1 - |r|).",
+            lambda: draw_matrix(context.statistics.correlation),
+        ),
+        Figure(
+            "counts",
+            "Share of all pairs whose |r| exceeds a limit, beside post III.",
+            lambda: draw_counts(measured["shares"]),
+        ),
+    ]
+    add_planes(result, context, pairs[:PLANES])
+    return result
+
+
+def measure(context: Context, pairs: NDArray[np.int64], r: NDArray[np.float64]) -> dict[str, Any]:
+    """All numbers of the section, from the pairs (P, 2), the strongest first, and their r (P,)."""
+    statistics, threshold = context.statistics, context.options.threshold
     size = np.abs(r)
     counts = [int((size > limit).sum()) for limit in THRESHOLDS]
     above = int((size > threshold).sum())
     widths = densities(statistics, context.bin_width).half_widths
     dominant = set(dominant_components(statistics.mean, widths).tolist())
     among = [len(dominant & {int(i), int(j)}) for i, j in pairs[:above]]
-    error = 1 / np.sqrt(statistics.count)
-    strong = [[int(i), int(j), float(value)] for (i, j), value in zip(pairs[:above], r[:above], strict=True)]
-    measured: dict[str, Any] = {
+    return {
         "vectors": statistics.count,
         "pairs": len(r),
         "thresholds": THRESHOLDS,
         "counts": counts,
         "shares": [count / len(r) for count in counts],
         "threshold": threshold,
-        "strong_pairs": strong,
+        "strong_pairs": [
+            [int(i), int(j), float(value)] for (i, j), value in zip(pairs[:above], r[:above], strict=True)
+        ],
         "largest": float(r[0]),
         "root_mean_square": float(np.sqrt(np.mean(r * r))),
-        "standard_error_of_zero": float(error),
+        "standard_error_of_zero": float(1 / np.sqrt(statistics.count)),
         "share_of_strong_pairs_with_a_dominant_component": float(np.mean(np.array(among) >= 1)) if above else None,
         "dominant": sorted(dominant),
     }
-    i, j = int(pairs[0][0]), int(pairs[0][1])
-    result = Result(
-        measured,
-        findings=[
-            f"{counts[0]} of {len(r)} pairs have |r| above 0.1, {counts[4]} above 0.5. The strongest is ({i}, {j}) "
-            f"with r = {r[0]:+.3f}. From {statistics.count} vectors, an r of zero is measured to within "
-            f"+-{error:.3f} (one standard error).",
-        ],
-        tables=[
-            Table(
-                "strong_pairs",
-                f"Pairs with |r| above {threshold:g}",
-                ["i", "j", "Pearson r"],
-                measured["strong_pairs"],
-                shown=16,
-            ),
-            Table(
-                "counts",
-                "Pairs with |r| above a limit, beside post III (5,000 of 170,000 vectors, D = 256)",
-                ["|r| above", "pairs", "share of all pairs", "post III: pairs", "post III: share"],
-                [
-                    [limit, count, count / len(r), post, post / POST_PAIRS]
-                    for limit, count, post in zip(THRESHOLDS, counts, POST_COUNTS, strict=True)
-                ],
-            ),
-        ],
-        figures=[
-            Figure(
-                "matrix",
-                "Pearson correlation of all pairs of components: in the encoder's order, and with correlated "
-                "components moved together (the order of a hierarchical clustering by 1 - |r|).",
-                lambda: draw_matrix(correlation),
-            ),
-            Figure(
-                "counts",
-                "Share of all pairs whose |r| exceeds a limit, beside post III.",
-                lambda: draw_counts(measured["shares"]),
-            ),
-        ],
-    )
-    add_planes(result, context, pairs[:PLANES])
-    return result
+
+
+def add_tables(result: Result) -> None:
+    """The strong pairs, and how many there are above each limit."""
+    measured = result.measured
+    result.tables += [
+        Table(
+            "strong_pairs",
+            f"Pairs with |r| above {measured['threshold']:g}",
+            ["i", "j", "Pearson r"],
+            measured["strong_pairs"],
+            shown=16,
+        ),
+        Table(
+            "counts",
+            "Pairs with |r| above a limit, beside post III (5,000 of 170,000 vectors, D = 256)",
+            ["|r| above", "pairs", "share of all pairs", "post III: pairs", "post III: share"],
+            [
+                [limit, count, share, post, post / POST_PAIRS]
+                for limit, count, share, post in zip(
+                    THRESHOLDS, measured["counts"], measured["shares"], POST_COUNTS, strict=True
+                )
+            ],
+        ),
+    ]
 
 
 def add_planes(result: Result, context: Context, pairs: NDArray[np.int64]) -> None:

@@ -213,36 +213,17 @@ def run(context: Context) -> Result:
     ks = ks_distances(statistics)
     along = ks_distances(context.reference.principal_statistics())
     context.advance(context.count)
-    critical = lilliefors_critical(statistics.count)
-    rejected = int((ks > critical).sum())
-    failed = int(np.isnan(found.sigma).sum())
-    measured: dict[str, Any] = {
-        "vectors": statistics.count,
-        "fit": {
-            "centre": found.centre,
-            "sigma": found.sigma,
-            "residual": found.residual,
-            "failed": failed,
-            "median_residual": float(np.nanmedian(found.residual)) if failed < context.dimension else None,
-        },
-        "ks": ks,
-        "median_ks": float(np.median(ks)),
-        "largest_ks": float(ks.max()),
-        "largest_ks_principal": float(along.max()),
-        "lilliefors_critical": critical,
-        "rejected_at_5_percent": rejected,
-    }
-    result = Result(
-        measured,
-        findings=[
-            f"The cumulative distribution of a component differs from its normal by {np.median(ks):.3f} (median) and "
-            f"by at most {ks.max():.3f} (component {ks.argmax()}); along the principal axes by at most "
-            f"{along.max():.3f} (axis {along.argmax()}).",
-            f"A test of normality would reject {rejected} of {context.dimension} components at 5 %. With "
-            f"{statistics.count} vectors it rejects any difference above {critical:.4f}: for many vectors a p-value "
-            "says that there are many vectors. Read the size of the difference instead.",
-        ],
-    )
+    result = Result(measure(statistics, found, ks, along))
+    result.findings += [
+        f"The cumulative distribution of a component differs from its normal by {np.median(ks):.3f} (median) and "
+        f"by at most {ks.max():.3f} (component {ks.argmax()}); along the principal axes by at most "
+        f"{along.max():.3f} (axis {along.argmax()}).",
+        f"A test of normality would reject {result.measured['rejected_at_5_percent']} of {context.dimension} "
+        f"components at 5 %. With {statistics.count} vectors it rejects any difference above "
+        f"{result.measured['lilliefors_critical']:.4f}: for many vectors a p-value says that there are many vectors. "
+        "Read the size of the difference instead.",
+    ]
+    add_fits(result, context, found, ks)
     if context.has_latents:
         add_moments(result, context, found, ks)
         add_radii(result, context)
@@ -250,21 +231,47 @@ def run(context: Context) -> Result:
             add_pairs(result, context)
     else:
         result.missing.append(f"Skewness, kurtosis, Mahalanobis radii and pair densities: {STATISTICS_ONLY}.")
+    result.measured["normal"] = verdict_of_normality(result.measured)
+    return result
+
+
+def measure(statistics: Statistics, found: Fits, ks: NDArray[np.float64], along: NDArray[np.float64]) -> dict[str, Any]:
+    """All numbers that the statistics give; ``along`` are the distances along the principal axes."""
+    failed = int(np.isnan(found.sigma).sum())
+    critical = lilliefors_critical(statistics.count)
+    return {
+        "vectors": statistics.count,
+        "fit": {
+            "centre": found.centre,
+            "sigma": found.sigma,
+            "residual": found.residual,
+            "failed": failed,
+            "median_residual": float(np.nanmedian(found.residual)) if failed < statistics.dimension else None,
+        },
+        "ks": ks,
+        "median_ks": float(np.median(ks)),
+        "largest_ks": float(ks.max()),
+        "largest_ks_principal": float(along.max()),
+        "lilliefors_critical": critical,
+        "rejected_at_5_percent": int((ks > critical).sum()),
+    }
+
+
+def add_fits(result: Result, context: Context, found: Fits, ks: NDArray[np.float64]) -> None:
+    """The fits of dominant components, and of the least and the most normal ones."""
+    statistics = context.statistics
     widths = statistics.half_widths()
     chosen = list(dict.fromkeys([*dominant_components(statistics.mean, widths), *np.argsort(-ks), *np.argsort(ks)]))
     first, worst, best = chosen[: SHOWN_FITS - 4], np.argsort(-ks)[:2], np.argsort(ks)[:2]
     shown = list(dict.fromkeys(int(j) for j in [*first, *worst, *best]))
-    result.figures.insert(
-        0,
+    result.figures.append(
         Figure(
             "fits",
             "Densities, and Gaussians fitted to them (dashed), with the difference below: dominant components, then "
             "the least and the most normal ones by Kolmogorov-Smirnov distance.",
             lambda: draw_fits(statistics, found, ks, shown, context.options.bin_width),
-        ),
+        )
     )
-    result.measured["normal"] = verdict_of_normality(measured)
-    return result
 
 
 def verdict_of_normality(measured: dict[str, Any]) -> bool | None:
@@ -345,62 +352,73 @@ def add_pairs(result: Result, context: Context) -> None:
     statistics = context.statistics
     pairs, r = strongest_pairs(statistics.correlation)
     usable = pairs[np.abs(r) < 1 - PERFECT]
-    middle = len(usable) // 2
     if not len(usable):
         result.missing.append("Every pair is perfectly correlated: there are no ellipses.")
         return
-    weak = max(middle, min(PAIRS // 2, len(usable)))
+    weak = max(len(usable) // 2, min(PAIRS // 2, len(usable)))
     chosen = np.concatenate([usable[: PAIRS // 2], usable[weak : weak + PAIRS // 2]])
     densities = [PairDensity(statistics.mean[pair], statistics.covariance[np.ix_(pair, pair)]) for pair in chosen]
     for block in context.blocks():
         for pair, density in zip(chosen, densities, strict=True):
             density.add(block[:, pair])
-    rows = []
-    for (i, j), density in zip(chosen, densities, strict=True):
-        rows.append([f"({i}, {j})", statistics.correlation[i, j], *density.shares, density.ellipticity(1.0)])
     limit = min(JOINT_ROWS, max(200, JOINT_VALUES // context.dimension**2))
-    joint = joint_shares(context.some(limit), statistics)
+    add_ellipses(result, joint_shares(context.some(limit), statistics), len(pairs))
+    add_contours(result, statistics, chosen, densities)
+
+
+def add_ellipses(result: Result, joint: JointShares, pairs: int) -> None:
+    """Shares inside the ellipses of all pairs, one by one and at once."""
     expected = [mass_of_ellipse(n) for n in ELLIPSES]
-    result.measured |= {
-        "pairs": [
-            {
-                "pair": [int(i), int(j)],
-                "inside": density.shares,
-                "ellipticity": [density.ellipticity(n) for n in (1.0, 2.0)],
-            }
-            for (i, j), density in zip(chosen, densities, strict=True)
-        ],
-        "ellipses": {
-            "sigmas": ELLIPSES,
-            "normal": expected,
-            "lowest": joint.lowest,
-            "mean": joint.mean,
-            "highest": joint.highest,
-            "joint": joint.joint,
-            "rows": joint.rows,
-        },
+    result.measured["ellipses"] = {
+        "sigmas": ELLIPSES,
+        "normal": expected,
+        "lowest": joint.lowest,
+        "mean": joint.mean,
+        "highest": joint.highest,
+        "joint": joint.joint,
+        "rows": joint.rows,
     }
-    result.tables += [
+    result.tables.append(
         Table(
             "ellipses",
-            f"Share inside the confidence ellipse, over all {len(pairs)} pairs ({joint.rows} vectors drawn at random)",
+            f"Share inside the confidence ellipse, over all {pairs} pairs ({joint.rows} vectors drawn at random)",
             ["sigma", "normal: 1 - exp(-n^2/2)", "lowest pair", "mean", "highest pair", "inside all pairs at once"],
             [
                 [n, expected[k], joint.lowest[k], joint.mean[k], joint.highest[k], joint.joint[k]]
                 for k, n in enumerate(ELLIPSES)
             ],
-        ),
+        )
+    )
+    result.findings.append(
+        f"The 2-sigma ellipse of a pair holds {percent(joint.lowest[1], 1)} to {percent(joint.highest[1], 1)} of the "
+        f"vectors (normal: {percent(expected[1], 1)}), but only {percent(joint.joint[1], 1)} are inside the ellipses "
+        f"of all {pairs} pairs at once."
+    )
+
+
+def add_contours(
+    result: Result, statistics: Statistics, chosen: NDArray[np.int64], densities: list[PairDensity]
+) -> None:
+    """Contours of the chosen pairs (P, 2) beside their ellipses."""
+    shown = list(zip(chosen.tolist(), densities, strict=True))
+    result.measured["pairs"] = [
+        {
+            "pair": pair,
+            "inside": density.shares,
+            "ellipticity": [density.ellipticity(n) for n in (1.0, 2.0)],
+        }
+        for pair, density in shown
+    ]
+    result.tables.append(
         Table(
             "pairs",
             "The pairs of the figure, from all vectors",
             ["pair", "r", "inside 1 sigma", "inside 2 sigma", "inside 3 sigma", "overlap of contour and ellipse"],
-            rows,
-        ),
-    ]
-    result.findings.append(
-        f"The 2-sigma ellipse of a pair holds {percent(joint.lowest[1], 1)} to {percent(joint.highest[1], 1)} of the "
-        f"vectors (normal: {percent(expected[1], 1)}), but only {percent(joint.joint[1], 1)} are inside the ellipses "
-        f"of all {len(pairs)} pairs at once."
+            [
+                [f"({i}, {j})", statistics.correlation[i, j], *density.shares, density.ellipticity(1.0)]
+                for (i, j), density in shown
+            ],
+        )
     )
     result.figures.append(
         Figure(

@@ -31,12 +31,44 @@ def run(context: Context) -> Result:
         raise LsamplerError("planes need at least two components")
     drawn, problems = overlays(context, VECTORS)
     cores = fitted_cores(context)
-    sets = list(drawn)
-    if context.has_latents:
-        _, judging = calibration_split(context.reference.held_out())
-        if len(judging):
-            sets.insert(0, Drawn(HELD_OUT_ROW, judging))
-    shares: dict[str, Any] = {}
+    result = Result(
+        {
+            "vectors": VECTORS,
+            "levels": {name: level for name, _, level in cores},
+            "inside": {},
+            "planes": {},
+        },
+        missing=problems,
+    )
+    add_shares(result, [*held_out_rows(context), *drawn], cores)
+    if not context.has_latents:
+        result.missing.append(f"The scatter of the data behind the vectors {STATISTICS_ONLY}.")
+    planes = chosen_planes(context)
+    result.measured["planes"] = inside_planes(drawn, planes)
+    if drawn:
+        add_planes(result, drawn, planes, cores)
+    return result
+
+
+def held_out_rows(context: Context) -> list[Drawn]:
+    """Real vectors that calibrated nothing, where there are any."""
+    if not context.has_latents:
+        return []
+    _, judging = calibration_split(context.reference.held_out())
+    return [Drawn(HELD_OUT_ROW, judging)] if len(judging) else []
+
+
+def chosen_planes(context: Context) -> list[Plane]:
+    """The leading PCA planes, and those of the strongest pairs: four together."""
+    rank = context.pca.rank
+    planes = [Plane.of_principal(context, i, j) for i, j in PRINCIPAL_PAIRS if max(i, j) < rank]
+    strongest, _ = strongest_pairs(context.statistics.correlation)
+    return planes + [Plane.of_components(context, int(i), int(j)) for i, j in strongest[: 4 - len(planes)]]
+
+
+def add_shares(result: Result, sets: list[Drawn], cores: list[tuple[str, Any, float]]) -> None:
+    """The share of each set of vectors inside each core."""
+    shares = result.measured["inside"]
     rows = []
     for vectors in sets:
         row: list[Any] = [vectors.name, len(vectors.latents)]
@@ -47,54 +79,39 @@ def run(context: Context) -> Result:
             shares[vectors.name][name] = {"share": score.value, "low": score.low, "high": score.high}
             row.append(f"{100 * score.value:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f})")
         rows.append(row)
-    result = Result(
-        {
-            "vectors": VECTORS,
-            "levels": {name: level for name, _, level in cores},
-            "inside": shares,
-            "planes": {},
-        },
-        tables=[
-            Table(
-                "inside",
-                "Share inside the cores, with 95 % Wilson intervals",
-                ["vectors", "n", *(f"{name}, level {level:.2f}" for name, _, level in cores)],
-                rows,
-            )
-        ],
-        missing=problems,
+    result.tables.append(
+        Table(
+            "inside",
+            "Share inside the cores, with 95 % Wilson intervals",
+            ["vectors", "n", *(f"{name}, level {level:.2f}" for name, _, level in cores)],
+            rows,
+        )
     )
-    if not context.has_latents:
-        result.missing.append(f"The scatter of the data behind the vectors {STATISTICS_ONLY}.")
+
+
+def add_planes(result: Result, drawn: list[Drawn], planes: list[Plane], cores: list[tuple[str, Any, float]]) -> None:
+    """The vectors in the planes, coloured by one core, and that core's shares in words."""
     marker = next(((core, level) for name, core, level in cores if name == MARKING_CORE), None)
     marked = [
         Drawn(v.name, v.latents[:SHOWN], None if marker is None else marker[0].levels(v.latents[:SHOWN]) <= marker[1])
         for v in drawn
     ]
-    rank = context.pca.rank
-    principal = [pair for pair in PRINCIPAL_PAIRS if max(pair) < rank]
-    planes = [Plane.of_principal(context, i, j) for i, j in principal]
-    strongest, _ = strongest_pairs(context.statistics.correlation)
-    planes += [Plane.of_components(context, int(i), int(j)) for i, j in strongest[: 4 - len(planes)]]
-    result.measured["planes"] = inside_planes(drawn, planes)
-    if drawn:
-        found = ", ".join(
-            f"{name} {100 * values[MARKING_CORE]['share']:.0f} %"
-            for name, values in shares.items()
-            if MARKING_CORE in values
+    found = ", ".join(
+        f"{name} {100 * values[MARKING_CORE]['share']:.0f} %"
+        for name, values in result.measured["inside"].items()
+        if MARKING_CORE in values
+    )
+    if found:
+        result.findings.append(f"Inside the core '{MARKING_CORE}': {found}.")
+    result.figures.append(
+        Figure(
+            "planes",
+            f"Vectors of each strategy over the data, in PCA planes and original planes with ellipses of "
+            f"{ELLIPSE_SIGMAS} sigma: inside the core '{MARKING_CORE}' (green dots) or outside (red crosses), "
+            "which is a matter of all components, not of the plane shown.",
+            lambda: draw(marked, planes),
         )
-        if found:
-            result.findings.append(f"Inside the core '{MARKING_CORE}': {found}.")
-        result.figures.append(
-            Figure(
-                "planes",
-                f"Vectors of each strategy over the data, in PCA planes and original planes with ellipses of "
-                f"{ELLIPSE_SIGMAS} sigma: inside the core '{MARKING_CORE}' (green dots) or outside (red crosses), "
-                "which is a matter of all components, not of the plane shown.",
-                lambda: draw(marked, planes),
-            )
-        )
-    return result
+    )
 
 
 def inside_planes(drawn: list[Drawn], planes: list[Plane]) -> dict[str, list[float]]:
@@ -138,4 +155,5 @@ SECTION = Section(
     run=run,
     passes=0,
     uses=("strategies", "seed"),
+    uses_cores=True,
 )

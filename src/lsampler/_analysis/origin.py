@@ -190,4 +190,5 @@ SECTION = Section(
     run=run,
     passes=2,
     uses=("pairs", "seed"),
+    uses_cores=True,
 )

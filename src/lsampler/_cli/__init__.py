@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lsampler._cli import analyze, bundle, compare, encode, evaluate, plugins, sample, store, train
+from lsampler._cli import analyze, bundle, compare, encode, evaluate, example, plugins, sample, store, train
 from lsampler._cli.common import paragraphs
 from lsampler._errors import LsamplerError
 from lsampler._version import __version__
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (sample, evaluate, compare, analyze, train, encode, store, bundle, plugins):
+for group in (sample, evaluate, compare, analyze, train, encode, store, bundle, example, plugins):
     group.add_to(app)
 for place in (app, *(found.typer_instance for found in app.registered_groups if found.typer_instance)):
     for command in place.registered_commands:

@@ -19,6 +19,7 @@ __all__ = [
     "Force",
     "Images",
     "Model",
+    "ModelParams",
     "Params",
     "Seed",
     "Store",
@@ -27,6 +28,7 @@ __all__ = [
     "console",
     "examples",
     "key_values",
+    "model_settings",
     "paragraphs",
     "report_skipped",
 ]
@@ -34,7 +36,13 @@ __all__ = [
 Images = Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")]
 Model = Annotated[
     str | None,
-    typer.Option(help="Autoencoder or bundle: a bundle's name or a .safetensors file.", show_default="celeba96"),
+    typer.Option(
+        help="Autoencoder: a bundle's name, or what a loader opens; see 'lsampler plugins'.", show_default="celeba96"
+    ),
+]
+ModelParams = Annotated[
+    list[str],
+    typer.Option("--model-param", metavar="KEY=VALUE", help="A parameter of the model's loader; may be repeated."),
 ]
 Store = Annotated[
     Path | None, typer.Option(help="Latent store to fit to (.h5).", show_default="the model's own statistics")
@@ -50,15 +58,22 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an output that exi
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
 
 
-def key_values(settings: Sequence[str]) -> dict[str, str]:
+def key_values(settings: Sequence[str], option: str = "--param", such_as: str = "fact=0.8") -> dict[str, str]:
     """``key=value`` texts as a mapping."""
     result = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not (key and equals and value):
-            raise LsamplerError(f"--param {setting}: write it as key=value, such as fact=0.8")
+            raise LsamplerError(f"{option} {setting}: write it as key=value, such as {such_as}")
         result[key.strip().replace("-", "_")] = value.strip()
     return result
+
+
+def model_settings(model: str | None, settings: Sequence[str]) -> dict[str, str]:
+    """What ``--model-param`` says of ``--model``."""
+    if settings and model is None:
+        raise LsamplerError(f"--model-param {settings[0]}: belongs to a --model; give one")
+    return key_values(settings, "--model-param", "size=64")
 
 
 def examples(*lines: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler._cli.common import Model, Seed, Store, examples
+from lsampler._cli.common import Model, ModelParams, Seed, Store, examples, model_settings
 from lsampler._errors import LsamplerError, nearest_name
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def compare(
         typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="all"),
     ] = [],  # noqa: B006
     model: Model = None,
+    model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
     seed: Seed = 0,
 ) -> None:
@@ -75,7 +76,7 @@ def compare(
             raise LsamplerError(f"--param {name}: is not compared{nearest_name(name, names)}; add --plugin {name}")
     entries = _entries(names, settings, sweeps)
     evaluators = [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in scores]
-    workspace = open_workspace(model, store)
+    workspace = open_workspace(model, store, model_settings(model, model_param))
     with rich_progress() as progress:
         comparison = run(
             workspace.reference,

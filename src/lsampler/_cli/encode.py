@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from lsampler._cli.common import Device, Force, Images, Model, Strict, examples, report_skipped
+from lsampler._cli.common import (
+    Device,
+    Force,
+    Images,
+    Model,
+    ModelParams,
+    Strict,
+    examples,
+    model_settings,
+    report_skipped,
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,6 +34,7 @@ def encode(
     images: Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5).")],
     model: Model = None,
+    model_param: ModelParams = [],  # noqa: B006
     held_out: Annotated[
         int | None,
         typer.Option(min=0, help="The last images form the held-out split.", show_default="as in training, or a tenth"),
@@ -42,7 +53,7 @@ def encode(
     from lsampler._workspace import open_any_model
 
     source = open_images(images)
-    autoencoder = open_any_model(model).to(resolve_device(device))
+    autoencoder = open_any_model(model, model_settings(model, model_param)).to(resolve_device(device))
     if held_out is None:
         held_out, why = default_held_out(autoencoder, source)
         print(f"held out: the last {held_out} of {len(source.ids)} images ({why})")

@@ -8,18 +8,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler._cli.common import Force, Model, Params, Seed, Store, console, examples, key_values
+from lsampler._cli.common import (
+    Force,
+    Model,
+    ModelParams,
+    Params,
+    Seed,
+    Store,
+    console,
+    examples,
+    key_values,
+    model_settings,
+)
 from lsampler._errors import LsamplerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
+    from rich.console import Console
+    from rich.table import Table
 
     from lsampler._evaluator import Evaluation, Samples, Score
     from lsampler._sampler import LatentSampler
     from lsampler._workspace import Workspace
+
+NAME_WIDTH = 19
+MEASURED_WIDTH = 10_000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,6 +65,7 @@ def evaluate(
         typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="core-membership"),
     ] = [],  # noqa: B006
     model: Model = None,
+    model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
     seed: Seed = 0,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file.")] = None,
@@ -77,21 +94,34 @@ def evaluate(
     ]
     chosen = [known.get("evaluator", name)() for name in evaluators]
     strategies = [known.get("sampler", name).from_strings(key_values(param)) for name in names]
-    workspace = open_workspace(model, store)
+    workspace = open_workspace(model, store, model_settings(model, model_param))
     rows = [_from_file(path, workspace) for path in samples or []]
-    rows += [_drawn(strategy, workspace, n, seed) for strategy in strategies]
+    left_out = []
+    for strategy in strategies:
+        try:
+            rows.append(_drawn(strategy, workspace, n, seed))
+        except LsamplerError as error:
+            if strategy.name in plugin or len(strategies) == 1:
+                raise
+            left_out.append(str(error))
+    if not rows:
+        raise LsamplerError(left_out[0])
     result = score(rows, workspace.reference, chosen, decode=_decode(workspace), encode=_encode(workspace), seed=seed)
     if json_out:
         with new_file(json_out, force=force) as beside:
             beside.write_text(json.dumps(result.as_dict(), indent=1))
     _print(result)
+    for line in left_out:
+        print(f"left out: {line}")
 
 
 def _drawn(strategy: LatentSampler, workspace: Workspace, n: int, seed: int) -> Samples:
     from lsampler._evaluator import Samples
+    from lsampler._progress import rich_progress
 
-    latents = strategy.fit(workspace.reference).sample(n, seed=seed)
-    return Samples(strategy.name, latents.numpy(), _decode(workspace), _encode(workspace))
+    with rich_progress() as progress:
+        fitted = strategy.fit(workspace.reference, progress=progress)
+    return Samples.drawn_by(fitted, n, seed=seed, decode=_decode(workspace), encode=_encode(workspace))
 
 
 def _from_file(path: Path, workspace: Workspace) -> Samples:
@@ -114,34 +144,52 @@ def _encode(workspace: Workspace) -> Callable[[NDArray[np.uint8]], NDArray[np.fl
 
 
 def _print(result: Evaluation) -> None:
-    from rich import box
-    from rich.table import Table
+    from rich.text import Text
 
     out = console()
     scores = [score for row in result.rows for score in row.scores]
     for group in dict.fromkeys(score.group for score in scores):
-        labels = list(dict.fromkeys(score.label for score in scores if score.group == group))
-        table = Table(
-            title=group,
-            box=box.SIMPLE_HEAD,
-            title_justify="left",
-            title_style="bold",
-            pad_edge=False,
-            padding=(0, 1, 0, 0),
-        )
-        table.add_column("samples", min_width=19, overflow="fold")
-        table.add_column("n", justify="right")
-        for label in labels:
-            table.add_column(label, justify="right", no_wrap=True)
-        for row in result.rows:
-            cells = {score.label: _cell(score) for score in row.scores if score.group == group}
-            table.add_row(row.name, str(row.n), *(cells.get(label, "") for label in labels))
-        out.print(table)
+        title = group
+        for table in _tables(out, result, group):
+            out.print(Text(title, style="bold"))
+            out.print(table)
+            title = f"{group} (continued)"
     for row in result.rows:
         for problem in row.problems:
             print(f"{row.name}: {problem}")
     for caveat in result.caveats:
         print(caveat)
+
+
+def _tables(out: Console, result: Evaluation, group: str) -> list[Table]:
+    """The columns of a group in as few tables as the console has room for, about equally many in each."""
+    from rich.measure import Measurement
+
+    wide = out.options.update(max_width=MEASURED_WIDTH)
+    labels = list(dict.fromkeys(score.label for row in result.rows for score in row.scores if score.group == group))
+    tables: list[Table] = []
+    for size in dict.fromkeys(-(-len(labels) // parts) for parts in range(1, len(labels) + 1)):
+        shares = [labels[start : start + size] for start in range(0, len(labels), size)]
+        tables = [_table(result, group, share, out.width) for share in shares]
+        if all(Measurement.get(out, wide, table).maximum <= out.width for table in tables):
+            break
+    return tables
+
+
+def _table(result: Evaluation, group: str, labels: Sequence[str], width: int) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    # Long names, such as those of files, are folded, so that there is room for scores.
+    table.add_column("samples", min_width=NAME_WIDTH, max_width=max(NAME_WIDTH, width // 4), overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
+    for label in labels:
+        table.add_column(label, justify="right", no_wrap=True)
+    for row in result.rows:
+        cells = {score.label: _cell(score) for score in row.scores if score.group == group}
+        table.add_row(row.name, str(row.n), *(cells.get(label, "") for label in labels))
+    return table
 
 
 def _cell(score: Score) -> str:

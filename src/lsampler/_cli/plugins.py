@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,10 +16,15 @@ def add_to(app: typer.Typer) -> None:
     """Register the group."""
     group = typer.Typer(
         invoke_without_command=True,
-        epilog=examples("lsampler plugins", "lsampler plugins show pca-ellipse"),
+        epilog=examples(
+            "lsampler plugins",
+            "lsampler plugins show pca-ellipse",
+            "lsampler plugins new my-strategy",
+        ),
     )
     group.callback()(plugins)
     group.command()(show)
+    group.command(epilog=examples("lsampler plugins new my-strategy"))(new)
     app.add_typer(group, name="plugins")
 
 
@@ -72,6 +78,20 @@ def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> Non
             cells = (parameter.name, parameter.type, parameter.default, parameter.range, parameter.meaning)
             table.add_row(*map(escape, cells))
         out.print(table if table.row_count else "\nNo parameters.")
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="The strategy's name, in lower case with hyphens.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder to write.", show_default="lsampler-NAME")
+    ] = None,
+) -> None:
+    """Write an installable package with a strategy of your own, which works and passes its tests as it is."""
+    from lsampler._scaffold import new_plugin
+
+    folder = new_plugin(name, out)
+    print(f"{folder}: a package with the strategy '{name}'")
+    print(f"install it and run its tests: pip install -e '{folder}[test]' && pytest {folder}")
 
 
 def _reflowed(text: str) -> str:

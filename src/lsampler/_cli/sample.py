@@ -8,15 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler._cli.common import Device, Force, Model, Params, Seed, Store, Threads, examples, key_values
+from lsampler._cli.common import (
+    Device,
+    Force,
+    Model,
+    ModelParams,
+    Params,
+    Seed,
+    Store,
+    Threads,
+    examples,
+    key_values,
+    model_settings,
+)
 from lsampler._errors import LsamplerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from torch import Tensor
 
     from lsampler._interfaces import Autoencoder
+    from lsampler._sampler import LatentSampler
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="A .png grid, a folder of images, or an .h5 of latent vectors.")]
 
@@ -29,18 +42,29 @@ def add_to(app: typer.Typer) -> None:
             "lsampler sample --plugin pca-ellipse --param fact=0.8 --param components=120 --seed 7 --out more.png",
             "lsampler sample --plugin gaussian --n 1000000 --out vectors.h5",
             "lsampler sample --plugin line-path --model my.safetensors --store my.h5 --out walk/",
+            "lsampler sample --fitted flow.safetensors --model my.safetensors --out more.png",
         )
     )(sample)
+    app.command(
+        epilog=examples(
+            "lsampler fit --plugin flow --store latents.h5 --out flow.safetensors",
+            "lsampler sample --fitted flow.safetensors --out faces.png",
+        )
+    )(fit)
     app.command(epilog=examples("lsampler decode vectors.h5 --out vectors.png --n 64"))(decode)
 
 
 def sample(
-    plugin: Annotated[str, typer.Option("--plugin", "-p", help="The strategy; see 'lsampler plugins'.")],
+    plugin: Annotated[str | None, typer.Option("--plugin", "-p", help="The strategy; see 'lsampler plugins'.")] = None,
     out: Out = Path("samples.png"),
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many samples.")] = 64,
     param: Params = [],  # noqa: B006
     model: Model = None,
+    model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
+    fitted: Annotated[
+        Path | None, typer.Option(help="A strategy fitted before by 'lsampler fit', in place of --plugin.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = None,
@@ -49,15 +73,15 @@ def sample(
     """Draw latent vectors by a strategy, and decode them to images."""
     from lsampler._files import check_output
     from lsampler._random import resolve_device
-    from lsampler._registry import registry
-    from lsampler._workspace import open_workspace
 
     check_output(_checked_kind(out), force=force)
-    strategy = registry().get("sampler", plugin).from_strings(key_values(param))
-    workspace = open_workspace(model, store)
     # Devices differ in their random numbers: drawing moves to one only when told to.
     drawn_on, target = resolve_device("cpu" if device == "auto" else device), resolve_device(device)
-    sampler = strategy.fit(workspace.reference)
+    settings = model_settings(model, model_param)
+    if fitted is not None:
+        sampler, decoder, origin = _fitted_before(fitted, plugin, param, store, model, settings)
+    else:
+        sampler, decoder, origin = _fitted_now(plugin, param, store, model, settings, device)
     blocks = sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
     if out.suffix == ".h5":
         provenance = {
@@ -66,14 +90,71 @@ def sample(
             "parameters": json.dumps(sampler.settings()),
             "seed": seed,
             "device": drawn_on.type,
-            "reference": workspace.reference.name,
+            "reference": origin,
         }
         if sampler.fingerprint:
             provenance["encoder"] = sampler.fingerprint
-        _write_latents(blocks, n, out, workspace.reference.dimension, provenance, force)
+        _write_latents(blocks, n, out, sampler.dimension, provenance, force)
     else:
-        _write_images(workspace.decoder(), target, blocks, n, out, force)
-    print(f"{n} samples of {sampler.name} (seed {seed}, fitted to {workspace.reference.name}): {out}")
+        _write_images(decoder(), target, blocks, n, out, force)
+    print(f"{n} samples of {sampler.name} (seed {seed}, fitted to {origin}): {out}")
+
+
+def fit(
+    plugin: Annotated[str, typer.Option("--plugin", "-p", help="The strategy; see 'lsampler plugins'.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The fitted strategy (.safetensors).")],
+    param: Params = [],  # noqa: B006
+    model: Model = None,
+    model_param: ModelParams = [],  # noqa: B006
+    store: Store = None,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Fit a strategy and keep it, for those that take long: 'lsampler sample --fitted' draws from it."""
+    from lsampler._files import check_output
+
+    if out.suffix != ".safetensors":
+        raise LsamplerError(f"{out}: the name of a fitted strategy must end in .safetensors")
+    check_output(out, force=force)
+    sampler, _, origin = _fitted_now(plugin, param, store, model, model_settings(model, model_param), device)
+    sampler.save(out, force=force)
+    print(f"{sampler.name}, fitted to {origin}: {out}")
+
+
+def _fitted_now(
+    plugin: str | None, param: list[str], store: Path | None, model: str | None, settings: dict[str, str], device: str
+) -> tuple[LatentSampler, Callable[[], Autoencoder], str]:
+    """The fitted strategy, how to get the decoder, and the name of the reference."""
+    from lsampler._progress import rich_progress
+    from lsampler._registry import registry
+    from lsampler._workspace import open_workspace
+
+    if plugin is None:
+        raise LsamplerError("nothing to draw; give --plugin NAME, or --fitted FILE")
+    strategy = registry().get("sampler", plugin).from_strings(key_values(param))
+    workspace = open_workspace(model, store, settings)
+    with rich_progress() as progress:
+        sampler = strategy.fit(workspace.reference, device=device, progress=progress)
+    return sampler, workspace.decoder, workspace.reference.name
+
+
+def _fitted_before(
+    path: Path, plugin: str | None, param: list[str], store: Path | None, model: str | None, settings: dict[str, str]
+) -> tuple[LatentSampler, Callable[[], Autoencoder], str]:
+    from lsampler._sampler import LatentSampler
+    from lsampler._workspace import open_model
+
+    for option, given in (("--plugin", plugin), ("--param", param), ("--store", store)):
+        if given:
+            raise LsamplerError(f"{option}: a strategy from --fitted needs none; leave it out")
+    sampler = LatentSampler.load(path)
+    if model is None and sampler.fingerprint is None:
+        return sampler, lambda: _no_decoder(path), path.name
+    return sampler, lambda: open_model(model, sampler.fingerprint, settings) or _no_decoder(path), path.name
+
+
+def _no_decoder(path: Path) -> Autoencoder:
+    raise LsamplerError(f"{path}: fitted to latents of another model than those that come with lsampler; give that --model")
 
 
 def decode(
@@ -81,6 +162,7 @@ def decode(
     out: Out = Path("decoded.png"),
     n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="Only the first n.", show_default="all")] = None,
     model: Model = None,
+    model_param: ModelParams = [],  # noqa: B006
     device: Device = "auto",
     force: Force = False,
 ) -> None:
@@ -96,9 +178,9 @@ def decode(
     if out.suffix == ".h5":
         raise LsamplerError(f"{out}: decoding gives images; choose a .png or a folder")
     stored = LatentStore(samples)
-    autoencoder = open_model(model, stored.fingerprint)
+    autoencoder = open_model(model, stored.fingerprint, model_settings(model, model_param))
     if autoencoder is None:
-        raise LsamplerError(f"{samples}: encoded by another model than celeba96; give that --model")
+        raise LsamplerError(f"{samples}: encoded by another model than those that come with lsampler; give that --model")
     if autoencoder.dimension != stored.dimension:
         raise LsamplerError(f"{samples}: D = {stored.dimension}, the decoder takes {autoencoder.dimension}")
     total = min(n or len(stored), len(stored))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lsampler._cli.common import console, examples
+from lsampler._cli.common import Force, ModelParams, console, examples, model_settings
 from lsampler._errors import LsamplerError
 
 StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5).")]
@@ -16,12 +16,31 @@ StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5).")]
 def add_to(app: typer.Typer) -> None:
     """Register the group."""
     group = typer.Typer(
-        help="Look into latent stores.",
+        help="Look into latent stores; bring latent vectors in from other programs, and out to them.",
         no_args_is_help=True,
-        epilog=examples("lsampler store info latents.h5", "lsampler store verify latents.h5"),
+        epilog=examples(
+            "lsampler store info latents.h5",
+            "lsampler store verify latents.h5",
+            "lsampler store import latents.npy --out latents.h5",
+            "lsampler store export latents.h5 latents.parquet",
+        ),
     )
     group.command()(info)
     group.command()(verify)
+    group.command(
+        "import",
+        epilog=examples(
+            "lsampler store import latents.npy --out latents.h5 --held-out 1000",
+            "lsampler store import results.npz --dataset z --model my.safetensors --out latents.h5",
+            "lsampler store import latents.parquet --out latents.h5",
+        ),
+    )(import_)
+    group.command(
+        epilog=examples(
+            "lsampler store export latents.h5 latents.npy --split train",
+            "lsampler store export latents.h5 latents.parquet",
+        )
+    )(export)
     app.add_typer(group, name="store")
 
 
@@ -53,3 +72,82 @@ def verify(path: StoreFile) -> None:
     if problems:
         raise LsamplerError(f"{path}: " + "; ".join(problems))
     print(f"{path}: {len(store)} latent vectors, all sound")
+
+
+def import_(
+    path: Annotated[Path, typer.Argument(help="A .npy, .npz, .h5 or .parquet file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5).")],
+    held_out: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The last vectors form the held-out split.", show_default="the file's own split, or a tenth"
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The autoencoder that encoded them: its D is compared and its fingerprint recorded.",
+            show_default="unknown",
+        ),
+    ] = None,
+    model_param: ModelParams = [],  # noqa: B006
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Which array of an .npz or .h5, or which list column of a .parquet.",
+            show_default="latents, or the only one",
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Make a latent store of latent vectors from elsewhere.
+
+    Arrays are (N, D), or (N, C, h, w), which is flattened row-major to (N, C*h*w). An .npz or .h5 may hold 'ids' and
+    'split' (train or held-out, or 0 or 1) beside the latents.
+
+    A .parquet holds the latents in a column 'latent' of lists, or a component in each numeric column; and, if it
+    likes, columns 'id' and 'split'. It needs the extra 'parquet'.
+
+    All numbers become float32 and must be finite.
+    """
+    from lsampler._interchange import import_latents
+    from lsampler._progress import rich_progress
+    from lsampler._workspace import open_any_model
+
+    settings = model_settings(model, model_param)
+    autoencoder = None if model is None else open_any_model(model, settings)
+    with rich_progress() as progress:
+        result = import_latents(
+            path,
+            out,
+            held_out=held_out,
+            autoencoder=autoencoder,
+            dataset=dataset,
+            force=force,
+            progress=progress,
+        )
+    store = result.store
+    print(f"held out: {result.held_out}")
+    print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
+
+
+def export(
+    path: StoreFile,
+    out: Annotated[Path, typer.Argument(help="The file to write: .npy, .npz, .h5 or .parquet.")],
+    split: Annotated[str | None, typer.Option(help="Only train or held-out.", show_default="both")] = None,
+    force: Force = False,
+) -> None:
+    """Write the latent vectors of a store to a file for other programs.
+
+    A .npy holds the latents alone, (N, D) float32. An .npz or .h5 holds the arrays 'latents', 'ids' (if the store has
+    any) and 'split'. A .parquet holds the columns 'id', 'split' and 'latent'; it needs the extra 'parquet'.
+
+    No format keeps the encoder and the source: 'lsampler store import --model' records the encoder again.
+    """
+    from lsampler._interchange import export_latents
+    from lsampler._progress import rich_progress
+
+    with rich_progress() as progress:
+        rows = export_latents(path, out, split=split, force=force, progress=progress)  # type: ignore[arg-type]
+    print(f"{out}: {rows} latent vectors" + (", without their ids and splits" if out.suffix == ".npy" else ""))

@@ -25,6 +25,7 @@ SUMMARY_METRICS = (
     "clipped-density",
     "clipped-coverage",
     "classifier-auc",
+    "log-likelihood-gain",
     "frechet",
     "radius-ratio",
     "novelty-ratio",
@@ -135,7 +136,7 @@ def figures(cells: Sequence[Cell]) -> list[tuple[str, str, Any]]:
                 drawing("trade-off", lambda: draw_trade_off(cells)),
             )
         )
-    if drawn:
+    if any(cell.plots and cell.plots.points for cell in drawn):
         some = _spread(cells)
         result.append(
             (
@@ -146,6 +147,7 @@ def figures(cells: Sequence[Cell]) -> list[tuple[str, str, Any]]:
                 drawing("planes", lambda: draw_planes(some)),
             )
         )
+    if drawn:
         result.append(
             (
                 "Radius",

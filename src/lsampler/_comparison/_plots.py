@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGES",
     "PlotData",
+    "complete",
     "draw_nearest",
     "draw_planes",
     "draw_radii",
@@ -64,6 +65,17 @@ def plot_data(real: RealData, samples: Samples) -> PlotData:
         found = nearest_neighbours(real.rows_of(samples), real.reference.latents())
         nearest = np.quantile(found.distances[:, 0], levels).tolist()
     return PlotData(points, np.quantile(np.linalg.norm(whitened, axis=1), levels).tolist(), nearest)
+
+
+def complete(plots: PlotData, rank: int) -> bool:
+    """Whether everything is there that the plots draw, for principal components of a rank."""
+    planes = sum(max(plane) < rank for plane in PLANES)
+    return (
+        len(plots.points) == planes
+        and all(plane and all(len(point) == 2 for point in plane) for plane in plots.points)
+        and len(plots.radii) == QUANTILES
+        and len(plots.nearest) in (0, QUANTILES)
+    )
 
 
 def save_picture(images: NDArray[np.uint8], path: Path) -> None:
@@ -152,7 +164,7 @@ def draw_nearest(cells: Sequence[Cell]) -> Any:
 
 def _ranges(cells: Sequence[Cell], pick: Any, label: str) -> Any:
     rows = [cell for cell in cells if cell.plots and pick(cell.plots)]
-    figure, axes = single(height=min(TALLEST, 0.9 + 0.26 * len(rows)), width=8.6)
+    figure, axes = single(height=min(TALLEST, 0.9 + 0.26 * len(rows)), width=6.8)
     real: list[float] | None = None
     for place, cell in enumerate(rows):
         q = pick(cell.plots)

@@ -7,15 +7,16 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from lsampler._api import load_evaluator, plugin_names
-from lsampler._comparison._plots import IMAGES, PlotData, plot_data, save_picture
+from lsampler._comparison._plots import IMAGES, PlotData, complete, plot_data, save_picture
 from lsampler._comparison._verdict import Verdict, judge
 from lsampler._core import calibration_split
 from lsampler._errors import LsamplerError
@@ -23,13 +24,14 @@ from lsampler._evaluator import (
     HELD_OUT_ROW,
     OTHER_ROW,
     Evaluator,
+    Kind,
     RealData,
     Samples,
     Score,
     check_samples,
     real_rows,
 )
-from lsampler._files import disk_errors, new_file
+from lsampler._files import check_folder, disk_errors, mark_folder, new_file
 from lsampler._identity import identity
 from lsampler._interfaces import Autoencoder
 from lsampler._pages import plain
@@ -40,11 +42,9 @@ from lsampler._version import __version__
 
 __all__ = ["Cell", "Comparison", "Entry", "compare", "swept"]
 
-MARK = ".lsampler"
 CELLS = "cells"
 RECORD = "cell.json"
 PICTURE = "images.jpg"
-FEWEST_IMAGES = 1
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,42 @@ class Cell:
     problems: Sequence[str]
     plots: PlotData | None
     picture: bool
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one evaluator said of one row.
+
+    Attributes:
+        scores: in the evaluator's order.
+        problem: why there are none, or not all.
+        caveats: what is missing from all rows.
+        prepared: whether the evaluator could learn of the real data at all.
+    """
+
+    scores: list[Score]
+    problem: str | None = None
+    caveats: list[str] = field(default_factory=list)
+    prepared: bool = True
+
+
+@dataclass
+class Record:
+    """What is kept of a row: all that takes time.
+
+    Attributes:
+        scores: by the key of the evaluator.
+        plots: see :class:`Cell`.
+        picture: see :class:`Cell`.
+        n: see :class:`Cell`.
+        seconds: see :class:`Cell`.
+    """
+
+    scores: dict[str, Part] = field(default_factory=dict)
+    plots: PlotData | None = None
+    picture: bool = False
+    n: int = 0
     seconds: float = 0.0
 
 
@@ -258,10 +294,10 @@ class Bench:
         self._caveats: list[str] = []
         reference.statistics()  # NaN and too few vectors are the first thing to say
         if out is not None:
-            _check_folder(out)
+            check_folder(out, "comparison report")
         self.identity = identity(reference, progress)
         if out is not None:
-            _begin_folder(out)
+            mark_folder(out, "comparison report")
 
     def real_cells(self) -> list[Cell]:
         """Rows of real data: held out, and others of the train split; a bundle remembers the first."""
@@ -270,9 +306,9 @@ class Bench:
         cells = []
         _, judging = calibration_split(self.reference.held_out())
         if len(judging):
-            cells.append(self._scored("real/held-out", HELD_OUT_ROW, lambda: judging, "held-out"))
+            cells.append(self._real_cell("real/held-out", HELD_OUT_ROW, judging, "held-out"))
         if len(self.real.other) > 1:
-            cells.append(self._scored("real/other", OTHER_ROW, lambda: self.real.other, "train"))
+            cells.append(self._real_cell("real/other", OTHER_ROW, self.real.other, "train"))
         return cells
 
     def _remembered(self, name: str, n: int, scores: Sequence[Score]) -> Cell:
@@ -282,65 +318,99 @@ class Bench:
     def cell(self, entry: Entry) -> Cell:
         """A strategy's row; what fails becomes its problem, and the others stand."""
 
-        def draw() -> NDArray[np.float32]:
-            rows: NDArray[np.float32] = (
-                entry.sampler.model_copy().fit(self.reference).sample(self.n, seed=self.seed).numpy()
+        def draw() -> Samples:
+            fitted = entry.sampler.model_copy().fit(self.reference, progress=self.progress)
+            return Samples.drawn_by(
+                fitted, self.n, seed=self.seed, name=entry.label, decode=self.decode, encode=self.encode
             )
-            return rows
 
-        return self._scored(entry.sampler.key(), entry.label, draw, "drawn", entry)
+        return self._scored(entry.sampler.key(), entry.label, "drawn", draw, entry)
+
+    def _real_cell(self, what: str, name: str, rows: NDArray[np.float32], kind: Kind) -> Cell:
+        return self._scored(what, name, kind, lambda: Samples(name, rows, self.decode, self.encode, kind))
 
     def _scored(
         self,
         what: str,
         name: str,
-        draw: Callable[[], NDArray[np.float32]],
-        kind: Any,
+        kind: Kind,
+        draw: Callable[[], Samples],
         entry: Entry | None = None,
     ) -> Cell:
         key = _digest([__version__, self.identity, self._fingerprint(), what, self.n, self.seed])
         record = self._read(key)
-        stale = [e for e in self.evaluators if e.key() not in record["scores"]]
-        samples: Samples | None = None
-        if stale or record["plots"] is None or (self.decode and not record["picture"]):
+        stale = [e for e in self.evaluators if self._is_stale(e, record)]
+        problems: list[str] = []
+        if stale or record.plots is None or self._lacks_picture(record):
             started = time.monotonic()
             try:
-                samples = Samples(name, draw(), self.decode, self.encode, kind)
+                samples = draw()
                 check_samples(samples, self.reference)
-                record["n"] = len(samples.latents)
-                self._complete(record, key, samples, stale)
             except Exception as error:
                 # Anybody's strategy may fail in any way: its row says so, and the others stand.
-                return _failed(key, name, kind, entry, _reason(error))
-            record["seconds"] = round(record["seconds"] + time.monotonic() - started, 1)
-            self._keep(key, record)
-        return self._cell(key, name, kind, entry, record)
+                problems.append(_reason(error))
+            else:
+                news = self._complete(record, key, samples, stale, problems)
+                if news:
+                    record.seconds = round(record.seconds + time.monotonic() - started, 1)
+                    self._keep(key, record)
+        return self._cell(key, name, kind, entry, record, problems)
 
-    def _complete(self, record: dict[str, Any], key: str, samples: Samples, stale: Sequence[Evaluator]) -> None:
+    def _is_stale(self, evaluator: Evaluator, record: Record) -> bool:
+        """Whether an evaluator has to be asked: for the first time, or because it may do now what it could not."""
+        part = record.scores.get(evaluator.key())
+        if part is None or part.problem:
+            return True
+        return not part.prepared and self._part_unless_prepared(evaluator) != part
+
+    def _lacks_picture(self, record: Record) -> bool:
+        return self.decode is not None and self.out is not None and not record.picture
+
+    def _complete(
+        self, record: Record, key: str, samples: Samples, stale: Sequence[Evaluator], problems: list[str]
+    ) -> bool:
+        """Add to the record what it lacks, and to the problems what cannot be added; tells whether anything was."""
         advance = self.progress.begin(f"  {samples.name}", len(stale) + 1) if self.progress else None
+        before = replace(record, scores=dict(record.scores))
+        record.n = len(samples.latents)
         for evaluator in stale:
-            record["scores"][evaluator.key()] = self._score(evaluator, samples)
-            self._keep(key, record)
+            part = self._score(evaluator, samples)
+            if part != record.scores.get(evaluator.key()):
+                record.scores[evaluator.key()] = part
+                self._keep(key, record)
             if advance:
                 advance(1)
-        record["plots"] = asdict(plot_data(self.real, samples))
-        if self.decode and self.out:
-            folder = self.out / CELLS / key
-            save_picture(self.decode(samples.latents[:IMAGES]), folder / PICTURE)
-            record["picture"] = True
+        if record.plots is None:
+            try:
+                record.plots = plot_data(self.real, samples)
+            except Exception as error:
+                problems.append(f"no plots: {_reason(error)}")
+        if self.decode and self._lacks_picture(record):
+            try:
+                save_picture(self.decode(samples.latents[:IMAGES]), self._folder(key) / PICTURE)
+                record.picture = True
+            except Exception as error:
+                problems.append(f"no pictures: {_reason(error)}")
         if advance:
             advance(1)
+        return record != before
 
-    def _score(self, evaluator: Evaluator, samples: Samples) -> dict[str, Any]:
-        problem = self._prepare(evaluator)
-        if problem:
-            return {"scores": [], "problem": None, "caveats": [problem]}
+    def _score(self, evaluator: Evaluator, samples: Samples) -> Part:
+        failed = self._part_unless_prepared(evaluator)
+        if failed:
+            return failed
         try:
-            scores = [asdict(score) for score in evaluator.score(samples)]
+            scores = evaluator.score(samples)
+            finite = [bool(np.isfinite([score.value, score.low, score.high]).all()) for score in scores]
         except Exception as error:
-            problem = f"{evaluator.name}: {_reason(error)}"
-            return {"scores": [], "problem": problem, "caveats": evaluator.caveats()}
-        return {"scores": scores, "problem": None, "caveats": evaluator.caveats()}
+            return Part([], f"{evaluator.name}: {_reason(error)}", evaluator.caveats())
+        wrong = ", ".join(score.metric for score, fine in zip(scores, finite, strict=True) if not fine)
+        problem = f"{evaluator.name}: NaN or infinite values of {wrong}" if wrong else None
+        return Part([score for score, fine in zip(scores, finite, strict=True) if fine], problem, evaluator.caveats())
+
+    def _part_unless_prepared(self, evaluator: Evaluator) -> Part | None:
+        problem = self._prepare(evaluator)
+        return Part([], caveats=[problem], prepared=False) if problem else None
 
     def _prepare(self, evaluator: Evaluator) -> str | None:
         if evaluator.key() not in self._ready:
@@ -351,12 +421,11 @@ class Bench:
                 self._ready[evaluator.key()] = f"no scores of {evaluator.name}: {_reason(error)}"
         return self._ready[evaluator.key()]
 
-    def _cell(self, key: str, name: str, kind: str, entry: Entry | None, record: Mapping[str, Any]) -> Cell:
-        parts = [record["scores"][e.key()] for e in self.evaluators if e.key() in record["scores"]]
-        self._caveats += [line for part in parts for line in part["caveats"]]
-        scores = {score["metric"]: Score(**score) for part in parts for score in part["scores"]}
-        problems = [part["problem"] for part in parts if part["problem"]]
-        plots = None if record["plots"] is None else PlotData(**record["plots"])
+    def _cell(
+        self, key: str, name: str, kind: str, entry: Entry | None, record: Record, problems: Sequence[str]
+    ) -> Cell:
+        parts = [record.scores[e.key()] for e in self.evaluators if e.key() in record.scores]
+        self._caveats += [line for part in parts for line in part.caveats]
         strategy, settings, curve, place = _origin(entry)
         return Cell(
             key,
@@ -366,12 +435,12 @@ class Bench:
             settings,
             curve,
             place,
-            record["n"],
-            scores,
-            problems,
-            plots,
-            record["picture"],
-            record["seconds"],
+            record.n,
+            {score.metric: score for part in parts for score in part.scores},
+            [*(part.problem for part in parts if part.problem), *problems],
+            record.plots,
+            record.picture,
+            record.seconds,
         )
 
     def caveats(self) -> list[str]:
@@ -380,8 +449,7 @@ class Bench:
 
     def picture(self, cell: Cell) -> Path:
         """Where a cell's images are."""
-        assert self.out is not None  # noqa: S101 - only asked for where a report is written
-        return self.out / CELLS / cell.key / PICTURE
+        return self._folder(cell.key) / PICTURE
 
     def provenance(self, command: str) -> dict[str, Any]:
         """Where the numbers come from."""
@@ -408,27 +476,32 @@ class Bench:
     def _fingerprint(self) -> str:
         return self.autoencoder.fingerprint if self.autoencoder is not None else (self.reference.fingerprint or "")
 
-    def _read(self, key: str) -> dict[str, Any]:
-        empty: dict[str, Any] = {"scores": {}, "plots": None, "picture": False, "n": 0, "seconds": 0.0}
-        if self.out is None:
-            return empty
-        try:
-            folder = self.out / CELLS / key
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            whole = set(record) == set(empty) and isinstance(record["scores"], dict)
-            record["picture"] = record["picture"] and (folder / PICTURE).is_file()
-        except (OSError, ValueError, KeyError, TypeError):
-            return empty
-        return record if whole else empty
+    def _folder(self, key: str) -> Path:
+        assert self.out is not None  # noqa: S101 - only asked for where a report is written
+        return self.out / CELLS / key
 
-    def _keep(self, key: str, record: Mapping[str, Any]) -> None:
+    def _read(self, key: str) -> Record:
+        """What an earlier run kept; nothing where that is damaged or edited."""
+        if self.out is None:
+            return Record()
+        try:
+            record = TypeAdapter(Record).validate_json((self._folder(key) / RECORD).read_bytes(), strict=True)
+            json.dumps(asdict(record), allow_nan=False)  # NaN is read without complaint
+        except (OSError, ValueError):
+            return Record()
+        if record.plots is not None and not complete(record.plots, self.reference.statistics().pca.rank):
+            return Record()
+        record.picture = record.picture and (self._folder(key) / PICTURE).is_file()
+        return record
+
+    def _keep(self, key: str, record: Record) -> None:
         if self.out is None:
             return
-        folder = self.out / CELLS / key
+        folder = self._folder(key)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with new_file(folder / RECORD, force=True) as beside:
-            beside.write_text(json.dumps(plain(record), allow_nan=False), encoding="utf-8")
+            beside.write_text(json.dumps(plain(asdict(record)), allow_nan=False), encoding="utf-8")
 
 
 def _origin(entry: Entry | None) -> tuple[str, dict[str, Any], str | None, float | None]:
@@ -437,31 +510,9 @@ def _origin(entry: Entry | None) -> tuple[str, dict[str, Any], str | None, float
     return entry.sampler.name, entry.sampler.settings(), entry.curve, entry.place
 
 
-def _failed(key: str, name: str, kind: str, entry: Entry | None, reason: str) -> Cell:
-    strategy, settings, curve, place = _origin(entry)
-    return Cell(key, name, kind, strategy, settings, curve, place, 0, {}, [reason], None, False)
-
-
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
     return lines[0] if isinstance(error, LsamplerError) else f"{type(error).__name__}: {lines[0]}"
-
-
-def _check_folder(out: Path) -> None:
-    with disk_errors(out):
-        exists, folder = out.exists(), out.is_dir()
-    if exists and not folder:
-        raise LsamplerError(f"{out}: is a file; choose another name for the report's folder")
-    if folder and any(out.iterdir()) and not (out / MARK).is_file():
-        raise LsamplerError(f"{out}: holds something other than a report; choose an empty or a new folder")
-    if not out.absolute().parent.is_dir():
-        raise LsamplerError(f"{out}: the folder {out.absolute().parent} does not exist; create it first")
-
-
-def _begin_folder(out: Path) -> None:
-    with disk_errors(out):
-        (out / CELLS).mkdir(parents=True, exist_ok=True)
-        (out / MARK).touch()
 
 
 def _digest(parts: Sequence[Any]) -> str:

@@ -1,0 +1,90 @@
+"""student-t: a normal whose size varies, for latent vectors with heavy tails."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.optimize import minimize_scalar
+from scipy.special import gammaincinv, gammaln
+from torch import Tensor
+
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl
+
+LSAMPLER_API = 1
+FEWEST, MOST = 2.05, 1000.0  # degrees of freedom: below 2 there is no covariance, at 1000 it is a normal
+
+
+class StudentT(LatentSampler):
+    """The multivariate Student t with the data's mean and covariance: z = mu + A x sqrt(nu / c).
+
+    x is standard normal, c chi-squared with nu degrees of freedom, A A^T = (nu - 2) / nu Sigma.
+    The data of an autoencoder are often elliptical with radii that vary more than a normal's
+    (fewer degrees of freedom); nu is found by maximum likelihood from the Mahalanobis radii.
+    Source: Kotz and Nadarajah, Multivariate t Distributions and Their Applications, 2004.
+    """
+
+    name = "student-t"
+
+    freedom: float | None = Field(
+        default=None, gt=2, le=MOST, description="degrees of freedom nu; none: those that fit the data best"
+    )
+
+    def learn(self, reference: Reference) -> State:
+        """Centre, scaled principal axes and degrees of freedom."""
+        statistics = reference.statistics()
+        statistics.require_rank(reference.dimension)
+        pca = statistics.pca
+        freedom = self.freedom
+        if freedom is None:
+            deviations = np.sqrt(pca.variances)
+            radii = [np.square(pca.transform(block, pca.rank) / deviations).sum(axis=1) for block in reference.blocks()]
+            freedom = most_likely_freedom(np.concatenate(radii), reference.dimension)
+        scale = np.sqrt((freedom - 2) / freedom * pca.variances)
+        return {"mean": pca.mean, "axes": scale[:, np.newaxis] * pca.axes, "freedom": np.array(freedom)}
+
+    def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
+        """A normal direction, and its size by inversion of the chi-squared distribution."""
+        freedom = float(state["freedom"])
+        uniform = block.uniform().double().cpu().numpy()
+        chi_squared = 2 * gammaincinv(freedom / 2, np.clip(uniform, 1e-12, None))
+        size = torch.from_numpy(np.sqrt(freedom / chi_squared)).to(block.device, torch.float32)
+        return torch.addmm(state["mean"], size[:, None] * block.normal(len(state["axes"])), state["axes"])
+
+    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        """The density of the multivariate t."""
+        axes, freedom = state["axes"], float(state["freedom"])
+        squares = (axes * axes).sum(dim=1)  # the scales squared: the axes are orthogonal
+        x = (latents - state["mean"]) @ axes.T / squares
+        whole = log_t((x * x).sum(dim=1).numpy(), freedom, len(axes))
+        return torch.from_numpy(whole) - 0.5 * torch.log(squares).sum()
+
+
+def log_t(squares: NDArray[np.float64], freedom: float, dimension: int) -> NDArray[np.float64]:
+    """The log density of a t of unit scale at squared distances from its centre (n,)."""
+    half = (freedom + dimension) / 2
+    constant = gammaln(half) - gammaln(freedom / 2) - dimension / 2 * math.log(freedom * math.pi)
+    found: NDArray[np.float64] = constant - half * np.log1p(squares / freedom)
+    return found
+
+
+def most_likely_freedom(squares: NDArray[np.float64], dimension: int) -> float:
+    """Degrees of freedom from squared Mahalanobis radii (n,), the covariance held at the data's."""
+    if not np.isfinite(squares).all():
+        raise LsamplerError("student-t: the latents hold NaN or infinite values; encode them again")
+
+    def loss(log_freedom: float) -> float:
+        freedom = math.exp(log_freedom)
+        spread = (freedom - 2) / freedom
+        return -float(log_t(squares / spread, freedom, dimension).mean()) + dimension / 2 * math.log(spread)
+
+    found = minimize_scalar(loss, bounds=(math.log(FEWEST), math.log(MOST)), method="bounded")
+    return math.exp(float(found.x))
+
+
+@hookimpl
+def lsampler_samplers() -> Sequence[type[LatentSampler]]:
+    """What this package offers."""
+    return [StudentT]

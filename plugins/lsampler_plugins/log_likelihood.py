@@ -1,0 +1,95 @@
+"""log-likelihood: how probable a strategy's own density makes held-out real vectors."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr
+
+from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
+
+LSAMPLER_API = 1
+
+GROUP = "likelihood of held-out vectors"
+
+
+class LogLikelihood(Evaluator):
+    """Mean logarithm of a strategy's density at held-out real vectors, and what it gains on one normal.
+
+    - held-out-log-likelihood: nats a vector, in coordinates whitened by the reference's principal
+      components, log p(z) + sum_k log(lambda_k) / 2, so that the unit of the latent space does not
+      matter. Higher is better; there is no upper bound;
+    - log-likelihood-gain: the same minus that of the multivariate normal of the reference, vector
+      by vector, which makes its interval narrow. Above 0 is better than one normal.
+
+    Samples of strategies without a density, and real vectors, have neither score.
+    """
+
+    name = "log-likelihood"
+    by_default = False
+
+    rows: int = Field(default=2000, ge=2, description="held-out vectors looked at, at most; chosen at random")
+
+    _real: RealData = PrivateAttr()
+    _held_out: NDArray[np.float32] = PrivateAttr()
+    _normal: NDArray[np.float64] = PrivateAttr()
+    _log_volume: float = PrivateAttr()
+
+    def prepare(self, real: RealData) -> None:
+        """Choose the held-out vectors; their density under one normal."""
+        held_out = real.held_out
+        if len(held_out) < 2:
+            raise LsamplerError(f"{len(held_out)} held-out vector, an interval needs 2; encode with more --held-out")
+        statistics = real.reference.statistics()
+        statistics.require_rank(statistics.dimension)
+        if len(held_out) > self.rows:
+            chosen = np.random.default_rng(real.seed).choice(len(held_out), self.rows, replace=False)
+            held_out = held_out[np.sort(chosen)]
+        pca = statistics.pca
+        squares = np.square(pca.transform(held_out)) / pca.variances
+        self._real, self._held_out = real, held_out
+        self._normal = -0.5 * (squares.sum(axis=1) + statistics.dimension * math.log(2 * math.pi))
+        self._log_volume = 0.5 * float(np.log(pca.variances).sum())
+
+    def score(self, samples: Samples) -> list[Score]:
+        """The mean and the gain, if there is a density."""
+        if samples.log_prob is None:
+            return []
+        found = self._density(samples.log_prob) + self._log_volume
+        about = (
+            "Mean log density of held-out real vectors, whitened, in nats a vector: higher is better. It sees vectors "
+            "that the strategy cannot draw, hardly those that it draws in vain: one bad sample in two costs 0.7."
+        )
+        gain = (
+            "What this density gains on one multivariate normal, in nats a held-out vector: above 0 is better. "
+            "It sees no more than the mean log density does."
+        )
+        return [
+            self._mean("held-out-log-likelihood", found, "log density\nnats", about),
+            self._mean("log-likelihood-gain", found - self._normal, "gain on\na normal", gain),
+        ]
+
+    def _density(self, log_prob: Callable[[NDArray[np.float32]], NDArray[np.float64]]) -> NDArray[np.float64]:
+        found = np.asarray(log_prob(self._held_out), dtype=np.float64)
+        m = len(self._held_out)
+        zero = int(np.isneginf(found).sum())
+        if zero:
+            raise LsamplerError(f"gives {zero} of {m} held-out vectors density 0: their mean log density is -infinite")
+        if found.shape != (m,) or not np.isfinite(found).all():
+            raise LsamplerError(f"its density of {m} held-out vectors is NaN, infinite or of a wrong shape")
+        return found
+
+    def _mean(self, metric: str, values: NDArray[np.float64], label: str, about: str) -> Score:
+        def mean(i: NDArray[np.int64]) -> float:
+            return float(values[i].mean())
+
+        settings: dict[str, Any] = {"group": GROUP, "label": label, "better": "higher", "about": about}
+        return bootstrap_score(metric, mean, len(values), seed=self._real.seed, **settings)
+
+
+@hookimpl
+def lsampler_evaluators() -> Sequence[type[Evaluator]]:
+    """The evaluator of this file."""
+    return [LogLikelihood]

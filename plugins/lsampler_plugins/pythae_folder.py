@@ -1,0 +1,174 @@
+"""pythae: models saved by pythae (Chadebec et al. 2022, arXiv:2206.08309), without unpickling anything."""
+
+import importlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from lsampler import Autoencoder, AutoencoderLoader, ForeignLoader, LsamplerError, file_digest, hookimpl
+
+LSAMPLER_API = 1
+
+# Those whose decoder takes what their encoder calls `embedding`. Elsewhere a flow or a walk lies between
+# the two, the space is curved, or the latents are discrete.
+ENCODERS = dict.fromkeys(("AEConfig", "RAE_GP_Config", "RAE_L2_Config", "WAE_MMD_Config"), "AE") | dict.fromkeys(
+    (
+        "Adversarial_AE_Config",
+        "BetaTCVAEConfig",
+        "BetaVAEConfig",
+        "CIWAEConfig",
+        "DisentangledBetaVAEConfig",
+        "FactorVAEConfig",
+        "INFOVAE_MMD_Config",
+        "IWAEConfig",
+        "MIWAEConfig",
+        "MSSSIM_VAEConfig",
+        "PIWAEConfig",
+        "VAEConfig",
+        "VAEGANConfig",
+        "VAMPConfig",
+    ),
+    "VAE",
+)
+HALVES = ("encoder", "decoder")
+Networks = Literal["mnist-conv", "mnist-resnet", "cifar-conv", "cifar-resnet", "celeba-conv", "celeba-resnet"]
+
+
+class PythaeFolder(ForeignLoader):
+    """A folder that pythae saved: AE, RAE, WAE, or a VAE with a Gaussian encoder (extra 'pythae').
+
+    The weights are read from model.pt; encoder.pkl and decoder.pkl are never opened, since to
+    unpickle a file is to run it. Latents are the encoder's ``embedding``: of a VAE, the mean.
+    """
+
+    name = "pythae"
+
+    networks: Networks | None = Field(
+        default=None, description="which of pythae's benchmark networks the model was given; none: pythae's default"
+    )
+
+    @classmethod
+    def accepts(cls, spec: str) -> bool:
+        """A folder with model_config.json."""
+        return os.path.isfile(Path(spec) / "model_config.json")  # noqa: PTH113 - Path.is_file may raise
+
+    def load(self, spec: str) -> Autoencoder:
+        """Encoder and decoder, filled with the folder's weights."""
+        config, kind = _read_config(Path(spec) / "model_config.json")
+        self._check_networks(spec, config)
+        weights = _read_weights(Path(spec) / "model.pt")
+        shape = tuple(config["input_dim"])
+        encoder, decoder = (
+            _filled(spec, half, self._build(spec, half, config, kind), weights).eval().requires_grad_(False)
+            for half in HALVES
+        )
+
+        def move(device: torch.device) -> None:
+            encoder.to(device)
+            decoder.to(device)
+
+        return self.adapt(
+            spec,
+            lambda images: encoder(images)["embedding"],
+            lambda latents: decoder(latents)["reconstruction"],
+            digest=f"{file_digest(Path(spec) / name for name in ('model_config.json', 'model.pt'))} {self.networks}",
+            size=shape[1],
+            channels=shape[0],
+            move=move,
+        )
+
+    def _check_networks(self, spec: str, config: Mapping[str, Any]) -> None:
+        own = [half for half in HALVES if not config[f"uses_default_{half}"]]
+        if own and self.networks is None:
+            raise LsamplerError(
+                f"{spec}: its {own[0]} is a network of its own, kept in {own[0]}.pkl, which is never unpickled as that "
+                "would run it; build it in a file of yours and give --model FILE.py:CALLABLE, or name one of pythae's "
+                "benchmark networks by --model-param networks=celeba-conv or the like"
+            )
+        if self.networks and not own:
+            raise LsamplerError(f"{spec}: has pythae's default networks; leave out networks")
+
+    def _build(self, spec: str, half: str, config: Mapping[str, Any], kind: str) -> nn.Module:
+        """The empty network: on the device ``meta``, where no memory is taken and no random number drawn."""
+        try:
+            base = importlib.import_module("pythae.models.base")
+        except ImportError as error:
+            raise LsamplerError(f"{spec}: needs pythae; install it with pip install 'lsampler[pythae]'") from error
+        kind = kind if half == "encoder" else "AE"
+        if config[f"uses_default_{half}"]:
+            place, name = "default_architectures", f"{half.title()}_{kind}_MLP"
+        else:
+            data, style = str(self.networks).split("-")
+            style = {"conv": "Conv", "resnet": "ResNet"}[style]
+            place, name = f"benchmarks.{data}", f"{half.title()}_{style}_{kind}_{data.upper()}"
+        network = getattr(importlib.import_module(f"pythae.models.nn.{place}"), name)
+        given = base.BaseAEConfig(input_dim=tuple(config["input_dim"]), latent_dim=config["latent_dim"])
+        with torch.device("meta"):
+            built: nn.Module = network(given)
+        return built
+
+
+def _read_config(path: Path) -> tuple[dict[str, Any], str]:
+    """What the folder says of its model, checked, and the kind of encoder it has."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LsamplerError(f"{path}: cannot be read as JSON ({error}); save the model again") from error
+    name = str(config.get("name")) if isinstance(config, dict) else "it"
+    if name == "VQVAEConfig":
+        raise LsamplerError(f"{path}: a VQVAE has discrete latents; lsampler samples continuous ones")
+    if name not in ENCODERS:
+        known = ", ".join(sorted(known.removesuffix("Config").removesuffix("_") for known in ENCODERS))
+        raise LsamplerError(f"{path}: {name} is none of the models whose decoder takes the encoder's mean: {known}")
+    shape, dimension = config.get("input_dim"), config.get("latent_dim", 10)
+    if not (isinstance(shape, list) and len(shape) == 3 and all(map(_positive, shape))):
+        raise LsamplerError(f"{path}: input_dim is {shape}, expected images, [channels, size, size]")
+    if shape[1] != shape[2] or shape[0] not in (1, 3):
+        raise LsamplerError(f"{path}: input_dim is {shape}; lsampler takes square images of 1 or 3 channels")
+    if not _positive(dimension):
+        raise LsamplerError(f"{path}: latent_dim is {dimension}, expected a positive whole number")
+    defaults = {f"uses_default_{half}": bool(config.get(f"uses_default_{half}", True)) for half in HALVES}
+    return {"input_dim": shape, "latent_dim": dimension, **defaults}, ENCODERS[name]
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise LsamplerError(f"{path}: no such file; give a folder that pythae saved in full")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in many ways
+        raise LsamplerError(f"{path}: damaged, or holds more than weights; save the model again") from error
+    weights = found.get("model_state_dict") if isinstance(found, dict) else None
+    if not isinstance(weights, Mapping) or not all(isinstance(weight, Tensor) for weight in weights.values()):
+        raise LsamplerError(f"{path}: holds no model_state_dict; give a folder that pythae saved")
+    return dict(weights)
+
+
+def _filled(spec: str, half: str, network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    prefix = f"{half}."
+    own = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
+    try:
+        network.load_state_dict(own, strict=True, assign=True)
+    except RuntimeError as error:
+        network_name = type(network).__name__
+        raise LsamplerError(
+            f"{spec}: the weights of the {half} in model.pt do not fit the network {network_name} that "
+            "model_config.json and networks call for; give the folder that pythae saved, and the right networks"
+        ) from error
+    return network.float()
+
+
+@hookimpl
+def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
+    """The loader of this file."""
+    return [PythaeFolder]

@@ -1,0 +1,220 @@
+"""python-object: whatever a Python function of the user returns; it runs the user's code."""
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import nn
+
+from lsampler import (
+    AdaptedAutoencoder,
+    Autoencoder,
+    AutoencoderLoader,
+    ForeignLoader,
+    LsamplerError,
+    Preprocess,
+    hookimpl,
+    module_digest,
+)
+
+LSAMPLER_API = 1
+SPEC = re.compile(r"(?P<source>[^:]+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
+
+
+class PythonObject(ForeignLoader):
+    """MODULE:CALLABLE or FILE.py:CALLABLE: what it returns when called; this runs the code of that module.
+
+    The callable takes no arguments and returns either an object that is an ``lsampler.Autoencoder``
+    already, which is used as it is; or a module or other object with ``encode`` and ``decode``; or a
+    pair of modules or functions, encoder and decoder. If an encoder returns a tuple, its first is the
+    mean. Modules are put in evaluation mode, in single precision, on the device that is asked for;
+    their weights are their fingerprint. What has no weights brings a text ``fingerprint`` of its own.
+    """
+
+    name = "python-object"
+
+    channel_order: Literal["first", "last"] = Field(
+        default="first", description="first for images (B, C, H, W), last for (B, H, W, C)"
+    )
+
+    @classmethod
+    def accepts(cls, spec: str) -> bool:
+        """By its form; a .py file alone is told what is missing."""
+        return SPEC.fullmatch(spec) is not None or spec.endswith(".py")
+
+    def load(self, spec: str) -> Autoencoder:
+        """Import, call, and adapt what comes back. Raises LsamplerError with the reason if any of it fails."""
+        parts = SPEC.fullmatch(spec)
+        if parts is None:
+            raise LsamplerError(f"model '{spec}': name the function that makes the model, such as {spec}:make")
+        with _importable(parts["source"]) as import_source:
+            made = _made(spec, parts["name"], import_source)
+        if isinstance(made, Autoencoder):
+            return self._as_it_is(spec, made)
+        encode, decode, owners = _encoder_and_decoder(spec, made)
+        digest = _digest(spec, owners)
+        for module in filter(_is_module, owners):
+            module.eval().float().to("cpu")
+
+        def move(device: Any) -> None:
+            for owner in owners:
+                owner.to(device)
+
+        movable = all(callable(getattr(owner, "to", None)) for owner in owners)
+        return self.adapt(
+            spec, encode, decode, digest=digest, channel_order=self.channel_order, move=move if movable else None
+        )
+
+    def _as_it_is(self, spec: str, made: Any) -> Autoencoder:
+        """Settings and members are checked, and a probe goes through."""
+        for key in self.model_dump(exclude_defaults=True):
+            raise LsamplerError(f"--model-param {key}: {spec} brings its own preprocess; leave it out")
+        if not isinstance(made.preprocess, Preprocess):
+            raise LsamplerError(f"{spec}: its preprocess is not an lsampler.Preprocess")
+        if not (isinstance(made.fingerprint, str) and made.fingerprint):
+            raise LsamplerError(f"{spec}: its fingerprint is not a text")
+        if isinstance(made, nn.Module):
+            made.eval()
+        probed = AdaptedAutoencoder(
+            spec, made.encode, made.decode, preprocess=made.preprocess, fingerprint=made.fingerprint
+        )
+        if probed.latent_shape != (made.dimension,):
+            raise LsamplerError(
+                f"{spec}: encode gives vectors of shape {probed.latent_shape}, but its dimension is {made.dimension}"
+            )
+        found: Autoencoder = made
+        return found
+
+
+@contextmanager
+def _importable(source: str) -> Iterator[Callable[[], ModuleType]]:
+    """How to import the source, while what lies beside it can be imported as well."""
+    path = Path(source)
+    if source.endswith(".py") and not path.is_file():
+        raise LsamplerError(f"{path}: no such Python file; check the path")
+    folder = str(path.absolute().parent) if source.endswith(".py") else str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield (lambda: _executed(path)) if source.endswith(".py") else (lambda: _imported(source))
+    finally:
+        sys.path.remove(folder)
+
+
+def _executed(path: Path) -> ModuleType:
+    # Not under its own name: a file called test.py must not take the place of a module.
+    name = f"_lsampler_model_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise LsamplerError(f"{path}: cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and TorchScript look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _imported(source: str) -> ModuleType:
+    try:
+        return importlib.import_module(source)
+    except ModuleNotFoundError as error:
+        if error.name and (source == error.name or source.startswith(f"{error.name}.")):
+            raise LsamplerError(
+                f"model '{source}:...': there is no module {error.name}; install it, run from its folder, or give its "
+                "file as FILE.py:CALLABLE"
+            ) from error
+        raise
+
+
+def _made(spec: str, name: str, import_source: Callable[[], ModuleType]) -> Any:
+    """What the user's callable returns; a model that is there ready-made is taken."""
+    step = "importing it"
+    try:
+        found: Any = import_source()
+        for part in name.split("."):
+            if not hasattr(found, part):
+                raise LsamplerError(f"model '{spec}': has no '{part}'{_did_you_mean(part, found)}")
+            found = getattr(found, part)
+        if _is_model(found):
+            return found
+        if not callable(found):
+            raise LsamplerError(f"model '{spec}': {name} is of type {type(found).__name__}; name a function or a class")
+        step = f"calling {name}()"
+        return found()
+    except LsamplerError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's code may fail in any way
+        raise LsamplerError(f"model '{spec}': {step} failed: {_reason(error)}") from error
+
+
+def _encoder_and_decoder(spec: str, made: Any) -> tuple[Any, Any, list[Any]]:
+    """Encoder, decoder, and the objects that hold their weights."""
+    if isinstance(made, (tuple, list)):
+        if len(made) != 2 or not all(map(callable, made)):
+            kinds = ", ".join(type(part).__name__ for part in made)
+            raise LsamplerError(f"{spec}: returned ({kinds}), expected a pair of modules or functions")
+        # Of a bound method, the object has the weights.
+        owners = [part if _is_module(part) else getattr(part, "__self__", part) for part in made]
+        return made[0], made[1], owners
+    missing = [name for name in ("encode", "decode") if not callable(getattr(made, name, None))]
+    if missing:
+        raise LsamplerError(
+            f"{spec}: returned a {type(made).__name__} without {' and '.join(missing)}; return an object with encode "
+            "and decode, or a pair such as (model.encoder, model.decoder)"
+        )
+    return made.encode, made.decode, [made]
+
+
+def _digest(spec: str, owners: list[Any]) -> str:
+    parts = []
+    for owner in owners:
+        own = getattr(owner, "fingerprint", None)
+        if isinstance(own, str) and own:
+            parts.append(own)
+        elif _is_module(owner) and owner.state_dict():
+            parts.append(module_digest([owner]))
+        else:
+            raise LsamplerError(
+                f"{spec}: {type(owner).__name__} has no weights of an nn.Module to tell it from others; "
+                "give it an attribute fingerprint, a text that changes with its weights"
+            )
+    return " ".join(parts)
+
+
+def _is_module(owner: Any) -> bool:
+    return isinstance(owner, nn.Module)
+
+
+def _is_model(found: Any) -> bool:
+    return not isinstance(found, type) and (_is_module(found) or isinstance(found, Autoencoder))
+
+
+def _did_you_mean(name: str, found: Any) -> str:
+    near = difflib.get_close_matches(name, [known for known in dir(found) if not known.startswith("_")], n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _reason(error: BaseException) -> str:
+    """Kind and first line, and where in the user's code: the traceback is not shown."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    told = isinstance(error, SyntaxError) or place.filename == __file__
+    return f"{type(error).__name__}: {text}" + ("" if told else f" ({Path(place.filename).name}, line {place.lineno})")
+
+
+@hookimpl
+def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
+    """The loader of this file."""
+    return [PythonObject]

@@ -1,0 +1,212 @@
+"""torch-export and torchscript: a PyTorch encoder and decoder saved as programs, which need no source code."""
+
+import logging
+import zipfile
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from lsampler import Autoencoder, AutoencoderLoader, ForeignLoader, LsamplerError, file_digest, hookimpl
+
+LSAMPLER_API = 1
+# The largest batch that lsampler itself decodes.
+BATCH = 256
+
+
+class TorchProgram(ForeignLoader):
+    """What the two kinds of program share: both are code, so that the user says whether they are trusted."""
+
+    trusted: bool = Field(
+        default=False,
+        description="that you made these files or trust who did: opening a program can run any code that is in it",
+    )
+    channel_order: Literal["first", "last"] = Field(
+        default="first", description="first for images (B, C, H, W), last for (B, H, W, C)"
+    )
+    kind: ClassVar[str]
+
+    def load(self, spec: str) -> Autoencoder:
+        """The pair. Raises LsamplerError if it is not trusted, not such a program, or does not fit together."""
+        files = self.files(spec)
+        for path in files:
+            _check_kind(path, self.kind)
+        if not self.trusted:
+            raise LsamplerError(
+                f"model '{spec}': opening {self.kind} can run any code that is in it; if you made it or trust "
+                "who did, add --model-param trusted=true"
+            )
+        return self.open(spec, *files)
+
+    @abstractmethod
+    def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
+        """The pair, once it is trusted."""
+
+
+class TorchExport(TorchProgram):
+    """ENCODER.pt2+DECODER.pt2: programs of torch.export; opening one can run code, so say trusted=true.
+
+    ``torch.export.load`` is not safe for files of others: it unpickles example inputs and
+    constants without a restriction, evaluates symbolic expressions and compiles guards from text, and
+    has no option that forbids it (PyTorch 2.13; its documentation: never load data from an untrusted
+    source). Size and channels are read from the program where it fixes them.
+    """
+
+    name = "torch-export"
+    suffixes = (".pt2",)
+    kind = "a program of torch.export"
+
+    def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
+        """Both programs; sizes from the encoder's input."""
+        encoder, decoder = _Exported(encoder_file), _Exported(decoder_file)
+        size, channels = self.image_shape(encoder_file, encoder.input_shape(), self.channel_order)
+        decoder.input_shape()
+
+        def move(device: Any) -> None:
+            encoder.move(device)
+            decoder.move(device)
+
+        return self.adapt(
+            spec,
+            lambda images: encoder.module(images),
+            lambda latents: decoder.module(latents),
+            digest=file_digest([encoder_file, decoder_file]),
+            size=size,
+            channels=channels,
+            channel_order=self.channel_order,
+            move=move,
+        )
+
+
+class TorchScript(TorchProgram):
+    """ENCODER.ts+DECODER.ts (or .torchscript, .jit, .pt): TorchScript; opening it can run code, so say trusted=true.
+
+    ``torch.jit.load`` has no safe mode: a program may use any of PyTorch's operators, and PyTorch
+    asks to treat it as code (its SECURITY.md). A ``.pt`` is opened if it holds TorchScript; one of
+    weights is refused unread, as only the code that made it could.
+    """
+
+    name = "torchscript"
+    suffixes = (".ts", ".torchscript", ".jit", ".pt", ".pth")
+    kind = "a TorchScript program"
+
+    def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
+        """Both programs, on the CPU and in evaluation mode."""
+        modules = [_scripted(encoder_file), _scripted(decoder_file)]
+
+        def move(device: Any) -> None:
+            for module in modules:
+                module.to(device)
+
+        return self.adapt(
+            spec,
+            *modules,
+            digest=file_digest([encoder_file, decoder_file]),
+            channel_order=self.channel_order,
+            move=move,
+        )
+
+
+class _Exported:
+    """One program of torch.export: its module, and what it takes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _silent("torch.export", "torch.export.pt2_archive._package") as said:
+            try:
+                self._program = torch.export.load(path)
+                self.module = self._program.module()
+            except Exception as error:  # anything may be in the file
+                reason = _reason(said[0] if said else error)
+                raise LsamplerError(
+                    f"{path}: this PyTorch ({torch.__version__}) cannot open it ({reason}); export it from the CPU, "
+                    "with this release"
+                ) from error
+
+    def input_shape(self) -> list[int | None]:
+        """Of the one input, None for an axis of any length. Raises LsamplerError if it cannot be used."""
+        names = self._program.graph_signature.user_inputs
+        shapes = [node.meta["val"].shape for node in self._program.graph.nodes if node.name in names]
+        if len(shapes) != 1:
+            raise LsamplerError(f"{self.path}: takes {len(names)} inputs; export a module that takes one tensor")
+        lengths = [length if isinstance(length, int) else None for length in shapes[0]]
+        ForeignLoader.check_batch(self.path, lengths[0])
+        allowed = self._program.range_constraints.get(shapes[0][0].node.expr)
+        if allowed is not None and allowed.upper < BATCH:
+            raise LsamplerError(
+                f"{self.path}: takes batches of {allowed.upper} at most; export it again without this limit"
+            )
+        return lengths
+
+    def move(self, device: Any) -> None:
+        """Weights, and the tensors that the program itself makes."""
+        from torch.export.passes import move_to_device_pass
+
+        self._program = move_to_device_pass(self._program, device)
+        self.module = self._program.module()
+
+
+def _scripted(path: Path) -> Any:
+    try:
+        return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    except Exception as error:  # anything may be in the file
+        raise LsamplerError(
+            f"{path}: this PyTorch ({torch.__version__}) cannot open it ({_reason(error)}); make it again"
+        ) from error
+
+
+def _check_kind(path: Path, wanted: str) -> None:
+    """What the archive is, by the names of its members: nothing of it is read yet."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name.partition("/")[2] or name for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise LsamplerError(f"{path}: not {wanted}, or truncated; make it again") from error
+    found = _kind(members)
+    if found != wanted:
+        raise LsamplerError(f"{path}: not {wanted} but {found}")
+
+
+def _kind(members: set[str]) -> str:
+    if any(name.startswith("data/aotinductor/") for name in members):
+        return "a package compiled by AOTInductor for one machine; use torch.export.save instead"
+    if "models/model.json" in members or "serialized_exported_program.json" in members:
+        return TorchExport.kind
+    if "constants.pkl" in members:
+        return TorchScript.kind
+    if "data.pkl" in members:
+        return "weights or a pickled object, which need the code that made them; use --model your_file.py:function"
+    return "some other archive; make it again"
+
+
+@contextmanager
+def _silent(*loggers: str) -> Iterator[list[BaseException]]:
+    """Keeps PyTorch's logged tracebacks from the screen; gives the errors in them."""
+    said: list[BaseException] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            said.append(record.exc_info[1])
+        return False
+
+    for name in loggers:
+        logging.getLogger(name).addFilter(keep)
+    try:
+        yield said
+    finally:
+        for name in loggers:
+            logging.getLogger(name).removeFilter(keep)
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+@hookimpl
+def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
+    """The loaders of this file."""
+    return [TorchExport, TorchScript]

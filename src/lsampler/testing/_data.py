@@ -1,0 +1,172 @@
+"""Small data that are the same every time, for plugins to be fitted to and scored with."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler._errors import LsamplerError
+from lsampler._reference import ArrayReference, Reference, Split
+from lsampler._statistics import Statistics
+
+__all__ = [
+    "LinearImages",
+    "StatisticsOnly",
+    "WatchedReference",
+    "awkward_references",
+    "correlated",
+    "ordinary",
+    "other",
+]
+
+FINGERPRINT = "compliance"
+TRIMS = (None, 1.7)
+"""What a bundle has statistics for."""
+
+
+class WatchedReference(ArrayReference):
+    """Remembers what was asked of it: ``latents`` themselves, ``statistics``, or neither."""
+
+    def __init__(self, latents: NDArray[np.float32], held_out: NDArray[np.float32] | None = None) -> None:
+        super().__init__(latents, held_out, name="synthetic latents", fingerprint=FINGERPRINT)
+        self.asked: set[str] = set()
+        self._summing = 0
+
+    def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
+        """See :meth:`Reference.blocks`."""
+        if not self._summing:
+            self.asked.add("latents")
+        yield from super().blocks(split)
+
+    def statistics(self, trim: float | None = None) -> Statistics:
+        """See :meth:`Reference.statistics`."""
+        with self._sums():
+            return super().statistics(trim)
+
+    def principal_statistics(self, trim: float | None = None) -> Statistics:
+        """See :meth:`Reference.principal_statistics`."""
+        with self._sums():
+            return super().principal_statistics(trim)
+
+    def radius_quantiles(self, components: int | None = None) -> NDArray[np.float64]:
+        """See :meth:`Reference.radius_quantiles`."""
+        with self._sums():
+            return super().radius_quantiles(components)
+
+    @contextlib.contextmanager
+    def _sums(self) -> Iterator[None]:
+        """Vectors read in the body are read for statistics, which a bundle has, too."""
+        self.asked.add("statistics")
+        self._summing += 1
+        try:
+            yield
+        finally:
+            self._summing -= 1
+
+
+class StatisticsOnly(Reference):
+    """A reference as a bundle is one: the statistics of another, and none of its vectors."""
+
+    has_latents = False
+
+    def __init__(self, source: Reference) -> None:
+        super().__init__()
+        self.name, self.dimension, self.fingerprint = "a bundle", source.dimension, source.fingerprint
+        self._statistics = {trim: source.statistics(trim) for trim in TRIMS}
+        self._principal = {trim: source.principal_statistics(trim) for trim in TRIMS}
+        with contextlib.suppress(LsamplerError):  # of a covariance without full rank a bundle has none either
+            self._radii[self.dimension] = source.radius_quantiles()
+
+    def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
+        """Raises: there are none."""
+        raise LsamplerError(f"{self.name} holds statistics only, no latent vectors; give a --store")
+
+    def statistics(self, trim: float | None = None) -> Statistics:
+        """See :meth:`Reference.statistics`."""
+        self._require(trim)
+        return super().statistics(trim)
+
+    def principal_statistics(self, trim: float | None = None) -> Statistics:
+        """See :meth:`Reference.principal_statistics`."""
+        self._require(trim)
+        return super().principal_statistics(trim)
+
+    def radius_quantiles(self, components: int | None = None) -> NDArray[np.float64]:
+        """See :meth:`Reference.radius_quantiles`."""
+        count = components or self.dimension
+        if count not in self._radii:
+            raise LsamplerError(f"{self.name} knows no quantiles of the radius in {count} components; give a --store")
+        return super().radius_quantiles(count)
+
+    def _require(self, trim: float | None) -> None:
+        if trim not in self._statistics:
+            raise LsamplerError(f"{self.name} has statistics for trim=1.7 or none, not {trim}; give a --store")
+
+
+def correlated(rows: int, dimension: int, seed: int) -> NDArray[np.float32]:
+    """Vectors (rows, dimension) of a correlated normal with its centre off the origin."""
+    rng = np.random.default_rng([seed, dimension])
+    mixing = rng.normal(size=(dimension, dimension)) * np.linspace(1.5, 0.5, dimension)
+    centre = rng.normal(size=dimension)
+    return (rng.normal(size=(rows, dimension)) @ mixing + centre).astype(np.float32)
+
+
+def ordinary(rows: int = 600, dimension: int = 6, held_out: int = 200) -> WatchedReference:
+    """What any plugin can work with; every call makes a new one of the same vectors."""
+    vectors = correlated(rows + held_out, dimension, seed=1)
+    return WatchedReference(vectors[:rows], vectors[rows:])
+
+
+def other(reference: Reference) -> WatchedReference:
+    """Other vectors of the same D, and of another shape."""
+    return WatchedReference(correlated(300, reference.dimension, seed=2) * 3 - 5)
+
+
+@functools.cache
+def awkward_references() -> dict[str, NDArray[np.float32]]:
+    """Vectors that are few, flat, far away, tiny or huge."""
+    plain = correlated(60, 4, seed=3)
+    constant, repeated = plain.copy(), np.repeat(plain[:6], 10, axis=0)
+    constant[:, 2] = 1.5
+    return {
+        "D = 1": correlated(60, 1, seed=3),
+        "D = 2": correlated(60, 2, seed=3),
+        "1 vector": plain[:1],
+        "2 vectors": plain[:2],
+        "3 vectors": plain[:3],
+        "fewer vectors than D": correlated(7, 12, seed=3),
+        "a constant component": constant,
+        "equal vectors": np.ones((20, 4), dtype=np.float32),
+        "every vector ten times": repeated,
+        "a centre at 10,000": plain + np.float32(1e4),
+        "values around 0.001": plain * np.float32(1e-3),
+        "values around 1,000": plain * np.float32(1e3),
+        "components of very unequal width": plain * np.array([1e-3, 1, 30, 1e3], dtype=np.float32),
+    }
+
+
+class LinearImages:
+    """An encoder and decoder without training: images are a fixed linear map of the latents, squeezed into 0 .. 255."""
+
+    edge = 12
+
+    def __init__(self, dimension: int) -> None:
+        rng = np.random.default_rng([4, dimension])
+        self._map = rng.normal(size=(dimension, self.edge * self.edge * 3)) / np.sqrt(4 * dimension)
+        self._back = np.linalg.pinv(self._map)
+
+    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Latent vectors (n, D) -> images (n, 12, 12, 3) uint8."""
+        light = 1 / (1 + np.exp(-np.clip(latents @ self._map, -30, 30)))
+        images: NDArray[np.uint8] = np.rint(255 * light).astype(np.uint8).reshape(-1, self.edge, self.edge, 3)
+        return images
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Images (n, 12, 12, 3) uint8 -> latent vectors (n, D)."""
+        light = np.clip(images.reshape(len(images), -1) / 255, 1e-3, 1 - 1e-3)
+        latents: NDArray[np.float32] = (np.log(light / (1 - light)) @ self._back).astype(np.float32)
+        return latents

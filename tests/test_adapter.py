@@ -1,0 +1,350 @@
+"""The adapter between lsampler and the models of other libraries."""
+
+# ruff: noqa: E501  (a table of what does not fit, a row a line)
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lsampler import (
+    AdaptedAutoencoder,
+    Autoencoder,
+    ForeignLoader,
+    LsamplerError,
+    Preprocess,
+    file_digest,
+    module_digest,
+)
+
+GREY = Preprocess(8, "none", 1)
+COLOUR = Preprocess(8, "none", 3)
+
+
+def images(n: int = 5, channels: int = 1) -> Tensor:
+    return torch.rand(n, channels, 8, 8, generator=torch.Generator().manual_seed(n))
+
+
+def adapted(encode: Callable[[Tensor], Any], decode: Callable[[Tensor], Any], **options: Any) -> AdaptedAutoencoder:
+    return AdaptedAutoencoder("m", encode, decode, **{"preprocess": GREY, "fingerprint": "f"} | options)
+
+
+def halves(given: Tensor) -> Tensor:
+    """Images (B, C, 8, 8) -> (B, C, 2, 4, 8): nothing is lost, so that the way back is exact."""
+    return given.unflatten(2, (2, 4))
+
+
+def whole(latents: Tensor) -> Tensor:
+    return latents.flatten(2, 3)
+
+
+class TestShapes:
+    def test_is_an_autoencoder(self) -> None:
+        assert isinstance(adapted(halves, whole), Autoencoder)
+
+    def test_spatial_latents_are_flattened_and_restored(self) -> None:
+        model = adapted(halves, whole)
+        latents = model.encode(images())
+        assert (model.latent_shape, model.dimension) == ((1, 2, 4, 8), 64)
+        torch.testing.assert_close(latents, halves(images()).reshape(5, 64), rtol=0, atol=0)
+        torch.testing.assert_close(model.decode(latents), images(), rtol=0, atol=0)
+
+    @pytest.mark.parametrize("batch", [1, 3, 300])
+    def test_batches_of_any_size(self, batch: int) -> None:
+        model = adapted(halves, whole)
+        assert model.encode(images(batch)).shape == (batch, 64)
+        assert model.decode(torch.rand(batch, 64)).shape == (batch, 1, 8, 8)
+
+    def test_channels_last(self) -> None:
+        seen: list[Tensor] = []
+
+        def encode(given: Tensor) -> Tensor:
+            seen.append(given)
+            return given.flatten(1)
+
+        model = adapted(encode, lambda z: z.reshape(-1, 8, 8, 3), preprocess=COLOUR, channel_order="last")
+        given = images(4, 3)
+        latents = model.encode(given)
+        torch.testing.assert_close(seen[-1], given.permute(0, 2, 3, 1), rtol=0, atol=0)
+        torch.testing.assert_close(model.decode(latents), given, rtol=0, atol=0)
+
+    def test_of_a_tuple_the_first_is_the_mean(self) -> None:
+        model = adapted(lambda x: (x.flatten(1), torch.rand(len(x), 3)), lambda z: [z.reshape(-1, 1, 8, 8), None])
+        torch.testing.assert_close(model.decode(model.encode(images())), images(), rtol=0, atol=0)
+
+    def test_arrays_of_other_libraries_become_float32(self) -> None:
+        model = adapted(
+            lambda x: x.numpy().reshape(len(x), -1).astype(np.float64),
+            lambda z: z.numpy().reshape(-1, 1, 8, 8).astype(np.float16),
+        )
+        assert model.encode(images()).dtype == model.decode(torch.rand(2, 64)).dtype == torch.float32
+
+    def test_models_that_write_into_their_input_do_no_harm(self) -> None:
+        model = adapted(lambda x: x.sub_(0.5).flatten(1), lambda z: z.mul_(2.0).reshape(-1, 1, 8, 8))
+        given, latents = images(), torch.full((2, 64), 0.25)
+        model.encode(given)
+        assert float(model.decode(latents).mean()) == 0.5
+        assert torch.equal(given, images())
+        assert torch.equal(latents, torch.full((2, 64), 0.25))
+
+    def test_refuses_latents_of_another_dimension(self) -> None:
+        with pytest.raises(LsamplerError, match=r"latent vectors of shape \(2, 63\): m takes \(B, 64\)"):
+            adapted(halves, whole).decode(torch.rand(2, 63))
+
+    def test_refuses_an_encoder_that_changes_its_shape_later(self) -> None:
+        model = adapted(lambda x: x.flatten(1)[: 4 if len(x) > 4 else None], lambda z: z.reshape(-1, 1, 8, 8))
+        with pytest.raises(LsamplerError, match=r"gave shape \(4, 64\) for 5 images, expected \(5, 64\)"):
+            model.encode(images(5))
+
+
+class TestRange:
+    @pytest.mark.parametrize("low_high", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
+    def test_images_are_in_the_models_range_and_come_back(self, low_high: tuple[float, float]) -> None:
+        seen: list[Tensor] = []
+        low, high = low_high
+
+        def encode(given: Tensor) -> Tensor:
+            seen.append(given)
+            return given.flatten(1)
+
+        model = adapted(encode, lambda z: z.reshape(-1, 1, 8, 8), value_range=low_high)
+        given = torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8), torch.full((1, 8, 8), 0.25)])
+        back = model.decode(model.encode(given))
+        assert [float(image.mean()) for image in seen[-1]] == [low, high, low + (high - low) / 4]
+        torch.testing.assert_close(back, given, rtol=0, atol=1e-6)
+
+    def test_decoded_images_stay_within_black_and_white(self) -> None:
+        model = adapted(lambda x: x.flatten(1), lambda z: (z * 1.5 - 0.25).reshape(-1, 1, 8, 8))
+        decoded = model.decode(torch.linspace(0, 1, 64).repeat(2, 1))
+        assert (float(decoded.min()), float(decoded.max())) == (0.0, 1.0)
+
+
+class Movable:
+    """Notes where it is moved to, and what it is given there."""
+
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+        self.given: list[torch.device] = []
+
+    def to(self, device: torch.device) -> None:
+        self.device = device
+
+    def encode(self, given: Tensor) -> Tensor:
+        self.given.append(given.device)
+        return torch.zeros(len(given), 6)
+
+
+class TestDevice:
+    def test_weights_and_input_move_together(self) -> None:
+        foreign = Movable()
+        model = adapted(foreign.encode, lambda z: torch.zeros(len(z), 1, 8, 8), move=foreign.to)
+        assert model.to(torch.device("meta")) is model
+        model.encode(images())
+        assert foreign.device == foreign.given[-1] == torch.device("meta")
+
+    def test_what_cannot_be_moved_is_given_its_input_where_it_is(self) -> None:
+        foreign = Movable()
+        model = adapted(foreign.encode, lambda z: torch.zeros(len(z), 1, 8, 8)).to(torch.device("meta"))
+        model.encode(images())
+        assert set(foreign.given) == {torch.device("cpu")}
+
+    def test_a_move_that_fails_is_told_in_one_line(self) -> None:
+        def move(device: torch.device) -> None:
+            raise RuntimeError("no such device\nand much more")
+
+        model = adapted(lambda x: x.flatten(1), lambda z: z.reshape(-1, 1, 8, 8), move=move)
+        with pytest.raises(LsamplerError, match=r"^m: cannot be moved to meta \(no such device\)$"):
+            model.to(torch.device("meta"))
+
+
+def fails(text: str) -> Callable[[Tensor], Tensor]:
+    def apply(given: Tensor) -> Tensor:
+        raise ValueError(text)
+
+    return apply
+
+
+def flat(given: Tensor) -> Tensor:
+    return given.flatten(1)
+
+
+def square(latents: Tensor) -> Tensor:
+    return latents.reshape(-1, 1, 8, 8)
+
+
+# Every row: what is wrong, the encoder, the decoder, what the one line must say.
+UNFIT = [
+    ("encoder fails", fails("boom\nin detail"), square, r"^m: the encoder failed on images of shape \(2, 1, 8, 8\) \(boom\)"),
+    ("TorchScript tells its reason last", fails("The following operation failed in the TorchScript interpreter.\nTraceback\nRuntimeError: bad"), square, r"\(RuntimeError: bad\)"),
+    ("reason without end", fails("x" * 5000), square, r"x{300}\.\.\.\)"),
+    ("reason without text", fails(""), square, r"\(ValueError\)"),
+    ("decoder fails", flat, fails("boom"), r"^m: the decoder does not take latents of shape \(2, 64\) \(boom\); check that encoder and decoder belong"),
+    ("encoder gives a number", lambda x: x.mean(), square, r"the encoder gave shape \(\) for 2 images"),
+    ("encoder gives one for all", lambda x: x.flatten(1)[:1], square, r"the encoder gave shape \(1, 64\) for 2 images"),
+    ("encoder gives a dictionary", lambda x: {"z": x}, square, "^m: the model gave a dict, expected a tensor or an array"),
+    ("encoder gives nothing", lambda x: (), square, "^m: the model gave a tuple, expected a tensor or an array"),
+    ("encoder gives texts", lambda x: np.array(["a", "b"]), square, "^m: the model gave an array that is not of numbers"),
+    ("encoder gives NaN", lambda x: flat(x) * math.nan, square, "the encoder gave NaN or infinite values; check its weights"),
+    ("encoder is random", lambda x: flat(x) + torch.randn(64) * 0.01, square, "the encoder gives another result each time"),
+    ("decoder gives NaN", flat, lambda z: square(z) / 0, "the decoder gave NaN or infinite values; check its weights"),
+    ("decoder is random", flat, lambda z: square(z) + torch.rand(8) * 0.01, "the decoder gives another result each time"),
+    ("decoder gives vectors", flat, flat, r"the decoder gave shape \(2, 64\) \(B, C, H, W\), expected \(2, 1, 8, 8\)"),
+    ("decoder gives colour", flat, lambda z: square(z).expand(-1, 3, 8, 8), r"gave shape \(2, 3, 8, 8\).*check size, channels"),
+    ("range", flat, lambda z: square(z) * 255, "decoded values are in 0..255, far outside the declared 0..1; declare the right value_range"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("encode", "decode", "message"), [row[1:] for row in UNFIT], ids=[row[0] for row in UNFIT])
+def test_what_does_not_fit_is_told_on_construction(
+    encode: Callable[[Tensor], Any], decode: Callable[[Tensor], Any], message: str
+) -> None:
+    with pytest.raises(LsamplerError, match=message) as told:
+        adapted(encode, decode)
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_rounding_that_differs_from_run_to_run_is_not_called_random() -> None:
+    adapted(lambda x: flat(x) * (1 + 1e-6 * torch.rand(64)), square)
+
+
+class Pair(ForeignLoader):
+    """A loader of nothing."""
+
+    name = "pair"
+    suffixes = (".enc", ".dec")
+
+    def load(self, spec: str) -> Autoencoder:
+        return self.adapt(spec, flat, square, digest="weights")
+
+
+class TestLoader:
+    def test_fingerprint_changes_with_weights_and_settings_alone(self) -> None:
+        def of(loader: Pair, spec: str = "a", digest: str = "weights", **said: Any) -> str:
+            return loader.adapt(spec, flat, square, digest=digest, **said).fingerprint
+
+        first = of(Pair(size=8, channels=1))
+        assert len(first) == 32
+        assert of(Pair(), size=8, channels=1) == first  # said by the model or by the user, it is the same
+        assert of(Pair(size=8, channels=1), "another name") == first
+        others = {
+            of(Pair(size=8, channels=1), digest="other"),
+            of(Pair(size=8, channels=1, crop="none")),
+            of(Pair(size=8, channels=1, value_range="-1..1")),
+        }
+        assert len(others | {first}) == 4
+
+    def test_fingerprint_changes_with_the_channel_order(self) -> None:
+        loader = Pair(size=8, channels=1)
+        last = loader.adapt("a", flat, lambda z: z.reshape(-1, 8, 8, 1), digest="weights", channel_order="last")
+        assert last.fingerprint != loader.load("a").fingerprint
+
+    @pytest.mark.parametrize(("missing", "given"), [("size", {"channels": 1}), ("channels", {"size": 8})])
+    def test_what_nobody_says_must_be_declared(self, missing: str, given: dict[str, Any]) -> None:
+        with pytest.raises(LsamplerError, match=f"does not say its image {missing}; give --model-param {missing}="):
+            Pair(**given).load("a")
+
+    def test_a_declaration_that_contradicts_the_model_is_refused(self) -> None:
+        with pytest.raises(LsamplerError, match="takes images of size 8, not 16; leave out size"):
+            Pair(size=16, channels=1).adapt("a", flat, square, digest="", size=8)
+
+    def test_the_range_is_that_of_the_parameter(self) -> None:
+        seen: list[Tensor] = []
+
+        def encode(given: Tensor) -> Tensor:
+            seen.append(given)
+            return flat(given)
+
+        model = Pair(size=8, channels=1, value_range="0..255").adapt("a", encode, square, digest="")
+        model.encode(torch.ones(1, 1, 8, 8))
+        assert float(seen[-1].max()) == 255.0
+
+    @pytest.mark.parametrize(
+        ("spec", "accepted"),
+        [("a.enc+b.dec", True), ("a.enc", True), ("a.enc+b", True), ("a.encoder", False), ("a", False), ("", False)],
+    )
+    def test_accepts_by_suffix(self, spec: str, accepted: bool) -> None:
+        assert Pair.accepts(spec) is accepted
+
+    def test_splits_a_pair_even_if_a_folder_has_a_plus(self, tmp_path: Path) -> None:
+        folder = tmp_path / "a+b"
+        folder.mkdir()
+        for name in ("one.enc", "two.dec"):
+            (folder / name).write_text("x")
+        assert Pair.files(f"{folder}/one.enc+{folder}/two.dec") == (folder / "one.enc", folder / "two.dec")
+
+    @pytest.mark.parametrize(
+        ("spec", "message"),
+        [
+            ("one.enc", r"model 'one.enc': give two files, encoder and decoder, as ENCODER.enc\+DECODER.enc"),
+            ("one.enc+", "give two files"),
+            ("one.enc+two.txt", "give two files"),
+            ("no.enc+one.enc", "no.enc: no such file of the encoder; check the path"),
+            ("one.enc+no.dec", "no.dec: no such file of the decoder; check the path"),
+            ("one.enc+empty.dec", "empty.dec: is empty, expected a file of the decoder"),
+        ],
+    )
+    def test_a_pair_that_is_none(
+        self, spec: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("one.enc").write_text("x")
+        Path("empty.dec").touch()
+        with pytest.raises(LsamplerError, match=message):
+            Pair.files(spec)
+
+    @pytest.mark.parametrize(
+        ("shape", "order", "said"),
+        [
+            ((None, 3, 64, 64), "first", (64, 3)),
+            ((None, 64, 64, 3), "last", (64, 3)),
+            ((None, 1, None, 32), "first", (32, 1)),
+            ((None, None, None, None), "last", (None, None)),
+        ],
+    )
+    def test_reads_size_and_channels_from_a_shape(self, shape: Any, order: Any, said: Any) -> None:
+        assert Pair.image_shape("e", shape, order) == said
+
+    def test_refuses_shapes_that_are_none_of_square_images(self) -> None:
+        with pytest.raises(LsamplerError, match=r"e: takes shape \(any, 6\), not images; the encoder comes first"):
+            Pair.image_shape("e", (None, 6))
+        with pytest.raises(LsamplerError, match=r"e: takes images of 3 x 64.*check channel_order"):
+            Pair.image_shape("e", (None, 64, 3, 64))
+
+    def test_refuses_a_fixed_batch(self) -> None:
+        Pair.check_batch("e", None)
+        with pytest.raises(LsamplerError, match="e: takes batches of exactly 4; export it again with a dynamic batch"):
+            Pair.check_batch("e", 4)
+
+
+class TestDigests:
+    def net(self) -> nn.Module:
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(3, 2).to(torch.bfloat16))
+
+    def test_equal_for_equal_weights(self) -> None:
+        assert module_digest([self.net()]) == module_digest([self.net()])
+
+    @pytest.mark.parametrize("changed", ["0.weight", "1.running_mean", "1.num_batches_tracked", "2.bias"])
+    def test_changes_with_any_weight_or_buffer(self, changed: str) -> None:
+        net = self.net()
+        net.state_dict()[changed].add_(1)
+        assert module_digest([net]) != module_digest([self.net()])
+
+    def test_changes_with_order_and_kind(self) -> None:
+        one, two = nn.Linear(2, 2), nn.Linear(2, 2)
+        assert module_digest([one, two]) != module_digest([two, one])
+        assert module_digest([nn.ReLU()]) != module_digest([nn.ELU()])
+
+    def test_of_files_is_of_their_content_in_order(self, tmp_path: Path) -> None:
+        (one := tmp_path / "a").write_bytes(b"xy")
+        (two := tmp_path / "b").write_bytes(b"z")
+        (three := tmp_path / "c").write_bytes(b"z")
+        assert file_digest([one, two]) == file_digest([one, three])
+        assert len({file_digest(files) for files in ([one, two], [two, one], [one], [two, two])}) == 4
