@@ -240,7 +240,7 @@ BAD_INPUT = [
     ("model empty", "sample -p gaussian --model {dir}/empty.safetensors", "empty.safetensors: is empty"),
     ("model truncated", "sample -p gaussian --model {dir}/cut.safetensors", "cut.safetensors: not a readable safetensors file"),
     ("model foreign", "encode {dir}/images.npy --model {dir}/foreign.safetensors --out {dir}/x.h5", "not an autoencoder made by"),
-    ("model of unknown kind", "sample -p gaussian --model {dir}/model.odd", "nothing opens it; give"),
+    ("model of unknown kind", "sample -p gaussian --model {dir}/model.odd", "nothing opens it; give a bundle's name),
     ("model without statistics", "sample -p gaussian --model {dir}/tiny.safetensors", "add the --store of its latents"),
     ("store missing", "sample -p gaussian --store {dir}/no.h5", "no.h5: no such latent store; check the path"),
     ("store empty", "sample -p gaussian --store {dir}/empty.h5", "empty.h5: is empty"),

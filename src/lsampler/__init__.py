@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lsampler._analysis import Analysis, Verdict, analyze
     from lsampler._api import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
     from lsampler._autoencoder import ConvAutoencoder, ConvConfig
-    from lsampler._bundle import Bundle, load_bundle, load_safetensors_autoencoder
+    from lsampler._bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
     from lsampler._comparison import Comparison, Entry, compare, swept
     from lsampler._core import Core
     from lsampler._decoding import decode_images, save_grid
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from lsampler._hookspecs import API_VERSION, hookimpl
     from lsampler._images import Preprocess, open_images
+    from lsampler._interchange import export_latents, import_latents
     from lsampler._interfaces import Autoencoder, AutoencoderLoader, Decoder, Encoder
     from lsampler._neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
     from lsampler._random import Block
@@ -49,7 +50,7 @@ _HOMES = {
     "_analysis": ("Analysis", "Verdict", "analyze"),
     "_api": ("load_autoencoder", "load_core", "load_evaluator", "load_sampler", "plugin_names"),
     "_autoencoder": ("ConvAutoencoder", "ConvConfig"),
-    "_bundle": ("Bundle", "load_bundle", "load_safetensors_autoencoder"),
+    "_bundle": ("Bundle", "build_bundle", "load_bundle", "load_safetensors_autoencoder"),
     "_comparison": ("Comparison", "Entry", "compare", "swept"),
     "_core": ("Core",),
     "_decoding": ("decode_images", "save_grid"),
@@ -68,6 +69,7 @@ _HOMES = {
     ),
     "_hookspecs": ("API_VERSION", "hookimpl"),
     "_images": ("Preprocess", "open_images"),
+    "_interchange": ("export_latents", "import_latents"),
     "_interfaces": ("Autoencoder", "AutoencoderLoader", "Decoder", "Encoder"),
     "_neighbours": ("Balls", "Neighbours", "ball_counts", "mutual_ball_counts", "nearest_neighbours"),
     "_random": ("Block",),
@@ -119,13 +121,16 @@ __all__ = [
     "analyze",
     "ball_counts",
     "bootstrap_score",
+    "build_bundle",
     "compare",
     "decode_images",
     "encode_images",
     "evaluate",
+    "export_latents",
     "file_digest",
     "frechet_distance",
     "hookimpl",
+    "import_latents",
     "load_autoencoder",
     "load_bundle",
     "load_core",

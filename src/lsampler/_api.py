@@ -59,8 +59,10 @@ def find_loader(spec: str) -> type[AutoencoderLoader]:
     for loader in loaders:
         if loader.accepts(spec):
             return cast("type[AutoencoderLoader]", loader)
-    kinds = "; ".join(loader.summary().removesuffix(".") for loader in loaders)
-    raise LsamplerError(f"model '{spec}': nothing opens it; give {kinds or 'a model'}")
+    raise LsamplerError(
+        f"model '{spec}': nothing opens it; give a bundle's name, or a model as docs/models.md says; "
+        f"loaders that are installed: {', '.join(loader.name for loader in loaders) or 'none'}"
+    )
 
 
 def plugin_names(kind: Literal["sampler", "core", "evaluator", "autoencoder loader"]) -> list[str]:
