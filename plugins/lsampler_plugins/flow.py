@@ -32,11 +32,11 @@ WEIGHTS = "flow."
 class Flow(LatentSampler):
     """A normalising flow: z = f(x), x ~ N(0, 1), f a trained invertible network (extra 'flow').
 
-    Latent vectors are whitened by their principal components; where their radius has heavier tails
-    than a normal's, it is drawn in by a power, r^s; what then is left to learn, a masked
-    autoregressive flow (Papamakarios et al. 2017, arXiv 1705.07057) or a neural spline flow
-    (Durkan et al. 2019, arXiv 1906.04032) of zuko learns: along the principal axes, the leading
-    ones first, each coordinate is normal, or bent by a spline, depending on all before it.
+    Latent vectors are whitened, and where their radius has heavier tails than a normal's, it is
+    drawn in by a power, r^s. Turned to independent components, the least normal one first, what
+    is left is learnt by zuko's masked autoregressive flow (Papamakarios et al. 2017, arXiv
+    1705.07057) or neural spline flow (Durkan et al. 2019, arXiv 1906.04032): each coordinate is
+    normal, or bent by a spline, in a way that depends on those before it.
 
     Training stops when the likelihood of a validation share of the train vectors has not risen for
     ``patience`` epochs, and keeps the best epoch. Interrupted, it is lost.
@@ -57,7 +57,7 @@ class Flow(LatentSampler):
     learning_rate: float = Field(default=1e-3, gt=0, description="of AdamW")
     weight_decay: float = Field(default=0.01, ge=0, description="of AdamW")
     batch_size: int = Field(default=128, ge=1, description="vectors a step, fewer where there are few")
-    max_epochs: int = Field(default=30, ge=1, description="passes over the vectors, at most")
+    max_epochs: int = Field(default=60, ge=1, description="passes over the vectors, at most")
     patience: int = Field(default=3, ge=1, description="epochs without a better validation likelihood, then it stops")
     validation: float = Field(default=0.1, gt=0, lt=1, description="share of the train vectors that are not trained on")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of validation share, initial weights, and batches")
@@ -72,13 +72,13 @@ class Flow(LatentSampler):
         if pca.rank == 0:
             statistics.require_spread()
         axes = np.sqrt(pca.variances[: pca.rank, np.newaxis]) * pca.axes[: pca.rank]
-        white = (reference.latents() - pca.mean) @ (axes.T / pca.variances[: pca.rank])
-        radial = radial_map(np.linalg.norm(white, axis=1), pca.rank)
-        rows = inwards(torch.from_numpy(white), torch.from_numpy(radial))[0].numpy()
-        if self.axes == "independent" and pca.rank > 1:
-            turn = independent(rows, self.seed)
-            rows, axes = rows @ turn.T, turn @ axes
         with _one_thread():
+            white = (reference.latents() - pca.mean) @ (axes.T / pca.variances[: pca.rank])
+            radial = radial_map(np.linalg.norm(white, axis=1), pca.rank)
+            rows = inwards(torch.from_numpy(white), torch.from_numpy(radial))[0].numpy()
+            if self.axes == "independent" and pca.rank > 1:
+                turn = independent(rows, self.seed)
+                rows, axes = rows @ turn.T, turn @ axes
             weights, spread = self._trained(torch.from_numpy(rows).float())
         return {"mean": pca.mean, "axes": axes, "radial": radial, "spread": np.array(spread)} | {
             WEIGHTS + key: value.cpu().numpy() for key, value in weights.items()
@@ -158,7 +158,8 @@ class Flow(LatentSampler):
         base, moved = _base(self._restored(state), rows)
         x = base / state["spread"]
         log_volume = torch.linalg.slogdet(axes).logabsdet + len(axes) * (state["spread"] * ROOT).log()
-        return -0.5 * (x * x).sum(dim=1) + moved + log_derivative - log_volume
+        density: Tensor = -0.5 * (x * x).sum(dim=1) + moved + log_derivative - log_volume
+        return density
 
 
 class _Activation(nn.Module):
@@ -215,7 +216,7 @@ def independent(rows: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     from sklearn.decomposition import FastICA
     from sklearn.exceptions import ConvergenceWarning
 
-    with threadpool_limits(1), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # any rotation will do, a better one helps
         found = FastICA(whiten=False, max_iter=ICA_ITERATIONS, tol=1e-3, random_state=seed % 2**32).fit(rows)
     left, _, right = np.linalg.svd(found.components_)
@@ -256,7 +257,8 @@ def outwards(rows: Tensor, radial: Tensor) -> Tensor:
     """The inverse of :func:`inwards`."""
     least, exponent, factor = radial
     log_radius = torch.log(rows.norm(dim=1)).clamp(min=factor + exponent * least)
-    return rows * ((1 / exponent - 1) * log_radius - factor / exponent).exp()[:, None]
+    moved: Tensor = rows * ((1 / exponent - 1) * log_radius - factor / exponent).exp()[:, None]
+    return moved
 
 
 def spread_of(base: Tensor) -> float:
@@ -286,7 +288,8 @@ def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
 

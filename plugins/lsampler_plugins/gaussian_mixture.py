@@ -22,10 +22,10 @@ class GaussianMixture(LatentSampler):
     """A mixture of normals: z ~ sum_k pi_k N(mu_k, Sigma_k), fitted by expectation maximisation.
 
     What "From Variational to Deterministic Autoencoders" (Ghosh et al. 2020, arXiv 1903.12436)
-    draws latent vectors from; ``covariance=full`` and ``coordinates=raw`` are its settings. The
-    fit is scikit-learn's. Whitened coordinates are the principal components divided by their
-    standard deviations: in them, a component with a diagonal covariance has all correlations of
-    the data and few parameters, which small sets ask for.
+    draws latent vectors from: ``components=10 covariance=full coordinates=raw`` are its settings.
+    The fit is scikit-learn's. Whitened coordinates are the principal components divided by their
+    standard deviations: in them a normal with a diagonal covariance has the correlations of all
+    data in common, and few parameters, which many dimensions ask for.
     """
 
     name = "gaussian-mixture"
@@ -60,7 +60,9 @@ class GaussianMixture(LatentSampler):
             statistics.require_spread()
         if self.coordinates == "whitened":
             axes = np.sqrt(pca.variances[: pca.rank, np.newaxis]) * pca.axes[: pca.rank]
-            fitted = self._fit((reference.latents() - pca.mean) @ (axes.T / pca.variances[: pca.rank]), components)
+            with threadpool_limits(1):
+                white = (reference.latents() - pca.mean) @ (axes.T / pca.variances[: pca.rank])
+            fitted = self._fit(white, components)
             return _parts(fitted, self.temperature) | {"mean": pca.mean, "axes": axes}
         # In units of the mean spread, so that the unit of the latent space does not matter to the floor.
         unit = math.sqrt(pca.variances.mean())
