@@ -129,7 +129,7 @@ class TestFit:
         assert cli("fit", "-p", "gaussian", "--store", tiny_store.path, "--out", fitted).code == 0
         answer = cli("sample", "--fitted", fitted, "--out", tmp_path / "a.png")
         assert answer.code == 2
-        assert "fitted to latents of another model than those that come with lsampler; give that --model" in answer.err
+        assert "fitted to latents of a model that does not come with lsampler; give that --model" in answer.err
         both = cli("sample", "--fitted", fitted, "-p", "gaussian", "--out", tmp_path / "a.png")
         assert "--plugin: a strategy from --fitted needs none; leave it out" in both.err
         foreign = cli("sample", "--fitted", tiny_store.path, "--out", tmp_path / "a.png")
@@ -240,7 +240,7 @@ BAD_INPUT = [
     ("model empty", "sample -p gaussian --model {dir}/empty.safetensors", "empty.safetensors: is empty"),
     ("model truncated", "sample -p gaussian --model {dir}/cut.safetensors", "cut.safetensors: not a readable safetensors file"),
     ("model foreign", "encode {dir}/images.npy --model {dir}/foreign.safetensors --out {dir}/x.h5", "not an autoencoder made by"),
-    ("model of unknown kind", "sample -p gaussian --model {dir}/model.odd", "nothing opens it; give a bundle's name),
+    ("model of unknown kind", "sample -p gaussian --model {dir}/model.odd", "nothing opens it; give a bundle's name"),
     ("model without statistics", "sample -p gaussian --model {dir}/tiny.safetensors", "add the --store of its latents"),
     ("store missing", "sample -p gaussian --store {dir}/no.h5", "no.h5: no such latent store; check the path"),
     ("store empty", "sample -p gaussian --store {dir}/empty.h5", "empty.h5: is empty"),

@@ -74,7 +74,7 @@ class LogLikelihood(Evaluator):
     def _density(self, log_prob: Callable[[NDArray[np.float32]], NDArray[np.float64]]) -> NDArray[np.float64]:
         found = np.asarray(log_prob(self._held_out), dtype=np.float64)
         m = len(self._held_out)
-        zero = int(np.isposinf(found).sum())
+        zero = int(np.isneginf(found).sum())
         if zero:
             raise LsamplerError(f"gives {zero} of {m} held-out vectors density 0: their mean log density is -infinite")
         if found.shape != (m,) or not np.isfinite(found).all():

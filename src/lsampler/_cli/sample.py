@@ -154,7 +154,7 @@ def _fitted_before(
 
 
 def _no_decoder(path: Path) -> Autoencoder:
-    raise LsamplerError(f"{path}: fitted to latents of another model than those that come with lsampler; give that --model")
+    raise LsamplerError(f"{path}: fitted to latents of a model that does not come with lsampler; give that --model")
 
 
 def decode(
@@ -180,7 +180,7 @@ def decode(
     stored = LatentStore(samples)
     autoencoder = open_model(model, stored.fingerprint, model_settings(model, model_param))
     if autoencoder is None:
-        raise LsamplerError(f"{samples}: encoded by another model than those that come with lsampler; give that --model")
+        raise LsamplerError(f"{samples}: encoded by a model that does not come with lsampler; give that --model")
     if autoencoder.dimension != stored.dimension:
         raise LsamplerError(f"{samples}: D = {stored.dimension}, the decoder takes {autoencoder.dimension}")
     total = min(n or len(stored), len(stored))
