@@ -46,7 +46,7 @@ from lsampler import (
 )
 from lsampler._cli.evaluate import _print
 from lsampler._comparison._run import Cell
-from lsampler._comparison._verdict import best_rows, judge
+from lsampler._comparison._verdict import _of_closest, best_rows, judge
 from lsampler._evaluator import Row
 
 D = 8
@@ -691,3 +691,18 @@ def test_a_bundle_gives_the_scores_that_statistics_allow() -> None:
     assert "interval/calibrated" in cell.scores
     assert "frechet" in cell.scores
     assert any("novelty" in line and "real vectors" in line for line in [*comparison.caveats, *cell.problems])
+
+
+def test_strategies_that_are_closest_together_are_told_with_the_span_of_their_scores() -> None:
+    def cell(name: str, auc: float) -> Cell:
+        score = Score("classifier-auc", "g", "AUC", auc, auc - 0.02, auc + 0.02, 100, "lower", "number")
+        return Cell(name, name, "drawn", name, {}, None, None, 100, {score.metric: score}, [], None, False)
+
+    both = _of_closest([cell("one", 0.56), cell("two", 0.51)], None)
+    assert "“one” and “two” come closest" in both
+    assert "a classifier tells their samples from held-out vectors with AUC 0.51 to 0.56 " in both
+    assert "even these" not in both
+    alone = _of_closest([cell("one", 0.9)], None)
+    assert "“one” comes closest" in alone
+    assert "tells its samples from held-out vectors with AUC 0.90 " in alone
+    assert "even these are told apart" in alone

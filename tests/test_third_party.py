@@ -34,11 +34,11 @@ class Environment:
         # addsitedir, unlike a bare path, also reads the .pth file of an editable lsampler.
         (packages / "parent.pth").write_text(f"import site; site.addsitedir({here!r})\n")
 
-    def install(self, package: Path) -> None:
+    def install(self, *packages: Path) -> None:
         python = str(self.folder / "bin" / "python")
         options = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--disable-pip-version-check"]
         done = subprocess.run(
-            [sys.executable, "-m", "pip", "--python", python, "install", *options, str(package)],
+            [sys.executable, "-m", "pip", "--python", python, "install", *options, *map(str, packages)],
             capture_output=True,
             text=True,
             check=False,
@@ -113,33 +113,34 @@ def test_the_example_package_is_found_sampled_from_and_compared(
     assert {"student-t", "multivariate-normal"} <= set(names)
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "reason"),
-    [
-        (
-            "LSAMPLER_API = 1",
-            "LSAMPLER_API = 2",
-            "was written for plugin API 2, this lsampler has 1; install a release",
-        ),
-        ('name = "student-t"', 'name = "gaussian"', "the sampler name 'gaussian' is taken by lsampler; choose another"),
-        ("State, hookimpl", "State, hookimpl, nonsense", "cannot import name 'nonsense'"),
-    ],
-)
-def test_a_package_that_does_not_fit_is_refused_and_harms_nothing(
-    environment: Environment, tmp_path: Path, before: str, after: str, reason: str
-) -> None:
-    package = tmp_path / "package"
-    package.mkdir()
-    for name in ("pyproject.toml", "README.md", "lsampler_student_t.py"):
-        (package / name).write_text((EXAMPLE / name).read_text().replace(before, after))
-    environment.install(package)
+MISFITS = {
+    "newer": ("LSAMPLER_API = 1", "LSAMPLER_API = 2", "was written for plugin API 2, this lsampler has 1; install a"),
+    "taken": ('name = "student-t"', 'name = "gaussian"', "the sampler name 'gaussian' is taken by lsampler; choose"),
+    "crash": ("State, hookimpl", "State, hookimpl, nonsense", "cannot import name 'nonsense'"),
+}
+
+
+def test_packages_that_do_not_fit_are_refused_and_harm_nothing(environment: Environment, tmp_path: Path) -> None:
+    for name, (before, after, _) in MISFITS.items():
+        package = tmp_path / name
+        package.mkdir()
+        project = (EXAMPLE / "pyproject.toml").read_text()
+        project = project.replace("student-t", name).replace("lsampler_student_t", f"lsampler_{name}")
+        (package / "pyproject.toml").write_text(project)
+        (package / "README.md").touch()
+        module = (EXAMPLE / "lsampler_student_t.py").read_text()
+        assert before in module
+        (package / f"lsampler_{name}.py").write_text(module.replace(before, after))
+    environment.install(*(tmp_path / name for name in MISFITS))
     listed = environment.run("lsampler", "plugins")
     assert listed.returncode == 0
-    assert "broken: 'student-t' from lsampler-student-t: " in listed.stdout
-    assert reason in " ".join(listed.stdout.split())
-    used = environment.run("lsampler", "sample", "-p", "student-t", "--out", tmp_path / "x.png")
+    text = " ".join(listed.stdout.split())
+    for name, (_, _, reason) in MISFITS.items():
+        assert re.search(rf"broken: '{name}' from lsampler-{name}: [^:]*:? ?{re.escape(reason)}", text), text
+    assert "pca-ellipse" in text
+    used = environment.run("lsampler", "sample", "-p", "newer", "--out", tmp_path / "x.png")
     assert used.returncode == 2
-    assert "plugin 'student-t' from lsampler-student-t is broken" in used.stderr
+    assert "plugin 'newer' from lsampler-newer is broken" in used.stderr
     assert not (tmp_path / "x.png").exists()
 
 

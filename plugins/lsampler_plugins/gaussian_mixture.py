@@ -1,6 +1,7 @@
 """gaussian-mixture: the density fitted after training of regularised autoencoders (Ghosh et al. 2020)."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -72,7 +73,8 @@ class GaussianMixture(LatentSampler):
     def _fit(self, rows: NDArray[np.float64], components: int) -> Any:
         advance = self.begin("fits of the mixture", self.restarts)
         best: Any = None
-        with threadpool_limits(1):  # the last digits depend on the number of threads, and a fit multiplies them
+        # The last digits depend on the number of threads, and a fit multiplies them.
+        with threadpool_limits(1), warnings.catch_warnings():
             for restart in range(self.restarts):
                 try:
                     fitted = self._one_fit(rows, components, (self.seed + restart) % 2**32)
@@ -86,11 +88,11 @@ class GaussianMixture(LatentSampler):
         return best
 
     def _one_fit(self, rows: NDArray[np.float64], components: int, seed: int) -> Any:
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture as Mixture
 
-        start: dict[str, Any] = {}
-        if self.coordinates == "whitened":
-            start = {"means_init": _start(rows, components, seed), "init_params": "random"}
+        warnings.simplefilter("ignore", ConvergenceWarning)  # ``iterations`` says how far to go
+        start = _start(rows, components, seed) if self.coordinates == "whitened" else {}
         return Mixture(
             components,
             covariance_type="diag" if self.covariance == "diagonal" else "full",
@@ -131,8 +133,8 @@ class GaussianMixture(LatentSampler):
         return torch.logsumexp(weighted, dim=1) - log_volume
 
 
-def _start(rows: NDArray[np.float64], components: int, seed: int) -> NDArray[np.float64]:
-    """Centres (components, q) of clusters of directions.
+def _start(rows: NDArray[np.float64], components: int, seed: int) -> dict[str, Any]:
+    """The centres of clusters of directions, for scikit-learn; nothing where there are not so many directions.
 
     scikit-learn starts from clusters of vectors. In whitened coordinates these are single outliers, and a
     normal that starts there stays, a copy of a train vector.
@@ -141,7 +143,9 @@ def _start(rows: NDArray[np.float64], components: int, seed: int) -> NDArray[np.
 
     directions = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
     of = KMeans(components, n_init=1, random_state=seed).fit_predict(directions)
-    return np.array([rows[of == k].mean(axis=0) for k in range(components)])
+    if len(np.unique(of)) < components:  # in one dimension there are two
+        return {}
+    return {"means_init": [rows[of == k].mean(axis=0) for k in range(components)], "init_params": "random"}
 
 
 def _parts(mixture: Any, temperature: float) -> State:

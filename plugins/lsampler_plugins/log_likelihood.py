@@ -12,6 +12,7 @@ from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstr
 
 LSAMPLER_API = 1
 
+ROUNDING = 9  # decimals, so that the normal itself gains 0 and not 1e-14
 GROUP = "likelihood of held-out vectors"
 
 
@@ -68,7 +69,9 @@ class LogLikelihood(Evaluator):
         )
         return [
             self._mean("held-out-log-likelihood", found, "log density\nnats", about),
-            self._mean("log-likelihood-gain", found - self._normal, "gain on\na normal", gain),
+            self._mean(
+                "log-likelihood-gain", np.round(found - self._normal, ROUNDING) + 0.0, "gain on\na normal", gain
+            ),
         ]
 
     def _density(self, log_prob: Callable[[NDArray[np.float32]], NDArray[np.float64]]) -> NDArray[np.float64]:

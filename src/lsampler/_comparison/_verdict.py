@@ -114,20 +114,25 @@ def _sentences(
     return sentences
 
 
+def _value(score: Score) -> float:
+    return score.value
+
+
 def _of_closest(closest: Sequence[Cell], real: Cell | None) -> str:
     names = [cell.name for cell in closest]
-    score = closest[0].scores.get("classifier-auc")
+    scores = sorted((cell.scores["classifier-auc"] for cell in closest if "classifier-auc" in cell.scores), key=_value)
     text = f"{_list(names)} {_verb(names, 'comes', 'come')} closest to the real data"
     if len(names) > 1:
         text += " (within the uncertainty, so none is ahead)"
-    if score is None:
+    if not scores:
         return text + ", by the Frechet distance of the latent vectors."
-    text += f": a classifier tells its samples from held-out vectors with AUC {score.value:.2f}"
+    span = " to ".join(dict.fromkeys(f"{score.value:.2f}" for score in (scores[0], scores[-1])))
+    text += f": a classifier tells {_verb(names, 'its', 'their')} samples from held-out vectors with AUC {span}"
     text += " (0.5 is a coin toss, 1 is always)"
     mark = real.scores.get("classifier-auc") if real else None
     if mark:
         text += f", where other real vectors get {mark.value:.2f}"
-    if score.low > (mark.high if mark else 0.55):
+    if scores[0].low > (mark.high if mark else 0.55):
         text += ". So even these are told apart from real vectors"
     return text + "."
 
