@@ -7,12 +7,15 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if
 # The images that the bundle is made from: the official aligned archive, or a part of it.
 DATA ?= img_align_celeba.zip
 
-.PHONY: faces test lint format bench bundle digits reproduction clean
+.PHONY: faces test coverage lint format bench bundle digits reproduction clean
 
 faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
 	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
 
-test: lint ## lint, types, tests, coverage
+test: lint ## lint, types, tests
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+coverage: $(VENV)/.installed-dev ## tests with coverage, which slows them by a quarter
 	$(BIN)/python -m coverage erase
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -40,6 +41,11 @@ def pair_level(x: float, y: float, r: float) -> float:
     return math.sqrt((x * x - 2 * r * x * y + y * y) / (1 - r * r))
 
 
+@functools.cache
+def sixth_distances(points: tuple[tuple[float, ...], ...]) -> list[float]:
+    return [sorted(math.dist(x, y) for y in points)[5] for x in points]  # the first is the vector itself
+
+
 def brute_force(core: str, rows: Rows, z: Rows) -> float:
     """The level of one vector from the definition, pair by pair, with nothing of lsampler."""
     mean, sigma = rows.mean(axis=0), rows.std(axis=0, ddof=1)
@@ -48,8 +54,8 @@ def brute_force(core: str, rows: Rows, z: Rows) -> float:
     if core == "ellipsoid":
         return float(mahalanobis(z, mean, np.linalg.inv(np.cov(rows.T))))
     if core == "knn":
-        sixth = [sorted(math.dist(x, y) for y in rows)[5] for x in rows]  # the first is the vector itself
-        return min(math.dist(z, x) / radius for x, radius in zip(rows, sixth, strict=True))
+        points = tuple(map(tuple, rows))
+        return min(math.dist(z, x) / radius for x, radius in zip(points, sixth_distances(points), strict=True))
     if core == "pca-ellipses":
         pca = PCA().fit(rows)
         z, rows = pca.transform(z[np.newaxis])[0], pca.transform(rows)
