@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -21,6 +22,7 @@ from lsampler._errors import LsamplerError
 __all__ = ["BLOCK_ROWS", "Block", "draw_blocks", "resolve_device"]
 
 BLOCK_ROWS = 2048
+AHEAD = 2
 
 
 class Block:
@@ -80,30 +82,43 @@ def draw_blocks(
     seed: int,
     device: torch.device,
     threads: int | None = None,
+    start: int = 0,
 ) -> Iterator[Tensor]:
-    """The first ``rows`` rows, block by block, in order; a few blocks are in memory at a time."""
+    """Rows ``start`` to ``start + rows``, block by block, in order; a few blocks are in memory at a time.
+
+    Blocks are drawn ahead while the caller is at work with those before.
+    """
     if seed < 0:
         raise LsamplerError(f"seed {seed} is negative; give a whole number from 0")
-    blocks = (Block(seed, index, device) for index in range(-(-rows // BLOCK_ROWS)))
+    if start % BLOCK_ROWS:
+        raise LsamplerError(f"start {start}: rows are drawn in blocks, give a multiple of {BLOCK_ROWS}")
+    first = start // BLOCK_ROWS
+    blocks = (Block(seed, first + index, device) for index in range(-(-rows // BLOCK_ROWS)))
     left = rows
-    for drawn in _in_waves(draw, blocks, _thread_count(threads, device, rows)):
+    for drawn in _drawn_ahead(draw, blocks, _thread_count(threads, device, rows)):
         yield drawn[:left]
         left -= len(drawn)
 
 
-def _in_waves(draw: Callable[[Block], Tensor], blocks: Iterator[Block], threads: int) -> Iterator[Tensor]:
-    """Draw ``threads`` blocks at once; between waves the caller has all threads to itself."""
+def _drawn_ahead(draw: Callable[[Block], Tensor], blocks: Iterator[Block], threads: int) -> Iterator[Tensor]:
     if threads == 1:
         for block in blocks:
             with _one_thread_per_kernel():
                 drawn = draw(block)
             yield drawn
         return
-    with ThreadPoolExecutor(threads) as pool:
-        while wave := list(islice(blocks, threads)):
-            with _one_thread_per_kernel():
-                results = list(pool.map(draw, wave))
-            yield from results
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=_one_thread_from_here) as pool:
+        waiting = deque(pool.submit(draw, block) for block in islice(blocks, AHEAD * threads))
+        try:
+            while waiting:
+                drawn = waiting.popleft().result()
+                waiting.extend(pool.submit(draw, block) for block in islice(blocks, 1))
+                yield drawn
+        finally:
+            for future in waiting:
+                future.cancel()
+            torch.set_num_threads(before)  # for threads to come; this one has kept its number
 
 
 def _thread_count(threads: int | None, device: torch.device, rows: int) -> int:
@@ -112,6 +127,12 @@ def _thread_count(threads: int | None, device: torch.device, rows: int) -> int:
     if device.type != "cpu":
         return 1
     return min(threads or os.cpu_count() or 1, max(1, -(-rows // BLOCK_ROWS)))
+
+
+def _one_thread_from_here() -> None:
+    # torch keeps the number by thread, but a thread's first look at it takes over the last one set anywhere.
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 @contextlib.contextmanager

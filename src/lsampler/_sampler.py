@@ -153,9 +153,18 @@ class LatentSampler(Plugin):
         return torch.cat(list(self.stream(n, seed=seed, device=device, threads=threads)))
 
     def stream(
-        self, n: int, *, seed: int = 0, device: str | torch.device = "cpu", threads: int | None = None
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        threads: int | None = None,
+        start: int = 0,
     ) -> Iterator[Tensor]:
-        """The rows of :meth:`sample` in blocks, in memory that does not grow with ``n``."""
+        """The rows of :meth:`sample` in blocks, in memory that does not grow with ``n``.
+
+        ``start``, a multiple of 2048, leaves out the rows before: several processes may share the work.
+        """
         if self._state is None:
             raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
         if n < 1:
@@ -167,7 +176,7 @@ class LatentSampler(Plugin):
             with plugin_errors(f"{self.name}: drawing"):
                 return self._checked(self.draw(state, block), block)
 
-        return draw_blocks(drawn, n, seed=seed, device=target, threads=threads)
+        return draw_blocks(drawn, n, seed=seed, device=target, threads=threads, start=start)
 
     def _checked(self, rows: Tensor, block: Block) -> Tensor:
         expected = (block.rows, self._dimension)
