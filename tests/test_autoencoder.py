@@ -240,13 +240,20 @@ def test_nothing_is_unpickled(tmp_path: Path, write: Any, monkeypatch: pytest.Mo
     path = tmp_path / "a.safetensors"
     write(Evil(), path)
 
-    def never(*_: object, **__: object) -> None:
-        raise AssertionError("unpickled")
+    called = []
+
+    def spy(name: str) -> Any:
+        def never(*_: object, **__: object) -> None:
+            called.append(name)  # what is raised here, a reader may turn into a refusal
+            raise AssertionError("unpickled")
+
+        return never
 
     for name in ("load", "loads", "Unpickler"):
-        monkeypatch.setattr(pickle, name, never)
-    monkeypatch.setattr(torch, "load", never)
-    refusal(path)
+        monkeypatch.setattr(pickle, name, spy(name))
+    monkeypatch.setattr(torch, "load", spy("torch.load"))
+    assert "not a readable safetensors file" in refusal(path)
+    assert called == []
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"lsampler": "{}"}, {"lsampler": "[1]"}])
@@ -258,7 +265,7 @@ def test_a_foreign_safetensors_file(tmp_path: Path, metadata: dict[str, str] | N
 
 def test_metadata_that_are_no_json(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(3)}, tmp_path / "a.safetensors", metadata={"lsampler": "{"})
-    refusal(tmp_path / "a.safetensors")
+    assert "not a readable safetensors file" in refusal(tmp_path / "a.safetensors")
 
 
 def test_a_changed_weight(tiny_model_file: Path) -> None:

@@ -926,5 +926,15 @@ def test_the_kit_leaves_global_states_alone() -> None:
 
 
 def test_the_functions_do_not_need_pytest() -> None:
-    code = "import sys; sys.modules['pytest'] = None; import lsampler.testing; lsampler.testing.check_sampler"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    code = (
+        "import sys; sys.modules['pytest'] = None\n"
+        "from lsampler import ConvAutoencoder, ConvConfig, Preprocess, load_evaluator, load_sampler\n"
+        "from lsampler.testing import check_autoencoder, check_evaluator, check_sampler\n"
+        "config = ConvConfig(image_size=16, channels=3, filters=(4,), latent_dim=3)\n"
+        "check_sampler(load_sampler('gaussian'))\n"
+        "check_evaluator(load_evaluator('core-membership'))\n"
+        "check_autoencoder(ConvAutoencoder(config, preprocess=Preprocess(16, 'centre', 3)).eval())\n"
+        "print('all checked')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "all checked\n", done.stderr

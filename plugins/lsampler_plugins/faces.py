@@ -36,7 +36,8 @@ class Faces(Evaluator):
 
         images = samples.images[: self.images]
         about = (
-            "Share of decoded images in which dlib's frontal detector sees a face. Images near the mean, all alike, "
+            "Share of decoded images in which dlib's frontal detector sees a face. "
+            "Images near the mean, though all alike, score best."
         )
         return [
             share_score(
@@ -46,7 +47,7 @@ class Faces(Evaluator):
                 group="decoded images",
                 label="with a face",
                 better="higher",
-                about=about + "alike, score best.",
+                about=about,
             )
         ]
 

@@ -27,7 +27,16 @@ from lsampler._safetensors import read_metadata, read_safetensors, write_safeten
 from lsampler._statistics import Statistics
 from lsampler._store import LatentStore
 
-__all__ = ["DEFAULT_BUNDLE", "Bundle", "build_bundle", "bundled", "load_bundle", "load_safetensors_autoencoder"]
+__all__ = [
+    "DEFAULT_BUNDLE",
+    "Bundle",
+    "StatisticsReference",
+    "aggregates",
+    "build_bundle",
+    "bundled",
+    "load_bundle",
+    "load_safetensors_autoencoder",
+]
 
 FORMAT = "lsampler-bundle"
 FORMAT_VERSION = 1
@@ -38,8 +47,8 @@ CALIBRATED_SHARE = 0.95
 FORMS: dict[str, float | None] = {"plain": None, "trimmed": TRIM}
 
 
-class Bundle(Reference):
-    """An autoencoder and the statistics of its latents; a reference without latents.
+class StatisticsReference(Reference):
+    """A reference without latents, known by what :func:`aggregates` tells of them.
 
     Statistics exist untrimmed and trimmed at 1.7 half-widths, in latent and in PCA coordinates.
     """
@@ -49,33 +58,29 @@ class Bundle(Reference):
     def __init__(
         self,
         name: str,
-        autoencoder: ConvAutoencoder,
+        dimension: int,
+        fingerprint: str | None,
         statistics: Mapping[float | None, Statistics],
         principal: Mapping[float | None, Statistics],
-        calibrations: Mapping[str, float],
-        held_out_scores: Sequence[tuple[str, dict[str, Any]]],
         radii: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
-        self.name, self.autoencoder = name, autoencoder
-        self.dimension, self.fingerprint = autoencoder.dimension, autoencoder.fingerprint
+        self.name, self.dimension, self.fingerprint = name, dimension, fingerprint
         self._statistics, self._principal = dict(statistics), dict(principal)
-        self.calibrations = dict(calibrations)
-        self.held_out_scores = [(evaluator, dict(score)) for evaluator, score in held_out_scores]
         if radii is not None:
-            self._radii[self.dimension] = radii
+            self._radii[dimension] = radii
 
     def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
-        """Raises: a bundle holds no latent vectors."""
+        """Raises: there are no latent vectors."""
         raise LsamplerError(f"{self.name} holds statistics only, no latent vectors; give a --store")
 
     def statistics(self, trim: float | None = None) -> Statistics:
-        """See :meth:`Reference.statistics`; only the two trims of a bundle are there."""
+        """See :meth:`Reference.statistics`; only the two trims are there."""
         self._require(trim)
         return super().statistics(trim)
 
     def principal_statistics(self, trim: float | None = None) -> Statistics:
-        """See :meth:`Reference.principal_statistics`."""
+        """See :meth:`Reference.principal_statistics`; only the two trims are there."""
         self._require(trim)
         return super().principal_statistics(trim)
 
@@ -94,6 +99,43 @@ class Bundle(Reference):
             raise LsamplerError(
                 f"{self.name} has statistics for trim={TRIM} or none, not {trim}; give a --store for others"
             )
+
+
+def aggregates(
+    source: Reference,
+) -> tuple[dict[float | None, Statistics], dict[float | None, Statistics], NDArray[np.float64] | None]:
+    """The statistics of a bundle by trim, those after PCA, and the quantiles of the radius.
+
+    The quantiles are None where the covariance has not full rank.
+    """
+    trims = FORMS.values()
+    return (
+        {trim: source.statistics(trim) for trim in trims},
+        {trim: source.principal_statistics(trim) for trim in trims},
+        source.radius_quantiles() if source.statistics().pca.rank == source.dimension else None,
+    )
+
+
+class Bundle(StatisticsReference):
+    """An autoencoder and the statistics of its latents; a reference without latents.
+
+    Statistics exist untrimmed and trimmed at 1.7 half-widths, in latent and in PCA coordinates.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        autoencoder: ConvAutoencoder,
+        statistics: Mapping[float | None, Statistics],
+        principal: Mapping[float | None, Statistics],
+        calibrations: Mapping[str, float],
+        held_out_scores: Sequence[tuple[str, dict[str, Any]]],
+        radii: NDArray[np.float64] | None = None,
+    ) -> None:
+        super().__init__(name, autoencoder.dimension, autoencoder.fingerprint, statistics, principal, radii)
+        self.autoencoder = autoencoder
+        self.calibrations = dict(calibrations)
+        self.held_out_scores = [(evaluator, dict(score)) for evaluator, score in held_out_scores]
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the bundle as one safetensors file, weights as float16."""
@@ -169,15 +211,8 @@ def build_bundle(
 
     if store.fingerprint != autoencoder.fingerprint:
         raise LsamplerError(f"{store.name}: its latents come from another encoder than the model's; encode again")
-    bundle = Bundle(
-        name,
-        autoencoder,
-        {trim: store.statistics(trim) for trim in FORMS.values()},
-        {trim: store.principal_statistics(trim) for trim in FORMS.values()},
-        {},
-        [],
-        _radii(store),
-    )
+    statistics, principal, radii = aggregates(store)
+    bundle = Bundle(name, autoencoder, statistics, principal, {}, [], radii)
     for core in cores:
         try:
             core.fit(bundle)
@@ -202,13 +237,6 @@ def build_bundle(
             raise LsamplerError(f"{name}: {row.problems[0]}")
         bundle.held_out_scores += [(evaluator.key(), asdict(score)) for score in row.scores]
     return bundle
-
-
-def _radii(store: LatentStore) -> NDArray[np.float64] | None:
-    """The quantiles of the radius; None where the covariance has not full rank."""
-    if store.statistics().pca.rank < store.dimension:
-        return None
-    return store.radius_quantiles()
 
 
 def bundled() -> list[str]:

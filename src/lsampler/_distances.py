@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler._engine import one_blas_thread
 from lsampler._errors import LsamplerError
-from lsampler._statistics import one_blas_thread
 
 __all__ = ["frechet_distance"]
 

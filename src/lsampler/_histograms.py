@@ -43,18 +43,23 @@ class Histograms:
         without spread in ``block`` says nothing of its scale: it starts very fine, since widths
         can grow but not shrink.
         """
-        dimension = block.shape[1]
-        if bin_width is not None:
-            width = np.full(dimension, float(bin_width))
-        else:
-            spread = block.std(axis=0)
-            unknown = np.where(block[0] == 0, 2.0**-60, np.abs(block[0])) * 2.0**-40
-            spread = np.where(spread == 0, unknown, spread)
-            width = np.exp2(np.floor(np.log2(spread / AUTO_BINS_PER_SIGMA)))
-        reach = np.maximum(np.abs(block).max(axis=0) / width, 1.0)
+        low, high = block.min(axis=0), block.max(axis=0)
+        width = _suited_width(block.std(axis=0), low) if bin_width is None else np.full(len(low), float(bin_width))
+        reach = np.maximum(np.maximum(-low, high) / width, 1.0)
         width = width * np.exp2(np.maximum(np.ceil(np.log2(reach)) - INDEX_BITS, 0))
         first = np.floor(block.mean(axis=0) / width).astype(np.int64) - BINS // 2
-        return cls(width, first, np.zeros((dimension, BINS), dtype=np.int64))
+        return cls(width, first, np.zeros((len(low), BINS), dtype=np.int64))
+
+    @classmethod
+    def spanning(
+        cls, minimum: NDArray[np.float64], maximum: NDArray[np.float64], std: NDArray[np.float64]
+    ) -> Histograms:
+        """Grids that hold all values from ``minimum`` to ``maximum``, each (D,); nothing is counted yet."""
+        counts = np.zeros((len(std), BINS), dtype=np.int64)
+        empty = cls(_suited_width(std, minimum), np.zeros(len(std), dtype=np.int64), counts)
+        for component, (low, high) in enumerate(zip(minimum, maximum, strict=True)):
+            empty._make_room(component, float(low), float(high))
+        return empty
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
         """All of it as named arrays, empty bins at both ends left out."""
@@ -71,15 +76,21 @@ class Histograms:
         counts[:, : arrays["counts"].shape[1]] = arrays["counts"]
         return cls(arrays["width"], arrays["first"], counts)
 
-    def add(self, block: NDArray[np.float64]) -> None:
+    def add(self, block: NDArray[Any]) -> None:
         """Count a block (n, D) of finite values."""
         low, high = block.min(axis=0), block.max(axis=0)
         inside = (np.floor(low / self.width) >= self.first) & (np.floor(high / self.width) < self.first + BINS)
         for component in np.flatnonzero(~inside):
             self._make_room(int(component), float(low[component]), float(high[component]))
-        index = np.floor(block / self.width).astype(np.int64) - self.first
+        index = np.floor(block / self._width_for(block.dtype)).astype(np.int64) - self.first
         index += np.arange(len(self.width)) * BINS
         self.counts += np.bincount(index.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
+
+    def _width_for(self, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The widths, in single precision where dividing float32 values by them loses nothing."""
+        exact = dtype == np.float32 and self.width.min() > 2.0**-64 and self.width.max() <= 1
+        powers = exact and bool((np.frexp(self.width)[0] == 0.5).all())
+        return self.width.astype(np.float32) if powers else self.width
 
     def _make_room(self, component: int, low: float, high: float) -> None:
         used = np.flatnonzero(self.counts[component])
@@ -116,3 +127,12 @@ class Histograms:
         kept = slice(used[0], used[-1] + 1)
         edges = (coarse[0] + np.arange(len(counts))) * fine * factor
         return edges[kept], counts[kept], fine * factor
+
+
+def _suited_width(spread: NDArray[np.float64], somewhere: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The powers of two below sigma / 16; very small ones for components without spread."""
+    unknown = np.where(somewhere == 0, 2.0**-60, np.abs(somewhere)) * 2.0**-40
+    width: NDArray[np.float64] = np.exp2(
+        np.floor(np.log2(np.where(spread == 0, unknown, spread) / AUTO_BINS_PER_SIGMA))
+    )
+    return width

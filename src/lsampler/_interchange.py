@@ -29,7 +29,8 @@ from lsampler._store_writer import StoreBlock, encoded, hdf5_file, storable, wri
 
 __all__ = ["ImportResult", "export_latents", "import_latents"]
 
-BLOCK_BYTES = 1 << 24
+# Several copies of a block live at once: as read, as float32, and those of the block before.
+BLOCK_BYTES = 1 << 22
 # A wider vector is an array the wrong way round, and too wide for one chunk of HDF5.
 MAX_DIMENSION = 1 << 24
 FORMATS = ".npy, .npz, .h5 or .parquet"
@@ -446,7 +447,8 @@ def _parquet_table(path: Path, arrow: Any, file: Any, dataset: str | None) -> _T
 
     def blocks(step: int) -> Iterator[RawBlock]:
         wanted = [*filter(None, (column, identity, split)), *components]
-        batches = file.iter_batches(batch_size=step, columns=wanted)
+        # Threads would decode columns side by side, and each would keep memory of its own.
+        batches = file.iter_batches(batch_size=step, columns=wanted, use_threads=False)
         start = 0
         while True:
             with _readable(path):
@@ -621,7 +623,8 @@ def _write_parquet(path: Path, rows: _Rows) -> None:
     latent = arrow.list_(arrow.float32(), rows.store.dimension)
     fields = [("id", arrow.string())] * rows.store.has_ids + [("split", arrow.string()), ("latent", latent)]
     schema = arrow.schema(fields)
-    with arrow.parquet.ParquetWriter(str(path), schema) as writer:
+    # Latents hardly repeat: a dictionary of them costs memory and time, and makes the file larger.
+    with arrow.parquet.ParquetWriter(str(path), schema, use_dictionary=["split"]) as writer:
         for block, ids, splits in rows.blocks():
             columns = [arrow.FixedSizeListArray.from_arrays(arrow.array(block.ravel()), rows.store.dimension)]
             columns.insert(0, arrow.array(splits, arrow.string()))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
-__all__ = ["Progress", "rich_progress", "track"]
+__all__ = ["Progress", "advancing", "rich_progress", "track"]
 
 Item = TypeVar("Item")
+FEW = 4
 
 
 class Progress(Protocol):
@@ -33,6 +35,19 @@ def track(
         yield item
         if advance:
             advance(size(item))
+
+
+_shown: ContextVar[Progress | None] = ContextVar("progress", default=None)
+
+
+def advancing(results: Iterable[Item], what: str, sizes: Sequence[int]) -> Iterator[Item]:
+    """Yield the results of tasks of these sizes, on a bar if one is being shown and there are many."""
+    progress = _shown.get() if len(sizes) > FEW else None
+    advance = progress.begin(what, sum(sizes)) if progress else None
+    for result, size in zip(results, sizes, strict=True):
+        if advance:
+            advance(size)
+        yield result
 
 
 class _RichProgress:
@@ -65,5 +80,9 @@ class _RichProgress:
 def rich_progress() -> Iterator[Progress]:
     """Bars on the terminal's standard error, gone when the work is done."""
     progress = _RichProgress()
-    with progress.bars:
-        yield progress
+    token = _shown.set(progress)
+    try:
+        with progress.bars:
+            yield progress
+    finally:
+        _shown.reset(token)

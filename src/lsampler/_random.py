@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lsampler._ahead import ahead
 from lsampler._errors import LsamplerError
 
 __all__ = ["BLOCK_ROWS", "Block", "draw_blocks", "resolve_device"]
@@ -109,15 +108,9 @@ def _drawn_ahead(draw: Callable[[Block], Tensor], blocks: Iterator[Block], threa
         return
     before = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=_one_thread_from_here) as pool:
-        waiting = deque(pool.submit(draw, block) for block in islice(blocks, AHEAD * threads))
         try:
-            while waiting:
-                drawn = waiting.popleft().result()
-                waiting.extend(pool.submit(draw, block) for block in islice(blocks, 1))
-                yield drawn
+            yield from ahead(lambda block: pool.submit(draw, block), blocks, AHEAD * threads)
         finally:
-            for future in waiting:
-                future.cancel()
             torch.set_num_threads(before)  # for threads to come; this one has kept its number
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler._errors import LsamplerError
-from lsampler._statistics import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics, one_blas_thread, trimmed_blocks
+from lsampler._passes import Segment, View, gather_radii
+from lsampler._statistics import FWHM_PER_SIGMA, HalfWidth, Statistics, trimmed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,13 +63,16 @@ class Reference(ABC):
                 w_j the half-width; None keeps all.
         """
         if trim not in self._statistics:
-            blocks: Iterator[NDArray[Any]] = self.blocks()
-            name = self.name
-            if trim is not None:
-                blocks = trimmed_blocks(blocks, self.statistics(), trim)
-                name = f"{name}, trimmed at {trim} half-widths"
-            self._statistics[trim] = Statistics.from_blocks(blocks, name=name)
+            name = self.name if trim is None else f"{self.name}, trimmed at {trim} half-widths"
+            self._statistics[trim] = Statistics.from_segments(self.segments(), self._view(trim), name=name)
         return self._statistics[trim]
+
+    def segments(self, split: Split = "train") -> Sequence[Segment]:
+        """The vectors of :meth:`blocks` in parts that may be read at once."""
+        return [_Whole(self, split)]
+
+    def _view(self, trim: float | None) -> View:
+        return View() if trim is None else trimmed(self.statistics(), trim)
 
     def principal_statistics(self, trim: float | None = None) -> Statistics:
         """Statistics of the (trimmed) train split in its own PCA coordinates; a further pass.
@@ -75,14 +80,11 @@ class Reference(ABC):
         Only the components up to the rank of the covariance are there.
         """
         if trim not in self._principal:
-            statistics = self.statistics(trim)
-            pca: Pca = statistics.pca
-            blocks: Iterator[NDArray[Any]] = self.blocks()
-            if trim is not None:
-                blocks = trimmed_blocks(blocks, self.statistics(), trim)
-            self._principal[trim] = Statistics.from_blocks(
-                (pca.transform(block, pca.rank) for block in blocks), name=f"{statistics.name}, after PCA"
-            )
+            statistics, view = self.statistics(trim), self._view(trim)
+            pca = statistics.pca
+            along = View(view.low, view.high, pca.mean, pca.axes[: pca.rank])
+            name = f"{statistics.name}, after PCA"
+            self._principal[trim] = Statistics.from_segments(self.segments(), along, name=name)
         return self._principal[trim]
 
     def principal_half_widths(
@@ -116,7 +118,9 @@ class Reference(ABC):
         if count not in self._radii:
             statistics = self.statistics()
             statistics.require_rank(count)
-            radii = np.concatenate([_radii(block, statistics.pca, count) for block in self.blocks()])
+            pca = statistics.pca
+            white = View(centre=pca.mean, axes=pca.axes[:count] / np.sqrt(pca.variances[:count, np.newaxis]))
+            radii = gather_radii(self.segments(), white)
             levels = ndtr(RADIUS_NORMAL_SCORES)
             self._radii[count] = np.stack([levels, np.quantile(radii, levels, method="hazen")])
         return self._radii[count]
@@ -177,6 +181,10 @@ class ArrayReference(Reference):
         for start in range(0, len(rows), BLOCK_ROWS):
             yield rows[start : start + BLOCK_ROWS]
 
+    def segments(self, split: Split = "train") -> Sequence[Segment]:
+        """See :meth:`Reference.segments`."""
+        return [_Whole(self, split, len(self._parts[split]))]
+
 
 def as_reference(latents: ReferenceLike) -> Reference:
     """A reference as it is; an array or tensor (N, D) as one."""
@@ -187,11 +195,18 @@ def as_reference(latents: ReferenceLike) -> Reference:
     return ArrayReference(latents)
 
 
-def _radii(rows: NDArray[Any], pca: Pca, count: int) -> NDArray[np.float64]:
-    with one_blas_thread():
-        white = pca.transform(rows, count) / np.sqrt(pca.variances[:count])
-    radii: NDArray[np.float64] = np.linalg.norm(white, axis=1)
-    return radii
+@dataclass(frozen=True)
+class _Whole:
+    """All vectors of a reference that cannot be read in parts."""
+
+    reference: Reference
+    split: Split
+    rows: int = 0
+    start: int = 0
+    portable: bool = False
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        return self.reference.blocks(self.split)
 
 
 def _as_float32(latents: NDArray[Any], name: str) -> NDArray[np.float32]:

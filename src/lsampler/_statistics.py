@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from lsampler._engine import one_blas_thread
 from lsampler._errors import LsamplerError, nearest_name
 from lsampler._histograms import Histograms
+from lsampler._moments import Moments, moments_of
+from lsampler._passes import Segment, View, gather_histograms, gather_moments
 
-__all__ = ["FWHM_PER_SIGMA", "GaussianFit", "HalfWidth", "Pca", "Statistics", "one_blas_thread", "trimmed_blocks"]
+__all__ = ["FWHM_PER_SIGMA", "GaussianFit", "HalfWidth", "Pca", "Statistics", "trimmed", "trimmed_blocks"]
 
 FWHM_PER_SIGMA = float(2.0 * np.sqrt(2.0 * np.log(2.0)))
 HalfWidth = Literal["moments", "histogram", "gaussian-fit"]
@@ -82,7 +84,7 @@ class Statistics:
         covariance: (D, D) float64, normalised by count - 1.
         minimum: (D,) float64.
         maximum: (D,) float64.
-        histograms: one per component.
+        counted: the histograms, or what counts them when they are first asked for.
     """
 
     name: str
@@ -91,7 +93,7 @@ class Statistics:
     covariance: NDArray[np.float64]
     minimum: NDArray[np.float64]
     maximum: NDArray[np.float64]
-    histograms: Histograms
+    counted: Histograms | Callable[[], Histograms] = field(repr=False)
 
     @classmethod
     def from_blocks(
@@ -111,12 +113,51 @@ class Statistics:
                 ``bin_width`` is not above 0.
         """
         _require_positive(bin_width)
-        moments = _Moments(name, bin_width)
-        with one_blas_thread():
+        histograms: Histograms | None = None
+
+        def counted() -> Iterator[NDArray[np.float64]]:
+            nonlocal histograms
             for block in blocks:
-                if len(block):
-                    moments.add(np.asarray(block, dtype=np.float64))
-        return moments.finish()
+                rows = np.asarray(block, dtype=np.float64)
+                yield rows  # taken only if it is sound
+                if len(rows):
+                    histograms = histograms or Histograms.empty(rows, bin_width)
+                    histograms.add(rows)
+
+        with one_blas_thread():
+            moments = moments_of(counted(), name)
+        return cls._of(moments, name, lambda: histograms or Histograms.empty(np.zeros((1, 1))))
+
+    @classmethod
+    def from_segments(cls, segments: Sequence[Segment], view: View, *, name: str) -> Statistics:
+        """One pass over segments, which several threads or workers share.
+
+        The histograms are counted in a second pass when they are first asked for: most strategies
+        need none, and their bins are known by then.
+
+        Raises:
+            LsamplerError: fewer than two vectors, NaN or infinite values, segments of unequal D.
+        """
+
+        def counted() -> Histograms:
+            empty = Histograms.spanning(found.minimum, found.maximum, found.std)
+            return gather_histograms(segments, view, empty)
+
+        found = cls._of(gather_moments(segments, view, name), name, counted)
+        return found
+
+    @classmethod
+    def _of(cls, moments: Moments | None, name: str, counted: Callable[[], Histograms]) -> Statistics:
+        if moments is None or moments.count < 2:
+            count = moments.count if moments else 0
+            raise LsamplerError(f"{name}: {count} latent vectors, statistics need at least 2")
+        covariance = moments.scatter / (moments.count - 1)
+        return cls(name, moments.count, moments.mean, covariance, moments.minimum, moments.maximum, counted)
+
+    @cached_property
+    def histograms(self) -> Histograms:
+        """One per component."""
+        return self.counted() if callable(self.counted) else self.counted
 
     @property
     def dimension(self) -> int:
@@ -246,67 +287,21 @@ class Statistics:
             covariance=arrays["covariance"],
             minimum=arrays["minimum"],
             maximum=arrays["maximum"],
-            histograms=Histograms.from_arrays(
-                {key: arrays[f"histogram_{key}"] for key in ("width", "first", "counts")}
-            ),
+            counted=Histograms.from_arrays({key: arrays[f"histogram_{key}"] for key in ("width", "first", "counts")}),
         )
 
 
-def one_blas_thread() -> Any:
-    """The last digits of products and eigenvectors depend on the number of threads; results shall not."""
-    return threadpool_limits(limits=1, user_api="blas")
-
-
-class _Moments:
-    def __init__(self, name: str, bin_width: float | None) -> None:
-        self._name, self._bin_width = name, bin_width
-        self._count = 0
-        self._low: NDArray[np.float64]
-
-    def add(self, block: NDArray[np.float64]) -> None:
-        expected: int | None = len(self._low) if self._count else None
-        if block.ndim != 2 or block.shape[1] != (expected or max(block.shape[1], 1)):
-            raise LsamplerError(f"{self._name}: a block of shape {block.shape}, expected (rows, {expected or 'D'})")
-        if not np.isfinite(block).all():
-            row = self._count + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
-            raise LsamplerError(f"{self._name}: row {row} holds NaN or infinite values; encode it again")
-        rows = len(block)
-        mean = block.mean(axis=0)
-        centred = block - mean
-        scatter = centred.T @ centred
-        if self._count == 0:
-            self._mean, self._scatter = mean, scatter
-            self._low, self._high = block.min(axis=0), block.max(axis=0)
-            self._histograms = Histograms.empty(block, self._bin_width)
-        else:
-            shift = mean - self._mean
-            total = self._count + rows
-            self._mean = self._mean + shift * (rows / total)
-            self._scatter += scatter + np.outer(shift, shift) * (self._count * rows / total)
-            np.minimum(self._low, block.min(axis=0), out=self._low)
-            np.maximum(self._high, block.max(axis=0), out=self._high)
-        self._histograms.add(block)
-        self._count += rows
-
-    def finish(self) -> Statistics:
-        if self._count < 2:
-            raise LsamplerError(f"{self._name}: {self._count} latent vectors, statistics need at least 2")
-        return Statistics(
-            name=self._name,
-            count=self._count,
-            mean=self._mean,
-            covariance=self._scatter / (self._count - 1),
-            minimum=self._low,
-            maximum=self._high,
-            histograms=self._histograms,
-        )
+def trimmed(statistics: Statistics, factor: float | None) -> View:
+    """Only vectors whose components are all within mu_j +- ``factor`` w_j (post IX); all of them with None."""
+    if factor is None:
+        return View()
+    reach = factor * statistics.half_widths()
+    return View(statistics.mean - reach, statistics.mean + reach)
 
 
 def trimmed_blocks(blocks: Iterable[NDArray[Any]], statistics: Statistics, factor: float) -> Iterator[NDArray[Any]]:
-    """Rows whose components are all within mu_j +- ``factor`` w_j (post IX's outlier trimming)."""
-    reach = factor * statistics.half_widths()
-    for block in blocks:
-        yield block[(np.abs(block - statistics.mean) <= reach).all(axis=1)]
+    """The rows of blocks that :func:`trimmed` lets through."""
+    return map(trimmed(statistics, factor), blocks)
 
 
 def _require_positive(bin_width: float | None) -> None:

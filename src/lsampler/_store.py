@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from lsampler._errors import LsamplerError
 from lsampler._files import existing_file
+from lsampler._passes import Segment, segment_rows
 from lsampler._reference import Reference, Split
 
 __all__ = ["SPLITS", "LatentStore", "partial_folder", "pieces"]
@@ -71,15 +73,33 @@ class LatentStore(Reference):
         with self._open() as handle, self._rows_damage(0, len(self)):
             return np.bincount(handle["split"][:], minlength=len(SPLITS))
 
-    def blocks(self, split: Split | None = "train", block_rows: int = BLOCK_ROWS) -> Iterator[NDArray[np.float32]]:
-        """Latent vectors of a split, or all with None, as arrays (n, D) float32, in order."""
+    def blocks(
+        self,
+        split: Split | None = "train",
+        block_rows: int = BLOCK_ROWS,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Latent vectors of a split, or all with None, as arrays (n, D) float32, in order.
+
+        With ``start`` and ``stop``, only those among these rows of the store.
+        """
+        end = len(self) if stop is None else stop
         with self._open() as handle:
-            for start in range(0, len(self), block_rows):
-                rows, splits = self._read(handle, start, start + block_rows)
-                if split is not None:
-                    rows = rows[splits == SPLITS.index(split)]
+            for first in range(start, end, block_rows):
+                rows, splits = self._read(handle, first, min(first + block_rows, end))
+                chosen = None if split is None else splits == SPLITS.index(split)
+                if chosen is not None and not chosen.all():  # a copy that most blocks can do without
+                    rows = rows[chosen]
                 if len(rows):
                     yield rows
+
+    def segments(self, split: Split = "train") -> Sequence[Segment]:
+        """See :meth:`Reference.segments`."""
+        step = segment_rows(len(self))
+        starts = range(0, len(self), step)
+        return [StoreSegment(self.path, start, min(step, len(self) - start), split) for start in starts]
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Rows ``start`` to ``stop`` of all splits, (n, D) float32."""
@@ -142,6 +162,21 @@ class LatentStore(Reference):
             handle.close()
             raise
         return handle
+
+
+@dataclass(frozen=True)
+class StoreSegment:
+    """The vectors of a split among consecutive rows of a store file."""
+
+    path: Path
+    start: int
+    rows: int
+    split: Split
+    portable: bool = True
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """See :meth:`LatentStore.blocks`."""
+        return LatentStore(self.path).blocks(self.split, start=self.start, stop=self.start + self.rows)
 
 
 def partial_folder(path: Path) -> Path:

@@ -9,7 +9,7 @@ from scipy.stats import multivariate_t
 from lsampler.testing import parametrize_with_checks
 
 
-@parametrize_with_checks([StudentT()])
+@parametrize_with_checks([StudentT(), StudentT(freedom=5)])
 def test_complies(check: Callable[[], None]) -> None:
     check()
 

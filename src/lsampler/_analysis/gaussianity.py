@@ -15,9 +15,10 @@ from lsampler._analysis._planes import draw_contours
 from lsampler._analysis._section import Figure, Result, Section, Table, percent
 from lsampler._analysis.components import dominant_components
 from lsampler._analysis.correlations import strongest_pairs
+from lsampler._engine import one_blas_thread
 from lsampler._errors import LsamplerError
 from lsampler._plots import BLUE, INK, VERMILION, panels
-from lsampler._statistics import Pca, Statistics, one_blas_thread
+from lsampler._statistics import Pca, Statistics
 
 __all__ = [
     "EFFECT",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler._errors import LsamplerError
+from lsampler._bundle import StatisticsReference, aggregates
 from lsampler._reference import ArrayReference, Reference, Split
 from lsampler._statistics import Statistics
 
@@ -24,8 +24,6 @@ __all__ = [
 ]
 
 FINGERPRINT = "compliance"
-TRIMS = (None, 1.7)
-"""What a bundle has statistics for."""
 
 
 class WatchedReference(ArrayReference):
@@ -68,43 +66,11 @@ class WatchedReference(ArrayReference):
             self._summing -= 1
 
 
-class StatisticsOnly(Reference):
+class StatisticsOnly(StatisticsReference):
     """A reference as a bundle is one: the statistics of another, and none of its vectors."""
 
-    has_latents = False
-
     def __init__(self, source: Reference) -> None:
-        super().__init__()
-        self.name, self.dimension, self.fingerprint = "a bundle", source.dimension, source.fingerprint
-        self._statistics = {trim: source.statistics(trim) for trim in TRIMS}
-        self._principal = {trim: source.principal_statistics(trim) for trim in TRIMS}
-        with contextlib.suppress(LsamplerError):  # of a covariance without full rank a bundle has none either
-            self._radii[self.dimension] = source.radius_quantiles()
-
-    def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
-        """Raises: there are none."""
-        raise LsamplerError(f"{self.name} holds statistics only, no latent vectors; give a --store")
-
-    def statistics(self, trim: float | None = None) -> Statistics:
-        """See :meth:`Reference.statistics`."""
-        self._require(trim)
-        return super().statistics(trim)
-
-    def principal_statistics(self, trim: float | None = None) -> Statistics:
-        """See :meth:`Reference.principal_statistics`."""
-        self._require(trim)
-        return super().principal_statistics(trim)
-
-    def radius_quantiles(self, components: int | None = None) -> NDArray[np.float64]:
-        """See :meth:`Reference.radius_quantiles`."""
-        count = components or self.dimension
-        if count not in self._radii:
-            raise LsamplerError(f"{self.name} knows no quantiles of the radius in {count} components; give a --store")
-        return super().radius_quantiles(count)
-
-    def _require(self, trim: float | None) -> None:
-        if trim not in self._statistics:
-            raise LsamplerError(f"{self.name} has statistics for trim=1.7 or none, not {trim}; give a --store")
+        super().__init__("a bundle", source.dimension, source.fingerprint, *aggregates(source))
 
 
 def correlated(rows: int, dimension: int, seed: int) -> NDArray[np.float32]:
