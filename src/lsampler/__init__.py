@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lsampler._api import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
     from lsampler._autoencoder import ConvAutoencoder, ConvConfig
     from lsampler._bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
+    from lsampler._cluster import on_cluster
     from lsampler._comparison import Comparison, Entry, compare, swept
     from lsampler._core import Core
     from lsampler._decoding import decode_images, save_grid
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from lsampler._random import Block
     from lsampler._reference import ArrayReference, Reference
     from lsampler._sampler import LatentSampler, State
+    from lsampler._shard_writer import merge_store, sample_shards, shard_store
+    from lsampler._shards import ShardedStore, open_store
     from lsampler._statistics import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
     from lsampler._store import LatentStore
     from lsampler._store_writer import StoreWriter
@@ -51,6 +54,7 @@ _HOMES = {
     "_api": ("load_autoencoder", "load_core", "load_evaluator", "load_sampler", "plugin_names"),
     "_autoencoder": ("ConvAutoencoder", "ConvConfig"),
     "_bundle": ("Bundle", "build_bundle", "load_bundle", "load_safetensors_autoencoder"),
+    "_cluster": ("on_cluster",),
     "_comparison": ("Comparison", "Entry", "compare", "swept"),
     "_core": ("Core",),
     "_decoding": ("decode_images", "save_grid"),
@@ -75,6 +79,8 @@ _HOMES = {
     "_random": ("Block",),
     "_reference": ("ArrayReference", "Reference"),
     "_sampler": ("LatentSampler", "State"),
+    "_shard_writer": ("merge_store", "sample_shards", "shard_store"),
+    "_shards": ("ShardedStore", "open_store"),
     "_statistics": ("FWHM_PER_SIGMA", "HalfWidth", "Pca", "Statistics"),
     "_store": ("LatentStore",),
     "_store_writer": ("StoreWriter",),
@@ -113,6 +119,7 @@ __all__ = [
     "Reference",
     "Samples",
     "Score",
+    "ShardedStore",
     "State",
     "Statistics",
     "StoreWriter",
@@ -137,12 +144,17 @@ __all__ = [
     "load_evaluator",
     "load_safetensors_autoencoder",
     "load_sampler",
+    "merge_store",
     "module_digest",
     "mutual_ball_counts",
     "nearest_neighbours",
+    "on_cluster",
     "open_images",
+    "open_store",
     "plugin_names",
+    "sample_shards",
     "save_grid",
+    "shard_store",
     "share_score",
     "swept",
 ]

@@ -25,11 +25,12 @@ __all__ = [
 
 MARK = ".lsampler"
 """In every folder written here, with its kind inside: only such a folder is written to again."""
-FolderKind = Literal["analysis report", "comparison report", "images"]
+FolderKind = Literal["analysis report", "comparison report", "images", "sharded store"]
 FOLDERS: dict[FolderKind, str] = {
     "analysis report": "an analysis report",
     "comparison report": "a comparison report",
     "images": "decoded images",
+    "sharded store": "a sharded store",
 }
 
 

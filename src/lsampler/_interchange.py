@@ -24,6 +24,7 @@ from lsampler._files import existing_file, new_file
 from lsampler._interfaces import Autoencoder
 from lsampler._progress import Progress, track
 from lsampler._reference import Split
+from lsampler._shards import open_store
 from lsampler._store import BLOCK_ROWS, FORMAT, SPLITS, LatentStore
 from lsampler._store_writer import StoreBlock, encoded, hdf5_file, storable, write_store
 
@@ -133,7 +134,7 @@ def export_latents(
         LsamplerError: the store is damaged or holds no such rows; ``out`` exists or has another
             suffix; pyarrow is missing. Nothing is written.
     """
-    store, out = store if isinstance(store, LatentStore) else LatentStore(store), Path(out)
+    store, out = store if isinstance(store, LatentStore) else open_store(store), Path(out)
     writer = WRITERS.get(out.suffix.lower())
     if writer is None:
         raise LsamplerError(f"{out}: cannot tell the format by this name; choose a {FORMATS}")

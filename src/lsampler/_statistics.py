@@ -261,9 +261,10 @@ class Statistics:
                 f"components={components} is more than the latent dimension {self.dimension} of {self.name}"
             )
         if components > self.pca.rank:
+            smaller = f" or use --param components={self.pca.rank}" if self.pca.rank else ", not all alike"
             raise LsamplerError(
                 f"{self.name}: the covariance of {self.count} vectors has rank {self.pca.rank}, "
-                f"{components} components are wanted; encode more images or use --param components={self.pca.rank}"
+                f"{components} components are wanted; encode more images{smaller}"
             )
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:

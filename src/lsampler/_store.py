@@ -22,7 +22,7 @@ from lsampler._files import existing_file
 from lsampler._passes import Segment, segment_rows
 from lsampler._reference import Reference, Split
 
-__all__ = ["SPLITS", "LatentStore", "partial_folder", "pieces"]
+__all__ = ["SPLITS", "LatentStore", "StoreSegment", "partial_folder", "pieces"]
 
 FORMAT = "lsampler-latents"
 FORMAT_VERSION = 1
@@ -99,7 +99,9 @@ class LatentStore(Reference):
         """See :meth:`Reference.segments`."""
         step = segment_rows(len(self))
         starts = range(0, len(self), step)
-        return [StoreSegment(self.path, start, min(step, len(self) - start), split) for start in starts]
+        return [
+            StoreSegment(self.path.absolute(), start, min(step, len(self) - start), split, start) for start in starts
+        ]
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Rows ``start`` to ``stop`` of all splits, (n, D) float32."""
@@ -166,17 +168,26 @@ class LatentStore(Reference):
 
 @dataclass(frozen=True)
 class StoreSegment:
-    """The vectors of a split among consecutive rows of a store file."""
+    """The vectors of a split among consecutive rows of a store file.
+
+    Attributes:
+        path: of the file.
+        start: number of the first row, in the whole store.
+        rows: how many.
+        split: those that count.
+        first: number of the first row, in the file.
+    """
 
     path: Path
     start: int
     rows: int
     split: Split
+    first: int
     portable: bool = True
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """See :meth:`LatentStore.blocks`."""
-        return LatentStore(self.path).blocks(self.split, start=self.start, stop=self.start + self.rows)
+        return LatentStore(self.path).blocks(self.split, start=self.first, stop=self.first + self.rows)
 
 
 def partial_folder(path: Path) -> Path:

@@ -17,7 +17,7 @@ from lsampler._decoding import decode_images, encode_pixels
 from lsampler._errors import LsamplerError, plugin_errors
 from lsampler._interfaces import Autoencoder
 from lsampler._reference import Reference
-from lsampler._store import LatentStore
+from lsampler._shards import open_store
 
 __all__ = ["Workspace", "open_any_model", "open_model", "open_workspace"]
 
@@ -66,7 +66,7 @@ def open_workspace(
             open_any_model(model, settings)  # a model that cannot be opened is the first thing to say
             raise LsamplerError(f"{model}: an autoencoder without statistics; add the --store of its latents")
         return Workspace(bundle, bundle.autoencoder)
-    latents = LatentStore(store)
+    latents = open_store(store)
     if latents.attributes.get("kind") == "samples":
         raise LsamplerError(
             f"{store}: holds samples of {latents.attributes.get('sampler')}, not encoded data; "

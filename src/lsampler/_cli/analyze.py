@@ -102,11 +102,11 @@ def analyze(
 
 def _open(latents: str) -> Reference:
     from lsampler._bundle import bundled, load_bundle
-    from lsampler._store import LatentStore
+    from lsampler._shards import open_store
 
     if latents in bundled() or latents.endswith(".safetensors"):
         return load_bundle(latents)
-    return LatentStore(latents)
+    return open_store(latents)
 
 
 def _pair(text: str) -> tuple[int, int]:

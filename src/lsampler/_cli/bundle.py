@@ -40,7 +40,7 @@ def bundle(
     from lsampler._api import load_core, load_evaluator, plugin_names
     from lsampler._bundle import build_bundle, load_safetensors_autoencoder
     from lsampler._files import check_output
-    from lsampler._store import LatentStore
+    from lsampler._shards import open_store
 
     if out.suffix != ".safetensors":
         raise LsamplerError(f"{out}: a bundle's name must end in .safetensors")
@@ -48,7 +48,7 @@ def bundle(
     built = build_bundle(
         out.stem,
         load_safetensors_autoencoder(model),
-        LatentStore(store),
+        open_store(store),
         [load_core(name) for name in plugin_names("core")],
         [load_evaluator(name) for name in evaluator],
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
+    "Cluster",
     "Device",
     "Force",
     "Images",
@@ -54,6 +55,14 @@ Params = Annotated[
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same samples.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps. Samples are drawn on the CPU unless one is named.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Blocks drawn at once.", show_default="one per core")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Dask cluster (extra 'cluster'): local:4 for four processes here, or tcp://host:8786.",
+        show_default="this process",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
 

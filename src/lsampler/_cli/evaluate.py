@@ -126,9 +126,9 @@ def _drawn(strategy: LatentSampler, workspace: Workspace, n: int, seed: int) -> 
 
 def _from_file(path: Path, workspace: Workspace) -> Samples:
     from lsampler._evaluator import Samples
-    from lsampler._store import LatentStore
+    from lsampler._shards import open_store
 
-    stored = LatentStore(path)
+    stored = open_store(path)
     expected = workspace.reference.fingerprint
     if stored.fingerprint and expected and stored.fingerprint != expected:
         raise LsamplerError(f"{path}: its vectors belong to another encoder than {workspace.reference.name}")

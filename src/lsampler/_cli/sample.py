@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lsampler._cli.common import (
+    Cluster,
     Device,
     Force,
     Model,
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from lsampler._interfaces import Autoencoder
     from lsampler._sampler import LatentSampler
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="A .png grid, a folder of images, or an .h5 of latent vectors.")]
+SHARDS = ".shards"
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="A .png grid, a folder of images, or an .h5 or .shards of latent vectors.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,6 +45,7 @@ def add_to(app: typer.Typer) -> None:
             "lsampler sample --plugin pca-ellipse --out faces.png",
             "lsampler sample --plugin pca-ellipse --param fact=0.8 --param components=120 --seed 7 --out more.png",
             "lsampler sample --plugin gaussian --n 1000000 --out vectors.h5",
+            "lsampler sample --plugin gaussian --n 100000000 --out vectors.shards --cluster tcp://host:8786",
             "lsampler sample --plugin line-path --model my.safetensors --store my.h5 --out walk/",
             "lsampler sample --fitted flow.safetensors --model my.safetensors --out more.png",
         )
@@ -68,36 +73,74 @@ def sample(
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = None,
+    cluster: Cluster = None,
     force: Force = False,
 ) -> None:
     """Draw latent vectors by a strategy, and decode them to images."""
+    from lsampler._cluster import on_cluster
     from lsampler._files import check_output
-    from lsampler._random import resolve_device
 
     check_output(_checked_kind(out), force=force)
+    if cluster and out.suffix != SHARDS:
+        raise LsamplerError(f"{out}: on a --cluster every worker writes its own files; give a name ending in {SHARDS}")
+    settings = model_settings(model, model_param)
+    with on_cluster(cluster):
+        if fitted is not None:
+            sampler, decoder, origin = _fitted_before(fitted, plugin, param, store, model, settings)
+        else:
+            sampler, decoder, origin = _fitted_now(plugin, param, store, model, settings, device)
+        _draw(sampler, decoder, origin, n, out, seed=seed, device=device, threads=threads, force=force)
+    print(f"{n} samples of {sampler.name} (seed {seed}, fitted to {origin}): {out}")
+
+
+def _draw(
+    sampler: LatentSampler,
+    decoder: Callable[[], Autoencoder],
+    origin: str,
+    n: int,
+    out: Path,
+    *,
+    seed: int,
+    device: str,
+    threads: int | None,
+    force: bool,
+) -> None:
+    from lsampler._random import resolve_device
+
     # Devices differ in their random numbers: drawing moves to one only when told to.
     drawn_on, target = resolve_device("cpu" if device == "auto" else device), resolve_device(device)
-    settings = model_settings(model, model_param)
-    if fitted is not None:
-        sampler, decoder, origin = _fitted_before(fitted, plugin, param, store, model, settings)
-    else:
-        sampler, decoder, origin = _fitted_now(plugin, param, store, model, settings, device)
-    blocks = sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
+    if out.suffix not in (".h5", SHARDS):
+        _write_images(decoder(), target, sampler.stream(n, seed=seed, device=drawn_on, threads=threads), n, out, force)
+        return
+    provenance: dict[str, Any] = {
+        "kind": "samples",
+        "sampler": sampler.name,
+        "parameters": json.dumps(sampler.settings()),
+        "seed": seed,
+        "device": drawn_on.type,
+        "reference": origin,
+    }
+    if sampler.fingerprint:
+        provenance["encoder"] = sampler.fingerprint
     if out.suffix == ".h5":
-        provenance = {
-            "kind": "samples",
-            "sampler": sampler.name,
-            "parameters": json.dumps(sampler.settings()),
-            "seed": seed,
-            "device": drawn_on.type,
-            "reference": origin,
-        }
-        if sampler.fingerprint:
-            provenance["encoder"] = sampler.fingerprint
+        blocks = sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
         _write_latents(blocks, n, out, sampler.dimension, provenance, force)
-    else:
-        _write_images(decoder(), target, blocks, n, out, force)
-    print(f"{n} samples of {sampler.name} (seed {seed}, fitted to {origin}): {out}")
+        return
+    from lsampler._progress import rich_progress
+    from lsampler._shard_writer import sample_shards
+
+    with rich_progress() as progress:
+        sample_shards(
+            sampler,
+            n,
+            out,
+            provenance,
+            seed=seed,
+            device=str(drawn_on),
+            threads=threads,
+            force=force,
+            progress=progress,
+        )
 
 
 def fit(
@@ -108,15 +151,18 @@ def fit(
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
     device: Device = "auto",
+    cluster: Cluster = None,
     force: Force = False,
 ) -> None:
     """Fit a strategy and keep it, for those that take long: 'lsampler sample --fitted' draws from it."""
+    from lsampler._cluster import on_cluster
     from lsampler._files import check_output
 
     if out.suffix != ".safetensors":
         raise LsamplerError(f"{out}: the name of a fitted strategy must end in .safetensors")
     check_output(out, force=force)
-    sampler, _, origin = _fitted_now(plugin, param, store, model, model_settings(model, model_param), device)
+    with on_cluster(cluster):
+        sampler, _, origin = _fitted_now(plugin, param, store, model, model_settings(model, model_param), device)
     sampler.save(out, force=force)
     print(f"{sampler.name}, fitted to {origin}: {out}")
 
@@ -171,13 +217,13 @@ def decode(
 
     from lsampler._files import check_output
     from lsampler._random import resolve_device
-    from lsampler._store import LatentStore
+    from lsampler._shards import open_store
     from lsampler._workspace import open_model
 
     check_output(_checked_kind(out), force=force)
-    if out.suffix == ".h5":
+    if out.suffix in (".h5", SHARDS):
         raise LsamplerError(f"{out}: decoding gives images; choose a .png or a folder")
-    stored = LatentStore(samples)
+    stored = open_store(samples)
     autoencoder = open_model(model, stored.fingerprint, model_settings(model, model_param))
     if autoencoder is None:
         raise LsamplerError(f"{samples}: encoded by a model that does not come with lsampler; give that --model")
@@ -191,7 +237,7 @@ def decode(
 
 
 def _checked_kind(out: Path) -> Path:
-    if out.suffix not in ("", ".png", ".h5") and not out.is_dir():
+    if out.suffix not in ("", ".png", ".h5", SHARDS) and not out.is_dir():
         raise LsamplerError(f"{out}: give a .png for a grid, a folder for single images, or an .h5 for latent vectors")
     return out
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from lsampler._cli.common import Force, ModelParams, console, examples, model_settings
+from lsampler._cli.common import Cluster, Force, ModelParams, console, examples, model_settings
 from lsampler._errors import LsamplerError
 
-StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5).")]
+StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5 or .shards).")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
             "lsampler store verify latents.h5",
             "lsampler store import latents.npy --out latents.h5",
             "lsampler store export latents.h5 latents.parquet",
+            "lsampler store shard latents.h5 latents.shards",
         ),
     )
     group.command()(info)
@@ -41,6 +42,13 @@ def add_to(app: typer.Typer) -> None:
             "lsampler store export latents.h5 latents.parquet",
         )
     )(export)
+    group.command(
+        epilog=examples(
+            "lsampler store shard latents.h5 latents.shards --rows 1000000",
+            "lsampler store shard latents.h5 latents.shards --cluster local:4",
+        )
+    )(shard)
+    group.command(epilog=examples("lsampler store merge latents.shards latents.h5"))(merge)
     app.add_typer(group, name="store")
 
 
@@ -50,9 +58,10 @@ def info(path: StoreFile) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from lsampler._store import SPLITS, LatentStore
+    from lsampler._shards import open_store
+    from lsampler._store import SPLITS
 
-    store = LatentStore(path)
+    store = open_store(path)
     table = Table(title=str(path), box=box.SIMPLE, show_header=False, title_justify="left")
     table.add_row("latent vectors", f"{len(store)}")
     for split in SPLITS:
@@ -65,9 +74,9 @@ def info(path: StoreFile) -> None:
 
 def verify(path: StoreFile) -> None:
     """Read every row, check its checksum, and look for NaN and infinite values."""
-    from lsampler._store import LatentStore
+    from lsampler._shards import open_store
 
-    store = LatentStore(path)
+    store = open_store(path)
     problems = store.verify()
     if problems:
         raise LsamplerError(f"{path}: " + "; ".join(problems))
@@ -151,3 +160,39 @@ def export(
     with rich_progress() as progress:
         rows = export_latents(path, out, split=split, force=force, progress=progress)  # type: ignore[arg-type]
     print(f"{out}: {rows} latent vectors" + (", without their ids and splits" if out.suffix == ".npy" else ""))
+
+
+def shard(
+    path: StoreFile,
+    out: Annotated[Path, typer.Argument(help="The sharded store to write, a folder (.shards).")],
+    rows: Annotated[int, typer.Option(min=1, help="Latent vectors a shard.")] = 1 << 20,
+    cluster: Cluster = None,
+    force: Force = False,
+) -> None:
+    """Copy a latent store into a folder of smaller ones with a manifest, which many machines can read at once.
+
+    Interrupted, the same command goes on where it stopped.
+    """
+    from lsampler._cluster import on_cluster
+    from lsampler._progress import rich_progress
+    from lsampler._shard_writer import shard_store
+
+    with on_cluster(cluster), rich_progress() as progress:
+        sharded = shard_store(path, out, shard_rows=rows, force=force, progress=progress)
+    print(f"{out}: {len(sharded)} latent vectors in {len(sharded.shards)} shards")
+
+
+def merge(
+    path: Annotated[Path, typer.Argument(help="A sharded store (.shards).")],
+    out: Annotated[Path, typer.Argument(help="The latent store to write (.h5).")],
+    force: Force = False,
+) -> None:
+    """Copy a sharded store into one file."""
+    from lsampler._progress import rich_progress
+    from lsampler._shard_writer import merge_store
+
+    if out.suffix != ".h5":
+        raise LsamplerError(f"{out}: the name of a latent store must end in .h5")
+    with rich_progress() as progress:
+        merged = merge_store(path, out, force=force, progress=progress)
+    print(f"{out}: {len(merged)} latent vectors")

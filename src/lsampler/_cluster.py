@@ -1,0 +1,176 @@
+"""Passes over data on a Dask cluster (extra ``cluster``).
+
+Workers read and write the same files under the same names as this process: they share a file
+system. Dask gives the tasks of a worker that dies to others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from lsampler._ahead import ahead
+from lsampler._engine import working_on
+from lsampler._errors import LsamplerError
+from lsampler._version import __version__
+
+__all__ = ["on_cluster"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+CONNECT_SECONDS = 10
+AHEAD = 4
+SCHEMES = ("tcp://", "tls://", "ucx://", "inproc://")
+
+
+@contextlib.contextmanager
+def on_cluster(address: str | None) -> Iterator[None]:
+    """Statistics, sampling, scoring and encoding inside this context run on a Dask cluster.
+
+    Numbers and rows are the same as without, whatever the number of workers.
+
+    Args:
+        address: ``local:4`` starts four worker processes on this machine for as long as the context
+            lasts; ``tcp://host:8786`` is a scheduler that is running. None: no cluster.
+
+    Raises:
+        LsamplerError: the extra is missing, the cluster cannot be reached or has no workers, or a
+            worker has another version of lsampler.
+    """
+    if address is None:
+        yield
+        return
+    try:
+        import distributed
+    except ImportError as error:
+        raise LsamplerError(
+            f"--cluster {address}: needs dask.distributed; install it with pip install 'lsampler[cluster]'"
+        ) from error
+    with contextlib.ExitStack() as stack:
+        for name in ("distributed", "distributed.nanny", "distributed.scheduler", "distributed.worker"):
+            stack.enter_context(_quiet(logging.getLogger(name)))
+        client = stack.enter_context(_client(distributed, address))
+        engine = _Dask(client, address)
+        engine.check_workers()
+        stack.enter_context(working_on(engine))
+        yield
+
+
+@contextlib.contextmanager
+def _client(distributed: Any, address: str) -> Iterator[Any]:
+    kind, _, count = address.partition(":")
+    if kind == "local":
+        if not (count.isdecimal() and int(count)):
+            raise LsamplerError(f"--cluster {address}: say how many workers, such as local:4")
+        with (
+            distributed.LocalCluster(
+                int(count), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            yield client
+        return
+    if not address.startswith(SCHEMES):
+        raise LsamplerError(f"--cluster {address}: give local:WORKERS or a scheduler's address such as tcp://host:8786")
+    try:
+        client = distributed.Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError, TypeError, TimeoutError) as error:
+        raise LsamplerError(
+            f"--cluster {address}: no Dask scheduler answers there; start one with 'dask scheduler', or use local:4"
+        ) from error
+    with client:
+        yield client
+
+
+class _Dask:
+    """A cluster as an engine."""
+
+    remote = True
+
+    def __init__(self, client: Any, address: str) -> None:
+        self._client, self._address = client, address
+
+    def check_workers(self) -> None:
+        """Raise unless there are workers, all with this version of lsampler."""
+        try:
+            self._client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            found = self._client.run(_version_here)
+        except TimeoutError as error:
+            raise LsamplerError(
+                f"--cluster {self._address}: has no workers; start some with 'dask worker {self._address}'"
+            ) from error
+        except Exception as error:  # whatever a worker without lsampler raises when it unpacks the question
+            raise LsamplerError(
+                f"--cluster {self._address}: a worker lacks lsampler ({_line(error)}); install {__version__} there"
+            ) from error
+        for worker, version in found.items():
+            if version != __version__:
+                raise LsamplerError(
+                    f"--cluster {self._address}: worker {worker} has lsampler {version}, here it is {__version__}; "
+                    "install the same"
+                )
+
+    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """See :meth:`Engine.map`."""
+        workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
+
+        def submit(task: Task) -> Any:
+            return self._client.submit(_work, __version__, function, task, pure=False)
+
+        try:
+            yield from ahead(submit, tasks, AHEAD * max(workers, 1))
+        except LsamplerError:
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            if kind == "KilledWorker":
+                message = "one task has cost several workers their lives; they may lack memory"
+            elif kind in ("CancelledError", "FutureCancelledError", "CommClosedError"):
+                message = "the cluster went away; start it and run the same command again"
+            else:
+                message = f"a worker failed with {_line(error)}"
+            raise LsamplerError(f"--cluster {self._address}: {message}") from error
+
+
+def _work(version: str, function: Callable[[Any], Any], task: Any) -> Any:
+    """On a worker. One that came later may have another version."""
+    import torch
+
+    if version != __version__:
+        raise LsamplerError(f"a worker has lsampler {__version__}, the others {version}; install the same")
+    torch.set_num_threads(1)
+    with working_on(_Worker()):
+        return function(task)
+
+
+class _Worker:
+    """Within a task there is no cluster, and one thread."""
+
+    remote = True
+
+    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """One after the other."""
+        return map(function, tasks)
+
+
+def _version_here() -> str:
+    from lsampler import __version__ as version
+
+    return version
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+
+
+@contextlib.contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """What becomes of a worker is for Dask to mend, not for the user to read."""
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,294 @@
+"""Writing of sharded stores, a shard a task: on this machine one after the other, on a cluster at once.
+
+Finished shards wait in a folder beside the store (``NAME.shards.partial``), each appearing whole by
+a rename. A run that was interrupted, or whose worker died, does only what is missing. What a shard
+holds follows from its task alone, so it does not matter who writes it, or how often.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lsampler._engine import current_engine
+from lsampler._errors import LsamplerError
+from lsampler._files import check_folder, check_output, disk_errors, mark_folder, new_file
+from lsampler._progress import Progress, track
+from lsampler._random import BLOCK_ROWS as DRAWN_ROWS
+from lsampler._sampler import LatentSampler
+from lsampler._shards import MANIFEST, SHARD, SUFFIX, Manifest, Shard, ShardedStore, open_store
+from lsampler._store import BLOCK_ROWS, LatentStore, partial_folder
+from lsampler._store_writer import OWN_ATTRIBUTES, Provenance, StoreBlock, write_store
+
+__all__ = ["SHARD_ROWS", "ShardTask", "merge_store", "ranges", "sample_shards", "shard_store", "write_shards"]
+
+SHARD_ROWS = 1 << 20
+PLAN = "plan.json"
+SAMPLER = "sampler.safetensors"
+
+
+class ShardTask(Protocol):
+    """What a shard is to hold, in a few plain values."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows, at most."""
+        ...
+
+    def blocks(self) -> Iterator[StoreBlock]:
+        """The rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """Rows of another store."""
+
+    store: str
+    start: int
+    rows: int
+
+    def blocks(self) -> Iterator[StoreBlock]:
+        store = open_store(self.store)
+        for first in range(self.start, self.start + self.rows, BLOCK_ROWS):
+            last = min(first + BLOCK_ROWS, self.start + self.rows)
+            ids = store.ids(first, last) if store.has_ids else None
+            yield store.read(first, last), ids, store.splits(first, last)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Rows of a fitted strategy."""
+
+    sampler: str
+    start: int
+    rows: int
+    seed: int
+    device: str
+    threads: int | None
+
+    def blocks(self) -> Iterator[StoreBlock]:
+        sampler = LatentSampler.load(self.sampler)
+        threads = 1 if current_engine().remote else self.threads
+        for block in sampler.stream(self.rows, seed=self.seed, device=self.device, threads=threads, start=self.start):
+            yield block.cpu().numpy(), None, None
+
+
+def ranges(total: int, step: int) -> list[tuple[int, int]]:
+    """(start, rows) of parts of ``step`` rows."""
+    return [(start, min(step, total - start)) for start in range(0, total, step)]
+
+
+def sample_shards(
+    sampler: LatentSampler,
+    n: int,
+    path: str | os.PathLike[str],
+    provenance: Provenance,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+    shard_rows: int = SHARD_ROWS,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ShardedStore:
+    """Draw ``n`` vectors into a sharded store: the rows of :meth:`LatentSampler.sample`, whoever draws them.
+
+    Args:
+        sampler: fitted.
+        n: how many.
+        path: of the sharded store.
+        provenance: its attributes.
+        seed: as for :meth:`LatentSampler.sample`.
+        device: likewise.
+        threads: on this machine; a worker of a cluster draws with one.
+        shard_rows: rows a shard; rounded up to whole blocks of 2048.
+        force: replace a store that exists, and forget an interrupted run.
+        progress: where to show the advance.
+
+    Raises:
+        LsamplerError: the store exists, or an interrupted run drew something else.
+    """
+    target = _checked_target(path, force=force)
+    step = -(-shard_rows // DRAWN_ROWS) * DRAWN_ROWS
+    saved = partial_folder(target).absolute() / SAMPLER
+    tasks = [_Drawn(str(saved), start, rows, seed, device, threads) for start, rows in ranges(n, step)]
+    with _Partial(target, sampler.dimension, tasks, provenance, force=force) as partial:
+        sampler.save(saved, force=True)
+        return partial.write(tasks, progress, "drawing")
+
+
+def shard_store(
+    store: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    shard_rows: int = SHARD_ROWS,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ShardedStore:
+    """Copy a latent store into shards of ``shard_rows`` rows.
+
+    Raises:
+        LsamplerError: the store is damaged, or the target exists.
+    """
+    source = open_store(store)
+    target = _checked_target(path, force=force)
+    tasks = [_Copied(str(Path(store).absolute()), start, rows) for start, rows in ranges(len(source), shard_rows)]
+    if not tasks:
+        raise LsamplerError(f"{store}: holds no latent vectors")
+    with _Partial(target, source.dimension, tasks, _provenance(source), force=force) as partial:
+        return partial.write(tasks, progress, "sharding")
+
+
+def merge_store(
+    store: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> LatentStore:
+    """Copy a sharded store into one file.
+
+    Raises:
+        LsamplerError: the store is damaged, or the target exists.
+    """
+    source = open_store(store)
+    blocks = _Copied(str(store), 0, len(source)).blocks()
+    tracked = track(blocks, progress, "merging", len(source), lambda block: len(block[0]))
+    write_store(path, source.dimension, tracked, _provenance(source), force=force)
+    return LatentStore(path)
+
+
+def write_shards(
+    path: str | os.PathLike[str],
+    dimension: int,
+    tasks: Sequence[ShardTask],
+    provenance: Provenance,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    what: str = "writing",
+) -> ShardedStore:
+    """Work off tasks, a shard each, on the current engine; see the module."""
+    target = _checked_target(path, force=force)
+    with _Partial(target, dimension, tasks, provenance, force=force) as partial:
+        return partial.write(tasks, progress, what)
+
+
+class _Partial:
+    """The folder where finished shards wait for the others."""
+
+    def __init__(
+        self, target: Path, dimension: int, tasks: Sequence[ShardTask], provenance: Provenance, *, force: bool
+    ) -> None:
+        self._target, self._dimension, self._provenance = target, dimension, dict(provenance)
+        self._folder = partial_folder(target)
+        listed = [asdict(task) for task in tasks]  # type: ignore[call-overload]
+        plan = {"dimension": dimension, "attributes": self._provenance, "tasks": listed}
+        self._begin(json.loads(json.dumps(plan)), force=force)
+
+    def _begin(self, plan: dict[str, Any], *, force: bool) -> None:
+        file = self._folder / PLAN
+        if self._folder.exists() and not force:
+            try:
+                earlier = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                earlier = None
+            if earlier != plan:
+                raise LsamplerError(
+                    f"{self._folder}: is of an interrupted run with other settings; "
+                    "repeat that one to go on, or add --force to start anew"
+                )
+        elif force:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        with disk_errors(self._target):
+            self._folder.mkdir(exist_ok=True)
+        if not file.exists():
+            with new_file(file) as beside:
+                beside.write_text(json.dumps(plan), encoding="utf-8")
+
+    def __enter__(self) -> _Partial:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not any(self._folder.glob("[0-9]*.h5")):
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def write(self, tasks: Sequence[ShardTask], progress: Progress | None, what: str) -> ShardedStore:
+        """Do what is missing, then put the store in its place."""
+        folder = str(self._folder.absolute())
+        wanted = [
+            _Order(folder, number, task, self._dimension, self._provenance)
+            for number, task in enumerate(tasks)
+            if not (self._folder / _file(number)).is_file()
+        ]
+        engine, total = current_engine(), sum(task.rows for task in tasks)
+        done = total - sum(order.task.rows for order in wanted)
+        # Here a task has all cores to itself: it draws or encodes with as many threads.
+        results = engine.map(_carry_out, wanted) if engine.remote else map(_carry_out, wanted)
+        for _ in track(results, progress, what, total, lambda rows: rows, done):
+            pass
+        return self._finish(len(tasks))
+
+    def _finish(self, count: int) -> ShardedStore:
+        shards = []
+        for number in range(count):
+            path = self._folder / _file(number)
+            store = LatentStore(path)
+            shards.append(Shard(file=path.name, rows=len(store), train=store.count("train"), bytes=path.stat().st_size))
+        manifest = Manifest(dimension=self._dimension, attributes=self._provenance, shards=shards)
+        with new_file(self._folder / MANIFEST, force=True) as beside:
+            beside.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+        mark_folder(self._folder, "sharded store")
+        kept = {MANIFEST, ".lsampler", *(shard.file for shard in shards)}
+        with disk_errors(self._target):
+            for entry in self._folder.iterdir():
+                if entry.name not in kept:  # the plan, and what killed workers left
+                    entry.unlink(missing_ok=True)
+            if self._target.exists():
+                shutil.rmtree(self._target)
+            self._folder.rename(self._target)
+        return ShardedStore(self._target)
+
+
+@dataclass(frozen=True)
+class _Order:
+    folder: str
+    number: int
+    task: ShardTask
+    dimension: int
+    provenance: Provenance
+
+
+def _carry_out(order: _Order) -> int:
+    """Write one shard, unless it is there; returns the rows of its task."""
+    path = Path(order.folder) / _file(order.number)
+    if not path.is_file():
+        attributes = {**order.provenance, SHARD: order.number}
+        with contextlib.closing(order.task.blocks()) as blocks:  # type: ignore[type-var]
+            write_store(path, order.dimension, blocks, attributes, force=True)
+    return order.task.rows
+
+
+def _file(number: int) -> str:
+    return f"{number:08d}.h5"
+
+
+def _provenance(store: LatentStore) -> dict[str, Any]:
+    return {key: value for key, value in store.attributes.items() if key not in (*OWN_ATTRIBUTES, SHARD)}
+
+
+def _checked_target(path: str | os.PathLike[str], *, force: bool) -> Path:
+    target = Path(path)
+    if target.suffix != SUFFIX:
+        raise LsamplerError(f"{path}: the name of a sharded store must end in {SUFFIX}")
+    check_output(target, force=force)
+    if target.exists():
+        check_folder(target, "sharded store")
+    return target

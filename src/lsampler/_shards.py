@@ -1,0 +1,194 @@
+"""The sharded store: a folder of store files with a manifest, for more latents than one file should hold.
+
+``manifest.json`` lists the shards in their order with their rows and bytes. Each shard is a store
+by itself and knows its number, so that shards that were swapped, lost or cut short are found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from lsampler._errors import LsamplerError
+from lsampler._passes import Segment, segment_rows
+from lsampler._reference import Reference, Split
+from lsampler._store import BLOCK_ROWS, LatentStore, StoreSegment, partial_folder
+
+__all__ = ["MANIFEST", "SHARD", "SUFFIX", "Manifest", "Shard", "ShardedStore", "is_sharded", "open_store"]
+
+MANIFEST = "manifest.json"
+SUFFIX = ".shards"
+SHARD = "shard"
+"""The attribute of a shard that holds its number."""
+
+
+class Shard(BaseModel):
+    """What the manifest says of a shard."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A name in the folder: a manifest from elsewhere must not lead out of it.
+    file: Annotated[str, StringConstraints(pattern=r"^[0-9]{8}\.h5$")]
+    rows: int = Field(ge=0)
+    train: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+
+
+class Manifest(BaseModel):
+    """What a sharded store consists of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal["lsampler-shards"] = "lsampler-shards"
+    format_version: Literal[1] = 1
+    dimension: int = Field(ge=1)
+    attributes: dict[str, Any]
+    shards: list[Shard] = Field(min_length=1)
+
+
+class ShardedStore(LatentStore):
+    """An existing sharded store; it is read like one file with all rows.
+
+    Args:
+        path: of the folder.
+
+    Attributes:
+        attributes: the provenance.
+        shards: the store files, in order.
+
+    Raises:
+        LsamplerError: no manifest, a shard missing or damaged, or shards that are not the manifest's.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        Reference.__init__(self)
+        self.path, self.name = Path(path), str(path)
+        manifest = _manifest(self.path)
+        self.dimension, self.attributes = manifest.dimension, dict(manifest.attributes)
+        self.fingerprint = self.attributes.get("encoder")
+        self.shards = [_checked(self.path, number, shard, manifest) for number, shard in enumerate(manifest.shards)]
+        self.has_ids = all(shard.has_ids for shard in self.shards)
+        self._train = sum(shard.train for shard in manifest.shards)
+        self._starts = np.cumsum([0, *map(len, self.shards)])
+
+    def __len__(self) -> int:
+        """The number of latent vectors."""
+        return int(self._starts[-1])
+
+    def count(self, split: Split) -> int:
+        """How many vectors belong to a split."""
+        return self._train if split == "train" else len(self) - self._train
+
+    @cached_property
+    def _split_counts(self) -> NDArray[np.int64]:
+        return np.array([self._train, len(self) - self._train])
+
+    def blocks(
+        self, split: Split | None = "train", block_rows: int = BLOCK_ROWS, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """See :meth:`LatentStore.blocks`; no block goes across two shards."""
+        for shard, first, last in self._parts(start, stop):
+            yield from shard.blocks(split, block_rows, start=first, stop=last)
+
+    def segments(self, split: Split = "train") -> Sequence[Segment]:
+        """See :meth:`Reference.segments`."""
+        step = segment_rows(len(self))
+        return [
+            StoreSegment(shard.path.absolute(), int(start) + first, min(step, len(shard) - first), split, first)
+            for shard, start in zip(self.shards, self._starts[:-1], strict=True)
+            for first in range(0, len(shard), step)
+        ]
+
+    def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """See :meth:`LatentStore.read`."""
+        parts = [shard.read(first, last) for shard, first, last in self._parts(start, stop)]
+        return np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *parts])
+
+    def ids(self, start: int = 0, stop: int | None = None) -> list[str]:
+        """See :meth:`LatentStore.ids`."""
+        return [identity for shard, first, last in self._parts(start, stop) for identity in shard.ids(first, last)]
+
+    def splits(self, start: int = 0, stop: int | None = None) -> list[Split]:
+        """See :meth:`LatentStore.splits`."""
+        return [split for shard, first, last in self._parts(start, stop) for split in shard.splits(first, last)]
+
+    def verify(self) -> list[str]:
+        """See :meth:`LatentStore.verify`; the problems name the shard and its rows."""
+        return [f"{shard.path.name}: {problem}" for shard in self.shards for problem in shard.verify()]
+
+    def _parts(self, start: int, stop: int | None) -> Iterator[tuple[LatentStore, int, int]]:
+        """The shards that hold rows ``start`` to ``stop``, and which of theirs these are."""
+        end = len(self) if stop is None else min(stop, len(self))
+        for shard, offset in zip(self.shards, self._starts[:-1].tolist(), strict=True):
+            first, last = max(start - offset, 0), min(end - offset, len(shard))
+            if first < last:
+                yield shard, first, last
+
+
+def is_sharded(path: Path) -> bool:
+    """Whether ``path`` is, or by its name is to be, a sharded store."""
+    return path.suffix == SUFFIX or (path.is_dir() and (path / MANIFEST).is_file())
+
+
+def open_store(path: str | os.PathLike[str]) -> LatentStore:
+    """The latent store at ``path``, one file or sharded.
+
+    Raises:
+        LsamplerError: there is none, or it is damaged.
+    """
+    where = Path(path)
+    return ShardedStore(where) if where.is_dir() or is_sharded(where) else LatentStore(where)
+
+
+def _manifest(path: Path) -> Manifest:
+    file = path / MANIFEST
+    if not path.exists() and partial_folder(path).is_dir():
+        raise LsamplerError(f"{path}: unfinished; run the command that was writing it again to go on")
+    if not path.exists():
+        raise LsamplerError(f"{path}: no such latent store; check the path")
+    if not file.is_file():
+        raise LsamplerError(f"{path}: is a folder without {MANIFEST}, not a sharded store; check the path")
+    try:
+        text = file.read_text(encoding="utf-8")
+        return Manifest.model_validate(json.loads(text))
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        reason = error.errors()[0]["msg"].lower()
+        raise LsamplerError(
+            f"{file}: not the manifest of a sharded store ({place}: {reason}); make it again"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise LsamplerError(f"{file}: damaged, cannot be read; make the sharded store again") from error
+
+
+def _checked(folder: Path, number: int, shard: Shard, manifest: Manifest) -> LatentStore:
+    path = folder / shard.file
+    mend = "bring back the right file, or make the sharded store again"
+    if not path.is_file():
+        raise LsamplerError(f"{path}: this shard is missing; {mend}")
+    size = path.stat().st_size
+    if size != shard.bytes:
+        raise LsamplerError(f"{path}: has {size} bytes, the manifest says {shard.bytes}; {mend}")
+    store = LatentStore(path)
+    expected = {
+        "rows": shard.rows,
+        "dimension": manifest.dimension,
+        "number": number,
+        "encoder": manifest.attributes.get("encoder"),
+    }
+    found = {
+        "rows": len(store),
+        "dimension": store.dimension,
+        "number": store.attributes.get(SHARD),
+        "encoder": store.fingerprint,
+    }
+    for what, value in expected.items():
+        if found[what] != value:
+            raise LsamplerError(f"{path}: its {what} is {found[what]}, the manifest says {value}; {mend}")
+    return store

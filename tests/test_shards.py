@@ -1,0 +1,234 @@
+"""Sharded stores: the same rows as one file, whoever wrote them; damage is named by file and rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import Answer
+from numpy.typing import NDArray
+
+from lsampler import (
+    LatentSampler,
+    LatentStore,
+    LsamplerError,
+    ShardedStore,
+    load_bundle,
+    load_sampler,
+    merge_store,
+    open_store,
+    sample_shards,
+    shard_store,
+)
+from lsampler._store_writer import write_store
+
+ROWS, D = 5000, 10
+
+
+@pytest.fixture(scope="module")
+def sampler() -> LatentSampler:
+    return load_sampler("multivariate-normal").fit(load_bundle("digits"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> LatentStore:
+    """A store with ids and both splits, in no order."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(ROWS, D)).astype(np.float32)
+    splits = [("train", "held-out")[k] for k in rng.integers(2, size=ROWS)]
+    path = tmp_path_factory.mktemp("whole") / "latents.h5"
+    write_store(path, D, [(rows, [f"{k}.png" for k in range(ROWS)], splits)], {"encoder": "abc", "kind": "test"})
+    return LatentStore(path)
+
+
+@pytest.fixture
+def shards(whole: LatentStore, tmp_path: Path) -> ShardedStore:
+    return shard_store(whole.path, tmp_path / "latents.shards", shard_rows=1300)
+
+
+def test_sharding_and_merging_keep_rows_ids_splits_and_provenance(
+    whole: LatentStore, shards: ShardedStore, tmp_path: Path
+) -> None:
+    merged = merge_store(shards.path, tmp_path / "merged.h5")
+    assert [len(shard) for shard in shards.shards] == [1300, 1300, 1300, 1100]
+    for store in (shards, merged):
+        np.testing.assert_array_equal(store.read(), whole.read())
+        assert store.ids() == whole.ids()
+        assert store.splits() == whole.splits()
+        assert store.fingerprint == "abc"
+        assert store.attributes["kind"] == "test"
+        assert store.verify() == []
+        for split in ("train", "held-out"):
+            assert store.count(split) == whole.count(split)
+            np.testing.assert_array_equal(
+                np.concatenate(list(store.blocks(split))), np.concatenate(list(whole.blocks(split)))
+            )
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (1299, 1301), (1300, 2600), (100, 4999), (4999, 5000), (7, 7)])
+def test_any_range_is_read_across_shards(whole: LatentStore, shards: ShardedStore, start: int, stop: int) -> None:
+    np.testing.assert_array_equal(shards.read(start, stop), whole.read(start, stop))
+    assert shards.ids(start, stop) == whole.ids(start, stop)
+    assert shards.splits(start, stop) == whole.splits(start, stop)
+
+
+def test_statistics_are_those_of_the_one_file(whole: LatentStore, shards: ShardedStore) -> None:
+    for trim in (None, 1.2):
+        expected, found = whole.statistics(trim), shards.statistics(trim)
+        assert found.count == expected.count
+        np.testing.assert_allclose(found.covariance, expected.covariance, rtol=1e-12, atol=1e-14)
+        np.testing.assert_array_equal(found.histograms.counts.sum(axis=1), expected.histograms.counts.sum(axis=1))
+
+
+@pytest.mark.parametrize("shard_rows", [1, 2048, 5000, 1 << 20])
+def test_drawn_shards_hold_the_rows_of_the_seed(sampler: LatentSampler, tmp_path: Path, shard_rows: int) -> None:
+    drawn = sample_shards(sampler, 9000, tmp_path / "drawn.shards", {"kind": "samples"}, seed=3, shard_rows=shard_rows)
+    np.testing.assert_array_equal(drawn.read(), sampler.sample(9000, seed=3).numpy())
+
+
+def test_an_interrupted_run_does_only_what_is_missing(
+    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "drawn.shards"
+    real, calls = LatentSampler.stream, []
+
+    def failing(self: LatentSampler, n: int, **settings: object) -> object:
+        calls.append(settings["start"])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, n, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LatentSampler, "stream", failing)
+    with pytest.raises(KeyboardInterrupt):
+        sample_shards(sampler, 9000, path, {}, shard_rows=2048)
+    assert not path.exists()
+    with pytest.raises(LsamplerError, match="unfinished; run the command"):
+        open_store(path)
+    with pytest.raises(LsamplerError, match="interrupted run with other settings"):
+        sample_shards(sampler, 9001, path, {}, shard_rows=2048)
+    done = sample_shards(sampler, 9000, path, {}, shard_rows=2048)
+    assert calls == [0, 2048, 4096, 4096, 6144, 8192]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(done.read(), sampler.sample(9000).numpy())
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["drawn.shards"]
+
+
+def test_a_run_that_fails_at_once_leaves_nothing(whole: LatentStore, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.h5"
+    shutil.copy(whole.path, damaged)
+    with h5py.File(damaged) as handle:
+        place = handle["latents"].id.get_chunk_info(0).byte_offset
+    with damaged.open("r+b") as file:
+        file.seek(place + 100)
+        file.write(b"damage")
+    with pytest.raises(LsamplerError, match=r"damaged\.h5: rows 0\.\.\d+ are damaged"):
+        shard_store(damaged, tmp_path / "out.shards")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["damaged.h5"]
+
+
+def _drop(folder: Path) -> None:
+    (folder / "00000002.h5").unlink()
+
+
+def _cut(folder: Path) -> None:
+    data = (folder / "00000001.h5").read_bytes()
+    (folder / "00000001.h5").write_bytes(data[:-100])
+
+
+def _swap(folder: Path) -> None:
+    names = ("00000000.h5", "00000001.h5")
+    first, second = ((folder / name).read_bytes() for name in names)
+    (folder / names[0]).write_bytes(second)
+    (folder / names[1]).write_bytes(first)
+
+
+def _lie(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][3]["rows"] += 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _escape(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][0]["file"] = "../../secret.h5"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _no_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def _newer(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 2}))
+
+
+def _garbage(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b"\xff{")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_drop, r"00000002\.h5: this shard is missing"),
+        (_cut, r"00000001\.h5: has \d+ bytes, the manifest says \d+"),
+        (_swap, r"0000000[01]\.h5: "),
+        (_lie, r"00000003\.h5: its rows is 1100, the manifest says 1101"),
+        (_escape, r"manifest\.json: not the manifest of a sharded store \(shards\.0\.file"),
+        (_no_manifest, r"is a folder without manifest\.json"),
+        (_newer, r"format_version"),
+        (_garbage, r"manifest\.json: damaged"),
+    ],
+)
+def test_disagreement_is_one_line(
+    cli: Callable[..., Answer], shards: ShardedStore, harm: Callable[[Path], None], message: str
+) -> None:
+    harm(shards.path)
+    with pytest.raises(LsamplerError, match=message) as caught:
+        open_store(shards.path)
+    assert "\n" not in str(caught.value)
+    answer = cli("store", "info", shards.path)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+
+
+def test_damage_is_named_by_shard_and_rows(shards: ShardedStore) -> None:
+    path = shards.path / "00000001.h5"
+    with h5py.File(path) as handle:
+        place = handle["latents"].id.get_chunk_info(0).byte_offset
+    with path.open("r+b") as file:
+        file.seek(place + 100)
+        file.write(b"damage")
+    store = open_store(shards.path)
+    assert [problem.split(",")[0] for problem in store.verify()] == ["00000001.h5: rows 0..1299: damaged"]
+    with pytest.raises(LsamplerError, match=r"00000001\.h5: rows 0\.\.1299 are damaged"):
+        store.statistics()
+
+
+def test_bounds_of_the_output(whole: LatentStore, shards: ShardedStore, tmp_path: Path) -> None:
+    with pytest.raises(LsamplerError, match=r"must end in \.shards"):
+        shard_store(whole.path, tmp_path / "out.h5")
+    with pytest.raises(LsamplerError, match="exists already"):
+        shard_store(whole.path, shards.path)
+    photos = tmp_path / "photos.shards"
+    photos.mkdir()
+    (photos / "holiday.jpg").write_bytes(b"precious")
+    with pytest.raises(LsamplerError, match="was not written by lsampler"):
+        shard_store(whole.path, photos, force=True)
+    assert (photos / "holiday.jpg").exists()
+    again: NDArray[np.float32] = shard_store(whole.path, shards.path, shard_rows=100, force=True).read()
+    np.testing.assert_array_equal(again, whole.read())
+
+
+def test_the_command_line_draws_shards_shards_and_merges(cli: Callable[..., Answer], tmp_path: Path) -> None:
+    drawn, merged, back = (tmp_path / name for name in ("drawn.shards", "merged.h5", "back.shards"))
+    assert cli("sample", "-p", "gaussian", "--model", "digits", "--n", 3000, "--out", drawn).code == 0
+    assert cli("store", "merge", drawn, merged).code == 0
+    assert cli("store", "shard", merged, back, "--rows", 1000).code == 0
+    assert "3000 latent vectors, all sound" in cli("store", "verify", back).out
+    np.testing.assert_array_equal(open_store(back).read(), open_store(drawn).read())
+    assert cli("sample", "-p", "gaussian", "--model", "digits", "--n", 9, "--out", drawn).code == 2
