@@ -66,7 +66,7 @@ def _client(distributed: Any, address: str) -> Iterator[Any]:
             raise LsamplerError(f"--cluster {address}: say how many workers, such as local:4")
         with (
             distributed.LocalCluster(
-                int(count), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+                int(count), threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
             ) as cluster,
             distributed.Client(cluster) as client,
         ):

@@ -1,0 +1,145 @@
+"""On a Dask cluster: the same rows and numbers whatever the workers, dead ones included; its faults in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Answer
+
+from lsampler import LatentSampler, LsamplerError, ShardedStore, load_bundle, load_sampler, on_cluster, sample_shards
+from lsampler import _cluster as module
+from lsampler._engine import current_engine
+
+distributed = pytest.importorskip("distributed")
+
+ROWS = 5 * 20480
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two workers, started once: each imports torch."""
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def sampler() -> LatentSampler:
+    return load_sampler("multivariate-normal").fit(load_bundle("digits"))
+
+
+@pytest.fixture
+def drawn(cluster: Any, sampler: LatentSampler, tmp_path: Path) -> ShardedStore:
+    with on_cluster(cluster.scheduler_address):
+        return sample_shards(sampler, ROWS, tmp_path / "drawn.shards", {"kind": "test"}, shard_rows=20480)
+
+
+def test_workers_draw_the_rows_of_the_seed(sampler: LatentSampler, drawn: ShardedStore) -> None:
+    assert len(drawn.shards) == 5
+    np.testing.assert_array_equal(drawn.read(), sampler.sample(ROWS).numpy())
+
+
+def test_statistics_are_the_same_to_the_last_digit(cluster: Any, drawn: ShardedStore) -> None:
+    here, there = ShardedStore(drawn.path), ShardedStore(drawn.path)
+    with on_cluster(cluster.scheduler_address):
+        assert current_engine().remote
+        for trim in (None, 1.2):
+            found = there.statistics(trim)
+            assert found.histograms.counts.sum() == found.count * found.dimension
+    assert not current_engine().remote
+    for trim in (None, 1.2):
+        for name, array in here.statistics(trim).as_arrays().items():
+            np.testing.assert_array_equal(there.statistics(trim).as_arrays()[name], array)
+    assert len(here.segments()) == 5
+
+
+def test_a_worker_killed_mid_run_is_replaced_and_nothing_is_lost(sampler: LatentSampler, tmp_path: Path) -> None:
+    path = tmp_path / "drawn.shards"
+    folder = tmp_path / "drawn.shards.partial"
+    killed: list[int] = []
+
+    def kill_a_worker(client: Any) -> None:
+        while not any(folder.glob("[0-9]*.h5")):
+            time.sleep(0.005)
+        workers = client.run(os.getpid)
+        killed.append(next(iter(workers.values())))
+        os.kill(killed[0], signal.SIGKILL)
+
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as started,
+        distributed.Client(started) as watcher,
+        on_cluster(started.scheduler_address),
+    ):
+        watching = threading.Thread(target=kill_a_worker, args=(watcher,))
+        watching.start()
+        found = sample_shards(sampler, 60 * 2048, path, {}, shard_rows=2048)
+        watching.join()
+    assert killed
+    np.testing.assert_array_equal(found.read(), sampler.sample(60 * 2048).numpy())
+    assert found.verify() == []
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["drawn.shards"]
+    assert len(list(path.iterdir())) == 62  # nothing of the dead one is left
+
+
+def test_a_worker_of_another_version_is_refused(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = module.__version__
+    monkeypatch.setattr(module, "__version__", "0.0.1")
+    message = rf"worker tcp://\S+ has lsampler {real}, here it is 0\.0\.1"
+    with pytest.raises(LsamplerError, match=message), on_cluster(cluster.scheduler_address):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("local:", "say how many workers, such as local:4"),
+        ("local:0", "say how many workers, such as local:4"),
+        ("local:two", "say how many workers, such as local:4"),
+        ("host:8786", "give local:WORKERS or a scheduler's address"),
+        ("tcp://127.0.0.1:9", "no Dask scheduler answers there"),
+        ("tcp://nonsense", "no Dask scheduler answers there"),
+    ],
+)
+def test_an_address_that_is_no_cluster_is_one_line(
+    cli: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, message: str
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
+    out = tmp_path / "out.shards"
+    answer = cli("sample", "-p", "gaussian", "--model", "digits", "--out", out, "--cluster", address)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert f"--cluster {address}: {message}" in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheduler_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as empty,
+        pytest.raises(LsamplerError, match="has no workers; start some with 'dask worker"),
+        on_cluster(empty.scheduler_address),
+    ):
+        pass
+
+
+def test_a_fault_in_a_task_is_that_fault(cluster: Any, drawn: ShardedStore) -> None:
+    shard = drawn.shards[2].path
+    data = bytearray(shard.read_bytes())
+    place = data.find(drawn.shards[2].read(0, 1).tobytes())
+    data[place] ^= 1
+    shard.write_bytes(data)
+    with on_cluster(cluster.scheduler_address), pytest.raises(LsamplerError, match=r"00000002\.h5: rows 0\.\.4095 are"):
+        ShardedStore(drawn.path).statistics()
+
+
+def test_images_are_not_written_by_workers(cli: Callable[..., Answer], tmp_path: Path) -> None:
+    answer = cli("sample", "-p", "gaussian", "--out", tmp_path / "faces.png", "--cluster", "local:2")
+    assert answer.code == 2
+    assert "give a name ending in .shards" in answer.err
