@@ -143,3 +143,15 @@ def test_images_are_not_written_by_workers(cli: Callable[..., Answer], tmp_path:
     answer = cli("sample", "-p", "gaussian", "--out", tmp_path / "faces.png", "--cluster", "local:2")
     assert answer.code == 2
     assert "give a name ending in .shards" in answer.err
+
+
+def test_workers_encode_the_latents_of_this_process(
+    cli: Callable[..., Answer], cluster: Any, digits_npy: Path, tiny_model_file: Path, tmp_path: Path
+) -> None:
+    common = ("encode", digits_npy, "--model", tiny_model_file, "--held-out", 100)
+    here, there = tmp_path / "here.shards", tmp_path / "there.shards"
+    assert cli(*common, "--out", here).code == 0
+    assert cli(*common, "--out", there, "--cluster", cluster.scheduler_address).code == 0
+    expected, found = ShardedStore(here), ShardedStore(there)
+    np.testing.assert_allclose(found.read(), expected.read(), rtol=1e-5, atol=1e-6)
+    assert (found.ids(), found.splits()) == (expected.ids(), expected.splits())

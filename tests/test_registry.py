@@ -122,6 +122,77 @@ def with_broken_plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
     registry.cache_clear()
 
 
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the entry points that are loaded from here on."""
+    names: list[str] = []
+    load = EntryPoint.load
+
+    def noted(point: EntryPoint) -> Any:
+        names.append(point.name)
+        return load(point)
+
+    monkeypatch.setattr(EntryPoint, "load", noted)
+    return names
+
+
+def test_a_plugin_of_ours_is_found_alone_and_is_the_one_that_is_listed(loaded: list[str]) -> None:
+    alone, all_of_them = Registry.from_entry_points(), Registry.from_entry_points()
+    listed = [(found.kind, found.name) for found in all_of_them.found]
+    ours = {p.name for p in registry_module.entry_points(group="lsampler") if p.dist and p.dist.name == "lsampler"}
+    assert {"pca-ellipse", "flow", "novelty"} <= ours
+    for found in all_of_them.found:
+        loaded.clear()
+        known = Registry.from_entry_points()
+        assert known.get(found.kind, found.name) is found.plugin
+        assert loaded == [found.name] or found.name not in ours
+        assert alone.get(found.kind, found.name) is found.plugin  # in any order, and after others
+    assert [(found.kind, found.name) for found in alone.found] == listed
+
+
+def test_the_name_of_an_entry_point_promises_nothing(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours is called as another plugin's name, a foreign one as a name of ours: what the classes say counts."""
+    ours = {point.name: point for point in registry_module.entry_points(group="lsampler")}
+    odd = EntryPoint("gaussian", ours["uniform-cube"].value, "lsampler")
+    vars(odd).update(dist=ours["gaussian"].dist)
+    foreign = EntryPoint("pca-ellipse", ours["kde"].value, "lsampler")
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [foreign, odd, ours["pca-ellipse"]])
+    assert Registry.from_entry_points().get("sampler", "pca-ellipse").name == "pca-ellipse"
+    assert loaded == ["pca-ellipse"]
+    assert Registry.from_entry_points().get("sampler", "uniform-cube").name == "uniform-cube"
+    assert Registry.from_entry_points().get("sampler", "kde").name == "kde"
+    with pytest.raises(LsamplerError, match="no sampler 'gaussian'"):
+        Registry.from_entry_points().get("sampler", "gaussian")
+
+
+def test_nobody_takes_a_name_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = next(p for p in registry_module.entry_points(group="lsampler") if p.name == "pca-ellipse")
+    monkeypatch.setattr(
+        registry_module, "entry_points", lambda group: [EntryPoint("aaa", ours.value, "lsampler"), ours]
+    )
+    known = Registry.from_entry_points()
+    assert [(found.name, found.origin) for found in known.found] == [("pca-ellipse", "lsampler")]
+    assert [(broken.name, broken.reason) for broken in known.broken] == [
+        ("aaa", "the sampler name 'pca-ellipse' is taken by lsampler; choose another")
+    ]
+
+
+def test_an_interrupted_look_loses_no_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, known = EntryPoint.load, Registry.from_entry_points()
+
+    def interrupted(point: EntryPoint) -> Any:
+        if point.name == "novelty":
+            raise KeyboardInterrupt
+        return load(point)
+
+    monkeypatch.setattr(EntryPoint, "load", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        known.of_kind("sampler")
+    monkeypatch.setattr(EntryPoint, "load", load)
+    assert list(known.of_kind("sampler")) == plugin_names("sampler")
+    assert "novelty" in known.of_kind("evaluator")
+
+
 @pytest.mark.usefixtures("with_broken_plugin")
 def test_a_plugin_that_cannot_be_imported_is_listed_and_harms_nothing(cli: Callable[..., Any]) -> None:
     answer = cli("plugins")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.integrate import quad
 from scipy.spatial.distance import cdist
+from scipy.special import hyp2f1
 
 from lsampler import (
     FWHM_PER_SIGMA,
@@ -117,6 +118,12 @@ def test_cube_share_agrees_with_numerical_integration(q: int) -> None:
     # The region's volume outside the cube, divided by the cube's sqrt(2)^q, without overflow.
     outside, _ = quad(lambda t: q * np.exp(q * np.log(np.sqrt(2) * np.sin(t))), 0.3 if q > 500 else 1e-12, np.pi / 4)
     assert cube_share(q) == pytest.approx(1 / (1 + outside), rel=1e-6)
+
+
+def test_cube_share_agrees_with_scipys_hypergeometric_function() -> None:
+    q = np.arange(1, 301)
+    outside = q / (np.sqrt(2) * (q + 1)) * hyp2f1((q + 1) / 2, 0.5, (q + 3) / 2, 0.5)
+    np.testing.assert_allclose([cube_share(int(k)) for k in q], 1 / (1 + outside), rtol=1e-13)
 
 
 @pytest.mark.parametrize("method", ["exact", "iteration"])

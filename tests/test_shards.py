@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import Answer
 from numpy.typing import NDArray
+from PIL import Image
 
 from lsampler import (
     LatentSampler,
@@ -222,6 +223,42 @@ def test_bounds_of_the_output(whole: LatentStore, shards: ShardedStore, tmp_path
     assert (photos / "holiday.jpg").exists()
     again: NDArray[np.float32] = shard_store(whole.path, shards.path, shard_rows=100, force=True).read()
     np.testing.assert_array_equal(again, whole.read())
+
+
+def test_encoding_into_shards_gives_the_latents_of_one_file(
+    cli: Callable[..., Answer], tiny_model_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        Image.fromarray(rng.integers(256, size=(9, 9), dtype=np.uint8)).save(folder / f"{number:02d}.png")
+    (folder / "17.png").write_bytes(b"no image")
+    common = ("encode", folder, "--model", tiny_model_file, "--held-out", 10, "--batch-size", 8)
+    one, many = tmp_path / "one.h5", tmp_path / "many.shards"
+    answers = [cli(*common, "--out", out) for out in (one, many)]
+    assert [answer.code for answer in answers] == [0, 0]
+    assert "17.png: cannot be decoded" in answers[1].out
+    expected, found = open_store(one), open_store(many)
+    np.testing.assert_allclose(found.read(), expected.read(), rtol=1e-5, atol=1e-6)
+    assert (found.ids(), found.splits()) == (expected.ids(), expected.splits())
+    assert found.fingerprint == expected.fingerprint
+    refused = cli(*common, "--out", tmp_path / "more.shards", "--append")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
+def test_a_folder_without_a_usable_image_leaves_nothing(
+    cli: Callable[..., Answer], tiny_model_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(b"no image")
+    out = tmp_path / "out.shards"
+    answer = cli("encode", folder, "--model", tiny_model_file, "--held-out", 1, "--out", out)
+    assert answer.code == 2
+    assert "no latent vector to store; 'a.png' cannot be decoded" in answer.err
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_the_command_line_draws_shards_shards_and_merges(cli: Callable[..., Answer], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 from sklearn.decomposition import PCA
 
-from lsampler import FWHM_PER_SIGMA, ArrayReference, LsamplerError, Statistics
+from lsampler import FWHM_PER_SIGMA, ArrayReference, LatentStore, LsamplerError, Statistics
+from lsampler._engine import Threads, working_on
+from lsampler._passes import DOUBLE_ROWS, SMALLEST_SEGMENT
 from lsampler._statistics import trimmed_blocks
+from lsampler._store_writer import write_store
 
 Rows = NDArray[np.float64]
 
@@ -339,3 +343,48 @@ def test_arrays_bring_back_all_of_it() -> None:
         np.testing.assert_array_equal(getattr(back, field), getattr(found, field))
     for kind in ("moments", "histogram", "gaussian-fit"):
         np.testing.assert_array_equal(back.half_widths(kind), found.half_widths(kind))
+
+
+# Values far from zero are multiples of a thousandth here; squares of such round alike, not at random.
+@pytest.mark.parametrize(("offset", "tolerance"), [(0.0, 2e-8), (1e4, 5e-7)])
+def test_single_precision_products_of_many_vectors_lose_little(offset: float, tolerance: float) -> None:
+    rng = np.random.default_rng(8)
+    rows = (rng.normal(size=(DOUBLE_ROWS + 5000, 12)) @ rng.normal(size=(12, 12)) + offset).astype(np.float32)
+    rows[:, 11] = rows[:, 10]  # a direction without variance stays one
+    found = ArrayReference(rows).statistics()
+    exact = rows.astype(np.float64)
+    scale = np.outer(exact.std(axis=0), exact.std(axis=0))
+    # Once, in float32 throughout, the error is above 1e-4 (and 1e2 with the offset).
+    np.testing.assert_allclose(found.covariance / scale, np.cov(exact, rowvar=False) / scale, atol=tolerance)
+    np.testing.assert_allclose((found.mean - exact.mean(axis=0)) / exact.std(axis=0), 0, atol=1e-8)
+    np.testing.assert_array_equal(found.minimum, exact.min(axis=0))
+    np.testing.assert_array_equal(found.maximum, exact.max(axis=0))
+    assert found.pca.rank == 11
+
+
+def test_values_too_large_for_single_precision_products_are_multiplied_in_double() -> None:
+    rows = np.random.default_rng(9).normal(size=(DOUBLE_ROWS + 1, 3)).astype(np.float32) * np.float32(1e25)
+    found = ArrayReference(rows).statistics()
+    np.testing.assert_allclose(found.covariance, np.cov(rows.astype(np.float64), rowvar=False), rtol=1e-9)
+
+
+def test_a_bad_value_among_many_vectors_is_named() -> None:
+    rows = np.ones((DOUBLE_ROWS + 1, 3), dtype=np.float32)
+    rows[100_000, 1] = np.nan
+    with pytest.raises(LsamplerError, match="row 100000 holds NaN or infinite values"):
+        ArrayReference(rows).statistics()
+
+
+def test_threads_and_segments_do_not_change_a_digit(tmp_path: Path) -> None:
+    rows = np.random.default_rng(10).normal(size=(3 * SMALLEST_SEGMENT + 77, 6)).astype(np.float32)
+    write_store(tmp_path / "latents.h5", 6, [rows], {})
+    found = []
+    for threads in (1, 2, 3):
+        with working_on(Threads(threads)):
+            store = LatentStore(tmp_path / "latents.h5")
+            found.append([store.statistics(trim).as_arrays() for trim in (None, 1.2)])
+    assert len(store.segments()) == 4
+    for other in found[1:]:
+        for first, second in zip(found[0], other, strict=True):
+            for name, array in first.items():
+                np.testing.assert_array_equal(second[name], array)

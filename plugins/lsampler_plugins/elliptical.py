@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import ndtri
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -122,6 +121,8 @@ def radius_table(quantiles: NDArray[np.float64], count: int) -> tuple[NDArray[np
 
     Where radii are repeated, R still varies by a thousandth, so that there is a density.
     """
+    from scipy.special import ndtri
+
     levels, radii = quantiles
     reach = min(-ndtri(min(0.25, BEYOND / count)), LARGEST_SCORE)
     scores = np.linspace(-reach, reach, 2 * max(1, round(count ** (1 / 3))) + 1)

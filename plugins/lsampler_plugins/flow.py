@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import digamma, polygamma
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
@@ -234,6 +233,8 @@ def radial_map(radii: NDArray[np.float64], dimension: int) -> NDArray[np.float64
     than a normal's it is the identity. Below the smallest radius it is linear, so that the density
     stays finite at the centre.
     """
+    from scipy.special import digamma, polygamma
+
     logs = np.log(radii[radii > 0])
     spread = float(logs.std())
     normal = math.sqrt(polygamma(1, dimension / 2)) / 2

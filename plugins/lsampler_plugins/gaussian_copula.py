@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import ndtr, ndtri
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -88,12 +87,16 @@ def whitened(reference: Reference, q: int) -> NDArray[np.float32]:
 
 def normal_scores(count: int) -> NDArray[np.float64]:
     """(L,) where the tables have their knots: more for more vectors, the outermost with a few vectors beyond."""
+    from scipy.special import ndtri
+
     reach = -ndtri(min(0.25, BEYOND / count))
     return np.linspace(-reach, reach, 2 * max(1, round(count ** (1 / 3))) + 1)
 
 
 def quantiles(v: NDArray[Any], scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """(L, q) quantiles of every component, made strictly increasing where values are repeated."""
+    from scipy.special import ndtr
+
     found = np.quantile(v, ndtr(scores), axis=0, method="hazen").astype(np.float64)
     floor = LEAST_SLOPE * scores[:, np.newaxis]
     knots: NDArray[np.float64] = np.maximum.accumulate(found - floor, axis=0) + floor
@@ -111,6 +114,8 @@ def inverse(v: Tensor, scores: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:
 
 def scored(v: NDArray[Any], scores: NDArray[np.float64], knots: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     """Normal scores of the train vectors, block by block; no outlier counts for more than the largest rank does."""
+    from scipy.special import ndtri
+
     largest = -ndtri(0.5 / len(v))
     tables = torch.from_numpy(scores), torch.from_numpy(knots)
     for start in range(0, len(v), BLOCK_ROWS):

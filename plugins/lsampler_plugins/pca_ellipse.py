@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.special import hyp2f1
 from torch import Tensor
 
 from lsampler import Block, HalfWidth, LatentSampler, LsamplerError, Reference, State, hookimpl
@@ -94,10 +93,14 @@ def cube_share(q: int) -> float:
 
         q 2^q int_0^(pi/4) sin(theta)^q dtheta = sqrt(2)^q q / (sqrt(2) (q+1)) F(a, 1/2; a+1; 1/2)
 
-    with a = (q+1)/2 and the hypergeometric function F.
+    with a = (q+1)/2 and the hypergeometric function F(a, b; a+1; x) = sum_n a/(a+n) (b)_n/n! x^n.
     """
     a = (q + 1) / 2
-    rest = q / (math.sqrt(2) * (q + 1)) * hyp2f1(a, 0.5, a + 1, 0.5)
+    hypergeometric, term = 0.0, 1.0
+    for n in range(60):  # every term is positive and less than half of the one before
+        hypergeometric += a / (a + n) * term
+        term *= (0.5 + n) / (1 + n) * 0.5
+    rest = q / (math.sqrt(2) * (q + 1)) * hypergeometric
     return float(1 / (1 + rest))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import gammainc, gammaincinv, ndtr
 from torch import Tensor
 
 from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl
@@ -61,6 +60,8 @@ class TruncatedNormal(LatentSampler):
 
     def ellipsoid(self, q: int) -> tuple[float, float]:
         """Its Mahalanobis radius and the share of the normal inside, P(chi^2_q <= r^2)."""
+        from scipy.special import gammainc, gammaincinv
+
         if self.radius is None:
             return math.sqrt(2 * gammaincinv(q / 2, self.share)), self.share
         inside = float(gammainc(q / 2, self.radius**2 / 2))
@@ -73,6 +74,8 @@ class TruncatedNormal(LatentSampler):
 
     def log_radii(self, q: int, largest: float, inside: float) -> NDArray[np.float64]:
         """(KNOTS,) log R at levels Phi(x), x = -REACH .. REACH; smooth in x, so that straight lines join them well."""
+        from scipy.special import gammaincinv, ndtr
+
         levels = ndtr(np.linspace(-REACH, REACH, KNOTS))
         if self.distribution == "uniform":
             log_radii = math.log(largest) + np.log(levels) / q

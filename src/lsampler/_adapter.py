@@ -82,6 +82,11 @@ class AdaptedAutoencoder:
         """The latent dimension D: the product of :attr:`latent_shape`."""
         return math.prod(self.latent_shape)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and images and latents go."""
+        return self._device
+
     def to(self, device: torch.device) -> Self:
         """Move the weights, if the other library lets them be moved."""
         if self._move is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["ahead"]
+__all__ = ["ahead", "one_behind"]
 
 Item = TypeVar("Item")
 Result_co = TypeVar("Result_co", covariant=True)
@@ -37,3 +37,13 @@ def ahead(submit: Callable[[Item], Pending[Result_co]], items: Iterable[Item], w
     finally:
         for pending in waiting:
             pending.cancel()
+
+
+def one_behind(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items, each when the next one has been made."""
+    iterator = iter(items)
+    for waiting in iterator:
+        for item in iterator:
+            yield waiting
+            waiting = item
+        yield waiting

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,8 @@ KERNEL = 3
 LEAKY_SLOPE = 0.1
 # A kernel that the stride divides lays its steps evenly: no checkerboard in the decoded image.
 TRANSPOSED_KERNEL = 4
+# Images that go through the layers at once on a CPU: what lies between two layers should stay in its cache.
+PIECE = 16
 
 ACTIVATIONS: dict[str, Any] = {
     "leaky-relu": lambda: nn.LeakyReLU(LEAKY_SLOPE),
@@ -136,8 +139,8 @@ class ConvAutoencoder(nn.Module):
         expected = (self.config.channels, self.config.image_size, self.config.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise LsamplerError(f"images of shape {tuple(images.shape)}: the encoder takes (B, {str(expected)[1:]}")
-        latents: Tensor = self.encoder(images.to(self.device))
-        return latents
+        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        return _apply(self.encoder, images)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
@@ -146,8 +149,7 @@ class ConvAutoencoder(nn.Module):
             raise LsamplerError(
                 f"latent vectors of shape {tuple(latents.shape)}: the decoder takes (B, {self.dimension})"
             )
-        images: Tensor = self.decoder(latents.to(self.device))
-        return images.clamp(0.0, 1.0)
+        return _apply(self.decoder, latents.to(self.device, non_blocking=True)).clamp(0.0, 1.0)
 
     @torch.no_grad()
     def scale_latents(self, factor: float) -> None:
@@ -226,7 +228,30 @@ class ConvAutoencoder(nn.Module):
             raise LsamplerError(f"{path}: damaged, its weights and description do not agree") from error
         if model.fingerprint != metadata.get("fingerprint"):
             raise LsamplerError(f"{path}: damaged, the weights do not match their fingerprint")
-        return model.eval()
+        return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def _apply(layers: nn.Sequential, batch: Tensor) -> Tensor:
+    """``layers(batch)``; on a CPU in pieces side by side, and the same for any number of threads."""
+    plain = not (torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
+    if batch.device.type != "cpu" or not plain:
+        result: Tensor = layers(batch)
+        return result
+    pieces, threads = torch.split(batch, PIECE), torch.get_num_threads()
+    if threads == 1:
+        return torch.cat([layers(piece) for piece in pieces])
+    # Threads within a layer wait for each other after each, and round differently; threads with pieces do neither.
+    with ThreadPoolExecutor(min(threads, len(pieces)), initializer=_one_thread_from_here) as pool:
+        try:
+            return torch.cat(list(pool.map(torch.inference_mode()(layers), pieces)))
+        finally:
+            torch.set_num_threads(threads)  # for threads to come; this one has kept its number
+
+
+def _one_thread_from_here() -> None:
+    # torch keeps the number by thread, but a thread's first look at it takes over the last one set anywhere.
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 def _initialise(layers: nn.Sequential) -> None:
@@ -235,6 +260,8 @@ def _initialise(layers: nn.Sequential) -> None:
     PyTorch's default shrinks it by six a layer: with it the first epochs do little but undo that.
     """
     weighted = [layer for layer in layers if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
+    if weighted[0].weight.is_meta:  # a file's weights follow; to draw none, PyTorch would import its compiler: 2 s
+        return
     for layer in weighted:
         fan_in = layer.weight[0].numel()
         if isinstance(layer, nn.ConvTranspose2d):  # its weight is (in, out, k, k), and a stride of 2 skips 3 in 4

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lsampler._ahead import one_behind
 from lsampler._errors import LsamplerError
-from lsampler._figures import image_grid, to_uint8
+from lsampler._figures import image_grid
 from lsampler._files import MARK, check_folder, mark_folder, new_directory, new_file
 from lsampler._interfaces import Decoder, Encoder
 from lsampler._progress import Progress, track
@@ -32,7 +33,8 @@ def encode_pixels(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.flo
     """Decoded images (n, H, W, C) uint8 -> latent vectors (n, D), in batches: the way back."""
     encoded = []
     for start in range(0, len(images), BATCH):
-        batch = torch.from_numpy(images[start : start + BATCH].transpose(0, 3, 1, 2).copy()).float() / 255
+        pixels = torch.from_numpy(images[start : start + BATCH].transpose(0, 3, 1, 2).copy())
+        batch = pixels.float().div_(255)
         with torch.inference_mode():
             encoded.append(encoder.encode(batch).float().cpu().numpy())
     return np.concatenate(encoded)
@@ -44,14 +46,28 @@ def decode_stream(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[
     Raises:
         LsamplerError: the decoder gives NaN or something that is not images.
     """
+    for pixels, extremes in one_behind(_launched(decoder, blocks)):
+        if not torch.isfinite(extremes).all():
+            raise LsamplerError("the decoder gave NaN or infinite values; check model and latent vectors")
+        yield pixels.cpu().numpy()
+
+
+def _launched(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of images (b, H, W, C) uint8 and their extremes, which a GPU may still be at work on."""
     for block in blocks:
         for batch in torch.split(block, BATCH):
-            images = decoder.decode(batch.float()).float().cpu().numpy()
+            images = decoder.decode(batch.float()).float()
             if images.ndim != 4 or len(images) != len(batch):
-                raise LsamplerError(f"the decoder gave shape {images.shape}, expected (B, C, H, W)")
-            if not np.isfinite(images).all():
-                raise LsamplerError("the decoder gave NaN or infinite values; check model and latent vectors")
-            yield to_uint8(images)
+                raise LsamplerError(f"the decoder gave shape {tuple(images.shape)}, expected (B, C, H, W)")
+            yield _as_bytes(images)
+
+
+@torch.inference_mode()
+def _as_bytes(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (b, C, H, W) float32 as (b, H, W, C) uint8, where they are: a quarter to copy; and their extremes."""
+    pixels = images.clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    extremes = torch.stack(images.aminmax()) if images.numel() else images.new_zeros(2)
+    return pixels.permute(0, 2, 3, 1).contiguous(), extremes
 
 
 def save_grid(images: NDArray[np.uint8], path: str | os.PathLike[str], *, force: bool = False) -> None:

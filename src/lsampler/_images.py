@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import h5py
 import numpy as np
@@ -22,7 +24,20 @@ from PIL import Image, ImageOps
 
 from lsampler._errors import LsamplerError, nearest_name
 
-__all__ = ["Crop", "ImageBatches", "ImageSource", "Preprocess", "open_images"]
+__all__ = [
+    "Crop",
+    "ImageBatches",
+    "ImageSource",
+    "PixelBatch",
+    "Preprocess",
+    "cores",
+    "load_pixels",
+    "open_images",
+    "pixel_batch",
+]
+
+Raw: TypeAlias = NDArray[Any] | Image.Image
+"""A decoded image: an array (H, W, C), or Pillow's in mode L or RGB, which spares a copy."""
 
 Crop = Literal["centre", "celeba", "none"]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
@@ -33,6 +48,10 @@ ZIP_MEMBER_LIMIT = 1 << 28
 CELEBA_WIDTH, CELEBA_CROP = 178, 148
 # A small file can claim a huge picture; Pillow itself refuses only at twice its own limit.
 MAX_PIXELS = 89_478_485
+# What one thread loads in one go: enough to be worth handing over, little to wait for at the end.
+AT_ONCE = 16
+# Batches loaded ahead, so that a slow disk now and then is not felt.
+AHEAD = 3
 
 
 class ImageError(Exception):
@@ -80,14 +99,26 @@ class Preprocess:
 
     def __call__(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         """(H, W, C) uint8 or float32 -> (channels, size, size) float32 in [0, 1]."""
-        pixels = _channels(pixels, self.channels)
-        box = self._box(pixels.shape[1], pixels.shape[0])
-        left, top, right, bottom = box
-        pixels = pixels[top:bottom, left:right]
-        if pixels.shape[:2] != (self.size, self.size):
-            pixels = _resize(pixels, self.size)
-        scaled = pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
-        return np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32)
+        return np.ascontiguousarray(scaled(self.pixels(pixels)).transpose(2, 0, 1))
+
+    def pixels(self, image: Raw) -> NDArray[Any]:
+        """Crop and resize: (size, size, channels) uint8, to be divided by 255, or float32 in [0, 1]."""
+        if isinstance(image, Image.Image):
+            if len(image.getbands()) == self.channels:
+                return self._picture(image)
+            image = _as_array(image)
+        image = _channels(image, self.channels)
+        left, top, right, bottom = self._box(image.shape[1], image.shape[0])
+        image = image[top:bottom, left:right]
+        return image if image.shape[:2] == (self.size, self.size) else _resize(image, self.size)
+
+    def _picture(self, image: Image.Image) -> NDArray[np.uint8]:
+        box = self._box(image.width, image.height)
+        # Not resize(box=...), which takes in pixels from outside the box at its edges.
+        image = image if box == (0, 0, image.width, image.height) else image.crop(box)
+        if image.size != (self.size, self.size):
+            image = image.resize((self.size, self.size), Image.Resampling.LANCZOS)
+        return _as_array(image)
 
     def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
         if self.crop == "none":
@@ -97,6 +128,18 @@ class Preprocess:
             edge = min(edge, max(1, round(width * CELEBA_CROP / CELEBA_WIDTH)))
         left, top = (width - edge) // 2, (height - edge) // 2
         return left, top, left + edge, top + edge
+
+
+def scaled(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """uint8 or floats -> float32 in [0, 1]."""
+    found = pixels.astype(np.float32)
+    return found / np.float32(255) if pixels.dtype == np.uint8 else found
+
+
+def _as_array(image: Raw) -> NDArray[Any]:
+    """(H, W, C), of one channel too."""
+    pixels = np.asarray(image)
+    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
 def _channels(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
@@ -149,33 +192,33 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
     return source
 
 
-def _decode(data: bytes | Path) -> NDArray[Any]:
+def _decode(data: bytes | Path) -> Raw:
     stream = BytesIO(data) if isinstance(data, bytes) else data
     try:
         with Image.open(stream) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"is {image.width} x {image.height} pixels, far too large")
-            pixels = _pixels(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _upright(image)
     except ImageError:
         raise
     except Exception as error:  # decoders of damaged files raise what they like
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ImageError(f"cannot be decoded ({reason[:80]})") from error
-    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def _pixels(image: Image.Image) -> NDArray[Any]:
-    """8-bit grey or colour as uint8, deeper grey as float32 in [0, 1]."""
+def _upright(image: Image.Image) -> Raw:
+    """8-bit grey or colour as a picture of mode L or RGB, deeper grey as float32 in [0, 1]."""
     if image.mode.startswith("I"):  # 16 bits; some versions of Pillow open them as 32
         values = np.asarray(image).astype(np.float32) / np.float32(65535)
-        return _in_range(values)
+        return _as_array(_in_range(values))
     if image.mode == "F":
-        return _in_range(np.asarray(image))
+        return _as_array(_in_range(np.asarray(image)))
     if image.has_transparency_data:
         overlaid = image.convert("RGBA")
         image_mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-        return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), overlaid).convert(image_mode))
-    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), overlaid).convert(image_mode)
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def _in_range(pixels: NDArray[Any]) -> NDArray[np.float32]:
@@ -194,12 +237,16 @@ class _Folder:
         self.ids = sorted(p.relative_to(path).as_posix() for p in found)
 
     def read(self, index: int) -> NDArray[Any]:
+        return _as_array(self.load(index))
+
+    def load(self, index: int) -> Raw:
         return _decode(self._root / self.ids[index])
 
 
 class _Zip:
     def __init__(self, path: Path) -> None:
         self.name = path.name
+        self._path = path
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
@@ -210,7 +257,14 @@ class _Zip:
         wanted = (m.filename for m in members if PurePosixPath(m.filename).suffix.lower() in SUFFIXES)
         self.ids = sorted({name for name in wanted if not name.startswith("__MACOSX/")})
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the archive for itself."""
+        return _Zip, (self._path,)
+
     def read(self, index: int) -> NDArray[Any]:
+        return _as_array(self.load(index))
+
+    def load(self, index: int) -> Raw:
         try:
             data = self._archive.read(self.ids[index])
         except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
@@ -239,6 +293,7 @@ class _Array:
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
+        self._path = path
         self._data = _open_array(path)
         shape: tuple[int, ...] = self._data.shape or ()
         if len(shape) not in (3, 4) or 0 in shape:
@@ -251,6 +306,10 @@ class _Array:
             raise LsamplerError(f"{path}: dtype {kind}; give uint8 in 0..255 or floats in [0, 1]")
         width = len(str(shape[0] - 1))
         self.ids = [f"{index:0{width}d}" for index in range(shape[0])]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the file for itself."""
+        return _Array, (self._path,)
 
     def read(self, index: int) -> NDArray[Any]:
         try:
@@ -297,51 +356,107 @@ def _only(preferred: str, keys: list[str], path: Path) -> str:
     raise LsamplerError(f"{path}: holds {keys or 'no arrays'}; name the one with the images '{preferred}'")
 
 
+class PixelBatch(NamedTuple):
+    """Images of one size, not yet scaled."""
+
+    indices: list[int]
+    """Into ``source.ids``."""
+    pixels: NDArray[Any]
+    """(B, H, W, C) uint8, to be divided by 255, or float32 in [0, 1]."""
+    skipped: dict[str, str]
+    """The reason for each id left out."""
+
+
+def load_pixels(source: ImageSource, preprocess: Preprocess, indices: Sequence[int]) -> list[NDArray[Any] | str]:
+    """Each image cropped and resized, or the reason why it cannot be used."""
+    load = getattr(source, "load", source.read)
+    found: list[NDArray[Any] | str] = []
+    for index in indices:
+        try:
+            found.append(preprocess.pixels(load(index)))
+        except ImageError as error:
+            found.append(str(error))
+    return found
+
+
+def pixel_batch(source: ImageSource, indices: Sequence[int], found: Sequence[NDArray[Any] | str]) -> PixelBatch:
+    """What :func:`load_pixels` found, as one array."""
+    pairs = list(zip(indices, found, strict=True))
+    images = [image for image in found if not isinstance(image, str)]
+    if any(image.dtype != np.uint8 for image in images):
+        images = [scaled(image) for image in images]
+    return PixelBatch(
+        [index for index, image in pairs if not isinstance(image, str)],
+        np.stack(images) if images else np.empty((0, 0, 0, 0), np.uint8),
+        {source.ids[index]: image for index, image in pairs if isinstance(image, str)},
+    )
+
+
 class ImageBatches:
-    """Preprocessed batches of a source, decoded ahead in threads, odd images skipped.
+    """Preprocessed batches of a source, loaded ahead, odd images skipped.
 
     Args:
         source: where the images come from.
         preprocess: what is done to each.
         strict: stop at the first image that cannot be used instead of skipping it.
-        workers: decoding threads; Pillow releases the interpreter lock.
+        workers: loading threads; Pillow releases the interpreter lock.
+        processes: load in so many processes instead of threads, if more than none.
 
     After iteration ``skipped`` maps the id of every image left out to the reason.
     """
 
     def __init__(
-        self, source: ImageSource, preprocess: Preprocess, *, strict: bool = False, workers: int | None = None
+        self,
+        source: ImageSource,
+        preprocess: Preprocess,
+        *,
+        strict: bool = False,
+        workers: int | None = None,
+        processes: int = 0,
     ) -> None:
         self.source, self.preprocess, self.strict = source, preprocess, strict
         self.skipped: dict[str, str] = {}
-        self._workers = workers or min(8, os.cpu_count() or 1)
+        self._workers = workers or min(8, cores())
+        self._processes = processes
 
     def read(self, batch_size: int, start: int = 0) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
         """Pairs (indices into ``source.ids``, images (B, C, H, W) float32 in [0, 1])."""
-        total = len(self.source.ids)
-        with ThreadPoolExecutor(self._workers) as pool:
+        for batch in self.pixels(batch_size, start):
+            if batch.indices:
+                yield batch.indices, np.ascontiguousarray(scaled(batch.pixels).transpose(0, 3, 1, 2))
 
-            def submit(first: int) -> Any:
-                return pool.map(self._read_one, range(first, min(first + batch_size, total)))
-
-            ahead = submit(start)
-            for first in range(start, total, batch_size):
-                results, ahead = ahead, submit(first + batch_size)
-                kept = [(first + k, image) for k, image in enumerate(results) if image is not None]
-                if kept:
-                    yield [index for index, _ in kept], np.stack([image for _, image in kept])
-
-    def _read_one(self, index: int) -> NDArray[np.float32] | None:
-        try:
-            return self.preprocess(self.source.read(index))
-        except ImageError as error:
-            identity = self.source.ids[index]
-            if self.strict:
+    def pixels(self, batch_size: int, start: int = 0, stop: int | None = None) -> Generator[PixelBatch, None, None]:
+        """Batches of the images ``start`` to ``stop``, in order; one in which all are skipped is empty."""
+        stop = len(self.source.ids) if stop is None else stop
+        ranges = (range(first, min(first + batch_size, stop)) for first in range(start, stop, batch_size))
+        for batch in self._from_processes(ranges) if self._processes else self._from_threads(ranges):
+            for identity, reason in batch.skipped.items() if self.strict else ():
                 raise LsamplerError(
-                    f"{self.source.name}: image '{identity}' {error}; mend it, or leave out --strict to skip it"
-                ) from error
-            self.skipped[identity] = str(error)
-            return None
+                    f"{self.source.name}: image '{identity}' {reason}; mend it, or leave out --strict to skip it"
+                )
+            self.skipped |= batch.skipped
+            yield batch
+
+    def _from_threads(self, ranges: Iterator[range]) -> Iterator[PixelBatch]:
+        pool = ThreadPoolExecutor(self._workers)
+
+        def submit(indices: range) -> tuple[range, list[Future[list[NDArray[Any] | str]]]]:
+            parts = [indices[first : first + AT_ONCE] for first in range(0, len(indices), AT_ONCE)]
+            return indices, [pool.submit(load_pixels, self.source, self.preprocess, part) for part in parts]
+
+        try:
+            ahead = deque(map(submit, islice(ranges, AHEAD)))
+            while ahead:
+                indices, parts = ahead.popleft()
+                ahead.extend(map(submit, islice(ranges, 1)))
+                yield pixel_batch(self.source, indices, [image for part in parts for image in part.result()])
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _from_processes(self, ranges: Iterator[range]) -> Iterator[PixelBatch]:
+        from lsampler._image_workers import batches_from_processes
+
+        return batches_from_processes(self.source, self.preprocess, list(ranges), self._processes)
 
     def require_some(self, count: int) -> None:
         """Raise when every image was skipped, with the first reason."""
@@ -353,3 +468,8 @@ class ImageBatches:
 def source_digest(ids: list[str]) -> str:
     """A short digest of the ids, to recognise the same images in the same order."""
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -96,14 +96,17 @@ def _in_double(block: NDArray[Any], name: str, start: int) -> Moments:
 
 def _in_single(block: NDArray[np.float32]) -> Moments | None:
     """The same of a float32 block; None if it holds something too large for single precision."""
+    starts = range(0, len(block), SINGLE_ROWS)
+    scatter, left = np.zeros((block.shape[1], block.shape[1])), np.zeros(block.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
-        about = block.mean(axis=0)
+        means = [block[start : start + SINGLE_ROWS].mean(axis=0) for start in starts]
+        about = np.mean(means, axis=0, dtype=np.float64).astype(np.float32)
         centred = block - about
-        left = centred.mean(axis=0).astype(np.float64)
-        scatter = np.zeros((block.shape[1], block.shape[1]))
-        for start in range(0, len(block), SINGLE_ROWS):
+        for start in starts:
             part = centred[start : start + SINGLE_ROWS]
             scatter += part.T @ part
+            left += part.sum(axis=0)
+        left /= len(block)
     scatter -= len(block) * np.outer(left, left)
     # A value that is not finite makes its square so, and a large one overflows it.
     if not np.isfinite(np.diagonal(scatter)).all():

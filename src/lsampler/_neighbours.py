@@ -12,9 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -23,9 +21,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from lsampler._engine import Threads
 from lsampler._errors import LsamplerError
 
 __all__ = ["Balls", "Neighbours", "ball_counts", "mutual_ball_counts", "nearest_neighbours"]
@@ -34,11 +32,13 @@ __all__ = ["Balls", "Neighbours", "ball_counts", "mutual_ball_counts", "nearest_
 BLOCK_VALUES = 2**20
 DEVICE_BLOCK_VALUES = 2**24
 PAIR_VALUES = 2**17
-# Twice the worst-case error of a float32 dot product of D terms is 2 D 2^-24 |x| |y|.
+# A float32 dot product of D terms is off by at most D 2^-24 times the sum of their sizes, here below (|x| + |y|)^2.
+# Twice that leaves room for rounded factors and limits.
 ROUNDING = 2.0**-23
-# More entries below a limit than this many per neighbour sought: a first look at the tile lowers it.
+# Where more than this many entries per neighbour sought lie below the limits, a look at so many columns lowers them.
 CROWD = 16
 LOOK = 64
+# Up to this share, entries are counted one by one.
 FEW = 1 / 32
 
 Item = TypeVar("Item")
@@ -110,7 +110,7 @@ def nearest_neighbours(
     def settle(search: _Search) -> None:
         found.distances[search.rows], found.indices[search.rows] = search.result()
 
-    _in_threads(settle, searches, _threads())
+    _in_threads(settle, searches)
     return found
 
 
@@ -198,11 +198,14 @@ class _Arithmetic(Protocol):
     def product(self, left: Any, right: Any) -> Any:
         """(b, c) of rows (b, D) and (c, D)."""
 
-    def below(self, tile: Any, limits: NDArray[np.float32], most: float) -> tuple[Indices, Indices, Rows] | None:
-        """Row, column and value of the entries up to their row's limit; none if more than ``most``."""
+    def within(self, tile: Any, limits: NDArray[np.float32]) -> tuple[Any, int]:
+        """Which entries are at most their row's limit, and how many."""
+
+    def entries(self, tile: Any, mask: Any) -> tuple[Indices, Indices, NDArray[np.float32]]:
+        """Row, column and value of the entries of a mask."""
 
     def smallest(self, tile: Any, k: int) -> NDArray[np.float32]:
-        """(b,) at least the k-th smallest of a row, or NaN."""
+        """(b,) at least the k-th smallest of a row; there are far more than k columns."""
 
     def count(
         self, tile: Any, low: NDArray[np.float32], high: NDArray[np.float32]
@@ -210,14 +213,14 @@ class _Arithmetic(Protocol):
         """Entries below ``low`` per row and per column; row and column of those from there up to ``high``."""
 
     def exact_products(self) -> contextlib.AbstractContextManager[Any]:
-        """While this is open, products are as precise as their error bound supposes, and leave threads alone."""
+        """While this is open, products are as precise as their error bound supposes."""
 
 
 class _OnCPU:
     """NumPy: its products, comparisons and searches on one thread are faster than torch's."""
 
     def __init__(self) -> None:
-        self.side, self.threads = math.isqrt(BLOCK_VALUES), _threads()
+        self.side, self.threads = math.isqrt(BLOCK_VALUES), os.cpu_count() or 1
 
     def put(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         return rows
@@ -226,10 +229,11 @@ class _OnCPU:
         product: Rows = left @ right.T
         return product
 
-    def below(self, tile: Rows, limits: NDArray[np.float32], most: float) -> tuple[Indices, Indices, Rows] | None:
+    def within(self, tile: Rows, limits: NDArray[np.float32]) -> tuple[Any, int]:
         mask = tile <= limits[:, np.newaxis]
-        if np.count_nonzero(mask) > most:
-            return None
+        return mask, int(np.count_nonzero(mask))
+
+    def entries(self, tile: Rows, mask: NDArray[np.bool_]) -> tuple[Indices, Indices, NDArray[np.float32]]:
         rows, columns = _where(mask)
         return rows, columns, tile[rows, columns]
 
@@ -252,17 +256,15 @@ class _OnCPU:
         return per_row, per_column, rows[~held], columns[~held]
 
     def exact_products(self) -> contextlib.AbstractContextManager[Any]:
-        # The tiles are spread over threads already.
-        limits: contextlib.AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
-        return limits
+        return contextlib.nullcontext()
 
 
 class _OnDevice:
     """torch, for GPUs: few large tiles, from one thread; only the entries asked for come to the host."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.side, self.threads = math.isqrt(DEVICE_BLOCK_VALUES), 1
+        self.device, self.threads = device, 1
+        self.side = math.isqrt(DEVICE_BLOCK_VALUES)
 
     def put(self, rows: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(rows)).to(self.device)
@@ -270,10 +272,11 @@ class _OnDevice:
     def product(self, left: Tensor, right: Tensor) -> Tensor:
         return left @ right.T
 
-    def below(self, tile: Tensor, limits: NDArray[np.float32], most: float) -> tuple[Indices, Indices, Rows] | None:
+    def within(self, tile: Tensor, limits: NDArray[np.float32]) -> tuple[Any, int]:
         mask = tile <= self.put(limits)[:, None]
-        if int(mask.sum()) > most:
-            return None
+        return mask, int(mask.sum())
+
+    def entries(self, tile: Tensor, mask: Tensor) -> tuple[Indices, Indices, NDArray[np.float32]]:
         rows, columns = mask.nonzero(as_tuple=True)
         return _host(rows), _host(columns), _host(tile[rows, columns])
 
@@ -419,18 +422,16 @@ class _Search:
 
     def see(self, tile: _Tile) -> None:
         """Take what is near enough from a tile whose rows are the block's."""
-        k, limits = self._k, self._limits
-        crowd = CROWD * k * len(limits)
-        found = tile.arithmetic.below(tile.squared, limits, crowd)
-        if found is None:
-            if tile.squared.shape[1] >= k:
-                limits = np.fmin(limits, _single(tile.arithmetic.smallest(tile.squared, k) + self._room))
-            found = tile.arithmetic.below(tile.squared, limits, np.inf)
-        if found and len(found[0]):
-            rows, columns, squared = found
+        arithmetic, squared, limits = tile.arithmetic, tile.squared, self._limits
+        mask, total = arithmetic.within(squared, limits)
+        if total > CROWD * self._best.size:
+            limits = np.minimum(limits, _single(arithmetic.smallest(squared, self._k) + self._room))
+            mask, total = arithmetic.within(squared, limits)
+        if total:
+            rows, columns, near = arithmetic.entries(squared, mask)
             with self._lock:
-                self._note(rows, squared)
-                self._keep(rows, columns + tile.columns.start, squared)
+                self._note(rows, near)
+                self._keep(rows, columns + tile.columns.start, near)
 
     def _note(self, rows: Indices, squared: Rows) -> None:
         """Lower the limits of these rows."""
@@ -503,32 +504,10 @@ class _Count:
             self.balls.per_point[tile.columns] += per_point
 
 
-def _in_threads(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:
-    """``work`` on every item, each begun in the items' order."""
-    waiting = deque(items)
-
-    def go_on() -> None:
-        while True:
-            try:
-                item = waiting.popleft()
-            except IndexError:
-                return
-            work(item)
-
-    threads = min(threads, len(waiting))
-    if threads <= 1:
-        go_on()
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for done in [pool.submit(go_on) for _ in range(threads)]:
-                done.result()
-        finally:
-            waiting.clear()  # so that the others stop soon, too, after an error or Ctrl-C
-
-
-def _threads() -> int:
-    return os.cpu_count() or 1
+def _in_threads(work: Callable[[Item], None], items: Sequence[Item], threads: int | None = None) -> None:
+    """``work`` on every item, each begun in the items' order; the products of a thread are its own."""
+    for _ in Threads(threads).map(work, items):
+        pass
 
 
 def _scale(first: Rows, second: Rows, shift: NDArray[np.float64]) -> float:
@@ -562,7 +541,7 @@ def _ranked(groups: Indices) -> tuple[Indices, Indices]:
 
 
 def _sample(tile: Any, k: int) -> Any:
-    """Columns at even distances: enough for a first limit, wherever in the tile the nearest are."""
+    """LOOK columns or more per neighbour sought, evenly spread since near rows may lie side by side."""
     return tile[:, :: max(1, tile.shape[1] // (LOOK * k))]
 
 

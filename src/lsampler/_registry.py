@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import pluggy
@@ -22,6 +23,7 @@ from lsampler._sampler import LatentSampler
 __all__ = ["BrokenPlugin", "FoundPlugin", "Registry", "registry"]
 
 GROUP = "lsampler"
+OURS = "lsampler"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 KINDS: dict[str, tuple[str, type[Plugin]]] = {
     "sampler": ("lsampler_samplers", LatentSampler),
@@ -52,28 +54,51 @@ class BrokenPlugin:
 
 
 class Registry:
-    """All plugins of an environment. A broken one is kept by name and reason, and harms no other."""
+    """All plugins of an environment. A broken one is kept by name and reason, and harms no other.
 
-    def __init__(self) -> None:
-        self.found: list[FoundPlugin] = []
-        self.broken: list[BrokenPlugin] = []
+    Entry points are loaded when needed: for one of lsampler's own plugins it alone, for anything else all.
+    """
+
+    def __init__(self, points: Iterable[EntryPoint] = ()) -> None:
+        self._waiting = tuple(points)
+        self._found: list[FoundPlugin] = []
+        self._broken: list[BrokenPlugin] = []
 
     @classmethod
     def from_entry_points(cls) -> Registry:
-        """Load the entry points of every installed distribution, lsampler's own first."""
-        result = cls()
-        points = entry_points(group=GROUP)
-        for point in sorted(points, key=lambda p: (_origin(p) != "lsampler", _origin(p), p.name)):
-            try:
-                module = point.load()
-            except (Exception, SystemExit) as error:  # a plugin may fail in any way
-                result.broken.append(BrokenPlugin(point.name, _origin(point), _reason(error)))
-            else:
-                result.register(module, point.name, _origin(point))
-        return result
+        """The entry points of every installed distribution, lsampler's own first."""
+        return cls(sorted(entry_points(group=GROUP), key=lambda p: (_origin(p) != OURS, _origin(p), p.name)))
+
+    @property
+    def found(self) -> list[FoundPlugin]:
+        """What the plugins offer."""
+        self._load_all()
+        return self._found
+
+    @property
+    def broken(self) -> list[BrokenPlugin]:
+        """The entry points that could not be used."""
+        self._load_all()
+        return self._broken
+
+    def _load_all(self) -> None:
+        if self._waiting:
+            loaded = Registry()  # so that none is lost if this is interrupted, or asked for by two threads
+            for point in self._waiting:
+                loaded._load(point)
+            self._found, self._broken, self._waiting = loaded._found, loaded._broken, ()
+
+    def _load(self, point: EntryPoint) -> None:
+        try:
+            module = point.load()
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way
+            self._broken.append(BrokenPlugin(point.name, _origin(point), _reason(error)))
+        else:
+            self.register(module, point.name, _origin(point))
 
     def register(self, module: object, name: str, origin: str) -> None:
         """Ask one plugin module (or object) for what it offers."""
+        self._load_all()
         manager = pluggy.PluginManager(_hookspecs.PROJECT)
         manager.add_hookspecs(_hookspecs)
         try:
@@ -91,7 +116,7 @@ class Registry:
             for kind, plugin in offered:
                 self._add(kind, plugin, origin)
         except Exception as error:
-            self.broken.append(BrokenPlugin(name, origin, _reason(error)))
+            self._broken.append(BrokenPlugin(name, origin, _reason(error)))
 
     def _add(self, kind: str, plugin: Any, origin: str) -> None:
         base = KINDS[kind][1]
@@ -100,10 +125,10 @@ class Registry:
         name = getattr(plugin, "name", "")
         if not (isinstance(name, str) and NAME.fullmatch(name)):
             raise LsamplerError(f"{plugin.__name__}.name is {name!r}; use lower case with hyphens")
-        taken = next((f for f in self.found if (f.kind, f.name) == (kind, name)), None)
+        taken = next((f for f in self._found if (f.kind, f.name) == (kind, name)), None)
         if taken:
             raise LsamplerError(f"the {kind} name '{name}' is taken by {taken.origin}; choose another")
-        self.found.append(FoundPlugin(kind, name, origin, plugin))
+        self._found.append(FoundPlugin(kind, name, origin, plugin))
 
     def of_kind(self, kind: str) -> dict[str, FoundPlugin]:
         """All plugins of a kind by name."""
@@ -116,13 +141,22 @@ class Registry:
             LsamplerError: there is none; the message suggests the nearest name, or says why the
                 plugin of that name is broken.
         """
-        known = self.of_kind(kind)
+        own = self._own(kind, name)
+        known = {name: own} if own else self.of_kind(kind)
         if name in known:
             return known[name].plugin
         broken = next((b for b in self.broken if b.name == name), None)
         if broken:
             raise LsamplerError(f"plugin '{name}' from {broken.origin} is broken: {broken.reason}")
         raise LsamplerError(f"no {kind} '{name}'{nearest_name(name, known)}; see 'lsampler plugins'")
+
+    def _own(self, kind: str, name: str) -> FoundPlugin | None:
+        """The plugin of lsampler's own entry point of that name: those come first, so that no other can take it."""
+        alone = Registry()
+        for point in self._waiting:
+            if point.name == name and _origin(point) == OURS:
+                alone._load(point)
+        return alone.of_kind(kind).get(name)
 
 
 def _check_api(module: object) -> None:
@@ -139,7 +173,12 @@ def _check_api(module: object) -> None:
 
 
 def _origin(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "unknown"
+    return _name(point.dist) if point.dist else "unknown"
+
+
+@functools.cache
+def _name(distribution: Distribution) -> str:
+    return distribution.name  # it reads the whole metadata, each time
 
 
 def _reason(error: BaseException) -> str:
@@ -149,5 +188,5 @@ def _reason(error: BaseException) -> str:
 
 @functools.cache
 def registry() -> Registry:
-    """The plugins of this environment, looked up once. ``registry.cache_clear()`` forgets them."""
+    """The plugins of this environment, found once. ``registry.cache_clear()`` forgets them."""
     return Registry.from_entry_points()

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lsampler._engine import current_engine
 from lsampler._errors import LsamplerError
@@ -26,11 +26,18 @@ from lsampler._shards import MANIFEST, SHARD, SUFFIX, Manifest, Shard, ShardedSt
 from lsampler._store import BLOCK_ROWS, LatentStore, partial_folder
 from lsampler._store_writer import OWN_ATTRIBUTES, Provenance, StoreBlock, write_store
 
-__all__ = ["SHARD_ROWS", "ShardTask", "merge_store", "ranges", "sample_shards", "shard_store", "write_shards"]
+__all__ = ["SHARD_ROWS", "Note", "ShardTask", "merge_store", "ranges", "sample_shards", "shard_store", "write_shards"]
 
 SHARD_ROWS = 1 << 20
 PLAN = "plan.json"
 SAMPLER = "sampler.safetensors"
+
+
+class Note(NamedTuple):
+    """Something a task tells of an item that is not in its shard."""
+
+    item: str
+    text: str
 
 
 class ShardTask(Protocol):
@@ -41,8 +48,8 @@ class ShardTask(Protocol):
         """How many rows, at most."""
         ...
 
-    def blocks(self) -> Iterator[StoreBlock]:
-        """The rows."""
+    def blocks(self) -> Iterator[StoreBlock | Note]:
+        """The rows, and what else there is to tell."""
         ...
 
 
@@ -121,7 +128,7 @@ def sample_shards(
     tasks = [_Drawn(str(saved), start, rows, seed, device, threads) for start, rows in ranges(n, step)]
     with _Partial(target, sampler.dimension, tasks, provenance, force=force) as partial:
         sampler.save(saved, force=True)
-        return partial.write(tasks, progress, "drawing")
+        return partial.write(tasks, progress, "drawing")[0]
 
 
 def shard_store(
@@ -143,7 +150,7 @@ def shard_store(
     if not tasks:
         raise LsamplerError(f"{store}: holds no latent vectors")
     with _Partial(target, source.dimension, tasks, _provenance(source), force=force) as partial:
-        return partial.write(tasks, progress, "sharding")
+        return partial.write(tasks, progress, "sharding")[0]
 
 
 def merge_store(
@@ -174,8 +181,8 @@ def write_shards(
     force: bool = False,
     progress: Progress | None = None,
     what: str = "writing",
-) -> ShardedStore:
-    """Work off tasks, a shard each, on the current engine; see the module."""
+) -> tuple[ShardedStore, list[Note]]:
+    """Work off tasks, a shard each, on the current engine; see the module. Notes are those of this run."""
     target = _checked_target(path, force=force)
     with _Partial(target, dimension, tasks, provenance, force=force) as partial:
         return partial.write(tasks, progress, what)
@@ -220,7 +227,9 @@ class _Partial:
         if kind is not None and not any(self._folder.glob("[0-9]*.h5")):
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def write(self, tasks: Sequence[ShardTask], progress: Progress | None, what: str) -> ShardedStore:
+    def write(
+        self, tasks: Sequence[ShardTask], progress: Progress | None, what: str
+    ) -> tuple[ShardedStore, list[Note]]:
         """Do what is missing, then put the store in its place."""
         folder = str(self._folder.absolute())
         wanted = [
@@ -232,16 +241,21 @@ class _Partial:
         done = total - sum(order.task.rows for order in wanted)
         # Here a task has all cores to itself: it draws or encodes with as many threads.
         results = engine.map(_carry_out, wanted) if engine.remote else map(_carry_out, wanted)
-        for _ in track(results, progress, what, total, lambda rows: rows, done):
-            pass
-        return self._finish(len(tasks))
+        notes: list[Note] = []
+        for _, told in track(results, progress, what, total, lambda result: result[0], done):
+            notes += told
+        return self._finish(len(tasks), notes), notes
 
-    def _finish(self, count: int) -> ShardedStore:
+    def _finish(self, count: int, notes: Sequence[Note]) -> ShardedStore:
         shards = []
         for number in range(count):
             path = self._folder / _file(number)
             store = LatentStore(path)
             shards.append(Shard(file=path.name, rows=len(store), train=store.count("train"), bytes=path.stat().st_size))
+        if not any(shard.rows for shard in shards):
+            shutil.rmtree(self._folder)
+            why = f"; '{notes[0].item}' {notes[0].text}" if notes else ""
+            raise LsamplerError(f"{self._target}: not written, there is no latent vector to store{why}")
         manifest = Manifest(dimension=self._dimension, attributes=self._provenance, shards=shards)
         with new_file(self._folder / MANIFEST, force=True) as beside:
             beside.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -251,9 +265,11 @@ class _Partial:
             for entry in self._folder.iterdir():
                 if entry.name not in kept:  # the plan, and what killed workers left
                     entry.unlink(missing_ok=True)
+            old = self._target.with_name(f".{self._target.name}.old")
             if self._target.exists():
-                shutil.rmtree(self._target)
+                self._target.rename(old)
             self._folder.rename(self._target)
+            shutil.rmtree(old, ignore_errors=True)
         return ShardedStore(self._target)
 
 
@@ -266,14 +282,23 @@ class _Order:
     provenance: Provenance
 
 
-def _carry_out(order: _Order) -> int:
-    """Write one shard, unless it is there; returns the rows of its task."""
+def _carry_out(order: _Order) -> tuple[int, list[Note]]:
+    """Write one shard, unless it is there; returns the rows of its task, and its notes."""
+    notes: list[Note] = []
     path = Path(order.folder) / _file(order.number)
     if not path.is_file():
         attributes = {**order.provenance, SHARD: order.number}
         with contextlib.closing(order.task.blocks()) as blocks:  # type: ignore[type-var]
-            write_store(path, order.dimension, blocks, attributes, force=True)
-    return order.task.rows
+            write_store(path, order.dimension, _without_notes(blocks, notes), attributes, force=True)
+    return order.task.rows, notes
+
+
+def _without_notes(blocks: Iterator[StoreBlock | Note], notes: list[Note]) -> Iterator[StoreBlock]:
+    for block in blocks:
+        if isinstance(block, Note):
+            notes.append(block)
+        else:
+            yield block
 
 
 def _file(number: int) -> str:

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from lsampler._autoencoder import ConvAutoencoder, ConvConfig
 from lsampler._errors import LsamplerError
 from lsampler._files import disk_errors, new_file
 from lsampler._images import ImageBatches, ImageSource, Preprocess, source_digest
+from lsampler._processes import Team, end_at_once_on_sigterm, team
 from lsampler._progress import Progress, track
 
 __all__ = ["TrainingOptions", "train_autoencoder"]
@@ -58,8 +60,8 @@ class TrainingOptions:
         seed: fixes the initial weights, the order of the images and the flips.
         precision: Lightning's precision, such as ``32-true`` or ``bf16-mixed``.
         accelerator: Lightning's accelerator; ``auto`` takes a GPU where there is one.
-        devices: how many of them, or ``auto``.
-        nodes: machines; see Lightning's documentation for how to start one process on each.
+        devices: how many of them a machine, or ``auto``. Each gets a process, and ``batch_size`` images a step.
+        nodes: machines. Several processes must have been started, see :mod:`lsampler._processes`.
     """
 
     epochs: int = 25
@@ -85,6 +87,24 @@ class TrainingResult:
     skipped: dict[str, str]
 
 
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's banners, tips and advice; errors still come through."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=PossibleUserWarning)
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@_quiet_lightning()
 def train_autoencoder(
     source: ImageSource,
     out: Path,
@@ -99,54 +119,70 @@ def train_autoencoder(
 ) -> TrainingResult:
     """Train an autoencoder and write ``model.safetensors``, the curve and a picture to ``out``.
 
-    A checkpoint is written after every epoch; ``resume`` goes on from the last. On one device the
-    result is then the same as without the interruption, because the order of the images depends on
-    seed and epoch only, and the flips on seed and step. Ctrl-C stops the training and leaves the
-    model of the last finished epoch.
+    A checkpoint is written after every epoch; ``resume`` goes on from the last. With as many
+    processes the result is then the same as without the interruption, because the order of the
+    images depends on seed and epoch only, and the flips on seed, step and process. Ctrl-C stops the
+    training and leaves the model of the last finished epoch.
+
+    In a team (see :mod:`lsampler._processes`) every process calls this; the first prepares the
+    images, reports and writes.
 
     Raises:
         LsamplerError: the folder holds another training, no usable image, nothing to resume.
         KeyboardInterrupt: Ctrl-C before the first epoch was finished; nothing is kept.
     """
-    _check_held_out(source.name, len(source.ids), options.held_out)
-    checkpoint = _checkpoint_in(out, resume=resume)
-    images, ids, skipped = _prepare(source, preprocess, out, strict=strict, reuse=resume, progress=progress)
-    _check_held_out(source.name, len(images), options.held_out)
-    record = {
-        **{key: value for key, value in asdict(options).items() if key not in ("devices", "nodes")},
-        "source": source.name,
-        "images": len(images),
-        "source_digest": source_digest(source.ids),
-        "first_held_out": ids[-options.held_out],
-    }
+    trainer = _trainer(options)
+    with _first_process_first(trainer):
+        _check_split(source.name, len(source.ids), options.held_out, trainer.world_size)
+        checkpoint = _checkpoint_in(out, resume=resume)
+        reuse = resume or not trainer.is_global_zero
+        images, ids, skipped = _prepare(source, preprocess, out, strict=strict, reuse=reuse, progress=progress)
+        _check_split(source.name, len(images), options.held_out, trainer.world_size)
+    record = _record(source, ids, options, trainer)
     identity = {key: value for key, value in record.items() if key not in MAY_CHANGE}
-    identity |= config.model_dump(mode="json") | preprocess.as_dict()
+    identity |= {"processes": trainer.world_size} | config.model_dump(mode="json") | preprocess.as_dict()
     done = _epochs_done(checkpoint, identity) if resume else 0
     if done >= options.epochs:
         raise LsamplerError(f"{out}: holds all {done} epochs of its training; there is nothing left to resume")
     recorder = _Recorder(out, options, identity, done, report, progress)
-    with _quiet_lightning():
-        L.seed_everything(options.seed % 2**32, workers=True, verbose=False)
-        module = _Training(ConvAutoencoder(config, preprocess=preprocess, training=record), options)
-        trainer = _trainer(options, recorder)
-        split = len(images) - options.held_out
-        interrupted = _fit(
-            trainer,
-            module,
-            _loader(images[:split], options, shuffle=_Shuffle(split, options.seed, done)),
-            _loader(images[split:], options),
-            checkpoint if resume else None,
-        )
-    path = out / "model.safetensors"
+    L.seed_everything(options.seed % 2**32, workers=True, verbose=False)
+    module = _Training(ConvAutoencoder(config, preprocess=preprocess, training=record), options)
+    interrupted = _fit(trainer, module, images, recorder, checkpoint if resume else None)
+    return _finish(recorder, images[-options.held_out :], skipped, trainer, interrupted=interrupted)
+
+
+def _record(source: ImageSource, ids: list[str], options: TrainingOptions, trainer: L.Trainer) -> dict[str, Any]:
+    """What the model's file says of its training."""
+    return asdict(options) | {
+        "devices": trainer.num_devices,
+        "nodes": trainer.num_nodes,
+        "source": source.name,
+        "images": len(ids),
+        "source_digest": source_digest(source.ids),
+        "first_held_out": ids[-options.held_out],
+    }
+
+
+def _finish(
+    recorder: _Recorder,
+    held_out: NDArray[np.uint8],
+    skipped: dict[str, str],
+    trainer: L.Trainer,
+    *,
+    interrupted: bool,
+) -> TrainingResult:
+    """Draw what the model makes of held-out images, clear up, and say how it went."""
+    path = recorder.out / "model.safetensors"
     if interrupted and not path.is_file():
-        _forget_prepared(out)
+        if trainer.is_global_zero:
+            _forget_prepared(recorder.out)
         raise KeyboardInterrupt
     # Not the weights of the middle of an epoch: nobody has measured those.
     model = recorder.model or ConvAutoencoder.load(path)
     if trainer.is_global_zero:
-        _figures.reconstruction_grid(model, images[split:][:GRID_IMAGES], out / "reconstructions.png")
+        _figures.reconstruction_grid(model, held_out[:GRID_IMAGES], recorder.out / "reconstructions.png")
         if not interrupted:
-            _forget_prepared(out)
+            _forget_prepared(recorder.out)
     return TrainingResult(
         model=path,
         held_out_mse=model.training_record["held_out_mse"],
@@ -154,6 +190,22 @@ def train_autoencoder(
         interrupted=interrupted,
         skipped=skipped,
     )
+
+
+@contextlib.contextmanager
+def _first_process_first(trainer: L.Trainer) -> Iterator[None]:
+    """Let the first process run the block before the others do: it leaves files for them."""
+    if trainer.world_size == 1:
+        yield
+        return
+    trainer.strategy.setup_environment()
+    # Images may take hours to prepare, and the ordinary group gives up after half of one.
+    patient = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=30))
+    if not trainer.is_global_zero:
+        torch.distributed.barrier(patient)
+    yield
+    if trainer.is_global_zero:
+        torch.distributed.barrier(patient)
 
 
 def _checkpoint_in(out: Path, *, resume: bool) -> Path:
@@ -168,9 +220,14 @@ def _checkpoint_in(out: Path, *, resume: bool) -> Path:
     return checkpoint
 
 
-def _check_held_out(name: str, images: int, held_out: int) -> None:
+def _check_split(name: str, images: int, held_out: int, processes: int) -> None:
     if not 0 < held_out < images:
         raise LsamplerError(f"{name}: {images} images, {held_out} held out; --held-out must leave some on both sides")
+    if min(held_out, images - held_out) < processes:
+        raise LsamplerError(
+            f"{name}: {images} images, {held_out} held out; --held-out must leave one on both sides for each of "
+            f"{processes} processes"
+        )
 
 
 def _epochs_done(checkpoint: Path, identity: dict[str, Any]) -> int:
@@ -190,55 +247,67 @@ def _epochs_done(checkpoint: Path, identity: dict[str, Any]) -> int:
     return done
 
 
-def _trainer(options: TrainingOptions, recorder: _Recorder) -> L.Trainer:
+def _trainer(options: TrainingOptions) -> L.Trainer:
+    """Lightning's trainer; in a team, one that trains with the others."""
+    place = team()
+    devices, nodes = options.devices, options.nodes
+    if place:
+        devices = str(place.here) if devices in ("auto", "-1") else devices
+        nodes = place.machines if nodes == 1 else nodes
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             max_epochs=options.epochs,
             accelerator=options.accelerator,
-            devices=options.devices,
-            num_nodes=options.nodes,
+            devices=devices,
+            num_nodes=nodes,
+            strategy="ddp" if place and place.here * place.machines > 1 else "auto",
             precision=options.precision,  # type: ignore[arg-type]
             logger=False,
             enable_model_summary=False,
             enable_progress_bar=False,
             enable_checkpointing=False,
             gradient_clip_val=GRADIENT_NORM,
-            callbacks=[recorder],
+            use_distributed_sampler=False,  # _Shuffle and _fit share the images out
         )
     except Exception as error:  # Lightning's own and ValueError, TypeError, RuntimeError
         raise LsamplerError(
-            f"--accelerator {options.accelerator} --devices {options.devices} --precision {options.precision}: {error}"
+            f"--accelerator {options.accelerator} --devices {devices} --precision {options.precision}: {error}"
         ) from error
+    _check_team(trainer, place)
+    return trainer
 
 
-@contextlib.contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's banners, tips and advice; errors still come through."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=PossibleUserWarning)
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _check_team(trainer: L.Trainer, place: Team | None) -> None:
+    """Processes that do not know of each other would wait for ever, or train twice into one folder."""
+    here, machines = (place.here, place.machines) if place else (1, 1)
+    if (trainer.num_devices, trainer.num_nodes) != (here, machines):
+        raise LsamplerError(
+            f"--devices {trainer.num_devices} --nodes {trainer.num_nodes}: started were {here} processes on each of "
+            f"{machines} machines; leave both options out, or give them these numbers"
+        )
 
 
 def _fit(
     trainer: L.Trainer,
-    module: L.LightningModule,
-    train: DataLoader[Any],
-    held_out: DataLoader[Any],
+    module: _Training,
+    images: NDArray[np.uint8],
+    recorder: _Recorder,
     checkpoint: Path | None,
 ) -> bool:
     """Fit, and say whether Ctrl-C ended it. Lightning answers Ctrl-C by ``sys.exit``."""
+    options, split = module.options, len(images) - module.options.held_out
+    rank, processes = trainer.global_rank, trainer.world_size
+    shuffle = _Shuffle(split, options.seed, recorder.done, rank, processes)
+    trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, train, held_out, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(
+            module,
+            _loader(images[:split], options, shuffle=shuffle),
+            _loader(images[split:][rank::processes], options),
+            ckpt_path=checkpoint,
+            weights_only=True,
+        )
     except (KeyboardInterrupt, SystemExit):
         return True
     finally:
@@ -266,10 +335,33 @@ class _Training(L.LightningModule):
         for every model, and |z| is near sqrt(D), as in the posts (16 for D = 256).
         """
         model: ConvAutoencoder = copy.deepcopy(self.model)
-        spread = float(torch.cat(self._seen).double().var(dim=0).mean().sqrt()) if self._seen else 0.0
+        spread = float(self._held_out_latents().double().var(dim=0).mean().sqrt()) if self._seen else 0.0
         if math.isfinite(spread) and spread > 0:
             model.scale_latents(1 / spread)
         return model
+
+    def _held_out_latents(self) -> Tensor:
+        """Those of all processes, in the order of the images."""
+        latents, processes, total = torch.cat(self._seen), self.trainer.world_size, self.options.held_out
+        if processes == 1:
+            return latents
+        # All must send as much; what fills up the shorter shares comes last when they are woven together.
+        filler = latents.new_zeros(-(-total // processes) - len(latents), latents.shape[1])
+        shares: Any = self.all_gather(torch.cat([latents, filler]).to(self.device))
+        woven: Tensor = shares.cpu().transpose(0, 1).flatten(0, 1)
+        return woven[:total]
+
+    def errors_of_all(self, train: float, held_out: float) -> tuple[float, float]:
+        """The mean errors over the images of all processes, from those over this one's.
+
+        Lightning's ``sync_dist`` is not exact where shares differ: it drops the fraction of their mean size.
+        """
+        if self.trainer.world_size == 1:
+            return train, held_out
+        mine = torch.tensor([train, held_out, sum(map(len, self._seen))], device=self.device)
+        shares: Any = self.all_gather(mine)
+        trains, held_outs, sizes = shares.cpu().double().T
+        return float(trains.mean()), float((held_outs * sizes).sum() / sizes.sum())
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
         images = _as_images(batch)
@@ -278,7 +370,7 @@ class _Training(L.LightningModule):
             mirrored = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
             images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
         loss = torch.nn.functional.mse_loss(self.model(images), images)
-        self.log("train_mse", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        self.log("train_mse", loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
 
     def validation_step(self, batch: Tensor, _: int) -> None:
@@ -287,7 +379,7 @@ class _Training(L.LightningModule):
         self._seen.append(latents.float().cpu())
         decoded = self.model.decoder(latents).clamp(0.0, 1.0)
         loss = torch.nn.functional.mse_loss(decoded, images)
-        self.log("held_out_mse", loss, batch_size=len(images), prog_bar=True, sync_dist=True)
+        self.log("held_out_mse", loss, batch_size=len(images), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)
@@ -313,7 +405,8 @@ class _Recorder(Callback):
         report: Callable[[str], None],
         progress: Progress | None,
     ) -> None:
-        self._out, self._epochs, self._identity = out, options.epochs, identity
+        self.out, self.done = out, done
+        self._epochs, self._identity = options.epochs, identity
         self._report, self._progress = report, progress
         self._advance: Callable[[int], None] | None = None
         self._rows = _read_curve(out / CURVE, done) if done else []
@@ -326,6 +419,8 @@ class _Recorder(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
+        if trainer.world_size > 1:
+            end_at_once_on_sigterm()
         if self._progress and trainer.is_global_zero:
             total = int(trainer.estimated_stepping_batches)
             self._advance = self._progress.begin("training", total, trainer.global_step)
@@ -334,33 +429,34 @@ class _Recorder(Callback):
         if self._advance:
             self._advance(1)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        metrics, now = trainer.callback_metrics, time.monotonic()
-        row = {
-            "epoch": trainer.current_epoch + 1,
-            "train_mse": float(metrics["train_mse"]),
-            "held_out_mse": float(metrics["held_out_mse"]),
-            "seconds": round(now - self._started, 1),
-        }
-        self._started = now
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        row = self._row(trainer, pl_module)
         if not np.isfinite([row["train_mse"], row["held_out_mse"]]).all():
-            raise LsamplerError(f"{self._out}: the training diverged in epoch {row['epoch']}; lower --learning-rate")
+            raise LsamplerError(f"{self.out}: the training diverged in epoch {row['epoch']}; lower --learning-rate")
         self._rows.append(row)
-        model: ConvAutoencoder = pl_module.in_unit_latents()  # type: ignore[operator]
-        self.model = model
-        model.training_record |= {"epochs_done": row["epoch"], "held_out_mse": row["held_out_mse"]}
-        checkpoint = self._out / CHECKPOINTS / "last.ckpt"
-        if not trainer.is_global_zero:
-            trainer.save_checkpoint(checkpoint)  # writes nothing, but the other processes wait for it
-            return
-        with new_file(self._out / CURVE, force=True) as beside, beside.open("w", newline="") as handle:
+        self.model = pl_module.in_unit_latents()
+        self.model.training_record |= {"epochs_done": row["epoch"], "held_out_mse": row["held_out_mse"]}
+        if trainer.is_global_zero:
+            self._write(trainer, self.model, row)
+        else:
+            trainer.save_checkpoint(self.out / CHECKPOINTS / "last.ckpt")  # writes nothing, but the first waits for it
+
+    def _row(self, trainer: L.Trainer, module: _Training) -> dict[str, float]:
+        metrics, now = trainer.callback_metrics, time.monotonic()
+        train, held_out = module.errors_of_all(float(metrics["train_mse"]), float(metrics["held_out_mse"]))
+        seconds, self._started = round(now - self._started, 1), now
+        return {"epoch": trainer.current_epoch + 1, "train_mse": train, "held_out_mse": held_out, "seconds": seconds}
+
+    def _write(self, trainer: L.Trainer, model: ConvAutoencoder, row: dict[str, float]) -> None:
+        checkpoint = self.out / CHECKPOINTS / "last.ckpt"
+        with new_file(self.out / CURVE, force=True) as beside, beside.open("w", newline="") as handle:
             writer = csv.DictWriter(handle, list(row))
             writer.writeheader()
             writer.writerows(self._rows)
         with new_file(checkpoint, force=True) as beside:
             trainer.save_checkpoint(beside)
-        model.save(self._out / "model.safetensors", force=True)
-        _figures.training_curve(self._rows, self._out / "training.png")
+        model.save(self.out / "model.safetensors", force=True)
+        _figures.training_curve(self._rows, self.out / "training.png")
         self._report(
             f"epoch {row['epoch']}/{self._epochs}: train MSE {row['train_mse']:.5f}, "
             f"held-out MSE {row['held_out_mse']:.5f}, {row['seconds']:.0f} s"
@@ -381,11 +477,19 @@ def _read_curve(path: Path, epochs: int) -> list[dict[str, float]]:
 
 
 class _Shuffle(RandomSampler):
-    """An order of the images that depends on seed and epoch only, so that a resume is exact."""
+    """An order of the images that depends on seed and epoch only, so that a resume is exact.
 
-    def __init__(self, count: int, seed: int, epoch: int) -> None:
+    Of P processes the r-th takes every P-th image from the r-th on: batch by batch all of them
+    together see what one process with batches P times as large would. All must take as many steps,
+    so up to P - 1 images of an epoch are seen twice where P does not divide their number.
+    """
+
+    def __init__(self, count: int, seed: int, epoch: int, rank: int = 0, processes: int = 1) -> None:
         super().__init__(range(count), generator=torch.Generator())
-        self._seed, self._epoch = seed, epoch
+        self._seed, self._epoch, self._rank, self._processes = seed, epoch, rank, processes
+
+    def __len__(self) -> int:
+        return -(-self.num_samples // self._processes)
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before every epoch but the first and a resumed one."""
@@ -393,7 +497,9 @@ class _Shuffle(RandomSampler):
 
     def __iter__(self) -> Iterator[int]:
         self.generator.manual_seed(_mixed(self._seed, self._epoch))
-        return super().__iter__()
+        order = list(super().__iter__())
+        order += order[: len(self) * self._processes - len(order)]
+        return iter(order[self._rank :: self._processes])
 
 
 def _mixed(*numbers: int) -> int:
@@ -444,6 +550,9 @@ def _prepare(
         if notes["wanted"] == wanted and not (strict and notes["skipped"]):
             return np.load(array_path, mmap_mode="r")[: len(notes["ids"])], notes["ids"], notes["skipped"]
     shape = (len(source.ids), preprocess.channels, preprocess.size, preprocess.size)
+    place = team()
+    if place and place.rank:
+        raise LsamplerError(f"{out}: holds no images prepared by the first process; all machines must share the folder")
     reader = ImageBatches(source, preprocess, strict=strict)
     kept: list[int] = []
     with new_file(array_path, force=True) as beside:

@@ -2,30 +2,82 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_group
 
-from lsampler._cli import analyze, bundle, compare, encode, evaluate, example, plugins, sample, store, train
 from lsampler._cli.common import paragraphs
+from lsampler._cli.quick_help import Command, Group
 from lsampler._errors import LsamplerError
 from lsampler._version import __version__
 
 __all__ = ["app", "main"]
 
+COMMANDS = {
+    "sample": ("sample", "Draw latent vectors by a strategy, and decode them to images."),
+    "fit": (
+        "sample",
+        "Fit a strategy and keep it, for those that take long: 'lsampler sample --fitted' draws from it.",
+    ),
+    "decode": ("sample", "Decode latent vectors made earlier to images."),
+    "evaluate": (
+        "evaluate",
+        "Score samples: the share inside each core, nominal and calibrated, beside real vectors.",
+    ),
+    "compare": ("compare", "Which strategy is best on my data, at what, by how much, and how sure is that?"),
+    "analyze": (
+        "analyze",
+        "How does the encoder fill its latent space? Every analysis of the posts, and a verdict on each statement.",
+    ),
+    "train": ("train", "Train the posts' autoencoder on images (extra 'train')."),
+    "encode": ("encode", "Encode images into a latent store. Interrupted, the same command goes on where it stopped."),
+    "bundle": ("bundle", "Make a bundle: weights as float16, aggregate statistics and calibrated cores in one file."),
+    "example": ("example", "Write a small example: scikit-learn's handwritten digits and their latents, in seconds."),
+    "store": (
+        "store",
+        "Look into latent stores; bring latent vectors in from other programs, and out to them.",
+    ),
+    "plugins": ("plugins", "List strategies, cores, evaluators and autoencoder loaders, with origin and summary."),
+}
+"""The module of every command, and what the list of commands says of it: the first paragraph of its own help."""
+
+
+class _Commands(Group):
+    """The commands, for listing. The module of one is imported when it is used."""
+
+    def __init__(self, *, commands: Any = None, **settings: Any) -> None:
+        listed = [Command(name, help=summary) for name, (_, summary) in COMMANDS.items()]
+        super().__init__(commands=listed, **settings)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command named by the first argument, and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, _command(name) if name else command, rest
+
+
+def _command(name: str) -> Any:
+    """The command itself, with its options."""
+    place = typer.Typer(rich_markup_mode="rich")
+    importlib.import_module(f"lsampler._cli.{COMMANDS[name][0]}").add_to(place)
+    inner = [found.typer_instance for found in place.registered_groups if found.typer_instance]
+    for group in inner:
+        group.info.cls = Group
+    for command in (found for group in (place, *inner) for found in group.registered_commands):
+        command.help, command.cls = paragraphs(command.callback), Command
+    return get_group(place).commands[name]
+
+
 app = typer.Typer(
     name="lsampler",
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (sample, evaluate, compare, analyze, train, encode, store, bundle, example, plugins):
-    group.add_to(app)
-for place in (app, *(found.typer_instance for found in app.registered_groups if found.typer_instance)):
-    for command in place.registered_commands:
-        command.help = paragraphs(command.callback)
 
 
 def _version(wanted: bool) -> None:
