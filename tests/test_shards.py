@@ -181,7 +181,7 @@ def _garbage(folder: Path) -> None:
         (_swap, r"0000000[01]\.h5: "),
         (_lie, r"00000003\.h5: its rows is 1100, the manifest says 1101"),
         (_escape, r"manifest\.json: not the manifest of a sharded store \(shards\.0\.file"),
-        (_no_manifest, r"is a folder without manifest\.json"),
+        (_no_manifest, r"is a folder, expected a latent store \(a sharded one holds manifest\.json\)"),
         (_newer, r"format_version"),
         (_garbage, r"manifest\.json: damaged"),
     ],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ def batches_from_processes(
 
 def _check_portable(source: ImageSource) -> None:
     try:
-        pickle.dumps(source)
+        ForkingPickler.dumps(source)
     except Exception as error:  # whatever a foreign source raises
         raise LsamplerError(
             f"{source.name}: cannot be handed to other processes ({type(error).__name__}); use --workers 0"

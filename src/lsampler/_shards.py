@@ -153,7 +153,9 @@ def _manifest(path: Path) -> Manifest:
     if not path.exists():
         raise LsamplerError(f"{path}: no such latent store; check the path")
     if not file.is_file():
-        raise LsamplerError(f"{path}: is a folder without {MANIFEST}, not a sharded store; check the path")
+        raise LsamplerError(
+            f"{path}: is a folder, expected a latent store (a sharded one holds {MANIFEST}); check the path"
+        )
     try:
         text = file.read_text(encoding="utf-8")
         return Manifest.model_validate(json.loads(text))
