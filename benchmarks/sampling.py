@@ -1,46 +1,88 @@
-"""Rows a second of every strategy, and of pca-ellipse beside the pairwise loop it replaces.
-
-    python benchmarks/sampling.py [--rows 400000] [--repeats 5]
-
-All rows of the table are measured in one run, in turn, and given as medians. The loop is post X's
-procedure written down plainly: components in random order, each interval the smallest that the
-ellipses with all components drawn before leave.
-"""
+"""Rows a second of the strategies, beside raw random numbers, libraries, and the loop that post X describes."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
+from scipy import stats
+from sklearn.mixture import GaussianMixture
 
+from benchmarks.measuring import DIMENSION, Row, Settings, in_turn, own_process
 from lsampler import ArrayReference, LatentSampler, load_sampler, plugin_names
 
-DIMENSION = 256
 COMPONENTS = 120
-LOOP_ROWS = 100
+LOOP_ROWS = 60
+ROWS = 800_000
+PEER_ROWS = 200_000
+OTHER_ROWS = 100_000
+BLOCK = 2048
+THREADS = os.cpu_count() or 1
+
+Latents = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Contender:
-    """Something that draws rows: a name, how many a run, and the run."""
+def latents(rows: int = 5000) -> Latents:
+    """Correlated normal vectors around a centre that is not the origin."""
+    rng = np.random.default_rng(1)
+    mixed = rng.normal(size=(rows, DIMENSION)) @ rng.normal(size=(DIMENSION, DIMENSION)) / 16
+    return (mixed + rng.normal(size=DIMENSION)).astype(np.float32)
 
-    name: str
-    rows: int
-    run: Callable[[], object]
+
+def fitted(name: str, **parameters: object) -> LatentSampler:
+    """The strategy, fitted to :func:`latents`."""
+    return load_sampler(name, **parameters).fit(ArrayReference(latents()))
+
+
+def draw(sampler: LatentSampler, rows: int, device: str = "cpu") -> None:
+    """Draw the rows and drop them, block by block."""
+    for _ in sampler.stream(rows, device=device):
+        pass
+
+
+def once(name: str, rows: int) -> None:
+    """For a process whose memory is looked at."""
+    draw(fitted(name), rows)
+
+
+def on_threads(block: Callable[[int], object], rows: int) -> None:
+    """``block`` for every block of rows, on as many threads as lsampler takes."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(block, range(rows // BLOCK)):
+            pass
+
+
+def raw_uniform(rows: int) -> None:
+    """Float32 uniforms by NumPy's default generator, one for each thread, each block a new array."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(partial(_uniform_share, rows // BLOCK // THREADS), range(THREADS)))
+
+
+def _uniform_share(blocks: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(blocks):
+        rng.random((BLOCK, DIMENSION), dtype=np.float32)
+
+
+def raw_normal_and_product(rows: int, drawn: torch.Tensor, axes: torch.Tensor, product: torch.Tensor) -> None:
+    """The bound of a multivariate normal: torch's normals on all threads, then one product of their size."""
+
+    def normals(block: int) -> None:
+        torch.randn(BLOCK, DIMENSION, generator=torch.Generator().manual_seed(block))
+
+    on_threads(normals, rows)
+    torch.mm(drawn, axes, out=product)
 
 
 def pairwise_loop(
     rows: int, half_axes: NDArray[np.float64], axes: NDArray[np.float64], mean: NDArray[np.float64]
 ) -> object:
-    """Post X, vector by vector and pair by pair."""
+    """Post X, vector by vector and pair by pair: each interval the smallest that the ellipses leave."""
     rng = np.random.default_rng(0)
     result = np.empty((rows, len(mean)))
     for row in range(rows):
@@ -56,65 +98,110 @@ def pairwise_loop(
     return result
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """How long one run takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def measure(settings: Settings) -> Iterator[Row]:
+    """The rows of all strategies."""
+    yield from _uniform(settings)
+    yield _normal(settings)
+    yield _normal_bound(settings)
+    yield from _ellipse(settings)
 
 
-def draw(sampler: LatentSampler, rows: int) -> None:
-    """Draw and drop the rows, block by block, as a writer of a file would."""
-    for _ in sampler.stream(rows):
-        pass
+def _uniform(settings: Settings) -> Iterator[Row]:
+    rows = settings.rows(ROWS) // (BLOCK * THREADS) * (BLOCK * THREADS)
+    for name in ("uniform-cube", "component-uniform"):
+        sampler = fitted(name)
+        ours, theirs = in_turn([partial(draw, sampler, rows), partial(raw_uniform, rows)], settings.repeats)
+        yield Row(
+            name,
+            f"numpy's default generator, raw float32 uniforms on {THREADS} threads",
+            "rows",
+            ours,
+            rows,
+            theirs,
+            rows,
+            target=0.7,
+            memory_mb=own_process("sampling", f"once({name!r}, {rows})")[0],
+            limit="the generator itself (SFC64), and the memory for each block, which is new",
+        )
 
 
-def contenders(rows: int) -> list[Contender]:
-    """The loop first, then every strategy, on correlated latents of D = 256."""
-    rng = np.random.default_rng(1)
-    latents = rng.normal(size=(5000, DIMENSION)) @ rng.normal(size=(DIMENSION, DIMENSION))
-    reference = ArrayReference(latents.astype(np.float32))
-    pca = reference.statistics(1.7).pca
-    half_axes = 0.7 * 2.3548 * np.sqrt(pca.variances[:COMPONENTS])
-    axes, mean = pca.axes[:COMPONENTS], pca.mean
-    found = [
-        Contender("pairwise loop in Python", LOOP_ROWS, lambda: pairwise_loop(LOOP_ROWS, half_axes, axes, mean)),
+def _normal(settings: Settings) -> Row:
+    rows, peer_rows = settings.rows(ROWS), settings.rows(PEER_ROWS)
+    data = latents().astype(np.float64)
+    mean, covariance = data.mean(axis=0), np.cov(data, rowvar=False)
+    scipys = stats.multivariate_normal(mean, covariance, seed=0)
+    learns = GaussianMixture(1, random_state=0)
+    learns.weights_, learns.means_, learns.covariances_ = np.ones(1), mean[np.newaxis], covariance[np.newaxis]
+    torchs = torch.distributions.MultivariateNormal(
+        torch.from_numpy(mean).float(), torch.from_numpy(covariance).float()
+    )
+    runs: list[Callable[[], object]] = [
+        partial(draw, fitted("multivariate-normal"), rows),
+        lambda: scipys.rvs(peer_rows),
+        lambda: learns.sample(peer_rows),
+        lambda: torchs.sample((peer_rows,)),
     ]
-    settings: list[tuple[str, dict[str, object]]] = [
+    ours, *peers = in_turn(runs, settings.repeats)
+    return Row(
+        "multivariate-normal",
+        "the best of scipy, scikit-learn and torch.distributions",
+        "rows",
+        ours,
+        rows,
+        [min(times) for times in zip(*peers, strict=True)],
+        peer_rows,
+        target=2.0,
+        memory_mb=own_process("sampling", f"once('multivariate-normal', {rows})")[0],
+        limit="normal random numbers",
+    )
+
+
+def _normal_bound(settings: Settings) -> Row:
+    rows, peer_rows = settings.rows(ROWS), settings.rows(PEER_ROWS) // BLOCK * BLOCK
+    sampler = fitted("multivariate-normal")
+    drawn, axes = torch.randn(peer_rows, DIMENSION), torch.randn(DIMENSION, DIMENSION)
+    product = torch.empty(peer_rows, DIMENSION)
+    runs = [partial(draw, sampler, rows), partial(raw_normal_and_product, peer_rows, drawn, axes, product)]
+    ours, theirs = in_turn(runs, settings.repeats)
+    return Row(
+        "multivariate-normal",
+        f"torch's normals on {THREADS} threads, then one float32 product",
+        "rows",
+        ours,
+        rows,
+        theirs,
+        peer_rows,
+        target=0.6,
+        limit="normal random numbers",
+    )
+
+
+def _ellipse(settings: Settings) -> Iterator[Row]:
+    """The loop beside pca-ellipse, and beside every other strategy for comparison."""
+    rows = settings.rows(ROWS)
+    pca = ArrayReference(latents()).statistics(1.7).pca
+    half_axes = 0.7 * 2.3548 * np.sqrt(pca.variances[:COMPONENTS])
+    loop = partial(pairwise_loop, LOOP_ROWS, half_axes, pca.axes[:COMPONENTS], pca.mean)
+    steps: list[tuple[str, dict[str, object]]] = [
         ("pca-ellipse", {"components": COMPONENTS, "method": "exact"}),
         ("pca-ellipse", {"components": COMPONENTS, "method": "iteration"}),
         *((name, {}) for name in plugin_names("sampler") if name != "pca-ellipse"),
     ]
-    for name, parameters in settings:
-        sampler = load_sampler(name, **parameters).fit(reference)
+    amounts = [rows, *[settings.rows(OTHER_ROWS)] * (len(steps) - 1)]
+    runs = [partial(draw, fitted(name, **given), few) for (name, given), few in zip(steps, amounts, strict=True)]
+    theirs, *times = in_turn([loop, *runs], settings.repeats)
+    for (name, parameters), amount, ours in zip(steps, amounts, times, strict=True):
+        exact = parameters.get("method") == "exact"
         label = " ".join([name, *(f"{key}={value}" for key, value in parameters.items())])
-        found.append(Contender(label, rows, lambda sampler=sampler: draw(sampler, rows)))  # type: ignore[misc]
-    return found
-
-
-def main() -> None:
-    """Measure in turn, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=400_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    listed = contenders(options.rows)
-    for contender in listed:
-        contender.run()  # warm-up
-    times = {contender.name: [] for contender in listed}  # type: dict[str, list[float]]
-    for _ in range(options.repeats):
-        for contender in listed:
-            times[contender.name].append(seconds(contender.run))
-    loop = [listed[0].rows / t for t in times[listed[0].name]]
-    table = Table(title=f"D = {DIMENSION}, float32, {torch.get_num_threads()} threads, medians of {options.repeats}")
-    for head in ("strategy", "rows/s", "times the loop"):
-        table.add_column(head, justify="left" if head == "strategy" else "right")
-    for contender in listed:
-        rates = [contender.rows / t for t in times[contender.name]]
-        ratio = statistics.median(a / b for a, b in zip(rates, loop, strict=True))
-        table.add_row(contender.name, f"{statistics.median(rates):,.0f}", f"{ratio:,.0f}")
-    Console().print(table)
-
-
-if __name__ == "__main__":
-    main()
+        yield Row(
+            label,
+            f"the pairwise loop of post X, q = {COMPONENTS}",
+            "rows",
+            ours,
+            amount,
+            theirs,
+            LOOP_ROWS,
+            target=2000.0 if exact else None,
+            memory_mb=own_process("sampling", f"once('pca-ellipse', {rows})")[0] if exact else None,
+            limit="random numbers and one product of (2048, q) with (q, D)" if exact else "",
+        )

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from conftest import Answer
 
-from lsampler import LatentSampler, LsamplerError, ShardedStore, load_bundle, load_sampler, on_cluster, sample_shards
+from lsampler import LatentSampler, LsamplerError, ShardedStore, load_bundle, load_sampler, on_cluster
 from lsampler import _cluster as module
 from lsampler._engine import current_engine
+from lsampler._shard_writer import sample_shards
 
 distributed = pytest.importorskip("distributed")
 

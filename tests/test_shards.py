@@ -23,9 +23,10 @@ from lsampler import (
     load_sampler,
     merge_store,
     open_store,
-    sample_shards,
+    sample_store,
     shard_store,
 )
+from lsampler._shard_writer import sample_shards
 from lsampler._store_writer import write_store
 
 ROWS, D = 5000, 10
@@ -90,6 +91,27 @@ def test_statistics_are_those_of_the_one_file(whole: LatentStore, shards: Sharde
 def test_drawn_shards_hold_the_rows_of_the_seed(sampler: LatentSampler, tmp_path: Path, shard_rows: int) -> None:
     drawn = sample_shards(sampler, 9000, tmp_path / "drawn.shards", {"kind": "samples"}, seed=3, shard_rows=shard_rows)
     np.testing.assert_array_equal(drawn.read(), sampler.sample(9000, seed=3).numpy())
+
+
+@pytest.mark.parametrize("name", ["drawn.h5", "drawn.shards"])
+def test_a_store_of_samples_says_where_they_are_from(sampler: LatentSampler, tmp_path: Path, name: str) -> None:
+    drawn = sample_store(sampler, 3000, tmp_path / name, seed=3, reference="the digits", shard_rows=1)
+    assert isinstance(drawn, ShardedStore) == (name == "drawn.shards")
+    np.testing.assert_array_equal(drawn.read(), sampler.sample(3000, seed=3).numpy())
+    told = {key: drawn.attributes[key] for key in ("kind", "sampler", "seed", "device", "reference", "encoder")}
+    assert told == {
+        "kind": "samples",
+        "sampler": "multivariate-normal",
+        "seed": 3,
+        "device": "cpu",
+        "reference": "the digits",
+        "encoder": load_bundle("digits").fingerprint,
+    }
+    with pytest.raises(LsamplerError, match=f"{name}: exists"):
+        sample_store(sampler, 10, tmp_path / name)
+    with pytest.raises(LsamplerError, match="not fitted"):
+        sample_store(load_sampler("gaussian"), 10, tmp_path / name, force=True)
+    np.testing.assert_array_equal(open_store(tmp_path / name).read(0, 5), sampler.sample(5, seed=3).numpy())
 
 
 def test_an_interrupted_run_does_only_what_is_missing(

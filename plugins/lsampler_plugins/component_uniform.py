@@ -25,19 +25,19 @@ class ComponentUniform(LatentSampler):
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
 
     def learn(self, reference: Reference) -> State:
-        """Centre and reach of every component."""
+        """The interval of every component."""
         statistics = reference.statistics()
-        return {"mean": statistics.mean, "reach": self.fact * statistics.half_widths(self.half_width)}
+        reach = self.fact * statistics.half_widths(self.half_width)
+        return {"low": statistics.mean - reach, "high": statistics.mean + reach}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """Mu + f w U(-1, 1), component by component."""
-        return block.uniform(len(state["mean"]), low=-1.0, high=1.0).mul_(state["reach"]).add_(state["mean"])
+        """z_j ~ U(low_j, high_j)."""
+        return block.uniform(len(state["low"]), low=state["low"], high=state["high"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """-sum_j log(2 f w_j) in the box."""
-        reach = state["reach"]
-        inside = ((latents - state["mean"]).abs() <= reach).all(dim=1)
-        return torch.where(inside, -torch.log(2 * reach).sum(), -torch.inf)
+        """-sum_j log(high_j - low_j) in the box."""
+        inside = ((latents >= state["low"]) & (latents <= state["high"])).all(dim=1)
+        return torch.where(inside, -torch.log(state["high"] - state["low"]).sum(), -torch.inf)
 
 
 @hookimpl

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from lsampler._random import Block
     from lsampler._reference import ArrayReference, Reference
     from lsampler._sampler import LatentSampler, State
-    from lsampler._shard_writer import merge_store, sample_shards, shard_store
+    from lsampler._sampling import sample_store
+    from lsampler._shard_writer import merge_store, shard_store
     from lsampler._shards import ShardedStore, open_store
     from lsampler._statistics import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
     from lsampler._store import LatentStore
@@ -79,7 +80,8 @@ _HOMES = {
     "_random": ("Block",),
     "_reference": ("ArrayReference", "Reference"),
     "_sampler": ("LatentSampler", "State"),
-    "_shard_writer": ("merge_store", "sample_shards", "shard_store"),
+    "_sampling": ("sample_store",),
+    "_shard_writer": ("merge_store", "shard_store"),
     "_shards": ("ShardedStore", "open_store"),
     "_statistics": ("FWHM_PER_SIGMA", "HalfWidth", "Pca", "Statistics"),
     "_store": ("LatentStore",),
@@ -152,7 +154,7 @@ __all__ = [
     "open_images",
     "open_store",
     "plugin_names",
-    "sample_shards",
+    "sample_store",
     "save_grid",
     "shard_store",
     "share_score",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,15 @@ class Histograms:
         width: (D,) float64, bin widths.
         first: (D,) int64, index of the first bin on the component's grid.
         counts: (D, BINS) int64.
+        minimum: (D,) float64, of the values counted; infinity before the first.
+        maximum: (D,) float64, likewise minus infinity.
     """
 
     width: NDArray[np.float64]
     first: NDArray[np.int64]
     counts: NDArray[np.int64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
 
     @classmethod
     def empty(cls, block: NDArray[np.float64], bin_width: float | None = None) -> Histograms:
@@ -47,19 +51,18 @@ class Histograms:
         width = _suited_width(block.std(axis=0), low) if bin_width is None else np.full(len(low), float(bin_width))
         reach = np.maximum(np.maximum(-low, high) / width, 1.0)
         width = width * np.exp2(np.maximum(np.ceil(np.log2(reach)) - INDEX_BITS, 0))
-        first = np.floor(block.mean(axis=0) / width).astype(np.int64) - BINS // 2
-        return cls(width, first, np.zeros((len(low), BINS), dtype=np.int64))
+        return cls._around(block.mean(axis=0), width)
 
     @classmethod
-    def spanning(
-        cls, minimum: NDArray[np.float64], maximum: NDArray[np.float64], std: NDArray[np.float64]
-    ) -> Histograms:
-        """Grids that hold all values from ``minimum`` to ``maximum``, each (D,); nothing is counted yet."""
-        counts = np.zeros((len(std), BINS), dtype=np.int64)
-        empty = cls(_suited_width(std, minimum), np.zeros(len(std), dtype=np.int64), counts)
-        for component, (low, high) in enumerate(zip(minimum, maximum, strict=True)):
-            empty._make_room(component, float(low), float(high))
-        return empty
+    def around(cls, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Histograms:
+        """Grids suited to values of this mean and spread, each (D,); nothing is counted yet."""
+        return cls._around(mean, _suited_width(std, mean))
+
+    @classmethod
+    def _around(cls, mean: NDArray[np.float64], width: NDArray[np.float64]) -> Histograms:
+        first = np.floor(mean / width).astype(np.int64) - BINS // 2
+        nothing = np.full(len(mean), np.inf)
+        return cls(width, first, np.zeros((len(mean), BINS), dtype=np.int64), nothing, -nothing)
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
         """All of it as named arrays, empty bins at both ends left out."""
@@ -67,14 +70,24 @@ class Histograms:
         start, stop = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
         counts = self.counts[:, start:stop]
         small = counts.astype(np.int32) if counts.max() < 2**31 else counts
-        return {"width": self.width, "first": self.first + start, "counts": small}
+        return {
+            "width": self.width,
+            "first": self.first + start,
+            "counts": small,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Histograms:
         """The inverse of :meth:`as_arrays`."""
         counts = np.zeros((len(arrays["width"]), BINS), dtype=np.int64)
         counts[:, : arrays["counts"].shape[1]] = arrays["counts"]
-        return cls(arrays["width"], arrays["first"], counts)
+        return cls(arrays["width"], arrays["first"], counts, arrays["minimum"], arrays["maximum"])
+
+    def copy(self) -> Histograms:
+        """The same, to go on counting."""
+        return Histograms(*(getattr(self, field.name).copy() for field in fields(self)))
 
     def add(self, block: NDArray[Any]) -> None:
         """Count a block (n, D) of finite values."""
@@ -82,9 +95,38 @@ class Histograms:
         inside = (np.floor(low / self.width) >= self.first) & (np.floor(high / self.width) < self.first + BINS)
         for component in np.flatnonzero(~inside):
             self._make_room(int(component), float(low[component]), float(high[component]))
+        self._reach(low, high)
         index = np.floor(block / self._width_for(block.dtype)).astype(np.int64) - self.first
         index += np.arange(len(self.width)) * BINS
         self.counts += np.bincount(index.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
+
+    def merge(self, other: Histograms) -> None:
+        """Count all that ``other`` has counted; its widths must be ours times or by powers of two."""
+        alike = (self.width == other.width) & (self.first == other.first)
+        for component in np.flatnonzero(~alike):
+            used = np.flatnonzero(other.counts[component])
+            if not len(used):
+                continue
+            width, first = float(other.width[component]), other.first[component]
+            while self.width[component] < width:
+                self._coarsen(int(component))
+            indices = (first + used) // round(float(self.width[component]) / width)
+            fine = float(self.width[component])
+            self._make_room(int(component), float(indices[0]) * fine, float(indices[-1]) * fine)
+            indices //= round(float(self.width[component]) / fine)
+            np.add.at(self.counts[component], indices - self.first[component], other.counts[component, used])
+        self.counts[alike] += other.counts[alike]
+        self._reach(other.minimum, other.maximum)
+
+    def _coarsen(self, component: int) -> None:
+        indices, counts = self.first[component] + np.arange(BINS), self.counts[component].copy()
+        self.width[component] *= 2
+        self.first[component] = indices[0] // 2
+        self.counts[component] = 0
+        np.add.at(self.counts[component], indices // 2 - self.first[component], counts)
+
+    def _reach(self, low: NDArray[Any], high: NDArray[Any]) -> None:
+        self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
 
     def _width_for(self, dtype: np.dtype[Any]) -> NDArray[Any]:
         """The widths, in single precision where dividing float32 values by them loses nothing."""

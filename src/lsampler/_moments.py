@@ -1,4 +1,4 @@
-"""Count, mean, covariance and extremes of vectors, part by part."""
+"""Count, mean and covariance of vectors, part by part."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from lsampler._errors import LsamplerError
 
 __all__ = ["Moments", "moments_of", "total"]
 
-SINGLE_ROWS = 512
+SINGLE_ROWS = 2048
 """Rows of a product in single precision: its rounding grows with them, the cost of adding it up shrinks."""
+SUMMED_ROWS = 256
+"""Likewise of a sum; so many also fit the cache of a core."""
+SAMPLED_ROWS = 16
+"""Of so many rows one is looked at to find about where the mean is."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,11 @@ class Moments:
         count: number of vectors.
         mean: (D,) float64.
         scatter: (D, D) float64, the sum of the outer products of deviations from the mean.
-        minimum: (D,) float64.
-        maximum: (D,) float64.
     """
 
     count: int
     mean: NDArray[np.float64]
     scatter: NDArray[np.float64]
-    minimum: NDArray[np.float64]
-    maximum: NDArray[np.float64]
 
     def __add__(self, other: Moments) -> Moments:
         """Of the vectors of both (Chan, Golub and LeVeque 1983)."""
@@ -41,13 +41,7 @@ class Moments:
         shift = other.mean - self.mean
         scatter = self.scatter + other.scatter
         scatter += np.outer(shift, shift) * (self.count * other.count / count)
-        return Moments(
-            count,
-            self.mean + shift * (other.count / count),
-            scatter,
-            np.minimum(self.minimum, other.minimum),
-            np.maximum(self.maximum, other.maximum),
-        )
+        return Moments(count, self.mean + shift * (other.count / count), scatter)
 
 
 def total(parts: Iterable[Moments | None]) -> Moments | None:
@@ -72,16 +66,24 @@ def moments_of(blocks: Iterable[NDArray[Any]], name: str, *, start: int = 0, sin
     Raises:
         LsamplerError: NaN or infinite values, or blocks of unequal D.
     """
+    running: _InSingle | None = None
     found: Moments | None = None
+    dimension, count = None, 0
     for block in blocks:
-        expected = None if found is None else len(found.mean)
-        if block.ndim != 2 or block.shape[1] != (expected or max(block.shape[1], 1)):
-            raise LsamplerError(f"{name}: a block of shape {block.shape}, expected (rows, {expected or 'D'})")
-        if len(block):
-            part = _in_single(block) if single and block.dtype == np.float32 else None
-            part = part or _in_double(block, name, start + (found.count if found else 0))
-            found = part if found is None else found + part
-    return found
+        if block.ndim != 2 or block.shape[1] != (dimension or max(block.shape[1], 1)):
+            raise LsamplerError(f"{name}: a block of shape {block.shape}, expected (rows, {dimension or 'D'})")
+        if not len(block):
+            continue
+        dimension = block.shape[1]
+        if single and block.dtype == np.float32:
+            running = running or _InSingle(block)
+            added = running.add(block)
+        else:
+            added = False
+        if not added:
+            found = total([found, _in_double(block, name, start + count)])
+        count += len(block)
+    return total([running.moments() if running else None, found])
 
 
 def _in_double(block: NDArray[Any], name: str, start: int) -> Moments:
@@ -91,25 +93,54 @@ def _in_double(block: NDArray[Any], name: str, start: int) -> Moments:
         raise LsamplerError(f"{name}: row {row} holds NaN or infinite values; encode it again")
     mean = rows.mean(axis=0)
     centred = rows - mean
-    return Moments(len(rows), mean, centred.T @ centred, rows.min(axis=0), rows.max(axis=0))
+    return Moments(len(rows), mean, centred.T @ centred)
 
 
-def _in_single(block: NDArray[np.float32]) -> Moments | None:
-    """The same of a float32 block; None if it holds something too large for single precision."""
-    starts = range(0, len(block), SINGLE_ROWS)
-    scatter, left = np.zeros((block.shape[1], block.shape[1])), np.zeros(block.shape[1])
-    with np.errstate(over="ignore", invalid="ignore"):
-        means = [block[start : start + SINGLE_ROWS].mean(axis=0) for start in starts]
-        about = np.mean(means, axis=0, dtype=np.float64).astype(np.float32)
-        centred = block - about
-        for start in starts:
-            part = centred[start : start + SINGLE_ROWS]
-            scatter += part.T @ part
-            left += part.sum(axis=0)
-        left /= len(block)
-    scatter -= len(block) * np.outer(left, left)
-    # A value that is not finite makes its square so, and a large one overflows it.
-    if not np.isfinite(np.diagonal(scatter)).all():
-        return None
-    low, high = block.min(axis=0).astype(np.float64), block.max(axis=0).astype(np.float64)
-    return Moments(len(block), about + left, scatter, low, high)
+class _InSingle:
+    """Float32 vectors, added up about a point near the mean of the first ones."""
+
+    def __init__(self, first: NDArray[np.float32]) -> None:
+        dimension = first.shape[1]
+        self._about = _round_centre(first[::SAMPLED_ROWS].astype(np.float64))
+        self._count = 0
+        self._sums, self._scatter = np.zeros(dimension), np.zeros((dimension, dimension))
+        self._centred = np.empty((SINGLE_ROWS, dimension), np.float32)
+        self._ones = np.ones(SUMMED_ROWS, np.float32)
+
+    def add(self, block: NDArray[np.float32]) -> bool:
+        """Add vectors (n, D); False, with none of them added, if one is too large for single precision."""
+        scatter, sums = np.zeros_like(self._scatter), np.zeros_like(self._sums)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, len(block), SINGLE_ROWS):
+                rows = block[start : start + SINGLE_ROWS]
+                for first in range(0, len(rows), SUMMED_ROWS):
+                    few = rows[first : first + SUMMED_ROWS]
+                    part = np.subtract(few, self._about, out=self._centred[first : first + len(few)])
+                    sums += self._ones[: len(few)] @ part
+                part = self._centred[: len(rows)]
+                scatter += part.T @ part
+        # A value that is not finite makes its square so, and a large one overflows it.
+        if not np.isfinite(np.diagonal(scatter)).all():
+            return False
+        self._count += len(block)
+        self._scatter += scatter
+        self._sums += sums
+        return True
+
+    def moments(self) -> Moments | None:
+        """Of all vectors added; None if there are none."""
+        if not self._count:
+            return None
+        shift = self._sums / self._count
+        scatter = self._scatter - self._count * np.outer(shift, shift)
+        return Moments(self._count, self._about + shift, scatter)
+
+
+def _round_centre(rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Near the mean, and of few digits: taken from float32 values these would be rounded off, each time alike."""
+    with np.errstate(all="ignore"):
+        mean = rows.mean(axis=0)
+        unit = np.exp2(np.floor(np.log2(rows.std(axis=0))) - 3)
+        rounded = np.round(mean / unit) * unit
+        found = np.where(np.isfinite(rounded), rounded, mean).astype(np.float32)
+    return np.where(np.isfinite(found), found, np.float32(0))

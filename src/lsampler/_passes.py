@@ -20,7 +20,7 @@ from lsampler._progress import advancing
 
 __all__ = ["Segment", "View", "gather_histograms", "gather_moments", "gather_radii", "segment_rows"]
 
-SMALLEST_SEGMENT = 1 << 16
+SMALLEST_SEGMENT = 1 << 15
 MOST_SEGMENTS = 4096
 DOUBLE_ROWS = 1 << 17
 """Up to so many vectors, products in double precision cost less than half a second."""
@@ -105,12 +105,11 @@ def gather_moments(segments: Sequence[Segment], view: View, name: str) -> Moment
 
 
 def gather_histograms(segments: Sequence[Segment], view: View, empty: Histograms) -> Histograms:
-    """Counts of all vectors that ``view`` lets through, in the bins of ``empty``, which span them."""
-    tasks = [_HistogramsTask(segment, view, empty) for segment in segments]
-    counts = empty.counts.copy()
-    for part in _run(tasks, segments, "histograms"):
-        counts += part
-    return Histograms(empty.width, empty.first, counts)
+    """Counts and extremes of all vectors that ``view`` lets through, in bins that begin as those of ``empty``."""
+    found = empty.copy()
+    for part in _run([_HistogramsTask(segment, view, empty) for segment in segments], segments, "histograms"):
+        found.merge(part)
+    return found
 
 
 def gather_radii(segments: Sequence[Segment], view: View) -> NDArray[np.float64]:
@@ -148,13 +147,13 @@ class _HistogramsTask:
     view: View
     empty: Histograms
 
-    def find(self) -> NDArray[np.int64]:
-        found = Histograms(self.empty.width, self.empty.first, np.zeros_like(self.empty.counts))
+    def find(self) -> Histograms:
+        found = self.empty.copy()
         for block in self.segment.blocks():
             rows = self.view(block)
             if len(rows):
                 found.add(rows)
-        return found.counts
+        return found
 
 
 @dataclass(frozen=True)

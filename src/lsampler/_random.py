@@ -45,14 +45,16 @@ class Block:
         self._torch = torch.Generator(device)
         self._torch.manual_seed(int(sequence.spawn(1)[0].generate_state(1, np.uint64)[0] >> 1))
 
-    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Independent uniforms on [low, high)."""
+    def uniform(self, *shape: int, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> Tensor:
+        """Independent uniforms on [low, high); tensors are bounds for each of the last entries of ``shape``."""
         size = (self.rows, *shape)
         if self.device.type == "cpu":
             drawn = torch.from_numpy(self._numpy.random(size, dtype=np.float32))
         else:
             drawn = torch.rand(size, generator=self._torch, device=self.device)
-        return drawn if (low, high) == (0.0, 1.0) else drawn.mul_(high - low).add_(low)
+        if isinstance(low, float) and isinstance(high, float) and (low, high) == (0.0, 1.0):
+            return drawn
+        return drawn.mul_(high - low).add_(low)
 
     def normal(self, *shape: int) -> Tensor:
         """Independent standard normals."""

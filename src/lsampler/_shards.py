@@ -100,7 +100,7 @@ class ShardedStore(LatentStore):
         """See :meth:`Reference.segments`."""
         step = segment_rows(len(self))
         return [
-            StoreSegment(shard.path.absolute(), int(start) + first, min(step, len(shard) - first), split, first)
+            StoreSegment(shard, int(start) + first, min(step, len(shard) - first), split, first)
             for shard, start in zip(self.shards, self._starts[:-1], strict=True)
             for first in range(0, len(shard), step)
         ]

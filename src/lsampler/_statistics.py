@@ -23,6 +23,13 @@ FWHM_PER_SIGMA = float(2.0 * np.sqrt(2.0 * np.log(2.0)))
 HalfWidth = Literal["moments", "histogram", "gaussian-fit"]
 HALF_WIDTH_BINS_PER_SIGMA = 2
 RANK_TOLERANCE = 1e-9
+NAMES_IN_FILES = {
+    "width": "histogram_width",
+    "first": "histogram_first",
+    "counts": "histogram_counts",
+    "minimum": "minimum",
+    "maximum": "maximum",
+}
 ROUNDING = 1e-14
 
 
@@ -75,24 +82,20 @@ class GaussianFit:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Count, moments, extremes and histograms of a set of latent vectors.
+    """Count, moments, and on demand extremes and histograms, of a set of latent vectors.
 
     Attributes:
         name: where the vectors came from, for messages.
         count: number of vectors.
         mean: (D,) float64.
         covariance: (D, D) float64, normalised by count - 1.
-        minimum: (D,) float64.
-        maximum: (D,) float64.
-        counted: the histograms, or what counts them when they are first asked for.
+        counted: histograms and extremes, or what finds them when they are first asked for.
     """
 
     name: str
     count: int
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
-    minimum: NDArray[np.float64]
-    maximum: NDArray[np.float64]
     counted: Histograms | Callable[[], Histograms] = field(repr=False)
 
     @classmethod
@@ -132,16 +135,15 @@ class Statistics:
     def from_segments(cls, segments: Sequence[Segment], view: View, *, name: str) -> Statistics:
         """One pass over segments, which several threads or workers share.
 
-        The histograms are counted in a second pass when they are first asked for: most strategies
-        need none, and their bins are known by then.
+        Histograms and extremes are found in a second pass when they are first asked for: most
+        strategies need none, and suitable bins are known by then.
 
         Raises:
             LsamplerError: fewer than two vectors, NaN or infinite values, segments of unequal D.
         """
 
         def counted() -> Histograms:
-            empty = Histograms.spanning(found.minimum, found.maximum, found.std)
-            return gather_histograms(segments, view, empty)
+            return gather_histograms(segments, view, Histograms.around(found.mean, found.std))
 
         found = cls._of(gather_moments(segments, view, name), name, counted)
         return found
@@ -152,12 +154,22 @@ class Statistics:
             count = moments.count if moments else 0
             raise LsamplerError(f"{name}: {count} latent vectors, statistics need at least 2")
         covariance = moments.scatter / (moments.count - 1)
-        return cls(name, moments.count, moments.mean, covariance, moments.minimum, moments.maximum, counted)
+        return cls(name, moments.count, moments.mean, covariance, counted)
 
     @cached_property
     def histograms(self) -> Histograms:
         """One per component."""
         return self.counted() if callable(self.counted) else self.counted
+
+    @property
+    def minimum(self) -> NDArray[np.float64]:
+        """(D,) smallest values."""
+        return self.histograms.minimum
+
+    @property
+    def maximum(self) -> NDArray[np.float64]:
+        """(D,) largest values."""
+        return self.histograms.maximum
 
     @property
     def dimension(self) -> int:
@@ -273,9 +285,7 @@ class Statistics:
             "count": np.array([self.count], dtype=np.int64),
             "mean": self.mean,
             "covariance": self.covariance,
-            "minimum": self.minimum,
-            "maximum": self.maximum,
-            **{f"histogram_{key}": array for key, array in self.histograms.as_arrays().items()},
+            **{NAMES_IN_FILES[key]: array for key, array in self.histograms.as_arrays().items()},
         }
 
     @classmethod
@@ -286,9 +296,7 @@ class Statistics:
             count=int(arrays["count"][0]),
             mean=arrays["mean"],
             covariance=arrays["covariance"],
-            minimum=arrays["minimum"],
-            maximum=arrays["maximum"],
-            counted=Histograms.from_arrays({key: arrays[f"histogram_{key}"] for key in ("width", "first", "counts")}),
+            counted=Histograms.from_arrays({key: arrays[name] for key, name in NAMES_IN_FILES.items()}),
         )
 
 

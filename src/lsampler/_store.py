@@ -28,6 +28,8 @@ FORMAT = "lsampler-latents"
 FORMAT_VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "held-out")
 BLOCK_ROWS = 4096
+SPLIT_ROWS = 1 << 16
+"""Rows whose splits are read at once, and lie in one chunk."""
 
 
 class LatentStore(Reference):
@@ -59,6 +61,10 @@ class LatentStore(Reference):
             self.has_ids = "ids" in handle
         self.fingerprint = self.attributes.get("encoder")
 
+    def __reduce__(self) -> tuple[type[LatentStore], tuple[Path]]:
+        """Another process opens the file by its name."""
+        return type(self), (self.path.absolute(),)
+
     def __len__(self) -> int:
         """The number of latent vectors."""
         return int(self._rows)
@@ -87,26 +93,43 @@ class LatentStore(Reference):
         """
         end = len(self) if stop is None else stop
         with self._open() as handle:
-            for first in range(start, end, block_rows):
-                rows, splits = self._read(handle, first, min(first + block_rows, end))
-                chosen = None if split is None else splits == SPLITS.index(split)
-                if chosen is not None and not chosen.all():  # a copy that most blocks can do without
+            latents, _ = self._datasets(handle)
+            for first, last, chosen in self._chosen(handle, split, block_rows, start, end):
+                with self._rows_damage(first, last):
+                    rows = latents[first:last]
+                if chosen is not None:
                     rows = rows[chosen]
                 if len(rows):
                     yield rows
+
+    def _chosen(
+        self, handle: h5py.File, split: Split | None, block_rows: int, start: int, end: int
+    ) -> Iterator[tuple[int, int, NDArray[np.bool_] | None]]:
+        """Blocks as (first, last, which rows belong to the split); None if all do."""
+        _, splits = self._datasets(handle)
+        step = max(1, SPLIT_ROWS // block_rows) * block_rows
+        for outer in range(start, end, step):
+            stop = min(outer + step, end)
+            chosen = None
+            if split is not None:
+                with self._rows_damage(outer, stop):
+                    chosen = splits[outer:stop] == SPLITS.index(split)
+                if chosen.all():
+                    chosen = None
+            for first in range(outer, stop, block_rows):
+                last = min(first + block_rows, stop)
+                yield first, last, None if chosen is None else chosen[first - outer : last - outer]
 
     def segments(self, split: Split = "train") -> Sequence[Segment]:
         """See :meth:`Reference.segments`."""
         step = segment_rows(len(self))
         starts = range(0, len(self), step)
-        return [
-            StoreSegment(self.path.absolute(), start, min(step, len(self) - start), split, start) for start in starts
-        ]
+        return [StoreSegment(self, start, min(step, len(self) - start), split, start) for start in starts]
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Rows ``start`` to ``stop`` of all splits, (n, D) float32."""
         with self._open() as handle:
-            return self._read(handle, start, len(self) if stop is None else stop)[0]
+            return self._read(self._datasets(handle), start, len(self) if stop is None else stop)[0]
 
     def ids(self, start: int = 0, stop: int | None = None) -> list[str]:
         """Image ids of these rows; empty strings if the store has none."""
@@ -129,7 +152,7 @@ class LatentStore(Reference):
             stop = min(start + BLOCK_ROWS, len(self))
             try:
                 with self._open() as handle:
-                    rows, splits = self._read(handle, start, stop)
+                    rows, splits = self._read(self._datasets(handle), start, stop)
                 self.ids(start, stop)
             except LsamplerError:
                 problems.append(f"rows {start}..{stop - 1}: damaged, a checksum does not match")
@@ -143,9 +166,17 @@ class LatentStore(Reference):
                 problems.append(f"rows {start}..{stop - 1}: unknown split")
         return problems
 
-    def _read(self, handle: h5py.File, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _datasets(self, handle: h5py.File) -> tuple[h5py.Dataset, h5py.Dataset]:
+        # Opened once: HDF5 forgets where the chunks are when a dataset is closed.
+        with self._rows_damage(0, len(self)):
+            return handle["latents"], handle["split"]
+
+    def _read(
+        self, datasets: tuple[h5py.Dataset, h5py.Dataset], start: int, stop: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        latents, split = datasets
         with self._rows_damage(start, stop):
-            return handle["latents"][start:stop], handle["split"][start:stop]
+            return latents[start:stop], split[start:stop]
 
     def _rows_damage(self, start: int, stop: int) -> contextlib.AbstractContextManager[None]:
         rows = f"rows {start}..{min(stop, len(self)) - 1}"
@@ -171,14 +202,14 @@ class StoreSegment:
     """The vectors of a split among consecutive rows of a store file.
 
     Attributes:
-        path: of the file.
+        store: the file.
         start: number of the first row, in the whole store.
         rows: how many.
         split: those that count.
         first: number of the first row, in the file.
     """
 
-    path: Path
+    store: LatentStore
     start: int
     rows: int
     split: Split
@@ -187,7 +218,7 @@ class StoreSegment:
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """See :meth:`LatentStore.blocks`."""
-        return LatentStore(self.path).blocks(self.split, start=self.first, stop=self.first + self.rows)
+        return self.store.blocks(self.split, start=self.first, stop=self.first + self.rows)
 
 
 def partial_folder(path: Path) -> Path:

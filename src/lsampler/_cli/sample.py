@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,32 +111,18 @@ def _draw(
     if out.suffix not in (".h5", SHARDS):
         _write_images(decoder(), target, sampler.stream(n, seed=seed, device=drawn_on, threads=threads), n, out, force)
         return
-    provenance: dict[str, Any] = {
-        "kind": "samples",
-        "sampler": sampler.name,
-        "parameters": json.dumps(sampler.settings()),
-        "seed": seed,
-        "device": drawn_on.type,
-        "reference": origin,
-    }
-    if sampler.fingerprint:
-        provenance["encoder"] = sampler.fingerprint
-    if out.suffix == ".h5":
-        blocks = sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
-        _write_latents(blocks, n, out, sampler.dimension, provenance, force)
-        return
     from lsampler._progress import rich_progress
-    from lsampler._shard_writer import sample_shards
+    from lsampler._sampling import sample_store
 
     with rich_progress() as progress:
-        sample_shards(
+        sample_store(
             sampler,
             n,
             out,
-            provenance,
             seed=seed,
-            device=str(drawn_on),
+            device=drawn_on,
             threads=threads,
+            reference=origin,
             force=force,
             progress=progress,
         )
@@ -240,17 +225,6 @@ def _checked_kind(out: Path) -> Path:
     if out.suffix not in ("", ".png", ".h5", SHARDS) and not out.is_dir():
         raise LsamplerError(f"{out}: give a .png for a grid, a folder for single images, or an .h5 for latent vectors")
     return out
-
-
-def _write_latents(
-    blocks: Iterable[Tensor], n: int, out: Path, dimension: int, provenance: dict[str, Any], force: bool
-) -> None:
-    from lsampler._progress import rich_progress, track
-    from lsampler._store_writer import write_store
-
-    with rich_progress() as progress:
-        tracked = track(blocks, progress, "drawing", n, len)
-        write_store(out, dimension, (block.cpu().numpy() for block in tracked), provenance, force=force)
 
 
 def _write_images(

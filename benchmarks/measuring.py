@@ -1,0 +1,186 @@
+"""What all measurements share: turns, ratios, peak memory, the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+ROOT = Path(__file__).resolve().parents[1]
+DIMENSION = 256
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "h5py", "prdc", "distributed")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured.
+
+    Attributes:
+        repeats: runs of each contender.
+        scale: share of the full number of rows; below 1 the figures are only good for a try.
+        images: zip archive or folder of images; what needs them is left out without.
+        scratch: folder for large files.
+    """
+
+    repeats: int
+    scale: float
+    images: Path
+    scratch: Path
+
+    def rows(self, full: int) -> int:
+        """So many of ``full`` rows."""
+        return max(4096, int(full * self.scale))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A step beside its peer.
+
+    Attributes:
+        step: what was done.
+        peer: beside what.
+        unit: what an amount counts: rows, images, runs.
+        seconds: of each of our runs.
+        amount: of units in one of them.
+        peer_seconds: of each of the peer's runs, next to ours.
+        peer_amount: of units in one of them.
+        target: the ratio that is to be reached, peer's time a unit by ours; None: only for comparison.
+        memory_mb: what a process of its own needs at most; None where it was not measured.
+        memory_base_mb: of that, the interpreter with torch.
+        memory_target_mb: what it may need above that.
+        limit: what limits the step now.
+    """
+
+    step: str
+    peer: str
+    unit: str
+    seconds: list[float]
+    amount: float
+    peer_seconds: list[float]
+    peer_amount: float
+    target: float | None = None
+    memory_mb: float | None = None
+    memory_base_mb: float | None = None
+    memory_target_mb: float | None = None
+    limit: str = ""
+
+    @property
+    def ratios(self) -> list[float]:
+        """The peer's time a unit by ours, of runs next to each other."""
+        ours, theirs = self.amount, self.peer_amount
+        return [(b / theirs) / (a / ours) for a, b in zip(self.seconds, self.peer_seconds, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        """Their median."""
+        return statistics.median(self.ratios)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the targets are reached; None without."""
+        if self.target is None and self.memory_target_mb is None:
+            return None
+        above = (self.memory_mb or 0) - (self.memory_base_mb or 0)
+        return self.ratio >= (self.target or 0) and above <= (self.memory_target_mb or float("inf"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, medians and spreads included."""
+        return asdict(self) | {
+            "median_s": statistics.median(self.seconds),
+            "peer_median_s": statistics.median(self.peer_seconds),
+            "ratio": self.ratio,
+            "ratio_lowest": min(self.ratios),
+            "ratio_highest": max(self.ratios),
+            "met": self.met,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Row:
+        """What :meth:`as_dict` gave."""
+        return cls(**{key: values[key] for key in cls.__dataclass_fields__})
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """How long one run takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def in_turn(runs: Sequence[Callable[[], object]], repeats: int, *, warm: bool = True) -> list[list[float]]:
+    """Seconds of every run, (contender, repeat): all in turn, so that they see the same machine."""
+    if warm:
+        for run in runs:
+            run()  # the first of each pays for what is set up once
+    times = [[seconds(run) for run in runs] for _ in range(repeats)]
+    return [list(column) for column in zip(*times, strict=True)]
+
+
+def own_process(module: str, call: str) -> tuple[float, float]:
+    """Peak memory (MB) of a process in which ``benchmarks.module.call`` is evaluated, and before (Linux)."""
+    code = (
+        f"import json, torch\nfrom benchmarks import measuring, {module}\nbefore = measuring.memory('VmRSS')\n"
+        f"{module}.{call}\nprint(json.dumps([measuring.memory('VmHWM'), before]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    peak, before = json.loads(done.stdout.splitlines()[-1])
+    return peak, before
+
+
+def memory(field: str) -> float:
+    """VmRSS or VmHWM of this process in MB. Unlike getrusage, VmHWM does not begin with the parent's."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(field + ":"))) / 1024
+
+
+def command(*arguments: object) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of the command line in a process of its own."""
+    started = time.perf_counter()
+    pid = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-m", "lsampler", *map(str, arguments)])
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise RuntimeError(f"lsampler {arguments[0]} failed")
+    return time.perf_counter() - started, usage.ru_maxrss / 1024
+
+
+@contextlib.contextmanager
+def showing(what: str) -> Iterator[None]:
+    """That something is going on."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    import torch
+
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": {name: version(name) for name in ("lsampler", *PACKAGES)},
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()

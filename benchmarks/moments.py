@@ -1,0 +1,51 @@
+"""Mean, covariance and extremes from an HDF5 store, beside scikit-learn's PCA of the rows in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from sklearn.decomposition import PCA
+
+from benchmarks.measuring import Row, Settings, in_turn, own_process
+from benchmarks.sampling import fitted
+from lsampler import LatentStore, sample_store
+
+ROWS = 600_000
+
+
+def once(path: str) -> None:
+    """For a process whose memory is looked at."""
+    LatentStore(path).statistics()
+
+
+def measure(settings: Settings) -> Iterator[Row]:
+    """One row: a store as it is opened, to the finished statistics."""
+    rows = settings.rows(ROWS)
+    with TemporaryDirectory(dir=settings.scratch) as folder:
+        path = Path(folder) / "store.h5"
+        sample_store(fitted("multivariate-normal"), rows, path)
+        in_memory = LatentStore(path).read()
+        peer = PCA(svd_solver="covariance_eigh")
+        if not np.allclose(peer.fit(in_memory).mean_, LatentStore(path).statistics().mean, atol=1e-4):
+            raise RuntimeError("lsampler and scikit-learn disagree on the mean")
+        runs: list[Callable[[], object]] = [lambda: LatentStore(path).statistics().pca, partial(peer.fit, in_memory)]
+        ours, theirs = in_turn(runs, settings.repeats)
+        peak, base = own_process("moments", f"once({str(path)!r})")
+    yield Row(
+        "statistics and PCA from an HDF5 store",
+        "scikit-learn's PCA.fit of the same float32 rows in memory",
+        "rows",
+        ours,
+        rows,
+        theirs,
+        rows,
+        target=0.7,
+        memory_mb=peak,
+        memory_base_mb=base,
+        memory_target_mb=200.0,
+        limit="the product for the covariance, and the checksum of what is read",
+    )
