@@ -13,9 +13,9 @@ from lsampler._errors import LsamplerError
 
 __all__ = ["Moments", "moments_of", "total"]
 
-SINGLE_ROWS = 2048
+SINGLE_ROWS = 4096
 """Rows of a product in single precision: its rounding grows with them, the cost of adding it up shrinks."""
-SUMMED_ROWS = 256
+SUMMED_ROWS = 512
 """Likewise of a sum; so many also fit the cache of a core."""
 SAMPLED_ROWS = 16
 """Of so many rows one is looked at to find about where the mean is."""

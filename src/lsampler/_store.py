@@ -28,6 +28,8 @@ FORMAT = "lsampler-latents"
 FORMAT_VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "held-out")
 BLOCK_ROWS = 4096
+PASS_ROWS = 8192
+"""Rows of a block in a pass over segments: threads meet less often than with fewer."""
 SPLIT_ROWS = 1 << 16
 """Rows whose splits are read at once, and lie in one chunk."""
 
@@ -218,7 +220,7 @@ class StoreSegment:
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """See :meth:`LatentStore.blocks`."""
-        return self.store.blocks(self.split, start=self.first, stop=self.first + self.rows)
+        return self.store.blocks(self.split, PASS_ROWS, start=self.first, stop=self.first + self.rows)
 
 
 def partial_folder(path: Path) -> Path:
