@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler._chunks import chunk_rows, read_chunks
 from lsampler._errors import LsamplerError
 from lsampler._files import existing_file
 from lsampler._passes import Segment, segment_rows
@@ -96,9 +97,10 @@ class LatentStore(Reference):
         end = len(self) if stop is None else stop
         with self._open() as handle:
             latents, _ = self._datasets(handle)
+            rows_of_chunk = chunk_rows(latents)
             for first, last, chosen in self._chosen(handle, split, block_rows, start, end):
                 with self._rows_damage(first, last):
-                    rows = latents[first:last]
+                    rows = read_chunks(latents, rows_of_chunk, first, last)
                 if chosen is not None:
                     rows = rows[chosen]
                 if len(rows):
@@ -178,7 +180,7 @@ class LatentStore(Reference):
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         latents, split = datasets
         with self._rows_damage(start, stop):
-            return latents[start:stop], split[start:stop]
+            return read_chunks(latents, chunk_rows(latents), start, stop), split[start:stop]
 
     def _rows_damage(self, start: int, stop: int) -> contextlib.AbstractContextManager[None]:
         rows = f"rows {start}..{min(stop, len(self)) - 1}"

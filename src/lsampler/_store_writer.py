@@ -22,10 +22,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler._chunks import ChunkWriter
 from lsampler._errors import LsamplerError, nearest_name
 from lsampler._files import check_output, disk_errors, new_file
 from lsampler._reference import Split
-from lsampler._store import BLOCK_ROWS, FORMAT, FORMAT_VERSION, SPLITS, LatentStore, partial_folder, pieces
+from lsampler._store import BLOCK_ROWS, FORMAT, FORMAT_VERSION, SPLIT_ROWS, SPLITS, LatentStore, partial_folder, pieces
 from lsampler._version import __version__
 
 __all__ = ["StoreBlock", "StoreWriter", "encoded", "hdf5_file", "storable", "write_store"]
@@ -284,7 +285,9 @@ def _close(handle: h5py.File) -> None:
 @contextlib.contextmanager
 def _hdf5_output(path: Path, dimension: int, provenance: Provenance) -> Iterator[_Hdf5Output]:
     with hdf5_file(path, libver="v112") as handle:
-        yield _Hdf5Output(handle, dimension, provenance)
+        output = _Hdf5Output(handle, dimension, provenance)
+        yield output
+        output.finish()
 
 
 class _Hdf5Output:
@@ -292,14 +295,18 @@ class _Hdf5Output:
 
     def __init__(self, handle: h5py.File, dimension: int, provenance: Provenance) -> None:
         self._handle = handle
-        # A chunk takes its whole size on disk, so that of a small D must not hold many blocks.
-        rows = max(1, min(BLOCK_ROWS, CHUNK_BYTES // (4 * dimension)))
-        self._latents = self._handle.create_dataset(
-            "latents", (0, dimension), "f4", maxshape=(None, dimension), chunks=(rows, dimension), fletcher32=True
+        # A chunk takes its whole size on disk, so that of a small D must not hold many blocks; and blocks
+        # that are read should consist of whole chunks.
+        rows = 1 << max(0, min(BLOCK_ROWS, CHUNK_BYTES // (4 * dimension)).bit_length() - 1)
+        self._latents = ChunkWriter(
+            self._handle.create_dataset(
+                "latents", (0, dimension), "f4", maxshape=(None, dimension), chunks=(rows, dimension), fletcher32=True
+            )
         )
         self._split = self._handle.create_dataset(
-            "split", (0,), "u1", maxshape=(None,), chunks=(1 << 16,), fletcher32=True, compression="gzip"
+            "split", (0,), "u1", maxshape=(None,), chunks=(SPLIT_ROWS,), fletcher32=True, compression="gzip"
         )
+        self._codes: list[NDArray[np.uint8]] = []
         self._split.attrs["meaning"] = _fixed(", ".join(f"{code} = {name}" for code, name in enumerate(SPLITS)))
         self._ids: h5py.Dataset | None = None
         defaults: dict[str, str | int | float] = {
@@ -313,14 +320,27 @@ class _Hdf5Output:
 
     def write(self, rows: NDArray[np.float32], ids: Sequence[str] | None, splits: Sequence[Split] | None) -> None:
         start, stop = len(self._latents), len(self._latents) + len(rows)
-        self._latents.resize(stop, axis=0)
-        self._latents[start:stop] = rows
-        self._split.resize(stop, axis=0)
-        self._split[start:stop] = [SPLITS.index(split) for split in splits] if splits else 0
+        self._latents.append(rows)
+        codes = [SPLITS.index(split) for split in splits] if splits else np.zeros(len(rows))
+        self._codes.append(np.asarray(codes, dtype=np.uint8))
+        if stop - len(self._split) >= SPLIT_ROWS:
+            self._write_splits()
         if ids is not None:
             self._write_ids([encoded(identity) for identity in ids], start, stop)
         elif self._ids is not None:
             self._ids.resize(stop, axis=0)
+
+    def finish(self) -> None:
+        """Write what has waited for a chunk to be full."""
+        self._latents.flush()
+        self._write_splits()
+
+    def _write_splits(self) -> None:
+        start = len(self._split)
+        codes = np.concatenate([np.empty(0, np.uint8), *self._codes])
+        self._split.resize(start + len(codes), axis=0)
+        self._split[start:] = codes
+        self._codes = []
 
     def _write_ids(self, ids: list[bytes], start: int, stop: int) -> None:
         width = max([1, *map(len, ids)])
