@@ -28,10 +28,9 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev ## rows a second beside the peers; time and memory of the analysis
-	$(BIN)/python benchmarks/sampling.py
-	$(BIN)/python benchmarks/analysis.py
-	$(BIN)/python benchmarks/neighbours.py
+bench: $(VENV)/.installed-dev ## every step beside its peer, into docs/performance.md and docs/scaling.md; an hour, 25 GB
+	$(BIN)/python -m benchmarks --images $(DATA)
+	$(BIN)/python -m benchmarks.scaling
 
 bundle: $(VENV)/.installed-dev ## train, encode and sum up celeba96 anew; hours without a GPU
 	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --epochs 24 --out runs/celeba96

@@ -63,7 +63,7 @@ def _section(name: str, found: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"- {step}: limited by {limit}."
     if limits:
         yield ""
-    yield f"{_machine(found['machine'])}. Medians of {found['repeats']} runs at most, {found['measured']}.\n"
+    yield f"{machine_line(found['machine'])}. Medians of {found['repeats']} runs at most, {found['measured']}.\n"
 
 
 def _line(row: Row) -> str:
@@ -90,7 +90,8 @@ def _memory(row: Row) -> str:
     return f"{row.memory_mb:.0f} MB, {above:+.0f} of {row.memory_target_mb:.0f} allowed{judged}"
 
 
-def _machine(found: Mapping[str, Any]) -> str:
+def machine_line(found: Mapping[str, Any]) -> str:
+    """Machine and versions, in a line."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     gpu = f", {found['gpu']}" if found["gpu"] else ""
     return (

@@ -95,7 +95,7 @@ def _encoding(settings: Settings) -> Iterator[Row]:
         lambda: bare(autoencoder.encode, ready),
     ]
     ours, network, pieces = in_turn(runs, settings.repeats)
-    memory = own_process("encoding", f"once('encode', {str(settings.images.resolve())!r})")[0]
+    memory = own_process("encoding", f"once('encode', {str(settings.images.resolve())!r})").peak_mb
     step, count = "encode images of a zip archive to a store", len(source.ids)
     limit = "reading JPEG files, on the cores that the network needs"
     peer = f"bare forward pass on ready batches of {AT_ONCE}"
@@ -112,7 +112,7 @@ def _decoding(settings: Settings) -> Iterator[Row]:
         lambda: bare(autoencoder.decoder, ready),
     ]
     ours, network = in_turn(runs, settings.repeats)
-    memory = own_process("encoding", "once('decode')")[0]
+    memory = own_process("encoding", "once('decode')").peak_mb
     peer = f"bare decoder on ready batches of {BATCH}"
     yield Row(
         "decode to images as bytes", peer, "images", ours, COUNT, network, COUNT, 0.9, memory, limit="the network"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -128,15 +128,22 @@ def in_turn(runs: Sequence[Callable[[], object]], repeats: int, *, warm: bool = 
     return [list(column) for column in zip(*times, strict=True)]
 
 
-def own_process(module: str, call: str) -> tuple[float, float]:
-    """Peak memory (MB) of a process in which ``benchmarks.module.call`` is evaluated, and before (Linux)."""
+class Own(NamedTuple):
+    """What a process of its own did: the value it came to, its peak memory (MB), and that before (MB)."""
+
+    value: Any
+    peak_mb: float
+    before_mb: float
+
+
+def own_process(module: str, call: str) -> Own:
+    """Evaluate ``benchmarks.module.call`` in a process with torch imported (Linux)."""
     code = (
         f"import json, torch\nfrom benchmarks import measuring, {module}\nbefore = measuring.memory('VmRSS')\n"
-        f"{module}.{call}\nprint(json.dumps([measuring.memory('VmHWM'), before]))"
+        f"value = {module}.{call}\nprint(json.dumps([value, measuring.memory('VmHWM'), before]))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
-    peak, before = json.loads(done.stdout.splitlines()[-1])
-    return peak, before
+    return Own(*json.loads(done.stdout.splitlines()[-1]))
 
 
 def memory(field: str) -> float:

@@ -34,7 +34,7 @@ def measure(settings: Settings) -> Iterator[Row]:
             raise RuntimeError("lsampler and scikit-learn disagree on the mean")
         runs: list[Callable[[], object]] = [lambda: LatentStore(path).statistics().pca, partial(peer.fit, in_memory)]
         ours, theirs = in_turn(runs, settings.repeats)
-        peak, base = own_process("moments", f"once({str(path)!r})")
+        own = own_process("moments", f"once({str(path)!r})")
     yield Row(
         "statistics and PCA from an HDF5 store",
         "scikit-learn's PCA.fit of the same float32 rows in memory",
@@ -44,8 +44,8 @@ def measure(settings: Settings) -> Iterator[Row]:
         theirs,
         rows,
         target=0.7,
-        memory_mb=peak,
-        memory_base_mb=base,
+        memory_mb=own.peak_mb,
+        memory_base_mb=own.before_mb,
         memory_target_mb=200.0,
         limit="the product for the covariance, and the checksum of what is read",
     )

@@ -66,7 +66,7 @@ def measure(settings: Settings) -> Iterator[Row]:
         peer,
         1,
         target=5.0,
-        memory_mb=own_process("neighbours", f"ours(*neighbours.sets({rows}))")[0],
+        memory_mb=own_process("neighbours", f"ours(*neighbours.sets({rows}))").peak_mb,
         limit="two float64 matrix products, of which each set with itself needs half",
     )
 

@@ -120,7 +120,7 @@ def _uniform(settings: Settings) -> Iterator[Row]:
             theirs,
             rows,
             target=0.7,
-            memory_mb=own_process("sampling", f"once({name!r}, {rows})")[0],
+            memory_mb=own_process("sampling", f"once({name!r}, {rows})").peak_mb,
             limit="the generator itself (SFC64), and the memory for each block, which is new",
         )
 
@@ -151,7 +151,7 @@ def _normal(settings: Settings) -> Row:
         [min(times) for times in zip(*peers, strict=True)],
         peer_rows,
         target=2.0,
-        memory_mb=own_process("sampling", f"once('multivariate-normal', {rows})")[0],
+        memory_mb=own_process("sampling", f"once('multivariate-normal', {rows})").peak_mb,
         limit="normal random numbers",
     )
 
@@ -202,6 +202,6 @@ def _ellipse(settings: Settings) -> Iterator[Row]:
             theirs,
             LOOP_ROWS,
             target=2000.0 if exact else None,
-            memory_mb=own_process("sampling", f"once('pca-ellipse', {rows})")[0] if exact else None,
+            memory_mb=own_process("sampling", f"once('pca-ellipse', {rows})").peak_mb if exact else None,
             limit="random numbers and one product of (2048, q) with (q, D)" if exact else "",
         )

@@ -35,8 +35,8 @@ def measure(settings: Settings) -> Iterator[Row]:
     rows = settings.rows(ROWS)
     with TemporaryDirectory(dir=settings.scratch) as folder:
         path = str(Path(folder) / "store.h5")
-        few, _ = own_process("storing", f"store({settings.rows(FEW_ROWS)}, {path!r})")
-        peak, _ = own_process("storing", f"store({rows}, {path!r})")
+        few = own_process("storing", f"store({settings.rows(FEW_ROWS)}, {path!r})")
+        all_rows = own_process("storing", f"store({rows}, {path!r})")
         runs = [
             partial(store, rows, path),
             partial(draw, fitted("pca-ellipse"), rows),
@@ -52,8 +52,8 @@ def measure(settings: Settings) -> Iterator[Row]:
         [max(pair) for pair in zip(drawing, writing, strict=True)],
         rows,
         target=1 / 1.3,
-        memory_mb=peak,
-        memory_base_mb=few,
+        memory_mb=all_rows.peak_mb,
+        memory_base_mb=few.peak_mb,
         memory_target_mb=50.0,
         limit="the writer's checksum and copy on one core, while all cores draw",
     )

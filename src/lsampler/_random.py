@@ -47,14 +47,16 @@ class Block:
 
     def uniform(self, *shape: int, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> Tensor:
         """Independent uniforms on [low, high); tensors are bounds for each of the last entries of ``shape``."""
-        size = (self.rows, *shape)
-        if self.device.type == "cpu":
-            drawn = torch.from_numpy(self._numpy.random(size, dtype=np.float32))
-        else:
-            drawn = torch.rand(size, generator=self._torch, device=self.device)
+        drawn = self._unit(*shape)
         if isinstance(low, float) and isinstance(high, float) and (low, high) == (0.0, 1.0):
             return drawn
         return drawn.mul_(high - low).add_(low)
+
+    def _unit(self, *shape: int) -> Tensor:
+        size = (self.rows, *shape)
+        if self.device.type == "cpu":
+            return torch.from_numpy(self._numpy.random(size, dtype=np.float32))
+        return torch.rand(size, generator=self._torch, device=self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Independent standard normals."""

@@ -100,9 +100,8 @@ class WatchedBlock(Block):
         super().__init__(seed, index, PRETENDED if mode else torch.device("cpu"))
         self.used, self._mode = False, mode
 
-    def uniform(self, *shape: int, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> Tensor:
-        """See :meth:`Block.uniform`."""
-        return self._given(super().uniform(*shape, low=low, high=high))
+    def _unit(self, *shape: int) -> Tensor:
+        return self._given(super()._unit(*shape))
 
     def normal(self, *shape: int) -> Tensor:
         """See :meth:`Block.normal`."""
