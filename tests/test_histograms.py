@@ -48,6 +48,33 @@ def test_any_partition_and_order_counts_as_numpy_does(values: list[float], cuts:
     check_against_numpy(counted(blocks), rows)
 
 
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(
+    values=st.lists(EDGY | ANYWHERE, min_size=2, max_size=60),
+    cuts=st.lists(st.integers(1, 59), max_size=5),
+    spread=st.sampled_from([1e-9, 1e-3, 1.0, 1e5]),
+)
+def test_parts_counted_apart_and_merged_are_counted_as_numpy_does(
+    values: list[float], cuts: list[int], spread: float
+) -> None:
+    column = np.array(values)
+    rows = np.stack([column, -column, np.full(len(column), 3.0)], axis=1)
+    empty = Histograms.around(rows[0], np.full(3, spread))
+    merged = empty.copy()
+    for block in np.split(rows, sorted(cuts)):
+        part = empty.copy()
+        if len(block):
+            part.add(block)
+        merged.merge(part)
+    assert empty.counts.sum() == 0
+    check_against_numpy(merged, rows)
+    np.testing.assert_array_equal(merged.minimum, rows.min(axis=0))
+    np.testing.assert_array_equal(merged.maximum, rows.max(axis=0))
+    for part in (merged.copy(), Histograms.from_arrays(merged.as_arrays())):
+        part.merge(merged)
+        check_against_numpy(part, np.concatenate([rows, rows]))
+
+
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(
     bin_width=st.sampled_from([0.25, 0.5, 1.0]), cuts=st.lists(st.integers(1, 399), max_size=6), seed=st.integers(0, 99)

@@ -49,14 +49,12 @@ class Histograms:
         """
         low, high = block.min(axis=0), block.max(axis=0)
         width = _suited_width(block.std(axis=0), low) if bin_width is None else np.full(len(low), float(bin_width))
-        reach = np.maximum(np.maximum(-low, high) / width, 1.0)
-        width = width * np.exp2(np.maximum(np.ceil(np.log2(reach)) - INDEX_BITS, 0))
-        return cls._around(block.mean(axis=0), width)
+        return cls._around(block.mean(axis=0), _countable(width, np.maximum(-low, high)))
 
     @classmethod
     def around(cls, mean: NDArray[np.float64], std: NDArray[np.float64]) -> Histograms:
         """Grids suited to values of this mean and spread, each (D,); nothing is counted yet."""
-        return cls._around(mean, _suited_width(std, mean))
+        return cls._around(mean, _countable(_suited_width(std, mean), np.abs(mean)))
 
     @classmethod
     def _around(cls, mean: NDArray[np.float64], width: NDArray[np.float64]) -> Histograms:
@@ -94,7 +92,9 @@ class Histograms:
         low, high = block.min(axis=0), block.max(axis=0)
         inside = (np.floor(low / self.width) >= self.first) & (np.floor(high / self.width) < self.first + BINS)
         for component in np.flatnonzero(~inside):
-            self._make_room(int(component), float(low[component]), float(high[component]))
+            width = float(self.width[component])
+            ends = (float(value[component]) / width for value in (low, high))
+            self._make_room(int(component), *(int(np.floor(end)) for end in ends))
         self._reach(low, high)
         index = np.floor(block / self._width_for(block.dtype)).astype(np.int64) - self.first
         index += np.arange(len(self.width)) * BINS
@@ -112,7 +112,7 @@ class Histograms:
                 self._coarsen(int(component))
             indices = (first + used) // round(float(self.width[component]) / width)
             fine = float(self.width[component])
-            self._make_room(int(component), float(indices[0]) * fine, float(indices[-1]) * fine)
+            self._make_room(int(component), int(indices[0]), int(indices[-1]))
             indices //= round(float(self.width[component]) / fine)
             np.add.at(self.counts[component], indices - self.first[component], other.counts[component, used])
         self.counts[alike] += other.counts[alike]
@@ -134,20 +134,17 @@ class Histograms:
         powers = exact and bool((np.frexp(self.width)[0] == 0.5).all())
         return self.width.astype(np.float32) if powers else self.width
 
-    def _make_room(self, component: int, low: float, high: float) -> None:
+    def _make_room(self, component: int, bottom: int, top: int) -> None:
+        """Move the grid, and double its bins, until it holds those that are now numbered so."""
         used = np.flatnonzero(self.counts[component])
         indices = used + self.first[component]
         counts = self.counts[component, used]
         width = float(self.width[component])
-        while True:
-            bottom = int(np.floor(low / width))
-            top = int(np.floor(high / width))
-            if len(indices):
-                bottom, top = min(bottom, int(indices[0])), max(top, int(indices[-1]))
-            if top - bottom < BINS and max(top, -bottom) <= 2**INDEX_BITS:
-                break
+        if len(indices):
+            bottom, top = min(bottom, int(indices[0])), max(top, int(indices[-1]))
+        while top - bottom >= BINS or max(top, -bottom) > 2**INDEX_BITS:
             width *= 2
-            indices = indices // 2
+            bottom, top, indices = bottom // 2, top // 2, indices // 2
         first = bottom - (BINS - 1 - (top - bottom)) // 2
         row = np.zeros(BINS, dtype=np.int64)
         np.add.at(row, indices - first, counts)
@@ -178,3 +175,10 @@ def _suited_width(spread: NDArray[np.float64], somewhere: NDArray[np.float64]) -
         np.floor(np.log2(np.where(spread == 0, unknown, spread) / AUTO_BINS_PER_SIGMA))
     )
     return width
+
+
+def _countable(width: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The widths, doubled until floats can number the bins as far from zero as ``reach``."""
+    bins = np.maximum(reach / width, 1.0)
+    found: NDArray[np.float64] = width * np.exp2(np.maximum(np.ceil(np.log2(bins)) - INDEX_BITS, 0))
+    return found
