@@ -697,7 +697,7 @@ def test_interrupt_while_merging_keeps_the_old_store_and_all_rows(path: Path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(LatentStore, "splits", interrupt)
+        patch.setattr(LatentStore, "labelled", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write(path, numbered(5, 9))
     assert path.read_bytes() == before

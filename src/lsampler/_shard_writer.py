@@ -23,7 +23,7 @@ from lsampler._progress import Progress, track
 from lsampler._random import BLOCK_ROWS as DRAWN_ROWS
 from lsampler._sampler import LatentSampler
 from lsampler._shards import MANIFEST, SHARD, SUFFIX, Manifest, Shard, ShardedStore, open_store
-from lsampler._store import BLOCK_ROWS, LatentStore, partial_folder
+from lsampler._store import LatentStore, partial_folder
 from lsampler._store_writer import OWN_ATTRIBUTES, Provenance, StoreBlock, write_store
 
 __all__ = ["SHARD_ROWS", "Note", "ShardTask", "merge_store", "ranges", "sample_shards", "shard_store", "write_shards"]
@@ -62,11 +62,7 @@ class _Copied:
     rows: int
 
     def blocks(self) -> Iterator[StoreBlock]:
-        store = open_store(self.store)
-        for first in range(self.start, self.start + self.rows, BLOCK_ROWS):
-            last = min(first + BLOCK_ROWS, self.start + self.rows)
-            ids = store.ids(first, last) if store.has_ids else None
-            yield store.read(first, last), ids, store.splits(first, last)
+        yield from open_store(self.store).labelled(self.start, self.start + self.rows)
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,14 @@ class ShardedStore(LatentStore):
             for first in range(0, len(shard), step)
         ]
 
+    def labelled(
+        self, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[NDArray[np.float32], list[str] | None, list[Split]]]:
+        """See :meth:`LatentStore.labelled`."""
+        for shard, first, last in self._parts(start, stop):
+            for rows, ids, splits in shard.labelled(first, last):
+                yield rows, ids if self.has_ids else None, splits
+
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """See :meth:`LatentStore.read`."""
         parts = [shard.read(first, last) for shard, first, last in self._parts(start, stop)]

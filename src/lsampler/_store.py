@@ -130,6 +130,21 @@ class LatentStore(Reference):
         starts = range(0, len(self), step)
         return [StoreSegment(self, start, min(step, len(self) - start), split, start) for start in starts]
 
+    def labelled(
+        self, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[NDArray[np.float32], list[str] | None, list[Split]]]:
+        """Rows ``start`` to ``stop`` in blocks, with their ids, if there are any, and splits."""
+        end = len(self) if stop is None else min(stop, len(self))
+        with self._open() as handle:
+            datasets, ids = self._datasets(handle), handle.get("ids")
+            for first in range(start, end, BLOCK_ROWS):
+                last = min(first + BLOCK_ROWS, end)
+                rows, codes = self._read(datasets, first, last)
+                with self._rows_damage(first, last):
+                    names = None if ids is None else [_decoded(value) for value in ids[first:last]]
+                    splits = [SPLITS[code] for code in codes]
+                yield rows, names, splits
+
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Rows ``start`` to ``stop`` of all splits, (n, D) float32."""
         with self._open() as handle:

@@ -175,10 +175,8 @@ class StoreWriter:
             with disk_errors(self.path):
                 with _hdf5_output(merged, self.dimension, self._merged_attributes()) as output:
                     for part in parts:
-                        for start in range(0, len(part), BLOCK_ROWS):
-                            stop = start + BLOCK_ROWS
-                            ids = part.ids(start, stop) if part.has_ids else None
-                            output.write(part.read(start, stop), ids, part.splits(start, stop))
+                        for rows, ids, splits in part.labelled():
+                            output.write(rows, ids, splits)
                 merged.replace(self.path)
         finally:
             merged.unlink(missing_ok=True)
