@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lsampler import (
+    ConvAutoencoder,
     LatentSampler,
     LatentStore,
     LsamplerError,
@@ -267,6 +268,27 @@ def test_encoding_into_shards_gives_the_latents_of_one_file(
     assert found.fingerprint == expected.fingerprint
     refused = cli(*common, "--out", tmp_path / "more.shards", "--append")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
+def test_a_model_or_images_that_change_are_opened_again(
+    cli: Callable[..., Answer], tiny_model: ConvAutoencoder, tmp_path: Path
+) -> None:
+    model, images, out = (tmp_path / name for name in ("model.safetensors", "images.npy", "out.shards"))
+    rng = np.random.default_rng(0)
+
+    def encoded() -> NDArray[np.float32]:
+        tiny_model.save(model, force=True)
+        answer = cli("encode", images, "--model", model, "--held-out", 1, "--out", out, "--force")
+        assert answer.code == 0, answer.err
+        return open_store(out).read()
+
+    size = tiny_model.config.image_size
+    np.save(images, rng.integers(256, size=(20, size, size), dtype=np.uint8))
+    first = encoded()
+    tiny_model.scale_latents(2.0)
+    np.testing.assert_allclose(encoded(), 2 * first, rtol=1e-5)
+    np.save(images, rng.integers(256, size=(30, size, size), dtype=np.uint8))
+    assert len(encoded()) == 30
 
 
 def test_a_folder_without_a_usable_image_leaves_nothing(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from lsampler._encoding import EncodingResult, encode_range, origin, provenance
 from lsampler._errors import LsamplerError
-from lsampler._images import ImageSource, open_images
+from lsampler._images import ImageSource, open_images, source_digest
 from lsampler._interfaces import Autoencoder
 from lsampler._progress import Progress
 from lsampler._random import resolve_device
 from lsampler._shard_writer import Note, ranges, write_shards
 from lsampler._store_writer import StoreBlock
-from lsampler._workspace import open_any_model
+from lsampler._workspace import Opened, open_any_model
 
 __all__ = ["encode_shards"]
 
@@ -36,10 +36,12 @@ class _Encoded:
     first_held_out: int
     batch_size: int
     strict: bool
+    encoder: str
+    digest: str
 
     def blocks(self) -> Iterator[StoreBlock | Note]:
         """The latents with ids and splits; and the images left out, with the reason."""
-        source, autoencoder = _opened(self.images, self.model, self.settings, self.device)
+        source, autoencoder = _opened_again(self)
         for part in encode_range(
             autoencoder,
             source,
@@ -88,9 +90,10 @@ def encode_shards(
     Raises:
         LsamplerError: the store exists, an interrupted run was another, or no image can be used.
     """
-    named = tuple(sorted((settings or {}).items()))
-    where = str(resolve_device(device))
-    source, autoencoder = _opened(str(Path(images).absolute()), model, named, where)
+    opened = Opened(model, None, tuple(sorted((settings or {}).items()))).absolute()
+    folder, where = str(Path(images).absolute()), str(resolve_device(device))
+    source, autoencoder = _opened(folder, opened.model, opened.settings, where)
+    identity = (autoencoder.fingerprint, source_digest(source.ids))
     total = len(source.ids)
     if not 0 <= held_out < total:
         raise LsamplerError(
@@ -98,7 +101,9 @@ def encode_shards(
         )
     step = -(-shard_images // batch_size) * batch_size
     tasks = [
-        _Encoded(str(Path(images).absolute()), model, named, where, start, rows, total - held_out, batch_size, strict)
+        _Encoded(
+            folder, opened.model, opened.settings, where, start, rows, total - held_out, batch_size, strict, *identity
+        )
         for start, rows in ranges(total, step)
     ]
     told = provenance(autoencoder) | origin(source, held_out)
@@ -112,8 +117,26 @@ def encode_shards(
     return EncodingResult(store, 0, skipped)
 
 
-@lru_cache(maxsize=1)
 def _opened(
     images: str, model: str | None, settings: tuple[tuple[str, str], ...], device: str
 ) -> tuple[ImageSource, Autoencoder]:
     return open_images(images), open_any_model(model, dict(settings)).to(resolve_device(device))
+
+
+def _opened_again(task: _Encoded) -> tuple[ImageSource, Autoencoder]:
+    """Once for all tasks of a process with the same images and weights, whatever their files were before."""
+    return _kept(task.images, task.model, task.settings, task.device, task.encoder, task.digest)
+
+
+@lru_cache(maxsize=1)
+def _kept(
+    images: str, model: str | None, settings: tuple[tuple[str, str], ...], device: str, encoder: str, digest: str
+) -> tuple[ImageSource, Autoencoder]:
+    source, autoencoder = _opened(images, model, settings, device)
+    for name, found, expected in (
+        (model, autoencoder.fingerprint, encoder),
+        (images, source_digest(source.ids), digest),
+    ):
+        if found != expected:
+            raise LsamplerError(f"{name}: has changed, or is another file for a worker; run the command again")
+    return source, autoencoder

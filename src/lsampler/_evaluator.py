@@ -339,30 +339,39 @@ def evaluate(
     """
     for row in samples:
         check_samples(row, reference)
-    rows = min(MOST_ROWS, max((len(row.latents) for row in samples), default=MOST_ROWS))
+    rows = compared_rows([len(row.latents) for row in samples])
     real = RealData(reference, decode=decode, encode=encode, seed=seed, rows=rows)
     ready, problems = prepare(evaluators, real)
     scored = [score_row(row, ready) for row in samples]
     caveats = [*problems, *(caveat for evaluator in ready for caveat in evaluator.caveats())]
-    yardstick = real_rows(real, ready)
-    if not yardstick:
-        caveats.append(
-            f"no row of real vectors: {reference.name} holds none for these scores; give a --store that does"
-        )
-    return Evaluation(reference.name, [*yardstick, *scored], caveats)
+    return table(reference.name, real_rows(real, ready), scored, caveats)
+
+
+def compared_rows(sizes: Sequence[int]) -> int:
+    """How many train vectors sets of samples of these sizes are compared with."""
+    return min(MOST_ROWS, max(sizes, default=MOST_ROWS))
+
+
+def table(reference: str, real: Sequence[Row], scored: Sequence[Row], caveats: Sequence[str]) -> Evaluation:
+    """The rows of real vectors first; a caveat if there are none."""
+    lacking = f"no row of real vectors: {reference} holds none for these scores; give a --store that does"
+    return Evaluation(reference, [*real, *scored], [*caveats, *([] if real else [lacking])])
 
 
 def check_samples(samples: Samples, reference: Reference) -> None:
     """Raise LsamplerError unless samples are vectors (n, D) of finite numbers."""
     latents = samples.latents
-    if latents.ndim != 2 or latents.shape[1] != reference.dimension:
-        raise LsamplerError(
-            f"{samples.name}: latents of shape {latents.shape}, D of {reference.name} is {reference.dimension}"
-        )
-    if not len(latents):
-        raise LsamplerError(f"{samples.name}: holds no latents; draw at least one")
+    check_shape(samples.name, latents.shape, reference)
     if not np.isfinite(latents).all():
         raise LsamplerError(f"{samples.name}: holds NaN or infinite latents; draw them again")
+
+
+def check_shape(name: str, shape: tuple[int, ...], reference: Reference) -> None:
+    """Raise LsamplerError unless this is the shape of latent vectors of the reference, (n, D)."""
+    if len(shape) != 2 or shape[1] != reference.dimension:
+        raise LsamplerError(f"{name}: latents of shape {shape}, D of {reference.name} is {reference.dimension}")
+    if not shape[0]:
+        raise LsamplerError(f"{name}: holds no latents; draw at least one")
 
 
 def prepare(evaluators: Sequence[Evaluator], real: RealData) -> tuple[list[Evaluator], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,25 @@ from lsampler._interfaces import Autoencoder
 from lsampler._reference import Reference
 from lsampler._shards import open_store
 
-__all__ = ["Workspace", "open_any_model", "open_model", "open_workspace"]
+__all__ = ["Opened", "Workspace", "open_any_model", "open_model", "open_workspace"]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a workspace was opened from, in plain values: another process can do the same."""
+
+    model: str | None = None
+    store: str | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def absolute(self) -> Opened:
+        """The same from any folder."""
+        model = str(Path(self.model).absolute()) if self.model and Path(self.model).exists() else self.model
+        return Opened(model, self.store and str(Path(self.store).absolute()), self.settings)
+
+    def workspace(self) -> Workspace:
+        """See :func:`open_workspace`."""
+        return open_workspace(self.model, self.store, dict(self.settings))
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,7 @@ class Workspace:
 
     reference: Reference
     autoencoder: Autoencoder | None
+    opened: Opened = Opened()
 
     def decoder(self) -> Autoencoder:
         """The autoencoder. Raises LsamplerError if there is none."""
@@ -45,6 +64,15 @@ class Workspace:
         """Decoded images (n, H, W, C) uint8 -> latent vectors (n, D)."""
         return encode_pixels(self.decoder(), images)
 
+    def both_ways(
+        self,
+    ) -> tuple[
+        Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None,
+        Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None,
+    ]:
+        """:meth:`decode` and :meth:`encode`; None where there is no autoencoder."""
+        return (self.decode, self.encode) if self.autoencoder else (None, None)
+
 
 def open_workspace(
     model: str | None, store: str | os.PathLike[str] | None, settings: Mapping[str, str] | None = None
@@ -60,19 +88,20 @@ def open_workspace(
         LsamplerError: a model without statistics and no store, samples instead of a store, or
             fingerprints that differ.
     """
+    opened = Opened(model, None if store is None else str(store), tuple(sorted((settings or {}).items())))
     if store is None:
         bundle = _as_bundle(model, settings)
         if bundle is None:
             open_any_model(model, settings)  # a model that cannot be opened is the first thing to say
             raise LsamplerError(f"{model}: an autoencoder without statistics; add the --store of its latents")
-        return Workspace(bundle, bundle.autoencoder)
+        return Workspace(bundle, bundle.autoencoder, opened)
     latents = open_store(store)
     if latents.attributes.get("kind") == "samples":
         raise LsamplerError(
             f"{store}: holds samples of {latents.attributes.get('sampler')}, not encoded data; "
             "give the store of the encoded data"
         )
-    return Workspace(latents, open_model(model, latents.fingerprint, settings))
+    return Workspace(latents, open_model(model, latents.fingerprint, settings), opened)
 
 
 def open_model(

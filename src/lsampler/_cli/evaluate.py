@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsampler._cli.common import (
+    Cluster,
     Force,
     Model,
     ModelParams,
@@ -23,16 +24,13 @@ from lsampler._cli.common import (
 from lsampler._errors import LsamplerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
     from rich.console import Console
     from rich.table import Table
 
-    from lsampler._evaluator import Evaluation, Samples, Score
-    from lsampler._sampler import LatentSampler
-    from lsampler._workspace import Workspace
+    from lsampler._evaluator import Evaluation, Evaluator, Score
+    from lsampler._scoring import Drawn
 
 NAME_WIDTH = 19
 MEASURED_WIDTH = 10_000
@@ -46,6 +44,7 @@ def add_to(app: typer.Typer) -> None:
             "lsampler evaluate --plugin pca-ellipse --param fact=0.8 --n 2000 --json scores.json",
             "lsampler evaluate --plugin pca-ellipse --evaluator faces",
             "lsampler evaluate vectors.h5 --store latents.h5",
+            "lsampler evaluate --all --store latents.h5 --cluster local:4",
         )
     )(evaluate)
 
@@ -69,6 +68,7 @@ def evaluate(
     store: Store = None,
     seed: Seed = 0,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file.")] = None,
+    cluster: Cluster = None,
     force: Force = False,
 ) -> None:
     """Score samples: the share inside each core, nominal and calibrated, beside real vectors.
@@ -76,37 +76,24 @@ def evaluate(
     Shares carry 95 % Wilson intervals. The real vectors' row is the yardstick: a share above it is
     no merit, since shrinking every sample to the centre would score 100 %.
     """
-    from lsampler._evaluator import evaluate as score
+    from lsampler._cluster import on_cluster
     from lsampler._files import check_output, new_file
-    from lsampler._registry import registry
+    from lsampler._progress import rich_progress
+    from lsampler._scoring import Stored, score_sets
     from lsampler._workspace import open_workspace
 
     if json_out:
         check_output(json_out, force=force)
-    known = registry()
-    names = dict.fromkeys([*plugin, *(known.of_kind("sampler") if all_plugins else [])])
-    if not names and not samples:
+    if not (plugin or all_plugins or samples):
         raise LsamplerError("nothing to score; give --plugin NAME, --all, or files of samples")
-    if param and len(names) != 1:
-        raise LsamplerError("--param goes with exactly one --plugin")
-    evaluators = evaluator or [
-        name for name, found in known.of_kind("evaluator").items() if getattr(found.plugin, "by_default", True)
-    ]
-    chosen = [known.get("evaluator", name)() for name in evaluators]
-    strategies = [known.get("sampler", name).from_strings(key_values(param)) for name in names]
+    chosen = _evaluators(evaluator)
+    drawn = _drawn(plugin, all_plugins, param, n)
     workspace = open_workspace(model, store, model_settings(model, model_param))
-    rows = [_from_file(path, workspace) for path in samples or []]
-    left_out = []
-    for strategy in strategies:
-        try:
-            rows.append(_drawn(strategy, workspace, n, seed))
-        except LsamplerError as error:
-            if strategy.name in plugin or len(strategies) == 1:
-                raise
-            left_out.append(str(error))
-    if not rows:
-        raise LsamplerError(left_out[0])
-    result = score(rows, workspace.reference, chosen, decode=_decode(workspace), encode=_encode(workspace), seed=seed)
+    sets: list[Drawn | Stored] = [*(Stored(str(path)) for path in samples or []), *drawn]
+    for each in sets:
+        each.check(workspace)
+    with on_cluster(cluster), rich_progress() as progress:
+        result, left_out = score_sets(sets, workspace, chosen, seed=seed, progress=progress)
     if json_out:
         with new_file(json_out, force=force) as beside:
             beside.write_text(json.dumps(result.as_dict(), indent=1))
@@ -115,32 +102,31 @@ def evaluate(
         print(f"left out: {line}")
 
 
-def _drawn(strategy: LatentSampler, workspace: Workspace, n: int, seed: int) -> Samples:
-    from lsampler._evaluator import Samples
-    from lsampler._progress import rich_progress
+def _evaluators(names: Sequence[str]) -> list[Evaluator]:
+    """Those named, or those that run by default."""
+    from lsampler._registry import registry
 
-    with rich_progress() as progress:
-        fitted = strategy.fit(workspace.reference, progress=progress)
-    return Samples.drawn_by(fitted, n, seed=seed, decode=_decode(workspace), encode=_encode(workspace))
-
-
-def _from_file(path: Path, workspace: Workspace) -> Samples:
-    from lsampler._evaluator import Samples
-    from lsampler._shards import open_store
-
-    stored = open_store(path)
-    expected = workspace.reference.fingerprint
-    if stored.fingerprint and expected and stored.fingerprint != expected:
-        raise LsamplerError(f"{path}: its vectors belong to another encoder than {workspace.reference.name}")
-    return Samples(path.name, stored.read(), _decode(workspace), _encode(workspace))
+    known = registry()
+    by_default = (
+        name for name, found in known.of_kind("evaluator").items() if getattr(found.plugin, "by_default", True)
+    )
+    return [known.get("evaluator", name)() for name in names or by_default]
 
 
-def _decode(workspace: Workspace) -> Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None:
-    return workspace.decode if workspace.autoencoder else None
+def _drawn(plugin: Sequence[str], all_plugins: bool, param: Sequence[str], n: int) -> list[Drawn]:
+    """What strategies are to draw. One that was not asked for by its name may fail."""
+    from lsampler._registry import registry
+    from lsampler._scoring import Drawn
 
-
-def _encode(workspace: Workspace) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
-    return workspace.encode if workspace.autoencoder else None
+    known = registry()
+    names = dict.fromkeys([*plugin, *(known.of_kind("sampler") if all_plugins else [])])
+    if param and len(names) != 1:
+        raise LsamplerError("--param goes with exactly one --plugin")
+    settings = key_values(param)
+    return [
+        Drawn.of(known.get("sampler", name).from_strings(settings), n, required=name in plugin or len(names) == 1)
+        for name in names
+    ]
 
 
 def _print(result: Evaluation) -> None:
