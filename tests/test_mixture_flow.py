@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,15 @@ Rows = NDArray[Any]
 ALPHA = 1e-3
 CELLS = 160
 MIXTURES = [(covariance, coordinates) for covariance in ("full", "diagonal") for coordinates in ("raw", "whitened")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small layers gain nothing from more; where the number matters, a test sets it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def three_clusters(n: int, seed: int, d: int = 3) -> NDArray[np.float32]:
