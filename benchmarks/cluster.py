@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from benchmarks.measuring import Row, Settings, in_turn
 from benchmarks.sampling import fitted
 from lsampler import on_cluster, open_store, sample_store
+from lsampler._cluster import local_cluster
 
 ROWS = 5_000_000
 SHARD_ROWS = 1 << 18
@@ -18,8 +18,6 @@ SHARD_ROWS = 1 << 18
 
 def measure(settings: Settings) -> Iterator[Row]:
     """A row each; starting the workers is not counted."""
-    from distributed import LocalCluster
-
     rows = settings.rows(ROWS)
     sampler = fitted("pca-ellipse")
     with TemporaryDirectory(dir=settings.scratch) as folder:
@@ -29,7 +27,7 @@ def measure(settings: Settings) -> Iterator[Row]:
             "statistics": lambda: open_store(drawn).statistics(),
             "sampling": lambda: sample_store(sampler, rows, again, seed=1, shard_rows=SHARD_ROWS, force=True),
         }
-        with _workers(LocalCluster, 1) as one, _workers(LocalCluster, 2) as two:
+        with local_cluster(1) as one, local_cluster(2) as two:
             for step, work in steps.items():
                 runs = [partial(_on, two.scheduler_address, work), partial(_on, one.scheduler_address, work)]
                 ours, theirs = in_turn(runs, min(3, settings.repeats), warm=False)
@@ -44,10 +42,6 @@ def measure(settings: Settings) -> Iterator[Row]:
                     target=1.7,
                     limit="the cores, which workers, scheduler and the disk's share of the kernel have in common",
                 )
-
-
-def _workers(kind: type, count: int) -> Any:
-    return kind(count, threads_per_worker=1, dashboard_address=":0", silence_logs=50)
 
 
 def _on(address: str, work: Callable[[], object]) -> None:

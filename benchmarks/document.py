@@ -63,7 +63,8 @@ def _section(name: str, found: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"- {step}: limited by {limit}."
     if limits:
         yield ""
-    yield f"{machine_line(found['machine'])}. Medians of {found['repeats']} runs at most, {found['measured']}.\n"
+    runs = " to ".join(str(count) for count in sorted({len(row.seconds) for row in rows}))
+    yield f"{machine_line(found['machine'])}. Measured {found['measured']}, medians of {runs} runs.\n"
 
 
 def _line(row: Row) -> str:

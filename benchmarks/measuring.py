@@ -152,14 +152,25 @@ def memory(field: str) -> float:
     return int(next(line.split()[1] for line in lines if line.startswith(field + ":"))) / 1024
 
 
+# A process counts from its parent's largest memory, so that this one starts it.
+SMALL_PARENT = """
+import json, os, sys, time
+quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+started = time.perf_counter()
+child = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ, file_actions=quiet)
+_, status, usage = os.wait4(child, 0)
+print(json.dumps([time.perf_counter() - started, usage.ru_maxrss / 1024, status]))
+"""
+
+
 def command(*arguments: object) -> tuple[float, float]:
     """Seconds and peak memory (MB) of the command line in a process of its own."""
-    started = time.perf_counter()
-    pid = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-m", "lsampler", *map(str, arguments)])
-    _, status, usage = os.wait4(pid, 0)
+    started = [sys.executable, "-c", SMALL_PARENT, "-m", "lsampler", *map(str, arguments)]
+    done = subprocess.run(started, check=True, capture_output=True, text=True)
+    took, peak, status = json.loads(done.stdout)
     if status:
-        raise RuntimeError(f"lsampler {arguments[0]} failed")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+        raise RuntimeError(f"lsampler {arguments[0]} failed: {done.stderr}")
+    return took, peak
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def measure(settings: Settings) -> Iterator[Row]:
         if not np.allclose(peer.fit(in_memory).mean_, LatentStore(path).statistics().mean, atol=1e-4):
             raise RuntimeError("lsampler and scikit-learn disagree on the mean")
         runs: list[Callable[[], object]] = [lambda: LatentStore(path).statistics().pca, partial(peer.fit, in_memory)]
-        ours, theirs = in_turn(runs, settings.repeats)
+        ours, theirs = in_turn(runs, 3 * settings.repeats)
         own = own_process("moments", f"once({str(path)!r})")
     yield Row(
         "statistics and PCA from an HDF5 store",

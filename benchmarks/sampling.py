@@ -110,7 +110,7 @@ def _uniform(settings: Settings) -> Iterator[Row]:
     rows = settings.rows(ROWS) // (BLOCK * THREADS) * (BLOCK * THREADS)
     for name in ("uniform-cube", "component-uniform"):
         sampler = fitted(name)
-        ours, theirs = in_turn([partial(draw, sampler, rows), partial(raw_uniform, rows)], settings.repeats)
+        ours, theirs = in_turn([partial(draw, sampler, rows), partial(raw_uniform, rows)], 3 * settings.repeats)
         yield Row(
             name,
             f"numpy's default generator, raw float32 uniforms on {THREADS} threads",

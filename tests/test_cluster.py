@@ -41,7 +41,9 @@ ROWS = 5 * 20480
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two workers, started once: each imports torch."""
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as started:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+    ) as started:
         yield started
 
 
@@ -88,7 +90,7 @@ def test_a_worker_killed_mid_run_is_replaced_and_nothing_is_lost(sampler: Latent
         os.kill(killed[0], signal.SIGKILL)
 
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as started,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as started,
         distributed.Client(started) as watcher,
         on_cluster(started.scheduler_address),
     ):
@@ -142,6 +144,13 @@ def test_a_scheduler_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch
         on_cluster(empty.scheduler_address),
     ):
         pass
+
+
+def test_a_local_cluster_has_as_many_workers_as_it_says() -> None:
+    """Dask's default is one for every core."""
+    with on_cluster("local:1"):
+        threads = current_engine()._client.nthreads()  # type: ignore[attr-defined]
+    assert list(threads.values()) == [1]
 
 
 def test_a_fault_in_a_task_is_that_fault(cluster: Any, drawn: ShardedStore) -> None:

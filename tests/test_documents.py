@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -49,3 +50,14 @@ def test_no_module_unpickles_or_evaluates() -> None:
         )
         for call in re.findall(r"torch\.load\([^\n]*", text):
             assert "weights_only=True" in call, path
+
+
+def test_the_pages_of_figures_are_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written by ``make bench`` from its JSON, not by hand."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import document, scaling
+
+    performance, found = (json.loads(place.read_text()) for place in (document.KEPT, scaling.KEPT))
+    assert document.PAGE.read_text() == document.document(performance)
+    assert scaling.PAGE.read_text() == scaling.document(found, performance)
+    assert max(line["rows"] for line in found["measured"]) >= 5_000_000

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from lsampler._ahead import ahead
-from lsampler._engine import working_on
+from lsampler._engine import one_blas_thread, working_on
 from lsampler._errors import LsamplerError
 from lsampler._version import __version__
 
-__all__ = ["on_cluster"]
+__all__ = ["local_cluster", "on_cluster"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -64,12 +64,7 @@ def _client(distributed: Any, address: str) -> Iterator[Any]:
     if kind == "local":
         if not (count.isdecimal() and int(count)):
             raise LsamplerError(f"--cluster {address}: say how many workers, such as local:4")
-        with (
-            distributed.LocalCluster(
-                int(count), threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
-            ) as cluster,
-            distributed.Client(cluster) as client,
-        ):
+        with local_cluster(int(count)) as cluster, distributed.Client(cluster) as client:
             yield client
         return
     if not address.startswith(SCHEMES):
@@ -82,6 +77,21 @@ def _client(distributed: Any, address: str) -> Iterator[Any]:
         ) from error
     with client:
         yield client
+
+
+def local_cluster(workers: int) -> Any:
+    """So many worker processes with one thread each on this machine, a context manager."""
+    import dask
+    import distributed
+
+    # Dask has workers give freed memory back at once: blocks would be made of new pages each time.
+    environment = dict(dask.config.get("distributed.nanny.pre-spawn-environ", {}))
+    environment.pop("MALLOC_TRIM_THRESHOLD_", None)
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+        cluster: Any = distributed.LocalCluster
+        return cluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
+        )
 
 
 class _Dask:
@@ -141,7 +151,7 @@ def _work(version: str, function: Callable[[Any], Any], task: Any) -> Any:
     if version != __version__:
         raise LsamplerError(f"a worker has lsampler {__version__}, the others {version}; install the same")
     torch.set_num_threads(1)
-    with working_on(_Worker()):
+    with working_on(_Worker()), one_blas_thread():
         return function(task)
 
 

@@ -6,7 +6,9 @@ so that the numbers do not depend on who did the work.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +20,15 @@ from lsampler._histograms import Histograms
 from lsampler._moments import Moments, moments_of, total
 from lsampler._progress import advancing
 
-__all__ = ["Segment", "View", "gather_histograms", "gather_moments", "gather_radii", "segment_rows"]
+__all__ = [
+    "Segment",
+    "View",
+    "gather_histograms",
+    "gather_moments",
+    "gather_radii",
+    "in_double_precision",
+    "segment_rows",
+]
 
 SMALLEST_SEGMENT = 1 << 15
 MOST_SEGMENTS = 4096
@@ -89,6 +99,23 @@ def _bounds_in(
     return near_low, near_high
 
 
+_all_double: ContextVar[bool] = ContextVar("double", default=False)
+
+
+@contextlib.contextmanager
+def in_double_precision() -> Iterator[None]:
+    """Products of any number of vectors are in double precision while the context lasts.
+
+    Single precision puts 1e-8 of the largest variance into the smallest ones: nothing for drawing,
+    but an analysis looks at these as well.
+    """
+    token = _all_double.set(True)
+    try:
+        yield
+    finally:
+        _all_double.reset(token)
+
+
 def segment_rows(rows: int) -> int:
     """How many rows a segment of a file with ``rows`` rows has."""
     size = SMALLEST_SEGMENT
@@ -99,7 +126,7 @@ def segment_rows(rows: int) -> int:
 
 def gather_moments(segments: Sequence[Segment], view: View, name: str) -> Moments | None:
     """Moments of all vectors that ``view`` lets through; None if there are none."""
-    single = sum(segment.rows for segment in segments) > DOUBLE_ROWS
+    single = sum(segment.rows for segment in segments) > DOUBLE_ROWS and not _all_double.get()
     tasks = [_MomentsTask(segment, view, name, single) for segment in segments]
     return total(_run(tasks, segments, "statistics"))
 

@@ -43,7 +43,7 @@ class Block:
         # On the CPU NumPy draws uniforms three times as fast as torch, torch normals twice as fast.
         self._numpy = np.random.Generator(np.random.SFC64(sequence))
         self._torch = torch.Generator(device)
-        self._torch.manual_seed(int(sequence.spawn(1)[0].generate_state(1, np.uint64)[0] >> 1))
+        self._seed_torch: tuple[int, int] | None = (seed, index)
 
     def uniform(self, *shape: int, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> Tensor:
         """Independent uniforms on [low, high); tensors are bounds for each of the last entries of ``shape``."""
@@ -56,15 +56,15 @@ class Block:
         size = (self.rows, *shape)
         if self.device.type == "cpu":
             return torch.from_numpy(self._numpy.random(size, dtype=np.float32))
-        return torch.rand(size, generator=self._torch, device=self.device)
+        return torch.rand(size, generator=self.generator, device=self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """Independent standard normals."""
-        return torch.randn((self.rows, *shape), generator=self._torch, device=self.device)
+        return torch.randn((self.rows, *shape), generator=self.generator, device=self.device)
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Independent integers (int64), uniform on 0 .. high - 1."""
-        return torch.randint(high, (self.rows, *shape), generator=self._torch, device=self.device)
+        return torch.randint(high, (self.rows, *shape), generator=self.generator, device=self.device)
 
     def categories(self, weights: Tensor) -> Tensor:
         """Independent integers (rows,) int64, k with a probability in proportion to ``weights[k]``."""
@@ -75,6 +75,10 @@ class Block:
     @property
     def generator(self) -> torch.Generator:
         """For torch functions that take ``generator=``, on :attr:`device`."""
+        if self._seed_torch is not None:  # when first used: it takes as long as drawing 10,000 numbers
+            sequence = np.random.SeedSequence(self._seed_torch, spawn_key=(0,))
+            self._torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+            self._seed_torch = None
         return self._torch
 
 

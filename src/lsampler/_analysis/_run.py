@@ -30,6 +30,7 @@ from lsampler._api import load_sampler, plugin_names
 from lsampler._errors import LsamplerError, nearest_name
 from lsampler._identity import identity
 from lsampler._pages import plain
+from lsampler._passes import in_double_precision
 from lsampler._progress import Progress
 from lsampler._reference import ReferenceLike, as_reference
 from lsampler._sampler import LatentSampler
@@ -81,6 +82,7 @@ def section_keys() -> list[str]:
     return [section.key for section in SECTIONS]
 
 
+@in_double_precision()
 def analyze(
     latents: ReferenceLike,
     out: str | os.PathLike[str] | None = None,
