@@ -89,9 +89,7 @@ def local_cluster(workers: int) -> Any:
     environment.pop("MALLOC_TRIM_THRESHOLD_", None)
     with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
         cluster: Any = distributed.LocalCluster
-        return cluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
-        )
+        return cluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL)
 
 
 class _Dask:
