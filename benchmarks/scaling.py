@@ -143,8 +143,7 @@ def _measured_part(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"""# Scaling
 
 What the steps cost as the number N of latent vectors grows, for D = {DIMENSION}: measured up to {largest:,} vectors
-({largest * ROW_BYTES / 1e9:.1f} GB), and reckoned from there. `python -m benchmarks.scaling` measures it
-and writes this page.
+({largest * ROW_BYTES / 1e9:.1f} GB), and reckoned from there. `python -m benchmarks.scaling` measures and writes it.
 
 ## Measured
 
@@ -162,7 +161,9 @@ and writes this page.
     yield f"""
 Every step in a process of its own, start of Python and fitting not counted; peak memory is the whole process's, with
 PyTorch. It does not grow with the vectors. Stores are files of the machine's disk, and what was written just before
-is read from memory that the system keeps of it. {machine_line(found["machine"])}, {found["date"]}.
+is read from memory that the system keeps of it.
+
+{machine_line(found["machine"])}. Measured {found["date"]}.
 """
 
 
@@ -177,14 +178,15 @@ worker did in [performance](performance.md#on-a-cluster); nobody has measured {M
 last columns as the least that it will take. Every step is a pass: minutes are vectors by (rate of one core x cores), or
 bytes by bandwidth where that takes longer.
 
-| step | bytes a vector | operations a vector | one core | minutes for 10^6, 1 core | 10^6 | 10^8 | 10^10 |
+| step | bytes a vector | operations a vector | vectors a second, 1 core | minutes: 10^6, 1 core | 10^6, cluster | \
+10^8, cluster | 10^10, cluster |
 |---|---|---|---|---|---|---|---|"""
     cores, bandwidth = MACHINES * CORES, MACHINES * BANDWIDTH
     for step in steps(found, performance):
         alone = _minutes(*step.minutes(PLANNED[0], 1, gain, BANDWIDTH))
         planned = " | ".join(_minutes(*step.minutes(rows, cores, gain, bandwidth)) for rows in PLANNED)
         yield (
-            f"| {step.name} | {step.read + step.written:,.0f} | {step.operations:,.0f} | {step.rate:,.0f} vectors/s | "
+            f"| {step.name} | {step.read + step.written:,.0f} | {step.operations:,.0f} | {step.rate:,.0f} | "
             f"{alone} | {planned} |"
         )
     scoring = performance["neighbours"]["rows"][0]
@@ -196,8 +198,8 @@ What does not grow with N:
 
 - **PCA** of the covariance, {DIMENSION} x {DIMENSION}: a fraction of a second.
 - **Scores** compare at most 10,000 vectors of a kind with as many, whatever the store holds (drawing the train vectors
-  for that is one pass): precision, recall, density and coverage take {scoring["median_s"]:.0f} s on
-  {performance["neighbours"]["machine"]["cores"]} cores.
+  for that is one pass): precision, recall, density and coverage take {scoring["median_s"]:.1f} s on \
+{performance["neighbours"]["machine"]["cores"]} cores.
 - **Memory**: a worker holds a block of 8 MB, a covariance of {8 * DIMENSION**2 / 1e6:.1f} MB, and PyTorch.
 - **What the scheduler sees**: a pass is at most 4,096 tasks, each giving back one covariance; sampling and encoding
   are a task a shard, each giving back a number.

@@ -1193,8 +1193,10 @@ class Pieces(ArrayReference):
 class SmallBlocks(LatentStore):
     """A file read in smaller blocks."""
 
-    def blocks(self, split: Split | None = "train", block_rows: int = 700) -> Iterator[NDArray[np.float32]]:
-        return super().blocks(split, block_rows)
+    def blocks(
+        self, split: Split | None = "train", block_rows: int = 700, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        return super().blocks(split, min(block_rows, 700), start=start, stop=stop)
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 SMALLEST_SEGMENT = 1 << 15
+FEW_SEGMENTS, LARGE_SEGMENT = 64, 1 << 18
+"""So many keep the cores of a machine equally busy; one of so many rows is worth a worker's while."""
 MOST_SEGMENTS = 4096
 DOUBLE_ROWS = 1 << 17
 """Up to so many vectors, products in double precision cost less than half a second."""
@@ -119,7 +121,7 @@ def in_double_precision() -> Iterator[None]:
 def segment_rows(rows: int) -> int:
     """How many rows a segment of a file with ``rows`` rows has."""
     size = SMALLEST_SEGMENT
-    while rows > size * MOST_SEGMENTS:
+    while rows > size * (FEW_SEGMENTS if size < LARGE_SEGMENT else MOST_SEGMENTS):
         size *= 2
     return size
 
