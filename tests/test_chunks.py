@@ -105,6 +105,21 @@ def test_a_flipped_bit_is_found_by_h5py_s_own_reading(tmp_path: Path) -> None:
             read_chunks(dataset, 8, 0, 64)
 
 
+def test_a_chunk_cut_short_is_not_completed_by_what_memory_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = values(16, 4, "normal")
+    with h5py.File(create(tmp_path / "a.h5", rows, 8), "r+") as handle:
+        dataset = handle["latents"]
+        whole = [dataset.id.read_direct_chunk((start, 0))[1] for start in (0, 8)]
+        dataset.id.write_direct_chunk((8, 0), whole[1][:20])
+        held = np.frombuffer(whole[0][:-4] + whole[1], np.uint8)
+        empty = np.empty
+        monkeypatch.setattr(np, "empty", lambda shape, dtype: held.copy() if dtype == np.uint8 else empty(shape, dtype))
+        assert module._read_chunks(dataset, 8, 0, 8) is not None
+        assert module._read_chunks(dataset, 8, 0, 16) is None
+
+
 @pytest.mark.parametrize(
     "other",
     [

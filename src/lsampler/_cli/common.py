@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
+    "SHARDS",
     "Cluster",
     "Device",
     "Force",
@@ -26,6 +27,7 @@ __all__ = [
     "Store",
     "Strict",
     "Threads",
+    "check_shards",
     "console",
     "examples",
     "key_values",
@@ -55,6 +57,7 @@ Params = Annotated[
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same samples.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps. Samples are drawn on the CPU unless one is named.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Blocks drawn at once.", show_default="one per core")]
+SHARDS = ".shards"
 Cluster = Annotated[
     str | None,
     typer.Option(
@@ -83,6 +86,12 @@ def model_settings(model: str | None, settings: Sequence[str]) -> dict[str, str]
     if settings and model is None:
         raise LsamplerError(f"--model-param {settings[0]}: belongs to a --model; give one")
     return key_values(settings, "--model-param", "size=64")
+
+
+def check_shards(out: Path, cluster: str | None) -> None:
+    """Raise unless what a cluster is to write is a sharded store."""
+    if cluster and out.suffix != SHARDS:
+        raise LsamplerError(f"{out}: on a --cluster every worker writes its own files; give a name ending in {SHARDS}")
 
 
 def examples(*lines: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lsampler._cli.common import (
+    SHARDS,
     Cluster,
     Device,
     Force,
@@ -15,13 +16,12 @@ from lsampler._cli.common import (
     Model,
     ModelParams,
     Strict,
+    check_shards,
     examples,
     model_settings,
     report_skipped,
 )
 from lsampler._errors import LsamplerError
-
-SHARDS = ".shards"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -75,8 +75,7 @@ def encode(
     from lsampler._workspace import open_any_model
 
     sharded = out.suffix == SHARDS
-    if cluster and not sharded:
-        raise LsamplerError(f"{out}: on a --cluster every worker writes its own files; give a name ending in {SHARDS}")
+    check_shards(out, cluster)
     for option, given in (("--append", append), ("--precision", precision != "float32"), ("--compile", compile_)):
         if sharded and given:
             raise LsamplerError(f"{option}: does not go with a sharded store; choose a name ending in .h5")

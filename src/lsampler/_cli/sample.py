@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lsampler._cli.common import (
+    SHARDS,
     Cluster,
     Device,
     Force,
@@ -17,6 +18,7 @@ from lsampler._cli.common import (
     Seed,
     Store,
     Threads,
+    check_shards,
     examples,
     key_values,
     model_settings,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from lsampler._interfaces import Autoencoder
     from lsampler._sampler import LatentSampler
 
-SHARDS = ".shards"
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="A .png grid, a folder of images, or an .h5 or .shards of latent vectors.")
 ]
@@ -80,8 +81,7 @@ def sample(
     from lsampler._files import check_output
 
     check_output(_checked_kind(out), force=force)
-    if cluster and out.suffix != SHARDS:
-        raise LsamplerError(f"{out}: on a --cluster every worker writes its own files; give a name ending in {SHARDS}")
+    check_shards(out, cluster)
     settings = model_settings(model, model_param)
     with on_cluster(cluster):
         if fitted is not None:
