@@ -305,6 +305,20 @@ class TestEveryStrategy:
         assert torch.equal(one, four)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 7)])
+def test_a_blocks_uniforms_are_the_single_precision_ones_of_numpy(shape: tuple[int, ...]) -> None:
+    block, numpys = (
+        Block(3, 7, torch.device("cpu")),
+        np.random.Generator(np.random.SFC64(np.random.SeedSequence([3, 7]))),
+    )
+    for _ in range(2):  # and each call takes up where the last one ended
+        expected = numpys.random((BLOCK_ROWS, *shape), dtype=np.float32)
+        assert np.array_equal(block.uniform(*shape).numpy(), expected)
+    low, high = torch.full(shape[-1:], -3.7), torch.full(shape[-1:], 1.9)
+    scaled = numpys.random((BLOCK_ROWS, *shape), dtype=np.float32) * (high - low).numpy() + low.numpy()
+    assert np.array_equal(block.uniform(*shape, low=low, high=high).numpy(), scaled)
+
+
 def test_an_unknown_device_or_a_negative_seed_is_refused(reference: ArrayReference) -> None:
     sampler = load_sampler("gaussian").fit(reference)
     with pytest.raises(LsamplerError, match="negative"):
