@@ -305,7 +305,7 @@ class TestEveryStrategy:
         assert torch.equal(one, four)
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 7)])
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 7), (256,)])
 def test_a_blocks_uniforms_are_the_single_precision_ones_of_numpy(shape: tuple[int, ...]) -> None:
     block, numpys = (
         Block(3, 7, torch.device("cpu")),

@@ -22,6 +22,7 @@ from lsampler._errors import LsamplerError
 __all__ = ["BLOCK_ROWS", "Block", "draw_blocks", "resolve_device"]
 
 BLOCK_ROWS = 2048
+MANY = 1 << 15
 MANTISSA_BITS = 24
 AHEAD = 2
 
@@ -50,14 +51,18 @@ class Block:
     def uniform(self, *shape: int, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> Tensor:
         """Independent uniforms on [low, high); tensors are bounds for each of the last entries of ``shape``."""
         drawn, unit = self._counts((self.rows, *shape))
+        if isinstance(low, float) and isinstance(high, float) and (low, high) == (0.0, unit):
+            return drawn
         drawn.mul_((high - low) / unit)
-        return drawn if isinstance(low, float) and low == 0 else drawn.add_(low)
+        return drawn if isinstance(low, float) and low == 0.0 else drawn.add_(low)
 
     def _counts(self, size: tuple[int, ...]) -> tuple[Tensor, int]:
         """Uniforms, and what stands for 1 in them."""
         if self.device.type != "cpu":
             return torch.rand(size, generator=self.generator, device=self.device), 1
-        # The numbers of Generator.random(dtype=float32), bit for bit, which takes them one by one and twice the time.
+        if math.prod(size) < MANY:
+            return torch.from_numpy(self._numpy.random(size, dtype=np.float32)), 1
+        # The same numbers, bit for bit; NumPy would take them from the generator one by one, and twice the time.
         bits = self._numpy.integers(0, 1 << 64, math.prod(size) // 2, dtype=np.uint64).view(np.uint32)
         np.right_shift(bits, 32 - MANTISSA_BITS, out=bits)
         return torch.from_numpy(bits.view(np.int32).astype(np.float32)).view(size), 1 << MANTISSA_BITS
