@@ -30,7 +30,7 @@ def measure(settings: Settings) -> Iterator[Row]:
         with local_cluster(1) as one, local_cluster(2) as two:
             for step, work in steps.items():
                 runs = [partial(_on, two.scheduler_address, work), partial(_on, one.scheduler_address, work)]
-                ours, theirs = in_turn(runs, min(3, settings.repeats), warm=False)
+                ours, theirs = in_turn(runs, settings.repeats, warm=step == "statistics")
                 yield Row(
                     f"{step}, {rows:,} rows, 2 Dask workers",
                     "1 Dask worker",

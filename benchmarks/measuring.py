@@ -113,20 +113,36 @@ class Row:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """How long one run takes; it does not wait for the disk to write what the one before left."""
-    os.sync()
+    """How long one run takes."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
-def in_turn(runs: Sequence[Callable[[], object]], repeats: int, *, warm: bool = True) -> list[list[float]]:
-    """Seconds of every run, (contender, repeat): all in turn, so that they see the same machine."""
-    if warm:
+def in_turn(
+    runs: Sequence[Callable[[], object]],
+    repeats: int,
+    *,
+    warm: bool = True,
+    before: Callable[[], object] = lambda: None,
+) -> list[list[float]]:
+    """Seconds of every run, (contender, repeat): all in turn, so that they see the same machine.
+
+    Args:
+        runs: the contenders.
+        repeats: how many runs of each count.
+        warm: one more of each that does not count: it pays for what is set up once.
+        before: what is done before every run, and does not count. None waits for the disk to write
+            what the one before left.
+    """
+    times: list[list[float]] = []
+    for _ in range(repeats + warm):
+        times.append([])
         for run in runs:
-            run()  # the first of each pays for what is set up once
-    times = [[seconds(run) for run in runs] for _ in range(repeats)]
-    return [list(column) for column in zip(*times, strict=True)]
+            before()
+            os.sync()
+            times[-1].append(seconds(run))
+    return [list(column) for column in zip(*times[warm:], strict=True)]
 
 
 class Own(NamedTuple):

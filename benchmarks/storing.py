@@ -34,7 +34,8 @@ def measure(settings: Settings) -> Iterator[Row]:
     """One row; its memory is that of all rows, and may be 50 MB above that of a tenth of them."""
     rows = settings.rows(ROWS)
     with TemporaryDirectory(dir=settings.scratch) as folder:
-        path = str(Path(folder) / "store.h5")
+        file = Path(folder) / "store.h5"
+        path = str(file)
         few = own_process("storing", f"store({settings.rows(FEW_ROWS)}, {path!r})")
         all_rows = own_process("storing", f"store({rows}, {path!r})")
         runs = [
@@ -42,7 +43,9 @@ def measure(settings: Settings) -> Iterator[Row]:
             partial(draw, fitted("pca-ellipse"), rows),
             partial(write, rows, path),
         ]
-        both, drawing, writing = in_turn(runs, min(3, settings.repeats), warm=False)
+        both, drawing, writing = in_turn(
+            runs, settings.repeats, warm=False, before=partial(file.unlink, missing_ok=True)
+        )
     yield Row(
         f"{rows:,} pca-ellipse rows to HDF5",
         "the slower of drawing alone and writing alone",
