@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lsampler import _chunks as module
-from lsampler._chunks import ChunkWriter, chunk_rows, fletcher32, read_chunks
+from lsampler._chunks import ChunkWriter, chunk_rows, fletcher32, read_chunks, sealed
 
 Rows = NDArray[np.float32]
 SHAPES = [(4096, 256, 1024), (100, 3, 7), (50, 10, 50), (300, 300, 128), (9, 1, 1), (3, 70_000, 2)]
@@ -85,6 +85,26 @@ def test_what_we_write_h5py_reads(tmp_path: Path, rows: int, dimension: int, chu
             writer.append(expected[start : start + step])
         writer.flush()
         assert len(writer) == rows
+    with h5py.File(tmp_path / "a.h5") as handle:
+        np.testing.assert_array_equal(handle["x"][:], expected)
+
+
+@pytest.mark.parametrize("first", [0, 3, 8])
+@pytest.mark.parametrize("rows_of_chunk", [8, 4])
+@pytest.mark.parametrize("rows", [16, 21, 5])
+def test_sealed_rows_are_written_wherever_the_writer_stands(
+    tmp_path: Path, rows: int, rows_of_chunk: int, first: int
+) -> None:
+    expected = values(first + rows + 1, 5, "normal")
+    given = sealed(expected[first:-1], rows_of_chunk)
+    assert len(given) == rows
+    with h5py.File(tmp_path / "a.h5", "w") as handle:
+        dataset = handle.create_dataset("x", (0, 5), "f4", maxshape=(None, 5), chunks=(8, 5), fletcher32=True)
+        writer = ChunkWriter(dataset)
+        for part in (expected[:first], given, expected[-1:]):
+            writer.append(part)
+        assert len(writer) == len(expected)
+        writer.flush()
     with h5py.File(tmp_path / "a.h5") as handle:
         np.testing.assert_array_equal(handle["x"][:], expected)
 

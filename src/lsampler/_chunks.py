@@ -7,13 +7,14 @@ filter Fletcher-32. Where a dataset is anything else, or a chunk is damaged, the
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ChunkWriter", "chunk_rows", "fletcher32", "read_chunks"]
+__all__ = ["ChunkWriter", "Sealed", "chunk_rows", "fletcher32", "read_chunks", "sealed"]
 
 CHECKSUM_BYTES = 4
 MODULUS = 65535
@@ -94,6 +95,45 @@ def _read_chunks(dataset: h5py.Dataset, rows_of_chunk: int, start: int, stop: in
     return raw[:-CHECKSUM_BYTES].view("<f4").reshape(-1, width)[: stop - start]
 
 
+@dataclass(frozen=True)
+class Sealed:
+    """Rows as they go to disk: whole chunks with their checksums, and the rows left over.
+
+    Attributes:
+        rows_of_chunk: rows of each chunk.
+        chunks: (k, bytes) uint8.
+        rest: (n, D), fewer than a chunk.
+    """
+
+    rows_of_chunk: int
+    chunks: NDArray[np.uint8]
+    rest: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self.chunks) * self.rows_of_chunk + len(self.rest)
+
+    def unsealed(self) -> NDArray[np.float32]:
+        """The rows (n, D) themselves."""
+        whole = self.chunks[:, :-CHECKSUM_BYTES].copy().view("<f4").reshape(-1, self.rest.shape[1])
+        return np.concatenate([whole, self.rest])
+
+
+def sealed(rows: NDArray[np.float32], rows_of_chunk: int) -> Sealed:
+    """Rows (n, D) for a writer that is at the beginning of a chunk; another thread may seal the next ones meanwhile."""
+    width = rows.shape[1]
+    count, size = len(rows) // rows_of_chunk, 4 * rows_of_chunk * width
+    chunks = np.empty((count, size + CHECKSUM_BYTES), np.uint8)
+    for number, chunk in enumerate(chunks):
+        chunk[:size].view("<f4").reshape(-1, width)[:] = rows[number * rows_of_chunk : (number + 1) * rows_of_chunk]
+        _seal(chunk)
+    return Sealed(rows_of_chunk, chunks, rows[count * rows_of_chunk :])
+
+
+def _seal(chunk: NDArray[np.uint8]) -> None:
+    chunk[-CHECKSUM_BYTES:] = np.array([fletcher32(chunk[:-CHECKSUM_BYTES])], "<u4").view(np.uint8)
+
+
 class ChunkWriter:
     """Appends rows to a dataset for which :func:`chunk_rows` knows a number.
 
@@ -111,8 +151,15 @@ class ChunkWriter:
         """How many rows were appended."""
         return self._start + self._filled
 
-    def append(self, rows: NDArray[np.float32]) -> None:
+    def append(self, rows: NDArray[np.float32] | Sealed) -> None:
         """Add rows (n, D); those of an unfinished chunk wait for :meth:`flush`."""
+        if isinstance(rows, Sealed):
+            if rows.rows_of_chunk != self._rows_of_chunk or self._filled:
+                rows = rows.unsealed()
+            else:
+                for chunk in rows.chunks:
+                    self._put_chunk(chunk)
+                rows = rows.rest
         if not self._rows_of_chunk:
             self._put(rows)
             return
@@ -123,7 +170,9 @@ class ChunkWriter:
             self._filled += len(few)
             taken += len(few)
             if self._filled == self._rows_of_chunk:
-                self._put_chunk()
+                _seal(self._raw)
+                self._put_chunk(self._raw)
+                self._filled = 0
 
     def flush(self) -> None:
         """Write what waits; nothing can be appended after it."""
@@ -131,12 +180,10 @@ class ChunkWriter:
         if len(rows):
             self._put(rows)
 
-    def _put_chunk(self) -> None:
-        checksum = fletcher32(self._raw[:-CHECKSUM_BYTES])
-        self._raw[-CHECKSUM_BYTES:] = np.array([checksum], "<u4").view(np.uint8)
-        self._dataset.resize(self._start + self._filled, axis=0)
-        self._dataset.id.write_direct_chunk((self._start, 0), self._raw)
-        self._start, self._filled = self._start + self._filled, 0
+    def _put_chunk(self, chunk: NDArray[np.uint8]) -> None:
+        start, self._start = self._start, self._start + (self._rows_of_chunk or 0)
+        self._dataset.resize(self._start, axis=0)
+        self._dataset.id.write_direct_chunk((start, 0), chunk)
 
     def _put(self, rows: NDArray[Any]) -> None:
         self._dataset.resize(self._start + len(rows), axis=0)

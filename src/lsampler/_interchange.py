@@ -88,19 +88,9 @@ def import_latents(
         from_file = table.has_split and held_out is None
         last = _held_out(path, len(table), held_out)
         first_held_out = None if from_file else len(table) - last
-        write_store(
-            out,
-            dimension,
-            track(
-                _store_blocks(path, table, dimension, first_held_out),
-                progress,
-                "importing",
-                len(table),
-                lambda block: len(block[0]),
-            ),
-            _provenance(path, table, autoencoder),
-            force=force,
-        )
+        blocks = _store_blocks(path, table, dimension, first_held_out)
+        tracked = track(blocks, progress, "importing", len(table), lambda block: len(block[0]))
+        write_store(out, dimension, tracked, _provenance(path, table, autoencoder), force=force)
     store = LatentStore(out)
     words = f"{store.count('held-out')} of {len(store)} vectors (the split of {path.name})"
     if not from_file:

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from lsampler._errors import LsamplerError
 
 __all__ = ["BLOCK_ROWS", "Block", "draw_blocks", "resolve_device"]
 
+Item = TypeVar("Item")
 BLOCK_ROWS = 2048
 MANY = 1 << 15
 MANTISSA_BITS = 24
@@ -93,16 +95,17 @@ class Block:
 
 def draw_blocks(
     draw: Callable[[Block], Tensor],
+    after: Callable[[Tensor], Item],
     rows: int,
     *,
     seed: int,
     device: torch.device,
     threads: int | None = None,
     start: int = 0,
-) -> Iterator[Tensor]:
-    """Rows ``start`` to ``start + rows``, block by block, in order; a few blocks are in memory at a time.
+) -> Iterator[Item]:
+    """What ``after`` makes of rows ``start`` to ``start + rows``, block by block, in order.
 
-    Blocks are drawn ahead while the caller is at work with those before.
+    Blocks are drawn ahead, a few at a time, while the caller is at work with those before.
     """
     if seed < 0:
         raise LsamplerError(f"seed {seed} is negative; give a whole number from 0")
@@ -110,23 +113,24 @@ def draw_blocks(
         raise LsamplerError(f"start {start}: rows are drawn in blocks, give a multiple of {BLOCK_ROWS}")
     first = start // BLOCK_ROWS
     blocks = (Block(seed, first + index, device) for index in range(-(-rows // BLOCK_ROWS)))
-    left = rows
-    for drawn in _drawn_ahead(draw, blocks, _thread_count(threads, device, rows)):
-        yield drawn[:left]
-        left -= len(drawn)
+
+    def work(block: Block) -> Item:
+        return after(draw(block)[: start + rows - block.start])
+
+    return _worked_ahead(work, blocks, _thread_count(threads, device, rows))
 
 
-def _drawn_ahead(draw: Callable[[Block], Tensor], blocks: Iterator[Block], threads: int) -> Iterator[Tensor]:
+def _worked_ahead(work: Callable[[Block], Item], blocks: Iterator[Block], threads: int) -> Iterator[Item]:
     if threads == 1:
         for block in blocks:
             with _one_thread_per_kernel():
-                drawn = draw(block)
-            yield drawn
+                item = work(block)
+            yield item
         return
     before = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=_one_thread_from_here) as pool:
         try:
-            yield from ahead(lambda block: pool.submit(draw, block), blocks, AHEAD * threads)
+            yield from ahead(lambda block: pool.submit(work, block), blocks, AHEAD * threads)
         finally:
             torch.set_num_threads(before)  # for threads to come; this one has kept its number
 

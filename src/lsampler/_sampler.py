@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from lsampler._safetensors import read_safetensors, write_safetensors
 
 __all__ = ["LatentSampler", "State"]
 
+Item = TypeVar("Item")
 State: TypeAlias = dict[str, NDArray[Any]]
 FORMAT = "lsampler-sampler"
 FORMAT_VERSION = 1
@@ -165,6 +166,19 @@ class LatentSampler(Plugin):
 
         ``start``, a multiple of 2048, leaves out the rows before: several processes may share the work.
         """
+        return self._stream_as(lambda rows: rows, n, seed=seed, device=device, threads=threads, start=start)
+
+    def _stream_as(
+        self,
+        after: Callable[[Tensor], Item],
+        n: int,
+        *,
+        seed: int,
+        device: str | torch.device,
+        threads: int | None,
+        start: int = 0,
+    ) -> Iterator[Item]:
+        """What ``after`` makes of each block of :meth:`stream`, in the thread that has drawn it."""
         if self._state is None:
             raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
         if n < 1:
@@ -176,7 +190,7 @@ class LatentSampler(Plugin):
             with plugin_errors(f"{self.name}: drawing"):
                 return self._checked(self.draw(state, block), block)
 
-        return draw_blocks(drawn, n, seed=seed, device=target, threads=threads, start=start)
+        return draw_blocks(drawn, after, n, seed=seed, device=target, threads=threads, start=start)
 
     def _checked(self, rows: Tensor, block: Block) -> Tensor:
         expected = (block.rows, self._dimension)

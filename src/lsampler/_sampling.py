@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from lsampler._chunks import Sealed, sealed
 from lsampler._files import check_output
 from lsampler._progress import Progress, track
 from lsampler._random import resolve_device
@@ -16,7 +18,7 @@ from lsampler._sampler import LatentSampler
 from lsampler._shard_writer import SHARD_ROWS, sample_shards
 from lsampler._shards import SUFFIX, open_store
 from lsampler._store import LatentStore
-from lsampler._store_writer import write_store
+from lsampler._store_writer import rows_per_chunk, write_store
 
 __all__ = ["sample_store"]
 
@@ -70,9 +72,13 @@ def sample_store(
             force=force,
             progress=progress,
         )
-    blocks = track(sampler.stream(n, seed=seed, device=target, threads=threads), progress, "drawing", n, len)
-    write_store(path, sampler.dimension, (block.cpu().numpy() for block in blocks), provenance, force=force)
+    blocks = sampler._stream_as(_sealed, n, seed=seed, device=target, threads=threads)
+    write_store(path, sampler.dimension, track(blocks, progress, "drawing", n, len), provenance, force=force)
     return open_store(path)
+
+
+def _sealed(rows: Tensor) -> Sealed:
+    return sealed(rows.cpu().numpy(), rows_per_chunk(rows.shape[1]))
 
 
 def _provenance(sampler: LatentSampler, seed: int, device: torch.device, reference: str) -> dict[str, Any]:

@@ -22,14 +22,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler._chunks import ChunkWriter
+from lsampler._chunks import ChunkWriter, Sealed
 from lsampler._errors import LsamplerError, nearest_name
 from lsampler._files import check_output, disk_errors, new_file
 from lsampler._reference import Split
 from lsampler._store import BLOCK_ROWS, FORMAT, FORMAT_VERSION, SPLIT_ROWS, SPLITS, LatentStore, partial_folder, pieces
 from lsampler._version import __version__
 
-__all__ = ["StoreBlock", "StoreWriter", "encoded", "hdf5_file", "storable", "write_store"]
+__all__ = ["StoreBlock", "StoreWriter", "encoded", "hdf5_file", "rows_per_chunk", "storable", "write_store"]
 
 COMMIT_ROWS = 1024
 CHUNK_BYTES = 1 << 20
@@ -224,7 +224,7 @@ class StoreWriter:
 def write_store(
     path: str | os.PathLike[str],
     dimension: int,
-    blocks: Iterable[NDArray[np.float32] | StoreBlock],
+    blocks: Iterable[NDArray[np.float32] | Sealed | StoreBlock],
     provenance: Provenance,
     *,
     force: bool = False,
@@ -293,9 +293,7 @@ class _Hdf5Output:
 
     def __init__(self, handle: h5py.File, dimension: int, provenance: Provenance) -> None:
         self._handle = handle
-        # A chunk takes its whole size on disk, so that of a small D must not hold many blocks; and blocks
-        # that are read should consist of whole chunks.
-        rows = 1 << max(0, min(BLOCK_ROWS, CHUNK_BYTES // (4 * dimension)).bit_length() - 1)
+        rows = rows_per_chunk(dimension)
         self._latents = ChunkWriter(
             self._handle.create_dataset(
                 "latents", (0, dimension), "f4", maxshape=(None, dimension), chunks=(rows, dimension), fletcher32=True
@@ -316,7 +314,9 @@ class _Hdf5Output:
         for key, value in (defaults | dict(provenance)).items():
             self._handle.attrs[key] = _fixed(value)
 
-    def write(self, rows: NDArray[np.float32], ids: Sequence[str] | None, splits: Sequence[Split] | None) -> None:
+    def write(
+        self, rows: NDArray[np.float32] | Sealed, ids: Sequence[str] | None, splits: Sequence[Split] | None
+    ) -> None:
         start, stop = len(self._latents), len(self._latents) + len(rows)
         self._latents.append(rows)
         codes = [SPLITS.index(split) for split in splits] if splits else np.zeros(len(rows))
@@ -356,6 +356,13 @@ class _Hdf5Output:
             )
         self._ids.resize(stop, axis=0)
         self._ids[start:stop] = np.array(ids, dtype=f"S{self._ids.dtype.itemsize}")
+
+
+def rows_per_chunk(dimension: int) -> int:
+    """How many vectors a chunk of a store holds."""
+    # A chunk takes its whole size on disk, so that of a small D must not hold many blocks; and blocks
+    # that are drawn or read should consist of whole chunks.
+    return 1 << max(0, min(BLOCK_ROWS, CHUNK_BYTES // (4 * dimension)).bit_length() - 1)
 
 
 def storable(identity: str) -> bool:
