@@ -7,13 +7,15 @@ comes out does not depend on the number of threads or workers.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from lsampler._ahead import ahead
 
@@ -78,4 +80,10 @@ def working_on(engine: Engine) -> Iterator[None]:
 
 def one_blas_thread() -> Any:
     """The last digits of products and eigenvectors depend on the number of threads; results shall not."""
-    return threadpool_limits(limits=1, user_api="blas")
+    return _libraries(len(sys.modules)).limit(limits=1, user_api="blas")
+
+
+@functools.lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    # Looking for them takes 5 ms; new ones come with new modules.
+    return ThreadpoolController()
