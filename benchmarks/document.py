@@ -37,8 +37,8 @@ HEAD = """# Performance
 
 What each step costs, beside a peer or a limit that was measured in the same run, in turn. The ratio is the peer's time
 by ours for the same amount of work, the median of the runs, with the lowest and the highest; so 2 is twice as fast, and
-1 as fast as the limit. D = 256, float32. `make bench` measures all of it and writes this page and
-`benchmarks/performance.json`, which holds the single runs.
+1 as fast as the limit. D = 256, float32. Every run begins when the disk has written what the one before left.
+`make bench` measures all of it and writes this page and `benchmarks/performance.json`, which holds the single runs.
 """
 
 
