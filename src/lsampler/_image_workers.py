@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
@@ -15,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from lsampler._errors import LsamplerError
 from lsampler._images import ImageSource, PixelBatch, Preprocess, load_pixels, pixel_batch
-from lsampler._interrupts import interrupts_ignored
 
 __all__ = ["batches_from_processes"]
 
@@ -66,7 +68,7 @@ def batches_from_processes(
     )
     batches: Iterator[Loaded] | None = None
     try:
-        with interrupts_ignored():
+        with _interrupts_ignored():
             batches = iter(loader)
         for indices, images, skipped in batches:
             yield PixelBatch(indices, images.numpy(), skipped)
@@ -88,3 +90,16 @@ def _check_portable(source: ImageSource) -> None:
         raise LsamplerError(
             f"{source.name}: cannot be handed to other processes ({type(error).__name__}); use --workers 0"
         ) from error
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes started meanwhile leave Ctrl-C to this one, which then ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
