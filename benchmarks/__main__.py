@@ -1,6 +1,6 @@
 """Measures everything, keeps it in ``performance.json``, and writes ``docs/performance.md`` from it.
 
-python -m benchmarks                        all of it; about half an hour on 2 cores, 25 GB of disk
+python -m benchmarks                        all of it; about an hour on 2 cores, 25 GB of disk
 python -m benchmarks sampling moments       these again
 python -m benchmarks --scale 0.01 --no-keep a quick look
 """

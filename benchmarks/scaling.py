@@ -68,7 +68,7 @@ def histograms(path: str, threads: int | None = None) -> float:
 def measured(rows: Sequence[int], scratch: Path) -> Iterator[dict[str, Any]]:
     """Seconds and peak memory of every step for every number of rows; one core for the last but one."""
     for number in rows:
-        threads = [None, 1] if number == sorted(rows)[-2] else [None]
+        threads = [None, 1] if number == sorted(rows)[-2:][0] else [None]
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
             path = str(Path(folder) / "store.h5")
             for count in threads:
@@ -108,11 +108,12 @@ class Step:
         return (computing, "cores") if computing >= moving else (moving, "disks")
 
 
-def steps(found: Mapping[str, Any], performance: Mapping[str, Any]) -> list[Step]:
-    """All steps whose cost grows with the vectors."""
+def steps(found: Mapping[str, Any], performance: Mapping[str, Any], gain: float) -> list[Step]:
+    """All steps whose cost grows with the vectors; encoding was measured on all cores, each further one ``gain``."""
     one_core = {line["step"]: line["rows"] / line["seconds"] for line in found["measured"] if line["one_core"]}
     encoding = next(row for row in performance["encoding"]["rows"] if row["step"].startswith("encode"))
-    images = encoding["amount"] / encoding["median_s"] / performance["encoding"]["machine"]["cores"]
+    cores = performance["encoding"]["machine"]["cores"]
+    images = encoding["amount"] / encoding["median_s"] / (1 + gain * (cores - 1))
     flops = _encoder_operations()
     symmetric = DIMENSION * (DIMENSION + 1)
     return [
@@ -160,8 +161,9 @@ What the steps cost as the number N of latent vectors grows, for D = {DIMENSION}
         )
     yield f"""
 Every step in a process of its own, start of Python and fitting not counted; peak memory is the whole process's, with
-PyTorch. It does not grow with the vectors. Stores are files of the machine's disk, and what was written just before
-is read from memory that the system keeps of it.
+PyTorch. It does not grow with the vectors. Stores are files of the machine's disk: what is written goes to memory that
+the system keeps of files, and is read from there. With ten million vectors, more than that memory takes,
+[sampling to a store](performance.md#sampling-into-a-store) is slower.
 
 {machine_line(found["machine"])}. Measured {found["date"]}.
 """
@@ -176,13 +178,14 @@ For a cluster of {MACHINES} machines with {CORES} cores each, as fast as those m
 each machine {BANDWIDTH / 1e9:.0f} GB a second. A core more counts {gain:.2f} of the first, as the second Dask
 worker did in [performance](performance.md#on-a-cluster); nobody has measured {MACHINES * CORES} of them, so take the
 last columns as the least that it will take. Every step is a pass: minutes are vectors by (rate of one core x cores), or
-bytes by bandwidth where that takes longer.
+bytes by bandwidth where that takes longer. Images are JPEG files of {JPEG_BYTES:,} bytes; pca-ellipse
+draws {COMPONENTS} components.
 
 | step | bytes a vector | operations a vector | vectors a second, 1 core | minutes: 10^6, 1 core | 10^6, cluster | \
 10^8, cluster | 10^10, cluster |
 |---|---|---|---|---|---|---|---|"""
     cores, bandwidth = MACHINES * CORES, MACHINES * BANDWIDTH
-    for step in steps(found, performance):
+    for step in steps(found, performance, gain):
         alone = _minutes(*step.minutes(PLANNED[0], 1, gain, BANDWIDTH))
         planned = " | ".join(_minutes(*step.minutes(rows, cores, gain, bandwidth)) for rows in PLANNED)
         yield (
@@ -201,8 +204,8 @@ What does not grow with N:
   for that is one pass): precision, recall, density and coverage take {scoring["median_s"]:.1f} s on \
 {performance["neighbours"]["machine"]["cores"]} cores.
 - **Memory**: a worker holds a block of 8 MB, a covariance of {8 * DIMENSION**2 / 1e6:.1f} MB, and PyTorch.
-- **What the scheduler sees**: a pass is at most 4,096 tasks, each giving back one covariance; sampling and encoding
-  are a task a shard, each giving back a number.
+- **What the scheduler sees**: a pass over one file is at most 4,096 tasks, over shards at least one for each, each
+  giving back one covariance; sampling and encoding are a task a shard, each giving back a number.
 """
 
 

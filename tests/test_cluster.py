@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -136,6 +139,36 @@ def test_an_address_that_is_no_cluster_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_service_that_is_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: Dask waited for its answer for ever."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(LsamplerError, match="no Dask scheduler answers there"), on_cluster(address):
+            pass
+
+
+def test_a_cluster_that_has_lost_all_its_workers_is_not_waited_for(
+    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
+    with (
+        distributed.LocalCluster(n_workers=1, dashboard_address=":0", silence_logs=50) as started,
+        on_cluster(started.scheduler_address),
+    ):
+        tasks = iter(current_engine().map(_slow, [0.0, 60.0]))
+        assert next(tasks) == 0.0
+        started.scale(0)
+        with pytest.raises(LsamplerError, match=r"has had no workers for 0\.5 s; start some"):
+            next(tasks)
+
+
+def _slow(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
 def test_a_scheduler_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
     with (
@@ -151,6 +184,24 @@ def test_a_local_cluster_has_as_many_workers_as_it_says() -> None:
     with on_cluster("local:1"):
         threads = current_engine()._client.nthreads()  # type: ignore[attr-defined]
     assert list(threads.values()) == [1]
+
+
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path: Path, sampler: LatentSampler) -> None:
+    """Regression: the workers heard it too, and each wrote its traceback."""
+    fitted, out = tmp_path / "fitted.safetensors", tmp_path / "a.shards"
+    sampler.save(fitted)
+    sample_shards(sampler, 200 * 2048, tmp_path / "whole.shards", {}, shard_rows=2048)
+    command = [sys.executable, "-m", "lsampler", "store", "shard", tmp_path / "whole.shards", out, "--rows", "2048"]
+    started = subprocess.Popen(
+        [*command, "--cluster", "local:1"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not any((tmp_path / "a.shards.partial").glob("[0-9]*.h5")):
+        time.sleep(0.01)
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: to all processes
+    _, told = started.communicate(timeout=60)
+    assert (started.returncode, told) == (130, "lsampler: interrupted\n")
+    subprocess.run(command, check=True, capture_output=True)
+    np.testing.assert_array_equal(ShardedStore(out).read(), sampler.sample(200 * 2048).numpy())
 
 
 def test_a_fault_in_a_task_is_that_fault(cluster: Any, drawn: ShardedStore) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -27,8 +29,10 @@ from lsampler import (
     sample_store,
     shard_store,
 )
-from lsampler._shard_writer import sample_shards
-from lsampler._store_writer import write_store
+from lsampler import _shard_writer as shard_writer
+from lsampler._interchange import export_latents
+from lsampler._shard_writer import sample_shards, write_shards
+from lsampler._store_writer import StoreBlock, write_store
 
 ROWS, D = 5000, 10
 
@@ -192,6 +196,42 @@ def _newer(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 2}))
 
 
+def _other_run(folder: Path) -> None:
+    """The same shard of a store that differs in nothing but its seed."""
+    other = folder.with_name("other.shards")
+    rows = np.random.default_rng(7).normal(size=(5000, D)).astype(np.float32)
+    write_store(folder.with_name("other.h5"), D, [rows], {"encoder": "abc", "kind": "test"})
+    shard_store(folder.with_name("other.h5"), other, shard_rows=1300)
+    data = (other / "00000000.h5").read_bytes()
+    (folder / "00000000.h5").write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][0]["bytes"] = len(data)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _unlisted(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"].pop()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _another_kind(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["attributes"]["kind"] = "samples"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _more_train_than_rows(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][0]["train"] = 9999
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.touch()
+
+
 def _garbage(folder: Path) -> None:
     (folder / "manifest.json").write_bytes(b"\xff{")
 
@@ -205,7 +245,12 @@ def _garbage(folder: Path) -> None:
         (_lie, r"00000003\.h5: its rows is 1100, the manifest says 1101"),
         (_escape, r"manifest\.json: not the manifest of a sharded store \(shards\.0\.file"),
         (_no_manifest, r"is a folder, expected a latent store \(a sharded one holds manifest\.json\)"),
-        (_newer, r"format_version"),
+        (_newer, r"manifest\.json: format_version 2, this lsampler reads 1; install the lsampler that wrote it"),
+        (_other_run, r"00000000\.h5: its run is \w+, the manifest says \w+"),
+        (_unlisted, r"00000003\.h5: is not in the manifest"),
+        (_another_kind, r"00000000\.h5: its kind is test, the manifest says samples"),
+        (_more_train_than_rows, r"shards\.0: value error, 9999 of 1300 rows"),
+        (_a_file, r"is a file, expected the folder of a sharded store"),
         (_garbage, r"manifest\.json: damaged"),
     ],
 )
@@ -218,6 +263,136 @@ def test_disagreement_is_one_line(
     assert "\n" not in str(caught.value)
     answer = cli("store", "info", shards.path)
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+
+
+def test_a_manifest_that_miscounts_a_split_is_found(shards: ShardedStore, tmp_path: Path) -> None:
+    manifest = json.loads((shards.path / "manifest.json").read_text())
+    true = manifest["shards"][0]["train"]
+    manifest["shards"][0]["train"] -= 1
+    (shards.path / "manifest.json").write_text(json.dumps(manifest))
+    store = open_store(shards.path)
+    assert store.verify() == [f"00000000.h5: {true} rows are in the split train, the manifest says {true - 1}"]
+    with pytest.raises(LsamplerError, match=r"vectors of the split, .* counted; see 'lsampler store verify'"):
+        export_latents(shards.path, tmp_path / "out.npy", split="train")
+    assert not (tmp_path / "out.npy").exists()
+
+
+def interrupted(run: Callable[[], object], path: Path, monkeypatch: pytest.MonkeyPatch, finished: int = 2) -> None:
+    """A run that Ctrl-C ends when so many shards are there."""
+    real = shard_writer._carry_out
+
+    def carry_out(order: Any) -> Any:
+        if order.number == finished:
+            raise KeyboardInterrupt
+        return real(order)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_writer, "_carry_out", carry_out)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert len(list(path.with_name(path.name + ".partial").glob("[0-9]*.h5"))) == finished
+
+
+def test_a_source_that_changed_meanwhile_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, path = tmp_path / "a.h5", tmp_path / "a.shards"
+    write_store(source, D, [np.zeros((5000, D), np.float32)], {"kind": "test"})
+    interrupted(lambda: shard_store(source, path, shard_rows=1000), path, monkeypatch)
+    write_store(source, D, [np.ones((5000, D), np.float32)], {"kind": "test"}, force=True)
+    with pytest.raises(LsamplerError, match="interrupted run with other settings"):
+        shard_store(source, path, shard_rows=1000)
+    np.testing.assert_array_equal(shard_store(source, path, shard_rows=1000, force=True).read(), 1)
+
+
+def test_a_strategy_fitted_anew_meanwhile_is_not_mixed_in(
+    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.shards"
+    other = load_sampler(sampler.name).fit(np.random.default_rng(3).normal(size=(500, sampler.dimension)))
+    interrupted(lambda: sample_shards(sampler, 9000, path, {}, shard_rows=2048), path, monkeypatch)
+    with pytest.raises(LsamplerError, match="interrupted run with other settings"):
+        sample_shards(other, 9000, path, {}, shard_rows=2048)
+    done = sample_shards(sampler, 9000, path, {}, shard_rows=2048, threads=1)  # threads change no row
+    np.testing.assert_array_equal(done.read(), sampler.sample(9000).numpy())
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["a new store", "in place of another"])
+def test_a_run_killed_at_any_of_its_last_steps_can_be_repeated(
+    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    path = tmp_path / "a.shards"
+    real, expected = Path.rename, sampler.sample(5000).numpy()
+
+    def run() -> ShardedStore:
+        return sample_shards(sampler, 5000, path, {}, shard_rows=2048, force=there)
+
+    for step in range(1, 2 + there):
+        if there:
+            run()
+        calls: list[Path] = []
+
+        def rename(self: Path, target: Path, calls: list[Path] = calls, step: int = step) -> Path:
+            calls.append(self)
+            if len(calls) == step:
+                raise KeyboardInterrupt
+            return real(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", rename)
+            with pytest.raises(KeyboardInterrupt):
+                run()
+        np.testing.assert_array_equal(run().read(), expected)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a.shards"]
+        assert {entry.name for entry in path.iterdir() if entry.suffix != ".h5"} == {"manifest.json", ".lsampler"}
+
+
+def test_what_an_earlier_run_could_not_remove_is_no_hindrance(sampler: LatentSampler, tmp_path: Path) -> None:
+    path = tmp_path / "a.shards"
+    old = tmp_path / ".a.shards.old"
+    old.mkdir()
+    (old / "00000000.h5").touch()
+    for _ in range(2):
+        sample_shards(sampler, 5000, path, {}, force=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.shards"]
+
+
+def test_a_shard_of_another_run_is_not_taken_over(
+    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, stray = tmp_path / "a.shards", tmp_path / "b.shards"
+    sample_shards(sampler, 5000, stray, {}, seed=1, shard_rows=2048)
+    interrupted(lambda: sample_shards(sampler, 5000, path, {}, shard_rows=2048), path, monkeypatch)
+    shutil.copy(stray / "00000001.h5", tmp_path / "a.shards.partial")
+    with pytest.raises(LsamplerError, match=r"00000001\.h5: was written by another run meanwhile"):
+        sample_shards(sampler, 5000, path, {}, shard_rows=2048)
+    done = sample_shards(sampler, 5000, path, {}, shard_rows=2048)
+    np.testing.assert_array_equal(done.read(), sampler.sample(5000).numpy())
+
+
+def test_a_shard_without_rows_takes_no_ids_away(tmp_path: Path) -> None:
+    store, _ = write_shards(tmp_path / "a.shards", D, [Part(0, 3), Part(1, 0), Part(2, 2)], {})
+    assert [len(shard) for shard in store.shards] == [3, 0, 2]
+    assert store.has_ids
+    assert store.ids() == ["0-0", "0-1", "0-2", "2-0", "2-1"]
+
+
+@dataclass(frozen=True)
+class Part:
+    number: int
+    rows: int
+
+    def planned(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def blocks(self) -> Iterator[StoreBlock]:
+        if self.rows:
+            yield np.ones((self.rows, D), np.float32), [f"{self.number}-{k}" for k in range(self.rows)], None
+
+
+@pytest.mark.parametrize("shard_rows", [0, -5])
+def test_a_shard_has_at_least_a_row(sampler: LatentSampler, tmp_path: Path, shard_rows: int) -> None:
+    with pytest.raises(LsamplerError, match="give at least one"):
+        sample_shards(sampler, 100, tmp_path / "a.shards", {}, shard_rows=shard_rows)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damage_is_named_by_shard_and_rows(shards: ShardedStore) -> None:

@@ -6,14 +6,17 @@ system. Dask gives the tasks of a worker that dies to others.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from lsampler._ahead import ahead
 from lsampler._engine import one_blas_thread, working_on
 from lsampler._errors import LsamplerError
+from lsampler._interrupts import interrupts_ignored
 from lsampler._version import __version__
 
 __all__ = ["local_cluster", "on_cluster"]
@@ -22,6 +25,10 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 CONNECT_SECONDS = 10
 AHEAD = 4
+CHECK_SECONDS = 5
+PATIENCE_SECONDS = 60
+"""So long a cluster may be without workers: a machine may be starting again."""
+DASKS = "distributed."
 SCHEMES = ("tcp://", "tls://", "ucx://", "inproc://")
 
 
@@ -49,7 +56,7 @@ def on_cluster(address: str | None) -> Iterator[None]:
             f"--cluster {address}: needs dask.distributed; install it with pip install 'lsampler[cluster]'"
         ) from error
     with contextlib.ExitStack() as stack:
-        for name in ("distributed", "distributed.nanny", "distributed.scheduler", "distributed.worker"):
+        for name in ("distributed", *(name for name in logging.root.manager.loggerDict if name.startswith(DASKS))):
             stack.enter_context(_quiet(logging.getLogger(name)))
         client = stack.enter_context(_client(distributed, address))
         engine = _Dask(client, address)
@@ -64,19 +71,48 @@ def _client(distributed: Any, address: str) -> Iterator[Any]:
     if kind == "local":
         if not (count.isdecimal() and int(count)):
             raise LsamplerError(f"--cluster {address}: say how many workers, such as local:4")
-        with local_cluster(int(count)) as cluster, distributed.Client(cluster) as client:
+        with _closed(_started(int(count), address)) as cluster, _closed(distributed.Client(cluster)) as client:
             yield client
         return
     if not address.startswith(SCHEMES):
         raise LsamplerError(f"--cluster {address}: give local:WORKERS or a scheduler's address such as tcp://host:8786")
     try:
+        asyncio.run(_answers(distributed, address))
         client = distributed.Client(address, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError, TypeError, TimeoutError) as error:
+    except Exception as error:  # whatever a service that is no scheduler makes of the question
         raise LsamplerError(
-            f"--cluster {address}: no Dask scheduler answers there; start one with 'dask scheduler', or use local:4"
+            f"--cluster {address}: no Dask scheduler answers there ({_line(error)}); "
+            "start one with 'dask scheduler', or use local:4"
         ) from error
-    with client:
+    with _closed(client):
         yield client
+
+
+async def _answers(distributed: Any, address: str) -> None:
+    """Raise unless there is a scheduler; a client would wait for ever for what is none."""
+    async with distributed.rpc(address) as scheduler:
+        await asyncio.wait_for(scheduler.identity(), CONNECT_SECONDS)
+
+
+def _started(workers: int, address: str) -> Any:
+    try:
+        # What the workers inherit: Ctrl-C is for this process, which then ends them.
+        with interrupts_ignored():
+            return local_cluster(workers)
+    except RuntimeError as error:
+        raise LsamplerError(
+            f"--cluster {address}: the workers did not start; in a script, "
+            "put what uses them under if __name__ == '__main__'"
+        ) from error
+
+
+@contextlib.contextmanager
+def _closed(thing: Any) -> Iterator[Any]:
+    try:
+        yield thing
+    finally:
+        with interrupts_ignored():
+            thing.close()
 
 
 def local_cluster(workers: int) -> Any:
@@ -99,6 +135,7 @@ class _Dask:
 
     def __init__(self, client: Any, address: str) -> None:
         self._client, self._address = client, address
+        self._last_seen = time.monotonic()
 
     def check_workers(self) -> None:
         """Raise unless there are workers, all with this version of lsampler."""
@@ -123,9 +160,10 @@ class _Dask:
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """See :meth:`Engine.map`."""
         workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
+        self._last_seen = time.monotonic()
 
-        def submit(task: Task) -> Any:
-            return self._client.submit(_work, __version__, function, task, pure=False)
+        def submit(task: Task) -> _Watched:
+            return _Watched(self._client.submit(_work, __version__, function, task, pure=False), self)
 
         try:
             yield from ahead(submit, tasks, AHEAD * max(workers, 1))
@@ -141,6 +179,38 @@ class _Dask:
                 message = f"a worker failed with {_line(error)}"
             raise LsamplerError(f"--cluster {self._address}: {message}") from error
 
+    def check_alive(self) -> None:
+        """Raise if all workers have been gone for long."""
+        now = time.monotonic()
+        if self._client.scheduler_info(n_workers=-1)["workers"]:
+            self._last_seen = now
+        elif now - self._last_seen > PATIENCE_SECONDS:
+            raise LsamplerError(
+                f"--cluster {self._address}: has had no workers for {PATIENCE_SECONDS} s; "
+                "start some, and run the same command again"
+            )
+
+
+class _Watched:
+    """A future that does not wait for workers that never come back."""
+
+    def __init__(self, future: Any, engine: _Dask) -> None:
+        self._future, self._engine = future, engine
+
+    def result(self) -> Any:
+        """Wait for it."""
+        while True:
+            try:
+                return self._future.result(timeout=CHECK_SECONDS)
+            except TimeoutError:
+                if self._future.done():
+                    raise
+            self._engine.check_alive()
+
+    def cancel(self) -> None:
+        """Not wanted any more."""
+        self._future.cancel()
+
 
 def _work(version: str, function: Callable[[Any], Any], task: Any) -> Any:
     """On a worker. One that came later may have another version."""
@@ -149,7 +219,8 @@ def _work(version: str, function: Callable[[Any], Any], task: Any) -> Any:
     if version != __version__:
         raise LsamplerError(f"a worker has lsampler {__version__}, the others {version}; install the same")
     torch.set_num_threads(1)
-    with working_on(_Worker()), one_blas_thread():
+    one_blas_thread()  # for good: of several threads in a worker, the first to end would set the others free
+    with working_on(_Worker()):
         return function(task)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from lsampler._encoding import EncodingResult, encode_range, origin, provenance
 from lsampler._errors import LsamplerError
@@ -38,6 +39,10 @@ class _Encoded:
     strict: bool
     encoder: str
     digest: str
+
+    def planned(self) -> dict[str, Any]:
+        """What decides on the latents; where images and model lie does not."""
+        return {key: value for key, value in asdict(self).items() if key not in ("images", "model")}
 
     def blocks(self) -> Iterator[StoreBlock | Note]:
         """The latents with ids and splits; and the images left out, with the reason."""

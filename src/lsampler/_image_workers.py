@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
@@ -18,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lsampler._errors import LsamplerError
 from lsampler._images import ImageSource, PixelBatch, Preprocess, load_pixels, pixel_batch
+from lsampler._interrupts import interrupts_ignored
 
 __all__ = ["batches_from_processes"]
 
@@ -68,7 +66,7 @@ def batches_from_processes(
     )
     batches: Iterator[Loaded] | None = None
     try:
-        with _interrupts_ignored():
+        with interrupts_ignored():
             batches = iter(loader)
         for indices, images, skipped in batches:
             yield PixelBatch(indices, images.numpy(), skipped)
@@ -90,16 +88,3 @@ def _check_portable(source: ImageSource) -> None:
         raise LsamplerError(
             f"{source.name}: cannot be handed to other processes ({type(error).__name__}); use --workers 0"
         ) from error
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started meanwhile leave Ctrl-C to this one, which then ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what a signal does
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -543,8 +543,14 @@ class _Rows:
 
         def read() -> Iterator[StoreBlock]:
             step = _block_rows(self.store.dimension)
+            found = 0
             for start, kept, ids, splits in self._labels(step):
+                found += len(kept)
                 yield self.store.read(start, start + step)[kept], ids, splits
+            if found != len(self):
+                raise LsamplerError(
+                    f"{self.store.path}: {found} vectors of the split, {len(self)} counted; see 'lsampler store verify'"
+                )
 
         return track(read(), self.progress, "exporting", len(self), lambda block: len(block[0]))
 

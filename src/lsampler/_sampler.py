@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -201,6 +203,14 @@ class LatentSampler(Plugin):
         if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
             raise LsamplerError(f"{self.name} drew NaN or infinite values; check its parameters")
         return rows
+
+    def _digest(self) -> str:
+        """A name for what is drawn: of parameters and fitted state, whatever file they came from."""
+        found = hashlib.sha256(json.dumps([self.name, self.settings(), self._fingerprint]).encode())
+        for key, value in sorted((self._state or {}).items()):
+            array = np.array(value, order="C")
+            found.update(f"{key} {array.dtype} {array.shape} ".encode() + array.tobytes())
+        return found.hexdigest()
 
     def log_prob(self, latents: NDArray[Any] | Tensor) -> NDArray[np.float64]:
         """The logarithm of the fitted strategy's density at latent vectors (n, D) -> (n,), in nats.

@@ -8,11 +8,13 @@ holds follows from its task alone, so it does not matter who writes it, or how o
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -22,7 +24,7 @@ from lsampler._files import check_folder, check_output, disk_errors, mark_folder
 from lsampler._progress import Progress, track
 from lsampler._random import BLOCK_ROWS as DRAWN_ROWS
 from lsampler._sampler import LatentSampler
-from lsampler._shards import MANIFEST, SHARD, SUFFIX, Manifest, Shard, ShardedStore, open_store
+from lsampler._shards import MANIFEST, RUN, SHARD, SUFFIX, Manifest, Shard, ShardedStore, open_store
 from lsampler._store import LatentStore, partial_folder
 from lsampler._store_writer import OWN_ATTRIBUTES, Provenance, StoreBlock, write_store
 
@@ -48,6 +50,10 @@ class ShardTask(Protocol):
         """How many rows, at most."""
         ...
 
+    def planned(self) -> dict[str, Any]:
+        """What decides on its rows, for JSON: no names of files, but digests of what they held."""
+        ...
+
     def blocks(self) -> Iterator[StoreBlock | Note]:
         """The rows, and what else there is to tell."""
         ...
@@ -58,11 +64,21 @@ class _Copied:
     """Rows of another store."""
 
     store: str
+    identity: str
     start: int
     rows: int
 
+    def planned(self) -> dict[str, Any]:
+        return {"source": self.identity, "start": self.start, "rows": self.rows}
+
     def blocks(self) -> Iterator[StoreBlock]:
-        yield from open_store(self.store).labelled(self.start, self.start + self.rows)
+        yield from _opened(self.store, self.identity).labelled(self.start, self.start + self.rows)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: str, identity: str) -> LatentStore:
+    """Once for all tasks: a store of many shards takes seconds."""
+    return open_store(path)
 
 
 @dataclass(frozen=True)
@@ -70,11 +86,21 @@ class _Drawn:
     """Rows of a fitted strategy."""
 
     sampler: str
+    identity: str
     start: int
     rows: int
     seed: int
     device: str
     threads: int | None
+
+    def planned(self) -> dict[str, Any]:
+        return {
+            "sampler": self.identity,
+            "start": self.start,
+            "rows": self.rows,
+            "seed": self.seed,
+            "device": self.device,
+        }
 
     def blocks(self) -> Iterator[StoreBlock]:
         sampler = LatentSampler.load(self.sampler)
@@ -118,10 +144,10 @@ def sample_shards(
     Raises:
         LsamplerError: the store exists, or an interrupted run drew something else.
     """
-    target = _checked_target(path, force=force)
+    target = _checked_target(path, shard_rows, force=force)
     step = -(-shard_rows // DRAWN_ROWS) * DRAWN_ROWS
-    saved = partial_folder(target).absolute() / SAMPLER
-    tasks = [_Drawn(str(saved), start, rows, seed, device, threads) for start, rows in ranges(n, step)]
+    saved, identity = partial_folder(target).absolute() / SAMPLER, sampler._digest()
+    tasks = [_Drawn(str(saved), identity, start, rows, seed, device, threads) for start, rows in ranges(n, step)]
     with _Partial(target, sampler.dimension, tasks, provenance, force=force) as partial:
         sampler.save(saved, force=True)
         return partial.write(tasks, progress, "drawing")[0]
@@ -141,10 +167,11 @@ def shard_store(
         LsamplerError: the store is damaged, or the target exists.
     """
     source = open_store(store)
-    target = _checked_target(path, force=force)
-    tasks = [_Copied(str(Path(store).absolute()), start, rows) for start, rows in ranges(len(source), shard_rows)]
+    target = _checked_target(path, shard_rows, force=force)
+    where, identity = str(Path(store).absolute()), _identity(source)
+    tasks = [_Copied(where, identity, start, rows) for start, rows in ranges(len(source), shard_rows)]
     if not tasks:
-        raise LsamplerError(f"{store}: holds no latent vectors")
+        raise LsamplerError(f"{store}: holds no latent vectors; name a store that does")
     with _Partial(target, source.dimension, tasks, _provenance(source), force=force) as partial:
         return partial.write(tasks, progress, "sharding")[0]
 
@@ -162,8 +189,7 @@ def merge_store(
         LsamplerError: the store is damaged, or the target exists.
     """
     source = open_store(store)
-    blocks = _Copied(str(store), 0, len(source)).blocks()
-    tracked = track(blocks, progress, "merging", len(source), lambda block: len(block[0]))
+    tracked = track(source.labelled(), progress, "merging", len(source), lambda block: len(block[0]))
     write_store(path, source.dimension, tracked, _provenance(source), force=force)
     return LatentStore(path)
 
@@ -192,9 +218,14 @@ class _Partial:
     ) -> None:
         self._target, self._dimension, self._provenance = target, dimension, dict(provenance)
         self._folder = partial_folder(target)
-        listed = [asdict(task) for task in tasks]  # type: ignore[call-overload]
-        plan = {"dimension": dimension, "attributes": self._provenance, "tasks": listed}
-        self._begin(json.loads(json.dumps(plan)), force=force)
+        plan = {
+            "dimension": dimension,
+            "attributes": self._provenance,
+            "tasks": [task.planned() for task in tasks],
+        }
+        text = json.dumps(plan, sort_keys=True)
+        self._run = hashlib.sha256(text.encode()).hexdigest()[:32]
+        self._begin(json.loads(text), force=force)
 
     def _begin(self, plan: dict[str, Any], *, force: bool) -> None:
         file = self._folder / PLAN
@@ -205,7 +236,7 @@ class _Partial:
                 earlier = None
             if earlier != plan:
                 raise LsamplerError(
-                    f"{self._folder}: is of an interrupted run with other settings; "
+                    f"{self._folder}: is of an interrupted run with other settings ({_difference(earlier, plan)}); "
                     "repeat that one to go on, or add --force to start anew"
                 )
         elif force:
@@ -229,7 +260,7 @@ class _Partial:
         """Do what is missing, then put the store in its place."""
         folder = str(self._folder.absolute())
         wanted = [
-            _Order(folder, number, task, self._dimension, self._provenance)
+            _Order(folder, number, task, self._dimension, self._provenance | {RUN: self._run})
             for number, task in enumerate(tasks)
             if not (self._folder / _file(number)).is_file()
         ]
@@ -247,24 +278,30 @@ class _Partial:
         for number in range(count):
             path = self._folder / _file(number)
             store = LatentStore(path)
+            if store.attributes.get(RUN) != self._run:
+                path.unlink()
+                raise LsamplerError(f"{path}: was written by another run meanwhile; run the command again")
             shards.append(Shard(file=path.name, rows=len(store), train=store.count("train"), bytes=path.stat().st_size))
         if not any(shard.rows for shard in shards):
             shutil.rmtree(self._folder)
             why = f"; '{notes[0].item}' {notes[0].text}" if notes else ""
             raise LsamplerError(f"{self._target}: not written, there is no latent vector to store{why}")
-        manifest = Manifest(dimension=self._dimension, attributes=self._provenance, shards=shards)
+        manifest = Manifest(run=self._run, dimension=self._dimension, attributes=self._provenance, shards=shards)
         with new_file(self._folder / MANIFEST, force=True) as beside:
             beside.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
         mark_folder(self._folder, "sharded store")
-        kept = {MANIFEST, ".lsampler", *(shard.file for shard in shards)}
+        # The plan goes last: a run that is killed on the way finds the folder as that of its own.
+        kept = {MANIFEST, PLAN, ".lsampler", *(shard.file for shard in shards)}
         with disk_errors(self._target):
             for entry in self._folder.iterdir():
-                if entry.name not in kept:  # the plan, and what killed workers left
+                if entry.name not in kept:  # what killed workers left
                     entry.unlink(missing_ok=True)
             old = self._target.with_name(f".{self._target.name}.old")
+            shutil.rmtree(old, ignore_errors=True)  # of a run that was killed on the last line
             if self._target.exists():
                 self._target.rename(old)
             self._folder.rename(self._target)
+            (self._target / PLAN).unlink(missing_ok=True)
             shutil.rmtree(old, ignore_errors=True)
         return ShardedStore(self._target)
 
@@ -302,11 +339,32 @@ def _file(number: int) -> str:
 
 
 def _provenance(store: LatentStore) -> dict[str, Any]:
-    return {key: value for key, value in store.attributes.items() if key not in (*OWN_ATTRIBUTES, SHARD)}
+    return {key: value for key, value in store.attributes.items() if key not in (*OWN_ATTRIBUTES, SHARD, RUN)}
 
 
-def _checked_target(path: str | os.PathLike[str], *, force: bool) -> Path:
+def _identity(store: LatentStore) -> str:
+    """Another one than of any store that had or will have its name."""
+    if isinstance(store, ShardedStore):
+        return hashlib.sha256((store.path / MANIFEST).read_bytes()).hexdigest()
+    found = store.path.stat()
+    return f"{store.attributes.get('created')}, {found.st_size} bytes, {found.st_mtime_ns} ns"
+
+
+def _difference(earlier: Any, plan: dict[str, Any]) -> str:
+    """In which setting two plans differ."""
+    was, now = (found.get("attributes") if isinstance(found, dict) else None for found in (earlier, plan))
+    if not isinstance(was, dict) or not isinstance(now, dict):
+        return "its plan is lost"
+    for key in sorted({*was, *now}):
+        if was.get(key) != now.get(key):
+            return f"{key} = {was.get(key)}, now {now.get(key)}"
+    return "of other vectors, or another number of them"
+
+
+def _checked_target(path: str | os.PathLike[str], shard_rows: int | None = None, *, force: bool) -> Path:
     target = Path(path)
+    if shard_rows is not None and shard_rows < 1:
+        raise LsamplerError(f"{path}: {shard_rows} rows a shard; give at least one")
     if target.suffix != SUFFIX:
         raise LsamplerError(f"{path}: the name of a sharded store must end in {SUFFIX}")
     check_output(target, force=force)

@@ -11,23 +11,25 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from lsampler._errors import LsamplerError
 from lsampler._passes import Segment, segment_rows
 from lsampler._reference import Reference, Split
 from lsampler._store import BLOCK_ROWS, LatentStore, StoreSegment, partial_folder
 
-__all__ = ["MANIFEST", "SHARD", "SUFFIX", "Manifest", "Shard", "ShardedStore", "is_sharded", "open_store"]
+__all__ = ["MANIFEST", "RUN", "SHARD", "SUFFIX", "Manifest", "Shard", "ShardedStore", "is_sharded", "open_store"]
 
 MANIFEST = "manifest.json"
 SUFFIX = ".shards"
 SHARD = "shard"
 """The attribute of a shard that holds its number."""
+RUN = "run"
+"""That which holds the digest of the plan it was written by, the same in all shards and the manifest."""
 
 
 class Shard(BaseModel):
@@ -40,6 +42,12 @@ class Shard(BaseModel):
     train: int = Field(ge=0)
     bytes: int = Field(ge=0)
 
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Self:
+        if self.train > self.rows:
+            raise ValueError(f"{self.train} of {self.rows} rows are in the split train")
+        return self
+
 
 class Manifest(BaseModel):
     """What a sharded store consists of."""
@@ -47,6 +55,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal["lsampler-shards"] = "lsampler-shards"
     format_version: Literal[1] = 1
+    run: str
     dimension: int = Field(ge=1)
     attributes: dict[str, Any]
     shards: list[Shard] = Field(min_length=1)
@@ -73,7 +82,9 @@ class ShardedStore(LatentStore):
         self.dimension, self.attributes = manifest.dimension, dict(manifest.attributes)
         self.fingerprint = self.attributes.get("encoder")
         self.shards = [_checked(self.path, number, shard, manifest) for number, shard in enumerate(manifest.shards)]
-        self.has_ids = all(shard.has_ids for shard in self.shards)
+        _check_no_others(self.path, manifest)
+        self.has_ids = all(shard.has_ids for shard in self.shards if len(shard))
+        self._listed = manifest.shards
         self._train = sum(shard.train for shard in manifest.shards)
         self._starts = np.cumsum([0, *map(len, self.shards)])
 
@@ -128,7 +139,11 @@ class ShardedStore(LatentStore):
 
     def verify(self) -> list[str]:
         """See :meth:`LatentStore.verify`; the problems name the shard and its rows."""
-        return [f"{shard.path.name}: {problem}" for shard in self.shards for problem in shard.verify()]
+        return [
+            f"{shard.path.name}: {problem}"
+            for shard, listed in zip(self.shards, self._listed, strict=True)
+            for problem in shard.verify() or _miscounted(shard, listed)
+        ]
 
     def _parts(self, start: int, stop: int | None) -> Iterator[tuple[LatentStore, int, int]]:
         """The shards that hold rows ``start`` to ``stop``, and which of theirs these are."""
@@ -160,13 +175,20 @@ def _manifest(path: Path) -> Manifest:
         raise LsamplerError(f"{path}: unfinished; run the command that was writing it again to go on")
     if not path.exists():
         raise LsamplerError(f"{path}: no such latent store; check the path")
+    if path.is_file():
+        raise LsamplerError(f"{path}: is a file, expected the folder of a sharded store; check the path")
     if not file.is_file():
         raise LsamplerError(
             f"{path}: is a folder, expected a latent store (a sharded one holds {MANIFEST}); check the path"
         )
     try:
-        text = file.read_text(encoding="utf-8")
-        return Manifest.model_validate(json.loads(text))
+        found = json.loads(file.read_text(encoding="utf-8"))
+        version = found.get("format_version", 1) if isinstance(found, dict) else 1
+        if version != 1:
+            raise LsamplerError(
+                f"{file}: format_version {version}, this lsampler reads 1; install the lsampler that wrote it"
+            )
+        return Manifest.model_validate(found)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         reason = error.errors()[0]["msg"].lower()
@@ -190,15 +212,28 @@ def _checked(folder: Path, number: int, shard: Shard, manifest: Manifest) -> Lat
         "rows": shard.rows,
         "dimension": manifest.dimension,
         "number": number,
-        "encoder": manifest.attributes.get("encoder"),
+        "run": manifest.run,
+        "encoder": None,
+        **manifest.attributes,
     }
-    found = {
+    found = store.attributes | {
         "rows": len(store),
         "dimension": store.dimension,
         "number": store.attributes.get(SHARD),
-        "encoder": store.fingerprint,
     }
     for what, value in expected.items():
-        if found[what] != value:
-            raise LsamplerError(f"{path}: its {what} is {found[what]}, the manifest says {value}; {mend}")
+        if found.get(what) != value:
+            raise LsamplerError(f"{path}: its {what} is {found.get(what)}, the manifest says {value}; {mend}")
     return store
+
+
+def _check_no_others(folder: Path, manifest: Manifest) -> None:
+    listed = {shard.file for shard in manifest.shards}
+    for path in sorted(folder.glob("[0-9]*.h5")):
+        if path.name not in listed:
+            raise LsamplerError(f"{path}: is not in the manifest; remove it, or make the sharded store again")
+
+
+def _miscounted(store: LatentStore, listed: Shard) -> list[str]:
+    found = store.count("train")
+    return [f"{found} rows are in the split train, the manifest says {listed.train}"] * (found != listed.train)

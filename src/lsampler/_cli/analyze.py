@@ -29,7 +29,10 @@ def add_to(app: typer.Typer) -> None:
 
 def analyze(
     latents: Annotated[
-        str, typer.Argument(help="A latent store (.h5), or a bundle: its name or .safetensors file.", metavar="LATENTS")
+        str,
+        typer.Argument(
+            help="A latent store (.h5, .shards), or a bundle: its name or .safetensors file.", metavar="LATENTS"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the report; one that is there is completed.")],
     section: Annotated[

@@ -48,7 +48,7 @@ ModelParams = Annotated[
     typer.Option("--model-param", metavar="KEY=VALUE", help="A parameter of the model's loader; may be repeated."),
 ]
 Store = Annotated[
-    Path | None, typer.Option(help="Latent store to fit to (.h5).", show_default="the model's own statistics")
+    Path | None, typer.Option(help="Latent store to fit to (.h5, .shards).", show_default="the model's own statistics")
 ]
 Params = Annotated[
     list[str],

@@ -51,7 +51,7 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     samples: Annotated[
-        list[Path] | None, typer.Argument(help="Latent vectors made earlier by 'lsampler sample' (.h5).")
+        list[Path] | None, typer.Argument(help="Latent vectors made earlier by 'lsampler sample' (.h5, .shards).")
     ] = None,
     plugin: Annotated[
         list[str], typer.Option("--plugin", "-p", help="Draw and score this strategy; may be repeated.")

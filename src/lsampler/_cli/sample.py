@@ -189,7 +189,9 @@ def _no_decoder(path: Path) -> Autoencoder:
 
 
 def decode(
-    samples: Annotated[Path, typer.Argument(help="Latent vectors made by 'lsampler sample' or 'encode' (.h5).")],
+    samples: Annotated[
+        Path, typer.Argument(help="Latent vectors made by 'lsampler sample' or 'encode' (.h5, .shards).")
+    ],
     out: Out = Path("decoded.png"),
     n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="Only the first n.", show_default="all")] = None,
     model: Model = None,
@@ -223,7 +225,7 @@ def decode(
 
 def _checked_kind(out: Path) -> Path:
     if out.suffix not in ("", ".png", ".h5", SHARDS) and not out.is_dir():
-        raise LsamplerError(f"{out}: give a .png for a grid, a folder for single images, or an .h5 for latent vectors")
+        raise LsamplerError(f"{out}: give a .png for a grid, a folder for single images, .h5 or {SHARDS} for vectors")
     return out
 
 
