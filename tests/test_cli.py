@@ -160,6 +160,20 @@ class TestEvaluate:
         a, b = (json.loads((tmp_path / name).read_text())["rows"][1]["scores"] for name in ("a.json", "b.json"))
         assert a == b
 
+    def test_of_very_many_samples_in_a_file_an_even_choice_is_scored(
+        self, cli: Callable[..., Any], tiny_store: LatentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = np.concatenate([tiny_store.read(), 1000 + tiny_store.read()])
+        store_of(tmp_path / "two.h5", rows)
+        monkeypatch.setattr("lsampler._scoring.MOST_BYTES", 100 * 4 * tiny_store.dimension)
+        answer = cli("evaluate", tmp_path / "two.h5", "--store", tiny_store.path, "--json", tmp_path / "a.json")
+        assert f"100 of {len(rows):,} vectors are scored, evenly chosen" in answer.out
+        row = json.loads((tmp_path / "a.json").read_text())["rows"][-1]
+        assert row["n"] == 100
+        inside = {score["metric"]: score["value"] for score in row["scores"]}
+        # Half of them are far away: the first 100 alone would all be real ones.
+        assert inside["ellipsoid/calibrated"] == pytest.approx(0.475, abs=0.05)
+
     def test_a_store_with_held_out_vectors(self, cli: Callable[..., Any], tiny_store: LatentStore) -> None:
         answer = cli("evaluate", "-p", "multivariate-normal", "--store", tiny_store.path)
         assert answer.code == 0, answer.err

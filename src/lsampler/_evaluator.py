@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -251,7 +251,7 @@ class RealData:
         count = self.reference.statistics().count
         rows = min(self.rows, count // 2)
         chosen = np.random.default_rng([self.seed, _number_of("halves")]).choice(count, 2 * rows, replace=False)
-        taken = rows_by_index(self.reference, chosen)
+        taken = rows_by_index(self.reference.blocks(), self.reference.dimension, chosen)
         return taken[:rows], taken[rows:]
 
     def rows_of(self, samples: Samples) -> NDArray[np.float32]:
@@ -423,13 +423,15 @@ def score_row(samples: Samples, evaluators: Sequence[Evaluator]) -> Row:
     return Row(samples.name, len(samples.latents), scores, problems)
 
 
-def rows_by_index(reference: Reference, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Train vectors by their numbers, in that order, from one pass."""
-    result = np.empty((len(indices), reference.dimension), dtype=np.float32)
+def rows_by_index(
+    blocks: Iterable[NDArray[np.float32]], dimension: int, indices: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Vectors by their numbers, in that order, from one pass over all."""
+    result = np.empty((len(indices), dimension), dtype=np.float32)
     order = np.argsort(indices)
     ascending = indices[order]
     start = 0
-    for block in reference.blocks():
+    for block in blocks:
         first, last = np.searchsorted(ascending, [start, start + len(block)])
         result[order[first:last]] = block[ascending[first:last] - start]
         start += len(block)

@@ -11,9 +11,11 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from lsampler._engine import current_engine
 from lsampler._errors import LsamplerError
@@ -29,6 +31,7 @@ from lsampler._evaluator import (
     evaluate,
     prepare,
     real_rows,
+    rows_by_index,
     score_row,
     table,
 )
@@ -40,6 +43,9 @@ from lsampler._store import LatentStore
 from lsampler._workspace import Opened, Workspace
 
 __all__ = ["Drawn", "Stored", "score_sets"]
+
+MOST_BYTES = 1 << 28
+"""Of samples from one file: 262,144 at D = 256, enough for shares to two thousandths."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,10 @@ class Drawn:
         decode, encode = workspace.both_ways()
         return Samples.drawn_by(fitted, self.n, seed=seed, decode=decode, encode=encode)
 
+    def caveat(self, workspace: Workspace) -> str | None:
+        """All that are drawn are scored."""
+        return None
+
     def absolute(self) -> Drawn:
         """The same anywhere."""
         return self
@@ -85,7 +95,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Stored:
-    """Samples in a store."""
+    """Samples in a store: all of them, or of very many every k-th."""
 
     path: str
     required: bool = field(default=True, init=False)
@@ -94,11 +104,23 @@ class Stored:
         """How many samples. Raises LsamplerError unless they can be vectors of this latent space."""
         stored = self._opened(workspace)
         check_shape(Path(self.path).name, (len(stored), stored.dimension), workspace.reference)
-        return len(stored)
+        return _few(stored)
 
     def samples(self, workspace: Workspace, seed: int, progress: Progress | None) -> Samples:
         """Read them."""
-        return Samples(Path(self.path).name, self._opened(workspace).read(), *workspace.both_ways())
+        stored = self._opened(workspace)
+        few = _few(stored)
+        # The samples of several runs may stand in a file one after the other.
+        evenly = np.arange(few) * len(stored) // few
+        blocks = track(stored.blocks(None), progress, "reading", len(stored), len)
+        latents = rows_by_index(blocks, stored.dimension, evenly)
+        return Samples(Path(self.path).name, latents, *workspace.both_ways())
+
+    def caveat(self, workspace: Workspace) -> str | None:
+        """What is said if not all are scored."""
+        stored = self._opened(workspace)
+        few, total = _few(stored), len(stored)
+        return f"{self.path}: {few:,} of {total:,} vectors are scored, evenly chosen" if few < total else None
 
     def absolute(self) -> Stored:
         """The same from any folder."""
@@ -109,6 +131,10 @@ class Stored:
         if stored.fingerprint and expected and stored.fingerprint != expected:
             raise LsamplerError(f"{self.path}: its vectors belong to another encoder than {workspace.reference.name}")
         return stored
+
+
+def _few(stored: LatentStore) -> int:
+    return min(len(stored), max(1, MOST_BYTES // (4 * stored.dimension)))
 
 
 def score_sets(
@@ -136,8 +162,19 @@ def score_sets(
     Raises:
         LsamplerError: see :func:`evaluate`; a set that is required cannot be had, or none can.
     """
-    if current_engine().remote:
-        return _on_workers(sets, workspace, evaluators, seed, progress)
+    work = _on_workers if current_engine().remote else _here
+    result, left_out = work(sets, workspace, evaluators, seed, progress)
+    caveats = [caveat for each in sets if (caveat := each.caveat(workspace))]
+    return replace(result, caveats=[*result.caveats, *caveats]), left_out
+
+
+def _here(
+    sets: Sequence[Drawn | Stored],
+    workspace: Workspace,
+    evaluators: Sequence[Evaluator],
+    seed: int,
+    progress: Progress | None,
+) -> tuple[Evaluation, list[str]]:
     made = [_made(each, workspace, seed, progress) for each in sets]
     left_out = [found for found in made if isinstance(found, str)]
     samples = [found for found in made if isinstance(found, Samples)]
