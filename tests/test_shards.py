@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -263,6 +264,24 @@ def test_disagreement_is_one_line(
     assert "\n" not in str(caught.value)
     answer = cli("store", "info", shards.path)
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+
+
+def test_info_counts_the_shards_and_verifying_advances_over_all_rows(
+    cli: Callable[..., Answer], shards: ShardedStore
+) -> None:
+    assert re.search(r"shards +4 *\n", cli("store", "info", shards.path).out)
+    seen: list[int] = []
+
+    class Bar:
+        def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
+            assert (what, total, done) == ("verifying", ROWS, 0)
+            return seen.append
+
+    data = bytearray(shards.shards[1].path.read_bytes())
+    data[len(data) // 2] ^= 1
+    shards.shards[1].path.write_bytes(bytes(data))
+    assert len(open_store(shards.path).verify(Bar())) == 1
+    assert sum(seen) == ROWS
 
 
 def test_a_manifest_that_miscounts_a_split_is_found(shards: ShardedStore, tmp_path: Path) -> None:

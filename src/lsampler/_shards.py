@@ -137,13 +137,16 @@ class ShardedStore(LatentStore):
         """See :meth:`LatentStore.splits`."""
         return [split for shard, first, last in self._parts(start, stop) for split in shard.splits(first, last)]
 
-    def verify(self) -> list[str]:
-        """See :meth:`LatentStore.verify`; the problems name the shard and its rows."""
-        return [
-            f"{shard.path.name}: {problem}"
-            for shard, listed in zip(self.shards, self._listed, strict=True)
-            for problem in shard.verify() or _miscounted(shard, listed)
-        ]
+    def _verified(self) -> Iterator[tuple[int, list[str]]]:
+        """See :meth:`LatentStore._verified`; the problems name the shard and its rows."""
+        for shard, listed in zip(self.shards, self._listed, strict=True):
+            sound = True
+            for rows, problems in shard._verified():
+                sound &= not problems
+                yield rows, [f"{shard.path.name}: {problem}" for problem in problems]
+            if sound and (found := shard.count("train")) != listed.train:
+                wrong = f"{found} rows are in the split train, the manifest says {listed.train}"
+                yield 0, [f"{shard.path.name}: {wrong}"]
 
     def _parts(self, start: int, stop: int | None) -> Iterator[tuple[LatentStore, int, int]]:
         """The shards that hold rows ``start`` to ``stop``, and which of theirs these are."""
@@ -232,8 +235,3 @@ def _check_no_others(folder: Path, manifest: Manifest) -> None:
     for path in sorted(folder.glob("[0-9]*.h5")):
         if path.name not in listed:
             raise LsamplerError(f"{path}: is not in the manifest; remove it, or make the sharded store again")
-
-
-def _miscounted(store: LatentStore, listed: Shard) -> list[str]:
-    found = store.count("train")
-    return [f"{found} rows are in the split train, the manifest says {listed.train}"] * (found != listed.train)

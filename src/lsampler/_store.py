@@ -21,6 +21,7 @@ from lsampler._chunks import chunk_rows, read_chunks
 from lsampler._errors import LsamplerError
 from lsampler._files import existing_file
 from lsampler._passes import Segment, segment_rows
+from lsampler._progress import Progress, track
 from lsampler._reference import Reference, Split
 
 __all__ = ["SPLITS", "LatentStore", "StoreSegment", "partial_folder", "pieces"]
@@ -164,17 +165,22 @@ class LatentStore(Reference):
         with self._open() as handle, self._rows_damage(start, stop):
             return [SPLITS[code] for code in handle["split"][start:stop]]
 
-    def verify(self) -> list[str]:
+    def verify(self, progress: Progress | None = None) -> list[str]:
         """Read everything and name what is wrong, by row range; an empty list if nothing is."""
-        problems = []
+        blocks = track(self._verified(), progress, "verifying", len(self), lambda block: block[0])
+        return [problem for _, problems in blocks for problem in problems]
+
+    def _verified(self) -> Iterator[tuple[int, list[str]]]:
+        """Block by block, how many rows were read and what is wrong with them."""
         for start in range(0, len(self), BLOCK_ROWS):
             stop = min(start + BLOCK_ROWS, len(self))
+            problems: list[str] = []
             try:
                 with self._open() as handle:
                     rows, splits = self._read(self._datasets(handle), start, stop)
                 self.ids(start, stop)
             except LsamplerError:
-                problems.append(f"rows {start}..{stop - 1}: damaged, a checksum does not match")
+                yield stop - start, [f"rows {start}..{stop - 1}: damaged, a checksum does not match"]
                 continue
             bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
             if len(bad):
@@ -183,7 +189,7 @@ class LatentStore(Reference):
                 )
             if splits.max() >= len(SPLITS):
                 problems.append(f"rows {start}..{stop - 1}: unknown split")
-        return problems
+            yield stop - start, problems
 
     def _datasets(self, handle: h5py.File) -> tuple[h5py.Dataset, h5py.Dataset]:
         # Opened once: HDF5 forgets where the chunks are when a dataset is closed.

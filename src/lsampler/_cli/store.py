@@ -58,7 +58,7 @@ def info(path: StoreFile) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from lsampler._shards import open_store
+    from lsampler._shards import ShardedStore, open_store
     from lsampler._store import SPLITS
 
     store = open_store(path)
@@ -66,6 +66,8 @@ def info(path: StoreFile) -> None:
     table.add_row("latent vectors", f"{len(store)}")
     for split in SPLITS:
         table.add_row(f"  {split}", f"{store.count(split)}")
+    if isinstance(store, ShardedStore):
+        table.add_row("shards", f"{len(store.shards)}")
     table.add_row("latent dimension", f"{store.dimension}")
     for key, value in store.attributes.items():
         table.add_row(key.replace("_", " "), escape(str(value)))
@@ -74,10 +76,12 @@ def info(path: StoreFile) -> None:
 
 def verify(path: StoreFile) -> None:
     """Read every row, check its checksum, and look for NaN and infinite values."""
+    from lsampler._progress import rich_progress
     from lsampler._shards import open_store
 
     store = open_store(path)
-    problems = store.verify()
+    with rich_progress() as progress:
+        problems = store.verify(progress)
     if problems:
         raise LsamplerError(f"{path}: " + "; ".join(problems))
     print(f"{path}: {len(store)} latent vectors, all sound")
