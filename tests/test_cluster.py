@@ -164,6 +164,33 @@ def test_a_cluster_that_has_lost_all_its_workers_is_not_waited_for(
             next(tasks)
 
 
+class Future:
+    """One of Dask's, done while nobody was looking."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome, self.status = outcome, "pending"
+
+    def done(self) -> bool:
+        return self.status != "pending"
+
+    def result(self, timeout: float | None = None) -> Any:
+        if not self.done():
+            self.status = "error" if isinstance(self.outcome, Exception) else "finished"
+            raise TimeoutError("timed out after 5 s")
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+def test_what_is_done_just_when_the_wait_ends_is_not_taken_for_a_failure(cluster: Any) -> None:
+    """Regression: the end of the wait was reported as the worker's failure."""
+    with distributed.Client(cluster) as client:
+        engine = module._Dask(client, "tcp://here")
+        assert module._Watched(Future(3), engine).result() == 3
+        with pytest.raises(TimeoutError, match="the task's own"):
+            module._Watched(Future(TimeoutError("the task's own")), engine).result()
+
+
 def _slow(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
@@ -186,22 +213,27 @@ def test_a_local_cluster_has_as_many_workers_as_it_says() -> None:
     assert list(threads.values()) == [1]
 
 
-def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path: Path, sampler: LatentSampler) -> None:
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
+    cli: Callable[..., Answer], tmp_path: Path, sampler: LatentSampler
+) -> None:
     """Regression: the workers heard it too, and each wrote its traceback."""
-    fitted, out = tmp_path / "fitted.safetensors", tmp_path / "a.shards"
-    sampler.save(fitted)
-    sample_shards(sampler, 200 * 2048, tmp_path / "whole.shards", {}, shard_rows=2048)
-    command = [sys.executable, "-m", "lsampler", "store", "shard", tmp_path / "whole.shards", out, "--rows", "2048"]
+    out = tmp_path / "a.shards"
+    sample_shards(sampler, 40 * 2048, tmp_path / "whole.shards", {}, shard_rows=2048)
+    command = ("store", "shard", tmp_path / "whole.shards", out, "--rows", "2048")
     started = subprocess.Popen(
-        [*command, "--cluster", "local:1"], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", "lsampler", *command, "--cluster", "local:1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     while not any((tmp_path / "a.shards.partial").glob("[0-9]*.h5")):
+        assert started.poll() is None, started.communicate()
         time.sleep(0.01)
     os.killpg(started.pid, signal.SIGINT)  # as a terminal does: to all processes
     _, told = started.communicate(timeout=60)
     assert (started.returncode, told) == (130, "lsampler: interrupted\n")
-    subprocess.run(command, check=True, capture_output=True)
-    np.testing.assert_array_equal(ShardedStore(out).read(), sampler.sample(200 * 2048).numpy())
+    assert cli(*command).code == 0
+    np.testing.assert_array_equal(ShardedStore(out).read(), sampler.sample(40 * 2048).numpy())
 
 
 def test_a_fault_in_a_task_is_that_fault(cluster: Any, drawn: ShardedStore) -> None:

@@ -200,11 +200,11 @@ class _Watched:
     def result(self) -> Any:
         """Wait for it."""
         while True:
-            try:
-                return self._future.result(timeout=CHECK_SECONDS)
-            except TimeoutError:
-                if self._future.done():
-                    raise
+            seconds = PATIENCE_SECONDS if self._future.done() else CHECK_SECONDS
+            with contextlib.suppress(TimeoutError):
+                return self._future.result(timeout=seconds)
+            if self._future.status == "error":  # the task's own, perhaps a TimeoutError as well
+                return self._future.result()
             self._engine.check_alive()
 
     def cancel(self) -> None:
