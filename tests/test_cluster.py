@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -124,7 +125,9 @@ def test_a_worker_of_another_version_is_refused(cluster: Any, monkeypatch: pytes
         ("local:two", "say how many workers, such as local:4"),
         ("host:8786", "give local:WORKERS or a scheduler's address"),
         ("tcp://127.0.0.1:9", "no Dask scheduler answers there"),
-        ("tcp://nonsense", "no Dask scheduler answers there"),
+        ("tcp://127.0.0.1", "give local:WORKERS or a scheduler's address"),
+        ("tcp://nonsense:8786", "no Dask scheduler answers there"),
+        ("tls://127.0.0.1:9", "no Dask scheduler answers there"),
     ],
 )
 def test_an_address_that_is_no_cluster_is_one_line(
@@ -146,6 +149,16 @@ def test_a_service_that_is_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPa
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(LsamplerError, match="no Dask scheduler answers there"), on_cluster(address):
             pass
+
+
+def test_a_cluster_is_found_from_within_an_event_loop(cluster: Any, drawn: ShardedStore) -> None:
+    """Regression: notebooks run in one."""
+
+    async def cell() -> int:
+        with on_cluster(cluster.scheduler_address):
+            return ShardedStore(drawn.path).statistics().count
+
+    assert asyncio.run(cell()) == len(drawn)
 
 
 def test_a_cluster_that_has_lost_all_its_workers_is_not_waited_for(

@@ -327,6 +327,15 @@ def test_an_unknown_device_or_a_negative_seed_is_refused(reference: ArrayReferen
         sampler.sample(1, device="abacus")
 
 
+@pytest.mark.parametrize("strategy", ["component-uniform", "gaussian"])
+def test_no_block_of_a_seed_is_one_of_a_larger_seed(reference: ArrayReference, strategy: str) -> None:
+    """Regression: block 1 of seed 5 was block 0 of seed 5 + 2^32."""
+    sampler = load_sampler(strategy).fit(reference)
+    seeds = [5, 5 + 2**32, 5 + 2 * 2**32, 2**63 - 1, 2**64 + 5]
+    drawn = torch.cat([sampler.sample(3 * BLOCK_ROWS, seed=seed) for seed in seeds])
+    assert len(torch.unique(drawn, dim=0)) == len(drawn)
+
+
 def test_different_seeds_give_different_rows(reference: ArrayReference) -> None:
     sampler = load_sampler("gaussian").fit(reference)
     assert not torch.equal(sampler.sample(5, seed=0), sampler.sample(5, seed=1))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -374,17 +376,125 @@ def test_what_an_earlier_run_could_not_remove_is_no_hindrance(sampler: LatentSam
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.shards"]
 
 
-def test_a_shard_of_another_run_is_not_taken_over(
-    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("harm", ["of another run", "cut short", "empty"])
+def test_a_shard_that_cannot_be_used_is_made_again(
+    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
     path, stray = tmp_path / "a.shards", tmp_path / "b.shards"
     sample_shards(sampler, 5000, stray, {}, seed=1, shard_rows=2048)
     interrupted(lambda: sample_shards(sampler, 5000, path, {}, shard_rows=2048), path, monkeypatch)
-    shutil.copy(stray / "00000001.h5", tmp_path / "a.shards.partial")
-    with pytest.raises(LsamplerError, match=r"00000001\.h5: was written by another run meanwhile"):
-        sample_shards(sampler, 5000, path, {}, shard_rows=2048)
+    shard = tmp_path / "a.shards.partial" / "00000001.h5"
+    sound = shard.read_bytes()
+    another = (stray / shard.name).read_bytes()
+    shard.write_bytes({"of another run": another, "cut short": sound[:5000], "empty": b""}[harm])
     done = sample_shards(sampler, 5000, path, {}, shard_rows=2048)
     np.testing.assert_array_equal(done.read(), sampler.sample(5000).numpy())
+
+
+def test_a_shard_written_by_another_run_meanwhile_is_refused(sampler: LatentSampler, tmp_path: Path) -> None:
+    path, stray = tmp_path / "a.shards", tmp_path / "b.shards"
+    sample_shards(sampler, 5000, stray, {}, seed=1, shard_rows=2048)
+
+    class Meddling(Part):
+        def blocks(self) -> Iterator[StoreBlock]:
+            shutil.copy(stray / "00000000.h5", tmp_path / "a.shards.partial")
+            return super().blocks()
+
+    with pytest.raises(LsamplerError, match=r"00000000\.h5: was written by another run meanwhile"):
+        write_shards(path, D, [Part(0, 3), Meddling(1, 3)], {})
+    assert not path.exists()
+
+
+def test_a_source_that_is_replaced_while_it_is_read_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: the shards after were made from the new file, under the name of the old one."""
+    source, path = tmp_path / "a.h5", tmp_path / "a.shards"
+    write_store(source, D, [np.zeros((3000, D), np.float32)], {"kind": "test"})
+    write_store(tmp_path / "b.h5", D, [np.ones((3000, D), np.float32)], {"kind": "test"})
+    real = shard_writer._carry_out
+
+    def carry_out(order: Any) -> Any:
+        if order.number == 1:
+            (tmp_path / "b.h5").replace(source)
+        return real(order)
+
+    monkeypatch.setattr(shard_writer, "_carry_out", carry_out)
+    with pytest.raises(LsamplerError, match=r"a\.h5: has changed, or is another file for a worker"):
+        shard_store(source, path, shard_rows=1000)
+    assert [file.name for file in (tmp_path / "a.shards.partial").glob("[0-9]*.h5")] == ["00000000.h5"]
+
+
+def test_a_worker_that_has_another_file_of_that_name_says_so(whole: LatentStore) -> None:
+    task = shard_writer._Copied(str(whole.path), "of a file on another disk", 0, 10)
+    with pytest.raises(LsamplerError, match="is another file for a worker"):
+        list(task.blocks())
+
+
+def test_a_folder_of_somebody_else_is_not_taken_for_an_interrupted_run(
+    cli: Callable[..., Answer], whole: LatentStore, tmp_path: Path
+) -> None:
+    photo = tmp_path / "a.shards.partial" / "photo.jpg"
+    photo.parent.mkdir()
+    photo.touch()
+    for force in ((), ("--force",)):
+        answer = cli("store", "shard", whole.path, tmp_path / "a.shards", *force)
+        assert (answer.code, answer.err.count("\n")) == (2, 1)
+        assert "a.shards.partial: was not written by lsampler" in answer.err
+    assert photo.exists()
+    shutil.rmtree(photo.parent)
+    photo.parent.touch()
+    answer = cli("store", "shard", whole.path, tmp_path / "a.shards", "--force")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "a.shards.partial: is a file" in answer.err
+
+
+def test_force_replaces_a_link_and_leaves_what_it_led_to(whole: LatentStore, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.shards"
+    shard_store(whole.path, elsewhere)
+    link = tmp_path / "a.shards"
+    link.symlink_to(elsewhere)
+    for _ in range(2):
+        shard_store(whole.path, link, force=True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.shards", "elsewhere.shards"]
+    assert not link.is_symlink()
+    assert len(ShardedStore(elsewhere)) == len(ShardedStore(link)) == ROWS
+
+
+def test_permissions_that_are_lacking_are_one_line(
+    whole: LatentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.shards"
+    shard_store(whole.path, path)
+    with monkeypatch.context() as patch:  # as the system answers those who are not root
+        patch.setattr(os, "access", lambda place, mode: place != path)
+        with pytest.raises(LsamplerError, match="cannot be replaced; change its permissions"):
+            shard_store(whole.path, path, force=True)
+
+    def refused(*_: Any, **__: Any) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(LsamplerError, match=r"manifest\.json: cannot be read; check its permissions"):
+        ShardedStore(path)
+
+
+def test_any_attribute_of_a_source_is_kept(tmp_path: Path) -> None:
+    """Regression: names as the manifest uses them, arrays, and bytes that are not UTF-8 made stores that could not be
+    written or not be opened."""
+    source = tmp_path / "a.h5"
+    own = {"rows": 7, "dimension": 1, "number": 3, "source": "caf\udce9.npy", "ratio": math.nan}
+    write_store(source, D, [np.zeros((30, D), np.float32)], own)
+    with h5py.File(source, "r+") as handle:
+        handle.attrs["mean"] = np.arange(3.0)
+        handle.attrs["names"] = np.array([b"a", b"b"])
+        handle.attrs["nothing"] = h5py.Empty("f4")
+    sharded = shard_store(source, tmp_path / "a.shards", shard_rows=10)
+    merged = merge_store(sharded.path, tmp_path / "merged.h5")
+    for found in (sharded.attributes, merged.attributes):
+        for key in ("rows", "dimension", "number", "source"):
+            assert found[key] == own[key]
+        assert (found["mean"], found["names"]) == ([0.0, 1.0, 2.0], ["a", "b"])
+        assert math.isnan(found["ratio"])
+        assert "nothing" in found
 
 
 def test_a_shard_without_rows_takes_no_ids_away(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from lsampler._ahead import ahead
@@ -29,7 +31,7 @@ CHECK_SECONDS = 5
 PATIENCE_SECONDS = 60
 """So long a cluster may be without workers: a machine may be starting again."""
 DASKS = "distributed."
-SCHEMES = ("tcp://", "tls://", "ucx://", "inproc://")
+ADDRESS = r"inproc://.+|(tcp|tls|ucx)://.+:\d+"
 
 
 @contextlib.contextmanager
@@ -74,16 +76,17 @@ def _client(distributed: Any, address: str) -> Iterator[Any]:
         with _closed(_started(int(count), address)) as cluster, _closed(distributed.Client(cluster)) as client:
             yield client
         return
-    if not address.startswith(SCHEMES):
+    if not re.fullmatch(ADDRESS, address):
         raise LsamplerError(f"--cluster {address}: give local:WORKERS or a scheduler's address such as tcp://host:8786")
     try:
-        asyncio.run(_answers(distributed, address))
+        with ThreadPoolExecutor(1) as pool:  # this thread may be at work in an event loop, as in a notebook
+            pool.submit(asyncio.run, _answers(distributed, address)).result()
         client = distributed.Client(address, timeout=CONNECT_SECONDS)
     except Exception as error:  # whatever a service that is no scheduler makes of the question
-        raise LsamplerError(
-            f"--cluster {address}: no Dask scheduler answers there ({_line(error)}); "
-            "start one with 'dask scheduler', or use local:4"
-        ) from error
+        mend = "start one with 'dask scheduler', or use local:4"
+        if address.startswith("tls://"):
+            mend = "start one with certificates, and name them under distributed.comm.tls in Dask's configuration"
+        raise LsamplerError(f"--cluster {address}: no Dask scheduler answers there ({_line(error)}); {mend}") from error
     with _closed(client):
         yield client
 

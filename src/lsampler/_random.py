@@ -44,11 +44,14 @@ class Block:
         self.start = index * BLOCK_ROWS
         self.rows = BLOCK_ROWS
         self.device = device
-        sequence = np.random.SeedSequence([seed, index])
+        self._seeds = [seed % (1 << 32), index]
+        if seed >> 32:  # NumPy takes the words of all numbers as one list
+            self._seeds += [0, 0, seed >> 32]
+        sequence = np.random.SeedSequence(self._seeds)
         # On the CPU NumPy draws uniforms three times as fast as torch, torch normals twice as fast.
         self._numpy = np.random.Generator(np.random.SFC64(sequence))
         self._torch = torch.Generator(device)
-        self._seed_torch: tuple[int, int] | None = (seed, index)
+        self._torch_seeded = False
 
     def uniform(self, *shape: int, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> Tensor:
         """Independent uniforms on [low, high); tensors are bounds for each of the last entries of ``shape``."""
@@ -86,10 +89,10 @@ class Block:
     @property
     def generator(self) -> torch.Generator:
         """For torch functions that take ``generator=``, on :attr:`device`."""
-        if self._seed_torch is not None:  # when first used: it takes as long as drawing 10,000 numbers
-            sequence = np.random.SeedSequence(self._seed_torch, spawn_key=(0,))
+        if not self._torch_seeded:  # when first used: it takes as long as drawing 10,000 numbers
+            sequence = np.random.SeedSequence(self._seeds, spawn_key=(0,))
             self._torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
-            self._seed_torch = None
+            self._torch_seeded = True
         return self._torch
 
 

@@ -72,13 +72,22 @@ class _Copied:
         return {"source": self.identity, "start": self.start, "rows": self.rows}
 
     def blocks(self) -> Iterator[StoreBlock]:
-        yield from _opened(self.store, self.identity).labelled(self.start, self.start + self.rows)
+        store = _opened(self.store, self.identity)
+        yield from store.labelled(self.start, self.start + self.rows)
+        _check_same(store, self.identity)  # a file that was put in its place while it was read
 
 
 @lru_cache(maxsize=1)
 def _opened(path: str, identity: str) -> LatentStore:
     """Once for all tasks: a store of many shards takes seconds."""
-    return open_store(path)
+    store = open_store(path)
+    _check_same(store, identity)
+    return store
+
+
+def _check_same(store: LatentStore, identity: str) -> None:
+    if _identity(store) != identity:
+        raise LsamplerError(f"{store.name}: has changed, or is another file for a worker; run the command again")
 
 
 @dataclass(frozen=True)
@@ -218,6 +227,7 @@ class _Partial:
     ) -> None:
         self._target, self._dimension, self._provenance = target, dimension, dict(provenance)
         self._folder = partial_folder(target)
+        self._old = target.with_name(f".{target.name}.old")
         plan = {
             "dimension": dimension,
             "attributes": self._provenance,
@@ -225,39 +235,55 @@ class _Partial:
         }
         text = json.dumps(plan, sort_keys=True)
         self._run = hashlib.sha256(text.encode()).hexdigest()[:32]
-        self._begin(json.loads(text), force=force)
+        self._begin(text, force=force)
 
-    def _begin(self, plan: dict[str, Any], *, force: bool) -> None:
+    def _begin(self, plan: str, *, force: bool) -> None:
         file = self._folder / PLAN
-        if self._folder.exists() and not force:
+        check_folder(self._folder, "sharded store")
+        with disk_errors(self._folder):
+            if force:
+                _discard(self._folder)
+                _discard(self._old)
+            elif self._finished():
+                try:
+                    earlier = file.read_text(encoding="utf-8")
+                except (OSError, ValueError):
+                    earlier = ""
+                if earlier != plan:
+                    raise LsamplerError(
+                        f"{self._folder}: is of an interrupted run with other settings ({_difference(earlier, plan)}); "
+                        "repeat that one to go on, or add --force to start anew"
+                    )
+        mark_folder(self._folder, "sharded store")
+        with new_file(file, force=True) as beside:
+            beside.write_text(plan, encoding="utf-8")
+
+    def _finished(self) -> list[Path]:
+        return sorted(self._folder.glob("[0-9]*.h5"))
+
+    def _forget_unusable(self) -> None:
+        """A shard that was cut short, perhaps with the machine's power, or is of another run, is made again."""
+        for path in self._finished():
             try:
-                earlier = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                earlier = None
-            if earlier != plan:
-                raise LsamplerError(
-                    f"{self._folder}: is of an interrupted run with other settings ({_difference(earlier, plan)}); "
-                    "repeat that one to go on, or add --force to start anew"
-                )
-        elif force:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        with disk_errors(self._target):
-            self._folder.mkdir(exist_ok=True)
-        if not file.exists():
-            with new_file(file) as beside:
-                beside.write_text(json.dumps(plan), encoding="utf-8")
+                usable = LatentStore(path).attributes.get(RUN) == self._run
+            except LsamplerError:
+                usable = False
+            if not usable:
+                with disk_errors(path):
+                    path.unlink()
 
     def __enter__(self) -> _Partial:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not any(self._folder.glob("[0-9]*.h5")):
+        if kind is not None and not self._finished():
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def write(
         self, tasks: Sequence[ShardTask], progress: Progress | None, what: str
     ) -> tuple[ShardedStore, list[Note]]:
         """Do what is missing, then put the store in its place."""
+        self._forget_unusable()
         folder = str(self._folder.absolute())
         wanted = [
             _Order(folder, number, task, self._dimension, self._provenance | {RUN: self._run})
@@ -288,21 +314,20 @@ class _Partial:
             raise LsamplerError(f"{self._target}: not written, there is no latent vector to store{why}")
         manifest = Manifest(run=self._run, dimension=self._dimension, attributes=self._provenance, shards=shards)
         with new_file(self._folder / MANIFEST, force=True) as beside:
-            beside.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-        mark_folder(self._folder, "sharded store")
+            # A name of a file in it need not be Unicode: what json escapes, it reads again.
+            beside.write_text(json.dumps(manifest.model_dump(), indent=1), encoding="utf-8")
         # The plan goes last: a run that is killed on the way finds the folder as that of its own.
         kept = {MANIFEST, PLAN, ".lsampler", *(shard.file for shard in shards)}
         with disk_errors(self._target):
             for entry in self._folder.iterdir():
                 if entry.name not in kept:  # what killed workers left
                     entry.unlink(missing_ok=True)
-            old = self._target.with_name(f".{self._target.name}.old")
-            shutil.rmtree(old, ignore_errors=True)  # of a run that was killed on the last line
             if self._target.exists():
-                self._target.rename(old)
+                self._target.rename(self._old)
             self._folder.rename(self._target)
             (self._target / PLAN).unlink(missing_ok=True)
-            shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the store is in its place
+            _discard(self._old)
         return ShardedStore(self._target)
 
 
@@ -334,6 +359,14 @@ def _without_notes(blocks: Iterator[StoreBlock | Note], notes: list[Note]) -> It
             yield block
 
 
+def _discard(path: Path) -> None:
+    """Remove a folder, or only the link to one."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
 def _file(number: int) -> str:
     return f"{number:08d}.h5"
 
@@ -350,10 +383,11 @@ def _identity(store: LatentStore) -> str:
     return f"{store.attributes.get('created')}, {found.st_size} bytes, {found.st_mtime_ns} ns"
 
 
-def _difference(earlier: Any, plan: dict[str, Any]) -> str:
+def _difference(earlier: str, plan: str) -> str:
     """In which setting two plans differ."""
-    was, now = (found.get("attributes") if isinstance(found, dict) else None for found in (earlier, plan))
-    if not isinstance(was, dict) or not isinstance(now, dict):
+    try:
+        was, now = (json.loads(text)["attributes"] for text in (earlier, plan))
+    except (ValueError, LookupError, TypeError):
         return "its plan is lost"
     for key in sorted({*was, *now}):
         if was.get(key) != now.get(key):
@@ -370,4 +404,6 @@ def _checked_target(path: str | os.PathLike[str], shard_rows: int | None = None,
     check_output(target, force=force)
     if target.exists():
         check_folder(target, "sharded store")
+        if not os.access(target, os.W_OK):
+            raise LsamplerError(f"{path}: cannot be replaced; change its permissions, or choose another name")
     return target

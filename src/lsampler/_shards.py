@@ -198,6 +198,8 @@ def _manifest(path: Path) -> Manifest:
         raise LsamplerError(
             f"{file}: not the manifest of a sharded store ({place}: {reason}); make it again"
         ) from error
+    except PermissionError as error:
+        raise LsamplerError(f"{file}: cannot be read; check its permissions") from error
     except (OSError, ValueError, RecursionError) as error:
         raise LsamplerError(f"{file}: damaged, cannot be read; make the sharded store again") from error
 
@@ -211,22 +213,17 @@ def _checked(folder: Path, number: int, shard: Shard, manifest: Manifest) -> Lat
     if size != shard.bytes:
         raise LsamplerError(f"{path}: has {size} bytes, the manifest says {shard.bytes}; {mend}")
     store = LatentStore(path)
-    expected = {
-        "rows": shard.rows,
-        "dimension": manifest.dimension,
-        "number": number,
-        "run": manifest.run,
-        "encoder": None,
-        **manifest.attributes,
-    }
-    found = store.attributes | {
-        "rows": len(store),
-        "dimension": store.dimension,
-        "number": store.attributes.get(SHARD),
-    }
-    for what, value in expected.items():
-        if found.get(what) != value:
-            raise LsamplerError(f"{path}: its {what} is {found.get(what)}, the manifest says {value}; {mend}")
+    told = {"encoder": None, **manifest.attributes}
+    pairs = [
+        ("rows", len(store), shard.rows),
+        ("dimension", store.dimension, manifest.dimension),
+        ("number", store.attributes.get(SHARD), number),
+        ("run", store.attributes.get(RUN), manifest.run),
+        *((key, store.attributes.get(key), value) for key, value in told.items()),
+    ]
+    for what, found, expected in pairs:
+        if json.dumps(found) != json.dumps(expected):  # NaN is not equal to itself
+            raise LsamplerError(f"{path}: its {what} is {found}, the manifest says {expected}; {mend}")
     return store
 
 

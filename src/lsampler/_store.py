@@ -286,5 +286,10 @@ def _decoded(text: bytes) -> str:
 
 
 def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return _decoded(value) if isinstance(value, bytes) else value
+    """As JSON has it."""
+    value = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, bytes):
+        return _decoded(value)
+    return value if isinstance(value, str | int | float) else str(value)
