@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from lsampler import _chunks as module
 from lsampler._chunks import ChunkWriter, chunk_rows, fletcher32, read_chunks, sealed
+from lsampler._scratch import scratch
 
 Rows = NDArray[np.float32]
 SHAPES = [(4096, 256, 1024), (100, 3, 7), (50, 10, 50), (300, 300, 128), (9, 1, 1), (3, 70_000, 2)]
@@ -123,6 +125,35 @@ def test_a_flipped_bit_is_found_by_h5py_s_own_reading(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_chunks(dataset, 8, 24, 64), rows[24:])
         with pytest.raises(OSError, match="filter"):
             read_chunks(dataset, 8, 0, 64)
+
+
+def test_memory_that_is_used_again_holds_the_rows_until_the_next_are_read(tmp_path: Path) -> None:
+    rows = values(40, 4, "normal")
+    with h5py.File(create(tmp_path / "a.h5", rows, 8), "r") as handle:
+        dataset = handle["latents"]
+        memory = np.empty(module.memory_for(8, 20, 4), np.uint8)
+        for start, stop in ((0, 20), (16, 36), (32, 40)):
+            found = read_chunks(dataset, 8, start, stop, memory)
+            np.testing.assert_array_equal(found, rows[start:stop])
+            assert np.shares_memory(found, memory)
+        too_many = read_chunks(dataset, 8, 0, 40, memory)
+        np.testing.assert_array_equal(too_many, rows)
+        assert not np.shares_memory(too_many, memory)
+
+
+def test_a_thread_is_given_the_same_memory_again_but_never_twice_at_once() -> None:
+    with scratch(1000) as one, scratch(1000) as other:
+        assert not np.shares_memory(one, other)
+    with scratch(1000) as again, scratch(2000) as larger:
+        assert np.shares_memory(again, one) or np.shares_memory(again, other)
+        assert len(larger) == 2000
+    with ThreadPoolExecutor(1) as pool, scratch(1000) as here:
+
+        def elsewhere() -> bool:
+            with scratch(1000) as there:
+                return np.shares_memory(here, there)
+
+        assert not pool.submit(elsewhere).result()
 
 
 def test_a_chunk_cut_short_is_not_completed_by_what_memory_held(

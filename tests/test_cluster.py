@@ -255,7 +255,7 @@ def test_a_fault_in_a_task_is_that_fault(cluster: Any, drawn: ShardedStore) -> N
     place = data.find(drawn.shards[2].read(0, 1).tobytes())
     data[place] ^= 1
     shard.write_bytes(data)
-    with on_cluster(cluster.scheduler_address), pytest.raises(LsamplerError, match=r"00000002\.h5: rows 0\.\.8191 are"):
+    with on_cluster(cluster.scheduler_address), pytest.raises(LsamplerError, match=r"00000002\.h5: rows 0\.\.4095 are"):
         ShardedStore(drawn.path).statistics()
 
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ChunkWriter", "Sealed", "chunk_rows", "fletcher32", "read_chunks", "sealed"]
+__all__ = ["ChunkWriter", "Sealed", "chunk_rows", "fletcher32", "memory_for", "read_chunks", "sealed"]
 
 CHECKSUM_BYTES = 4
 MODULUS = 65535
@@ -66,22 +66,40 @@ def chunk_rows(dataset: h5py.Dataset) -> int | None:
     return int(dataset.chunks[0])
 
 
-def read_chunks(dataset: h5py.Dataset, rows_of_chunk: int | None, start: int, stop: int) -> NDArray[np.float32]:
-    """Rows ``start`` to ``stop``; :func:`chunk_rows` says how many are in a chunk. Raises what h5py raises."""
+def read_chunks(
+    dataset: h5py.Dataset,
+    rows_of_chunk: int | None,
+    start: int,
+    stop: int,
+    memory: NDArray[np.uint8] | None = None,
+) -> NDArray[np.float32]:
+    """Rows ``start`` to ``stop``; :func:`chunk_rows` says how many are in a chunk. Raises what h5py raises.
+
+    If they fit into ``memory``, they may be there. So many bytes as :func:`memory_for` says are enough.
+    """
     if rows_of_chunk and start % rows_of_chunk == 0 and start < len(dataset):
-        found = _read_chunks(dataset, rows_of_chunk, start, min(stop, len(dataset)))
+        found = _read_chunks(dataset, rows_of_chunk, start, min(stop, len(dataset)), memory)
         if found is not None:
             return found
     rows: NDArray[np.float32] = dataset[start:stop]
     return rows
 
 
-def _read_chunks(dataset: h5py.Dataset, rows_of_chunk: int, start: int, stop: int) -> NDArray[np.float32] | None:
+def memory_for(rows_of_chunk: int | None, rows: int, width: int) -> int:
+    """How many bytes :func:`read_chunks` uses for so many rows."""
+    whole = -(-rows // (rows_of_chunk or 1)) * (rows_of_chunk or 1)
+    return 4 * whole * width + CHECKSUM_BYTES
+
+
+def _read_chunks(
+    dataset: h5py.Dataset, rows_of_chunk: int, start: int, stop: int, memory: NDArray[np.uint8] | None = None
+) -> NDArray[np.float32] | None:
     width = dataset.shape[1]
     size = 4 * rows_of_chunk * width
     starts = range(start, stop, rows_of_chunk)
     # The checksum of a chunk lands where the next chunk goes.
-    raw = np.empty(len(starts) * size + CHECKSUM_BYTES, np.uint8)
+    needed = len(starts) * size + CHECKSUM_BYTES
+    raw = np.empty(needed, np.uint8) if memory is None or len(memory) < needed else memory[:needed]
     try:
         for number, first in enumerate(starts):
             chunk = raw[number * size : (number + 1) * size + CHECKSUM_BYTES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler._errors import LsamplerError
+from lsampler._scratch import scratch
 
 __all__ = ["Moments", "moments_of", "total"]
 
@@ -66,6 +68,13 @@ def moments_of(blocks: Iterable[NDArray[Any]], name: str, *, start: int = 0, sin
     Raises:
         LsamplerError: NaN or infinite values, or blocks of unequal D.
     """
+    with contextlib.ExitStack() as memory:
+        return _moments_of(blocks, name, start, single, memory)
+
+
+def _moments_of(
+    blocks: Iterable[NDArray[Any]], name: str, start: int, single: bool, memory: contextlib.ExitStack
+) -> Moments | None:
     running: _InSingle | None = None
     found: Moments | None = None
     dimension, count = None, 0
@@ -75,14 +84,16 @@ def moments_of(blocks: Iterable[NDArray[Any]], name: str, *, start: int = 0, sin
         if not len(block):
             continue
         dimension = block.shape[1]
-        if single and block.dtype == np.float32:
-            running = running or _InSingle(block)
-            added = running.add(block)
-        else:
-            added = False
-        if not added:
-            found = total([found, _in_double(block, name, start + count)])
-        count += len(block)
+        in_single = single and block.dtype == np.float32
+        if in_single:
+            size = 4 * SINGLE_ROWS * dimension
+            running = running or _InSingle(block, memory.enter_context(scratch(size)))
+        step = SINGLE_ROWS if in_single else len(block)
+        for first in range(0, len(block), step):
+            rows = block[first : first + step]
+            if not (in_single and running and running.add(rows)):
+                found = total([found, _in_double(rows, name, start + count)])
+            count += len(rows)
     return total([running.moments() if running else None, found])
 
 
@@ -99,30 +110,28 @@ def _in_double(block: NDArray[Any], name: str, start: int) -> Moments:
 class _InSingle:
     """Float32 vectors, added up about a point near the mean of the first ones."""
 
-    def __init__(self, first: NDArray[np.float32]) -> None:
+    def __init__(self, first: NDArray[np.float32], memory: NDArray[np.uint8]) -> None:
         dimension = first.shape[1]
         self._about = _round_centre(first[::SAMPLED_ROWS].astype(np.float64))
         self._count = 0
         self._sums, self._scatter = np.zeros(dimension), np.zeros((dimension, dimension))
-        self._centred = np.empty((SINGLE_ROWS, dimension), np.float32)
+        self._centred = memory.view(np.float32).reshape(SINGLE_ROWS, dimension)
         self._ones = np.ones(SUMMED_ROWS, np.float32)
 
-    def add(self, block: NDArray[np.float32]) -> bool:
-        """Add vectors (n, D); False, with none of them added, if one is too large for single precision."""
-        scatter, sums = np.zeros_like(self._scatter), np.zeros_like(self._sums)
+    def add(self, rows: NDArray[np.float32]) -> bool:
+        """Add up to :data:`SINGLE_ROWS` vectors (n, D); False, with none of them added, if one is too large."""
+        sums = np.zeros_like(self._sums)
         with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(block), SINGLE_ROWS):
-                rows = block[start : start + SINGLE_ROWS]
-                for first in range(0, len(rows), SUMMED_ROWS):
-                    few = rows[first : first + SUMMED_ROWS]
-                    part = np.subtract(few, self._about, out=self._centred[first : first + len(few)])
-                    sums += self._ones[: len(few)] @ part
-                part = self._centred[: len(rows)]
-                scatter += part.T @ part
+            for first in range(0, len(rows), SUMMED_ROWS):
+                few = rows[first : first + SUMMED_ROWS]
+                part = np.subtract(few, self._about, out=self._centred[first : first + len(few)])
+                sums += self._ones[: len(few)] @ part
+            centred = self._centred[: len(rows)]
+            scatter = centred.T @ centred
         # A value that is not finite makes its square so, and a large one overflows it.
         if not np.isfinite(np.diagonal(scatter)).all():
             return False
-        self._count += len(block)
+        self._count += len(rows)
         self._scatter += scatter
         self._sums += sums
         return True

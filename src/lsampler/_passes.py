@@ -57,7 +57,7 @@ class Segment(Protocol):
         ...
 
     def blocks(self) -> Iterator[NDArray[Any]]:
-        """The vectors, as arrays (n, D)."""
+        """The vectors, as arrays (n, D), each valid until the next is asked for."""
         ...
 
 

@@ -17,12 +17,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler._chunks import chunk_rows, read_chunks
+from lsampler._chunks import chunk_rows, memory_for, read_chunks
 from lsampler._errors import LsamplerError
 from lsampler._files import existing_file
 from lsampler._passes import Segment, segment_rows
 from lsampler._progress import Progress, track
 from lsampler._reference import Reference, Split
+from lsampler._scratch import scratch
 
 __all__ = ["SPLITS", "LatentStore", "StoreSegment", "partial_folder", "pieces"]
 
@@ -30,8 +31,6 @@ FORMAT = "lsampler-latents"
 FORMAT_VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "held-out")
 BLOCK_ROWS = 4096
-PASS_ROWS = 8192
-"""Rows of a block in a pass over segments: threads meet less often than with fewer."""
 SPLIT_ROWS = 1 << 16
 """Rows whose splits are read at once, and lie in one chunk."""
 
@@ -97,15 +96,33 @@ class LatentStore(Reference):
         """
         end = len(self) if stop is None else stop
         with self._open() as handle:
+            yield from self._blocks(handle, split, block_rows, start, end)
+
+    def _passing(self, split: Split, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
+        """Blocks of rows ``start`` to ``stop``, each of which is valid until the next is asked for."""
+        with self._open() as handle:
             latents, _ = self._datasets(handle)
-            rows_of_chunk = chunk_rows(latents)
-            for first, last, chosen in self._chosen(handle, split, block_rows, start, end):
-                with self._rows_damage(first, last):
-                    rows = read_chunks(latents, rows_of_chunk, first, last)
-                if chosen is not None:
-                    rows = rows[chosen]
-                if len(rows):
-                    yield rows
+            with scratch(memory_for(chunk_rows(latents), BLOCK_ROWS, self.dimension)) as memory:
+                yield from self._blocks(handle, split, BLOCK_ROWS, start, stop, memory)
+
+    def _blocks(
+        self,
+        handle: h5py.File,
+        split: Split | None,
+        block_rows: int,
+        start: int,
+        stop: int,
+        memory: NDArray[np.uint8] | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        latents, _ = self._datasets(handle)
+        rows_of_chunk = chunk_rows(latents)
+        for first, last, chosen in self._chosen(handle, split, block_rows, start, stop):
+            with self._rows_damage(first, last):
+                rows = read_chunks(latents, rows_of_chunk, first, last, memory)
+            if chosen is not None:
+                rows = rows[chosen]
+            if len(rows):
+                yield rows
 
     def _chosen(
         self, handle: h5py.File, split: Split | None, block_rows: int, start: int, end: int
@@ -242,8 +259,8 @@ class StoreSegment:
     portable: bool = True
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """See :meth:`LatentStore.blocks`."""
-        return self.store.blocks(self.split, PASS_ROWS, start=self.first, stop=self.first + self.rows)
+        """See :meth:`Segment.blocks`."""
+        return self.store._passing(self.split, self.first, self.first + self.rows)
 
 
 def partial_folder(path: Path) -> Path:
