@@ -94,41 +94,29 @@ class LatentStore(Reference):
 
         With ``start`` and ``stop``, only those among these rows of the store.
         """
-        end = len(self) if stop is None else stop
-        with self._open() as handle:
-            yield from self._blocks(handle, split, block_rows, start, end)
-
-    def _passing(self, split: Split, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
-        """Blocks of rows ``start`` to ``stop``, each of which is valid until the next is asked for."""
-        with self._open() as handle:
-            latents, _ = self._datasets(handle)
-            with scratch(memory_for(chunk_rows(latents), BLOCK_ROWS, self.dimension)) as memory:
-                yield from self._blocks(handle, split, BLOCK_ROWS, start, stop, memory)
+        return self._blocks(split, block_rows, start, len(self) if stop is None else stop)
 
     def _blocks(
-        self,
-        handle: h5py.File,
-        split: Split | None,
-        block_rows: int,
-        start: int,
-        stop: int,
-        memory: NDArray[np.uint8] | None = None,
+        self, split: Split | None, block_rows: int, start: int, stop: int, *, reuse: bool = False
     ) -> Iterator[NDArray[np.float32]]:
-        latents, _ = self._datasets(handle)
-        rows_of_chunk = chunk_rows(latents)
-        for first, last, chosen in self._chosen(handle, split, block_rows, start, stop):
-            with self._rows_damage(first, last):
-                rows = read_chunks(latents, rows_of_chunk, first, last, memory)
-            if chosen is not None:
-                rows = rows[chosen]
-            if len(rows):
-                yield rows
+        """See :meth:`blocks`; with ``reuse`` each is valid until the next is asked for."""
+        with self._open() as handle:
+            latents, splits = self._datasets(handle)
+            rows_of_chunk = chunk_rows(latents)
+            size = memory_for(rows_of_chunk, block_rows, self.dimension)
+            with scratch(size) if reuse else contextlib.nullcontext() as memory:
+                for first, last, chosen in self._chosen(splits, split, block_rows, start, stop):
+                    with self._rows_damage(first, last):
+                        rows = read_chunks(latents, rows_of_chunk, first, last, memory)
+                    if chosen is not None:
+                        rows = rows[chosen]
+                    if len(rows):
+                        yield rows
 
     def _chosen(
-        self, handle: h5py.File, split: Split | None, block_rows: int, start: int, end: int
+        self, splits: h5py.Dataset, split: Split | None, block_rows: int, start: int, end: int
     ) -> Iterator[tuple[int, int, NDArray[np.bool_] | None]]:
         """Blocks as (first, last, which rows belong to the split); None if all do."""
-        _, splits = self._datasets(handle)
         step = max(1, SPLIT_ROWS // block_rows) * block_rows
         for outer in range(start, end, step):
             stop = min(outer + step, end)
@@ -260,7 +248,7 @@ class StoreSegment:
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """See :meth:`Segment.blocks`."""
-        return self.store._passing(self.split, self.first, self.first + self.rows)
+        return self.store._blocks(self.split, BLOCK_ROWS, self.first, self.first + self.rows, reuse=True)
 
 
 def partial_folder(path: Path) -> Path:
