@@ -207,7 +207,7 @@ What does not grow with N:
 {scoring["median_s"]:.1f} s on
   {performance["neighbours"]["machine"]["cores"]} cores. Other scores see at most {MOST_BYTES >> 20} MiB of a file of \
 samples. All held-out vectors are read: keep their number as it is.
-- **Memory**: a worker holds a block of 8 MB, a covariance of {8 * DIMENSION**2 / 1e6:.1f} MB, and PyTorch.
+- **Memory**: a worker holds a block of 4 MB twice, a covariance of {8 * DIMENSION**2 / 1e6:.1f} MB, and PyTorch.
 - **What the scheduler sees**: a pass over one file is at most 4,096 tasks, over shards at least one for each, each
   giving back one covariance; sampling and encoding are a task a shard, each giving back a number.
 """

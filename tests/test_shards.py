@@ -286,6 +286,15 @@ def test_info_counts_the_shards_and_verifying_advances_over_all_rows(
     assert sum(seen) == ROWS
 
 
+def test_many_problems_are_counted(
+    cli: Callable[..., Answer], shards: ShardedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ShardedStore, "verify", lambda self, progress: [f"rows {k}: bad" for k in range(25)])
+    answer = cli("store", "verify", shards.path)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert answer.err.endswith("rows 19: bad; and 5 more\n")
+
+
 def test_a_manifest_that_miscounts_a_split_is_found(shards: ShardedStore, tmp_path: Path) -> None:
     manifest = json.loads((shards.path / "manifest.json").read_text())
     true = manifest["shards"][0]["train"]
@@ -427,6 +436,32 @@ def test_a_worker_that_has_another_file_of_that_name_says_so(whole: LatentStore)
     task = shard_writer._Copied(str(whole.path), "of a file on another disk", 0, 10)
     with pytest.raises(LsamplerError, match="is another file for a worker"):
         list(task.blocks())
+
+
+def test_a_source_that_is_removed_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    source = tmp_path / "a.h5"
+    write_store(source, D, [np.zeros((30, D), np.float32)], {"kind": "test"})
+    store = LatentStore(source)
+    identity = shard_writer._identity(store)
+    source.unlink()
+    with pytest.raises(LsamplerError, match=r"a\.h5: has changed, or is another file for a worker"):
+        shard_writer._check_same(store, identity)
+
+
+def test_the_store_that_force_had_put_aside_is_not_lost(whole: LatentStore, tmp_path: Path) -> None:
+    """A run that was killed between the last two renames, and one after it that cannot be finished."""
+    path = tmp_path / "a.shards"
+    shard_store(whole.path, path)
+    path.rename(tmp_path / ".a.shards.old")
+
+    class Failing(Part):
+        def blocks(self) -> Iterator[StoreBlock]:
+            raise LsamplerError("no space")
+
+    with pytest.raises(LsamplerError, match="no space"):
+        write_shards(path, D, [Failing(0, 3)], {}, force=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.shards"]
+    np.testing.assert_array_equal(ShardedStore(path).read(), whole.read())
 
 
 def test_a_folder_of_somebody_else_is_not_taken_for_an_interrupted_run(

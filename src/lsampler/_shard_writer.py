@@ -86,7 +86,11 @@ def _opened(path: str, identity: str) -> LatentStore:
 
 
 def _check_same(store: LatentStore, identity: str) -> None:
-    if _identity(store) != identity:
+    try:
+        same = _identity(store) == identity
+    except OSError:  # it is gone
+        same = False
+    if not same:
         raise LsamplerError(f"{store.name}: has changed, or is another file for a worker; run the command again")
 
 
@@ -242,6 +246,8 @@ class _Partial:
         check_folder(self._folder, "sharded store")
         with disk_errors(self._folder):
             if force:
+                if self._old.exists() and not self._target.exists():
+                    self._old.rename(self._target)  # a run was killed just before the new store took its place
                 _discard(self._folder)
                 _discard(self._old)
             elif self._finished():

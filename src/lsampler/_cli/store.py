@@ -10,6 +10,7 @@ import typer
 from lsampler._cli.common import Cluster, Force, ModelParams, console, examples, model_settings
 from lsampler._errors import LsamplerError
 
+MOST_PROBLEMS = 20
 StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5 or .shards).")]
 
 
@@ -83,7 +84,8 @@ def verify(path: StoreFile) -> None:
     with rich_progress() as progress:
         problems = store.verify(progress)
     if problems:
-        raise LsamplerError(f"{path}: " + "; ".join(problems))
+        more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
+        raise LsamplerError(f"{path}: " + "; ".join(problems[:MOST_PROBLEMS]) + more)
     print(f"{path}: {len(store)} latent vectors, all sound")
 
 
