@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.measuring import Row, Settings, in_turn
 from benchmarks.sampling import fitted
 from lsampler import on_cluster, open_store, sample_store
-from lsampler._cluster import local_cluster
+from lsampler.compute.dask_cluster import local_cluster
 
 ROWS = 5_000_000
 SHARD_ROWS = 1 << 18

@@ -11,7 +11,7 @@ from benchmarks.encoding import AT_ONCE, bare
 from benchmarks.measuring import DIMENSION, Row, Settings, in_turn
 from benchmarks.sampling import draw, fitted
 from lsampler import load_bundle, plugin_names
-from lsampler._decoding import decode_stream
+from lsampler.models.decoding import decode_stream
 
 ROWS = 4_000_000
 IMAGES = 16_384

@@ -12,14 +12,14 @@ from sklearn.decomposition import PCA
 
 from benchmarks.measuring import Row, Settings, in_turn, own_process
 from benchmarks.sampling import fitted
-from lsampler import LatentStore, sample_store
+from lsampler import open_store, sample_store
 
 ROWS = 600_000
 
 
 def once(path: str) -> None:
     """For a process whose memory is looked at."""
-    LatentStore(path).statistics()
+    open_store(path).statistics()
 
 
 def measure(settings: Settings) -> Iterator[Row]:
@@ -28,11 +28,11 @@ def measure(settings: Settings) -> Iterator[Row]:
     with TemporaryDirectory(dir=settings.scratch) as folder:
         path = Path(folder) / "store.h5"
         sample_store(fitted("multivariate-normal"), rows, path)
-        in_memory = LatentStore(path).read()
+        in_memory = open_store(path).read()
         peer = PCA(svd_solver="covariance_eigh")
-        if not np.allclose(peer.fit(in_memory).mean_, LatentStore(path).statistics().mean, atol=1e-4):
+        if not np.allclose(peer.fit(in_memory).mean_, open_store(path).statistics().mean, atol=1e-4):
             raise RuntimeError("lsampler and scikit-learn disagree on the mean")
-        runs: list[Callable[[], object]] = [lambda: LatentStore(path).statistics().pca, partial(peer.fit, in_memory)]
+        runs: list[Callable[[], object]] = [lambda: open_store(path).statistics().pca, partial(peer.fit, in_memory)]
         ours, theirs = in_turn(runs, 3 * settings.repeats)
         own = own_process("moments", f"once({str(path)!r})")
     yield Row(

@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 from benchmarks.measuring import DIMENSION, Row, Settings, in_turn, own_process
-from lsampler import ArrayReference, LatentSampler, load_sampler, plugin_names
+from lsampler import LatentSampler, MemoryStore, load_sampler, plugin_names
 
 COMPONENTS = 120
 LOOP_ROWS = 60
@@ -36,7 +36,7 @@ def latents(rows: int = 5000) -> Latents:
 
 def fitted(name: str, **parameters: object) -> LatentSampler:
     """The strategy, fitted to :func:`latents`."""
-    return load_sampler(name, **parameters).fit(ArrayReference(latents()))
+    return load_sampler(name, **parameters).fit(MemoryStore(latents()))
 
 
 def draw(sampler: LatentSampler, rows: int, device: str = "cpu") -> None:
@@ -179,7 +179,7 @@ def _normal_bound(settings: Settings) -> Row:
 def _ellipse(settings: Settings) -> Iterator[Row]:
     """The loop beside pca-ellipse, and beside every other strategy for comparison."""
     rows = settings.rows(ROWS)
-    pca = ArrayReference(latents()).statistics(1.7).pca
+    pca = MemoryStore(latents()).statistics(1.7).pca
     half_axes = 0.7 * 2.3548 * np.sqrt(pca.variances[:COMPONENTS])
     loop = partial(pairwise_loop, LOOP_ROWS, half_axes, pca.axes[:COMPONENTS], pca.mean)
     steps: list[tuple[str, dict[str, object]]] = [

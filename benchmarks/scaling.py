@@ -24,11 +24,11 @@ from benchmarks.document import KEPT as PERFORMANCE
 from benchmarks.document import machine_line
 from benchmarks.measuring import DIMENSION, ROOT, machine, own_process
 from benchmarks.sampling import fitted
-from lsampler import LatentStore, load_bundle, sample_store
-from lsampler._engine import Threads, working_on
-from lsampler._evaluator import MOST_ROWS
-from lsampler._plots import SERIES, house_style, save_figure, single
-from lsampler._scoring import MOST_BYTES
+from lsampler import load_bundle, open_store, sample_store
+from lsampler.compute.engine import Threads, working_on
+from lsampler.plots import SERIES, house_style, save_figure, single
+from lsampler.scoring.evaluator import MOST_ROWS
+from lsampler.scoring.pipeline import MOST_BYTES
 
 KEPT = Path(__file__).with_name("scaling.json")
 PAGE = ROOT / "docs" / "scaling.md"
@@ -54,14 +54,14 @@ def statistics(path: str, threads: int | None = None) -> float:
     """Seconds."""
     started = time.perf_counter()
     with working_on(Threads(threads)):
-        _ = LatentStore(path).statistics().pca
+        _ = open_store(path).statistics().pca
     return time.perf_counter() - started
 
 
 def histograms(path: str, threads: int | None = None) -> float:
     """Seconds, without those of the statistics that go before."""
     with working_on(Threads(threads)):
-        found = LatentStore(path).statistics()
+        found = open_store(path).statistics()
         started = time.perf_counter()
         _ = found.histograms
     return time.perf_counter() - started

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.measuring import DIMENSION, Row, Settings, in_turn, own_process
 from benchmarks.sampling import BLOCK, draw, fitted
 from lsampler import sample_store
-from lsampler._store_writer import write_store
+from lsampler.store.writer import write_store
 
 ROWS = 10_000_000
 FEW_ROWS = 1_000_000

@@ -7,16 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from support import Answer
 
-from lsampler import ArrayReference, ConvAutoencoder, ConvConfig, LatentStore, Preprocess, encode_images, open_images
-from lsampler._cli import main
+from lsampler import ConvAutoencoder, ConvConfig, LatentStore, MemoryStore, Preprocess, encode_images, open_images
+from lsampler.cli import main
 
 CELEBA_ARCHIVE = "img_align_celeba.zip"
 
@@ -76,17 +76,9 @@ def correlated() -> NDArray[np.float32]:
 
 
 @pytest.fixture
-def reference(correlated: NDArray[np.float32]) -> ArrayReference:
+def reference(correlated: NDArray[np.float32]) -> MemoryStore:
     """The correlated vectors, the last 1,000 held out."""
-    return ArrayReference(correlated[:3000], correlated[3000:], name="correlated")
-
-
-class Answer(NamedTuple):
-    """What a command line left: exit code, standard output and standard error."""
-
-    code: int
-    out: str
-    err: str
+    return MemoryStore(correlated[:3000], correlated[3000:], name="correlated")
 
 
 @pytest.fixture

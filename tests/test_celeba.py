@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lsampler import ArrayReference, compare, decode_images, load_bundle, load_evaluator, load_sampler, open_images
-from lsampler._evaluator import Samples
-from lsampler._images import ImageBatches
+from lsampler import MemoryStore, compare, decode_images, load_bundle, load_evaluator, load_sampler, open_images
+from lsampler.data.images import ImageBatches
+from lsampler.scoring.evaluator import Samples
 
 HELD_OUT = 1000
 
@@ -47,7 +47,7 @@ def test_the_bundle_describes_these_latents(latents_and_error: tuple[NDArray[np.
 def test_trimming_is_near_the_posts(latents_and_error: tuple[NDArray[np.float32], float]) -> None:
     """Post IX keeps 72 / 81 / 88 / 94 / 96 % at t = 1.35 / 1.45 / 1.55 / 1.7 / 1.8, of another model's latents."""
     rows = latents_and_error[0][:2000]
-    reference = ArrayReference(rows)
+    reference = MemoryStore(rows)
     kept = [reference.statistics(t).count / len(rows) for t in (1.35, 1.45, 1.55, 1.7, 1.8)]
     assert kept == sorted(kept)
     np.testing.assert_allclose(kept, [0.72, 0.81, 0.88, 0.94, 0.96], atol=0.1)
@@ -71,7 +71,7 @@ def test_the_ranking_of_strategies_is_stable_over_three_seeds(
 ) -> None:
     """500 vectors each: the Frechet distances are far apart beside their intervals."""
     rows = latents_and_error[0]
-    reference = ArrayReference(rows[:2000], rows[2000:])
+    reference = MemoryStore(rows[:2000], rows[2000:])
     ranking = ["multivariate-normal", "pca-ellipse", "component-uniform", "gaussian", "uniform-cube"]
     evaluators = [load_evaluator("latent-distances", resamples=10), load_evaluator("fidelity-diversity")]
     roles = []
@@ -88,7 +88,7 @@ def test_the_ranking_of_strategies_is_stable_over_three_seeds(
 
 
 def test_the_bundle_fits_into_the_wheel() -> None:
-    from lsampler._bundle import _folder
+    from lsampler.bundles.bundle import _folder
 
     assert (_folder() / "celeba96.safetensors").stat().st_size < 13e6
 

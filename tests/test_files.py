@@ -14,9 +14,8 @@ import pytest
 import torch
 
 from lsampler import ConvAutoencoder, LsamplerError
-from lsampler._decoding import save_folder
-from lsampler._figures import image_grid, reconstruction_grid, to_uint8, training_curve
-from lsampler._files import (
+from lsampler.data.pictures import image_grid, reconstruction_grid, to_uint8, training_curve
+from lsampler.files import (
     FOLDERS,
     MARK,
     FolderKind,
@@ -27,7 +26,8 @@ from lsampler._files import (
     new_directory,
     new_file,
 )
-from lsampler._progress import rich_progress, track
+from lsampler.models.decoding import save_folder
+from lsampler.progress import rich_progress, track
 
 
 class StopError(Exception):
@@ -150,7 +150,7 @@ def test_a_full_disk_while_a_model_is_saved(
     def full(*_: object, **__: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("lsampler._safetensors.save_file", full)
+    monkeypatch.setattr("lsampler.safetensors_files.save_file", full)
     with pytest.raises(LsamplerError, match="No space left"):
         tiny_model.save(target, force=True)
     assert target.read_bytes() == before

@@ -40,7 +40,7 @@ class StudentT(LatentSampler):
         freedom = self.freedom
         if freedom is None:
             deviations = np.sqrt(pca.variances)
-            radii = [np.square(pca.transform(block, pca.rank) / deviations).sum(axis=1) for block in reference.blocks()]
+            radii = [np.square(pca.transform(block, pca.rank) / deviations).sum(axis=1) for block in reference.chunks()]
             freedom = most_likely_freedom(np.concatenate(radii), reference.dimension)
         scale = np.sqrt((freedom - 2) / freedom * pca.variances)
         return {"mean": pca.mean, "axes": scale[:, np.newaxis] * pca.axes, "freedom": np.array(freedom)}

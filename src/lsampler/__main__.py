@@ -1,5 +1,5 @@
 """``python -m lsampler``."""
 
-from lsampler._cli import main
+from lsampler.cli import main
 
 main()

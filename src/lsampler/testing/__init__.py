@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from lsampler._errors import LsamplerError
-from lsampler._evaluator import Evaluator
-from lsampler._interfaces import Autoencoder
-from lsampler._plugin import Plugin
-from lsampler._reference import ReferenceLike
-from lsampler._sampler import LatentSampler
+from lsampler.errors import LsamplerError
+from lsampler.models.protocols import Autoencoder
+from lsampler.plugins.base import Plugin
+from lsampler.samplers.base import LatentSampler
+from lsampler.scoring.evaluator import Evaluator
+from lsampler.store.reference import ReferenceLike
 from lsampler.testing._autoencoders import AUTOENCODER_CHECKS, AutoencoderSubject
 from lsampler.testing._check import Check, ComplianceError, checks_for, require_known, run_all
 from lsampler.testing._evaluators import EVALUATOR_CHECKS, EvaluatorSubject

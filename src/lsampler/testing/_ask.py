@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from lsampler._errors import LsamplerError, PluginCrash
+from lsampler.errors import LsamplerError, PluginCrash
 from lsampler.testing._check import told
 
 __all__ = ["global_state", "leaves_global_state", "other_global_seeds", "refusal", "require", "works_or_refuses"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lsampler._errors import LsamplerError, PluginCrash, nearest_name
+from lsampler.errors import LsamplerError, PluginCrash, nearest_name
 
 __all__ = ["Check", "ComplianceError", "checks_for", "require_known", "run_all"]
 

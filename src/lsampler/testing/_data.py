@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler._bundle import StatisticsReference, aggregates
-from lsampler._reference import ArrayReference, Reference, Split
-from lsampler._statistics import Statistics
+from lsampler.bundles.bundle import StatisticsReference, aggregates
+from lsampler.statistics.summary import Statistics
+from lsampler.store.reference import MemoryStore, Reference, Split
 
 __all__ = [
     "LinearImages",
@@ -26,7 +26,7 @@ __all__ = [
 FINGERPRINT = "compliance"
 
 
-class WatchedReference(ArrayReference):
+class WatchedReference(MemoryStore):
     """Remembers what was asked of it: ``latents`` themselves, ``statistics``, or neither."""
 
     def __init__(self, latents: NDArray[np.float32], held_out: NDArray[np.float32] | None = None) -> None:
@@ -34,11 +34,11 @@ class WatchedReference(ArrayReference):
         self.asked: set[str] = set()
         self._summing = 0
 
-    def blocks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
-        """See :meth:`Reference.blocks`."""
+    def chunks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
+        """See :meth:`Reference.chunks`."""
         if not self._summing:
             self.asked.add("latents")
-        yield from super().blocks(split)
+        yield from super().chunks(split)
 
     def statistics(self, trim: float | None = None) -> Statistics:
         """See :meth:`Reference.statistics`."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler._sampler import LatentSampler
+from lsampler.samplers.base import LatentSampler
 
 __all__ = ["cell_shares"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lsampler._random import Block
+from lsampler.compute.seeded_blocks import Block
 
 __all__ = ["PRETENDED", "OneDevice", "WatchedBlock", "accelerators", "own_generators"]
 

@@ -12,9 +12,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler._evaluator import Better, Evaluator, Kind, RealData, Samples, Score, Unit
-from lsampler._reference import Reference
-from lsampler._statistics import Statistics
+from lsampler.scoring.evaluator import Better, Evaluator, Kind, RealData, Samples, Score, Unit
+from lsampler.statistics.summary import Statistics
+from lsampler.store.reference import Reference
 from lsampler.testing._ask import leaves_global_state, other_global_seeds, require, works_or_refuses
 from lsampler.testing._data import LinearImages, StatisticsOnly, WatchedReference, correlated, ordinary
 from lsampler.testing._plugins import PLUGIN_CHECKS, PluginSubject

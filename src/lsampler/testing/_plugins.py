@@ -11,9 +11,9 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from lsampler._errors import LsamplerError
-from lsampler._plugin import Plugin
-from lsampler._registry import NAME
+from lsampler.errors import LsamplerError
+from lsampler.plugins.base import Plugin
+from lsampler.plugins.registry import NAME
 from lsampler.testing._ask import refusal, require, works_or_refuses
 from lsampler.testing._check import ComplianceError, told
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lsampler._errors import LsamplerError
-from lsampler._random import BLOCK_ROWS, Block
-from lsampler._reference import Reference, ReferenceLike, as_reference
-from lsampler._safetensors import read_safetensors
-from lsampler._sampler import LatentSampler, _to_tensor
-from lsampler._statistics import Statistics
+from lsampler.compute.seeded_blocks import BLOCK_ROWS, Block
+from lsampler.errors import LsamplerError
+from lsampler.safetensors_files import read_safetensors
+from lsampler.samplers.base import LatentSampler, _to_tensor
+from lsampler.statistics.summary import Statistics
+from lsampler.store.reference import Reference, ReferenceLike, as_reference
 from lsampler.testing._ask import leaves_global_state, other_global_seeds, refusal, require, works_or_refuses
 from lsampler.testing._check import told
 from lsampler.testing._data import StatisticsOnly, WatchedReference, awkward_references, correlated, ordinary, other

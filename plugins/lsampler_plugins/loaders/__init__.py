@@ -1,0 +1,1 @@
+"""Loaders of autoencoders, one file for each kind of model."""

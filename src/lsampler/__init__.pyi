@@ -1,0 +1,112 @@
+"""The public names, and where each is defined."""
+
+from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
+from .compute.dask_cluster import on_cluster
+from .compute.distances import frechet_distance
+from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
+from .compute.seeded_blocks import Block
+from .data.images import Preprocess, open_images
+from .errors import LsamplerError
+from .models.adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
+from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
+from .models.decoding import decode_images, save_grid
+from .models.encoding import encode_images
+from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
+from .plugins.hookspecs import API_VERSION, hookimpl
+from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
+from .reports.analysis import Analysis, Verdict, analyze
+from .reports.comparison import Comparison, Entry, compare, swept
+from .samplers.base import LatentSampler, State
+from .samplers.sampling import sample_store
+from .scoring.core import Core
+from .scoring.evaluator import (
+    Evaluation,
+    Evaluator,
+    RealData,
+    Samples,
+    Score,
+    bootstrap_score,
+    evaluate,
+    share_score,
+)
+from .statistics.summary import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
+from .store.exchange import export_latents, import_latents
+from .store.reference import MemoryStore, Reference
+from .store.shard_writer import merge_store, shard_store
+from .store.sharded import ShardedStore, open_store
+from .store.single_file import LatentStore
+from .store.writer import StoreWriter
+
+__version__: str
+
+__all__ = [
+    "API_VERSION",
+    "FWHM_PER_SIGMA",
+    "AdaptedAutoencoder",
+    "Analysis",
+    "MemoryStore",
+    "Autoencoder",
+    "AutoencoderLoader",
+    "Balls",
+    "Block",
+    "Bundle",
+    "Comparison",
+    "ConvAutoencoder",
+    "ConvConfig",
+    "Core",
+    "Decoder",
+    "Encoder",
+    "Entry",
+    "Evaluation",
+    "Evaluator",
+    "ForeignLoader",
+    "HalfWidth",
+    "LatentSampler",
+    "LatentStore",
+    "LsamplerError",
+    "Neighbours",
+    "Pca",
+    "Preprocess",
+    "RealData",
+    "Reference",
+    "Samples",
+    "Score",
+    "ShardedStore",
+    "State",
+    "Statistics",
+    "StoreWriter",
+    "Verdict",
+    "__version__",
+    "analyze",
+    "ball_counts",
+    "bootstrap_score",
+    "build_bundle",
+    "compare",
+    "decode_images",
+    "encode_images",
+    "evaluate",
+    "export_latents",
+    "file_digest",
+    "frechet_distance",
+    "hookimpl",
+    "import_latents",
+    "load_autoencoder",
+    "load_bundle",
+    "load_core",
+    "load_evaluator",
+    "load_safetensors_autoencoder",
+    "load_sampler",
+    "merge_store",
+    "module_digest",
+    "mutual_ball_counts",
+    "nearest_neighbours",
+    "on_cluster",
+    "open_images",
+    "open_store",
+    "plugin_names",
+    "sample_store",
+    "save_grid",
+    "shard_store",
+    "share_score",
+    "swept",
+]

@@ -1,0 +1,124 @@
+"""The command line: it parses, calls the library and prints. One file per group of commands."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_group
+
+from lsampler._version import __version__
+from lsampler.cli.common import paragraphs
+from lsampler.cli.quick_help import Command, Group
+from lsampler.errors import LsamplerError
+
+__all__ = ["app", "main"]
+
+COMMANDS = {
+    "sample": ("sample", "Draw latent vectors by a strategy, and decode them to images."),
+    "fit": (
+        "sample",
+        "Fit a strategy and keep it, for those that take long: 'lsampler sample --fitted' draws from it.",
+    ),
+    "decode": ("sample", "Decode latent vectors made earlier to images."),
+    "evaluate": (
+        "evaluate",
+        "Score samples: the share inside each core, nominal and calibrated, beside real vectors.",
+    ),
+    "compare": ("compare", "Which strategy is best on my data, at what, by how much, and how sure is that?"),
+    "analyze": (
+        "analyze",
+        "How does the encoder fill its latent space? Every analysis of the posts, and a verdict on each statement.",
+    ),
+    "train": ("train", "Train the posts' autoencoder on images (extra 'train')."),
+    "encode": ("encode", "Encode images into a latent store. Interrupted, the same command goes on where it stopped."),
+    "bundle": ("bundle", "Make a bundle: weights as float16, aggregate statistics and calibrated cores in one file."),
+    "example": ("example", "Write a small example: scikit-learn's handwritten digits and their latents, in seconds."),
+    "store": (
+        "store",
+        "Look into latent stores; bring latent vectors in from other programs, and out to them.",
+    ),
+    "plugins": ("plugins", "List strategies, cores, evaluators and autoencoder loaders, with origin and summary."),
+}
+"""The module of every command, and what the list of commands says of it: the first paragraph of its own help."""
+
+
+class _Commands(Group):
+    """The commands, for listing. The module of one is imported when it is used."""
+
+    def __init__(self, *, commands: Any = None, **settings: Any) -> None:
+        listed = [Command(name, help=summary) for name, (_, summary) in COMMANDS.items()]
+        super().__init__(commands=listed, **settings)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command named by the first argument, and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, _command(name) if name else command, rest
+
+
+def _command(name: str) -> Any:
+    """The command itself, with its options."""
+    place = typer.Typer(rich_markup_mode="rich")
+    importlib.import_module(f"lsampler.cli.{COMMANDS[name][0]}").add_to(place)
+    inner = [found.typer_instance for found in place.registered_groups if found.typer_instance]
+    for group in inner:
+        group.info.cls = Group
+    for command in (found for group in (place, *inner) for found in group.registered_commands):
+        command.help, command.cls = paragraphs(command.callback), Command
+    return get_group(place).commands[name]
+
+
+app = typer.Typer(
+    name="lsampler",
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"lsampler {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn any trained autoencoder into a generator, and measure how well that worked.
+
+    New faces from the bundled model: [bold]lsampler sample --plugin pca-ellipse --out faces.png[/bold]
+
+    Your own images: [bold]train[/bold], [bold]encode[/bold], then [bold]analyze[/bold] the latents, and
+    [bold]sample[/bold] and [bold]evaluate[/bold] with --model and --store.
+    """
+
+
+def main() -> None:
+    """Entry point: bad input gets one line and exit code 2, Ctrl-C one line and 130."""
+    try:
+        code = app(standalone_mode=False)
+    except LsamplerError as error:
+        code = _complain(str(error))
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        message = getattr(error, "format_message", None)  # what typer raises for wrong usage
+        if message is None:
+            raise
+        code = _complain(message() or "see --help")
+    if code == 130:
+        print("lsampler: interrupted", file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str) -> int:
+    print("lsampler:", " ".join(message.split()), file=sys.stderr)
+    return 2

@@ -1,0 +1,141 @@
+"""``lsampler analyze``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lsampler.cli.common import Seed, console, examples
+from lsampler.errors import LsamplerError
+
+if TYPE_CHECKING:
+    from lsampler.reports.analysis import Analysis
+    from lsampler.store.reference import Reference
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(
+        epilog=examples(
+            "lsampler analyze latents.h5 --out report/",
+            "lsampler analyze latents.h5 --out report/ --section components --section correlations",
+            "lsampler analyze latents.h5 --out report/ --tsne 20000",
+            "lsampler analyze celeba96 --out report/",
+        )
+    )(analyze)
+
+
+def analyze(
+    latents: Annotated[
+        str,
+        typer.Argument(
+            help="A latent store (.h5, .shards), or a bundle: its name or .safetensors file.", metavar="LATENTS"
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the report; one that is there is completed.")],
+    section: Annotated[
+        list[str],
+        typer.Option(
+            "--section",
+            "-s",
+            help="Only this section; may be repeated: components, correlations, origin, cubes, gaussianity, principal, "
+            "generated, filaments, tsne.",
+            show_default="all but tsne",
+        ),
+    ] = [],  # noqa: B006
+    plugin: Annotated[
+        list[str],
+        typer.Option(
+            "--plugin",
+            "-p",
+            help="Show vectors of this strategy; may be repeated.",
+            show_default="uniform-cube, component-uniform, gaussian, multivariate-normal, pca-ellipse",
+        ),
+    ] = [],  # noqa: B006
+    pair: Annotated[
+        list[str],
+        typer.Option(
+            metavar="I,J",
+            help="A plane around the origin; may be repeated.",
+            show_default="the strongest and farthest",
+        ),
+    ] = [],  # noqa: B006
+    threshold: Annotated[float, typer.Option(help="List pairs whose correlation exceeds this in size.")] = 0.5,
+    bin_width: Annotated[
+        float | None,
+        typer.Option(help="Of the number densities, in latent units.", show_default="0.25 for a unit spread"),
+    ] = None,
+    trim: Annotated[
+        float | None,
+        typer.Option(help="Before PCA, leave out vectors beyond this many half-widths; 0 keeps all."),
+    ] = 1.7,
+    tsne: Annotated[
+        int | None, typer.Option(metavar="N", help="Also map N vectors by t-SNE (extra 'tsne'; takes minutes).")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """How does the encoder fill its latent space? Every analysis of the posts, and a verdict on each statement.
+
+    Writes index.html, which opens offline, analysis.json, and a folder of figures (SVG) and tables (CSV) for each
+    section. Interrupted, or with other options, the same command does only what is missing or has changed.
+    """
+    from lsampler.progress import rich_progress
+    from lsampler.reports.analysis import DEFAULT_STRATEGIES
+    from lsampler.reports.analysis import analyze as run
+
+    pairs = [_pair(text) for text in pair]
+    with rich_progress() as progress:
+        analysis = run(
+            _open(latents),
+            out,
+            sections=section or None,
+            bin_width=bin_width,
+            threshold=threshold,
+            pairs=pairs,
+            strategies=plugin or DEFAULT_STRATEGIES,
+            trim=trim or None,
+            tsne=tsne,
+            seed=seed,
+            progress=progress,
+        )
+    _print(analysis, out)
+
+
+def _open(latents: str) -> Reference:
+    from lsampler.bundles.bundle import bundled, load_bundle
+    from lsampler.store.sharded import open_store
+
+    if latents in bundled() or latents.endswith(".safetensors"):
+        return load_bundle(latents)
+    return open_store(latents)
+
+
+def _pair(text: str) -> tuple[int, int]:
+    first, comma, second = text.partition(",")
+    if not (comma and first.strip().isdecimal() and second.strip().isdecimal()):
+        raise LsamplerError(f"--pair {text}: write it as two components, such as 118,164")
+    return int(first), int(second)
+
+
+def _print(analysis: Analysis, out: Path) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What the posts found, and what holds here")
+    table.title_justify, table.title_style = "left", "bold"
+    for head in ("statement", "the posts", "here", "verdict"):
+        table.add_column(head, overflow="fold")
+    styles = {"holds": "green", "differs": "yellow", "not measurable here": "dim"}
+    for verdict in analysis.verdicts:
+        status = verdict.status.removesuffix(" here")
+        cells = (verdict.statement, verdict.theirs, verdict.here)
+        table.add_row(*map(escape, cells), f"[{styles[verdict.status]}]{status}[/]")
+    console().print(table)
+    for key, problem in analysis.problems.items():
+        print(f"section {key}: {problem}")
+    if analysis.reused:
+        print(f"kept from an earlier run: {', '.join(analysis.reused)}")
+    print(f"report: {out / 'index.html'}")

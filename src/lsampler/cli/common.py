@@ -1,0 +1,123 @@
+"""Options that several commands share, and how they are read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lsampler.errors import LsamplerError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "SHARDS",
+    "Cluster",
+    "Device",
+    "Force",
+    "Images",
+    "Model",
+    "ModelParams",
+    "Params",
+    "Seed",
+    "Store",
+    "Strict",
+    "Threads",
+    "check_shards",
+    "console",
+    "examples",
+    "key_values",
+    "model_settings",
+    "paragraphs",
+    "report_skipped",
+]
+
+Images = Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Autoencoder: a bundle's name, or what a loader opens; see 'lsampler plugins'.", show_default="celeba96"
+    ),
+]
+ModelParams = Annotated[
+    list[str],
+    typer.Option("--model-param", metavar="KEY=VALUE", help="A parameter of the model's loader; may be repeated."),
+]
+Store = Annotated[
+    Path | None, typer.Option(help="Latent store to fit to (.h5, .shards).", show_default="the model's own statistics")
+]
+Params = Annotated[
+    list[str],
+    typer.Option("--param", metavar="KEY=VALUE", help="A parameter of the strategy; may be repeated."),
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same samples.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps. Samples are drawn on the CPU unless one is named.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Blocks drawn at once.", show_default="one per core")]
+SHARDS = ".shards"
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Dask cluster (extra 'cluster'): local:4 for four processes here, or tcp://host:8786.",
+        show_default="this process",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
+
+
+def key_values(settings: Sequence[str], option: str = "--param", such_as: str = "fact=0.8") -> dict[str, str]:
+    """``key=value`` texts as a mapping."""
+    result = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key and equals and value):
+            raise LsamplerError(f"{option} {setting}: write it as key=value, such as {such_as}")
+        result[key.strip().replace("-", "_")] = value.strip()
+    return result
+
+
+def model_settings(model: str | None, settings: Sequence[str]) -> dict[str, str]:
+    """What ``--model-param`` says of ``--model``."""
+    if settings and model is None:
+        raise LsamplerError(f"--model-param {settings[0]}: belongs to a --model; give one")
+    return key_values(settings, "--model-param", "size=64")
+
+
+def check_shards(out: Path, cluster: str | None) -> None:
+    """Raise unless what a cluster is to write is a sharded store."""
+    if cluster and out.suffix != SHARDS:
+        raise LsamplerError(f"{out}: on a --cluster every worker writes its own files; give a name ending in {SHARDS}")
+
+
+def examples(*lines: str) -> str:
+    """The foot of a command's help."""
+    return "\n\n".join(["[bold]Examples[/bold]", *lines])
+
+
+def console() -> Console:
+    """Standard output for tables."""
+    from rich.console import Console
+
+    return Console()
+
+
+def paragraphs(function: object) -> str:
+    """A docstring whose lines flow: typer would keep each line break of the source."""
+    text = inspect.getdoc(function) or ""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+def report_skipped(skipped: dict[str, str], most: int = 10) -> None:
+    """Say which images were left out, and why."""
+    if not skipped:
+        return
+    print(f"skipped {len(skipped)} images:")
+    for identity, reason in list(skipped.items())[:most]:
+        print(f"  {identity}: {reason}")
+    if len(skipped) > most:
+        print(f"  and {len(skipped) - most} more")

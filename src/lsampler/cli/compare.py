@@ -1,0 +1,149 @@
+"""``lsampler compare``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lsampler.cli.common import Model, ModelParams, Seed, Store, examples, model_settings
+from lsampler.errors import LsamplerError, nearest_name
+
+if TYPE_CHECKING:
+    from lsampler.reports.comparison import Comparison, Entry
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(
+        epilog=examples(
+            "lsampler compare --all --store latents.h5 --out comparison/",
+            "lsampler compare -p pca-ellipse -p multivariate-normal --param pca-ellipse:fact=0.8 --out comparison/",
+            "lsampler compare --all --param image-distance:features=inception.pt --store latents.h5 --out comparison/",
+            "lsampler compare --all --sweep pca-ellipse:fact=0.4:1.2:9 --store latents.h5 --out comparison/",
+        )
+    )(compare)
+
+
+def compare(
+    out: Annotated[Path, typer.Option(help="Folder for the report; one that is there is completed.")],
+    plugin: Annotated[list[str], typer.Option("--plugin", "-p", help="A strategy to compare; may be repeated.")] = [],  # noqa: B006
+    all_plugins: Annotated[bool, typer.Option("--all", help="Compare every strategy.")] = False,
+    param: Annotated[
+        list[str],
+        typer.Option(metavar="NAME:KEY=VALUE", help="A parameter of one strategy or evaluator; may be repeated."),
+    ] = [],  # noqa: B006
+    sweep: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME:KEY=LOW:HIGH:STEPS", help="A row for each of STEPS values from LOW to HIGH; may be repeated."
+        ),
+    ] = [],  # noqa: B006
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Vectors drawn by each strategy.")] = 2000,
+    evaluator: Annotated[
+        list[str],
+        typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="all"),
+    ] = [],  # noqa: B006
+    model: Model = None,
+    model_param: ModelParams = [],  # noqa: B006
+    store: Store = None,
+    seed: Seed = 0,
+) -> None:
+    """Which strategy is best on my data, at what, by how much, and how sure is that?
+
+    Draws and scores every strategy beside real data, and writes a report: index.html, which opens offline, scores.json,
+    scores.csv and summary.md. Interrupted, or with more strategies or scores, the same command computes only what is
+    missing. Scores that need real vectors need a --store; a bundle has statistics only.
+    """
+    from lsampler.plugins.registry import registry
+    from lsampler.progress import rich_progress
+    from lsampler.reports.comparison import compare as run
+    from lsampler.workspace import open_workspace
+
+    known = registry()
+    names = list(dict.fromkeys([*plugin, *(known.of_kind("sampler") if all_plugins else [])]))
+    settings = _settings(param)
+    sweeps = [_sweep(text) for text in sweep]
+    if not names and not sweeps:
+        raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
+    scores = evaluator or list(known.of_kind("evaluator"))
+    for name in settings:
+        if name not in [*names, *(entry[0] for entry in sweeps), *scores]:
+            raise LsamplerError(f"--param {name}: is not compared{nearest_name(name, names)}; add --plugin {name}")
+    entries = _entries(names, settings, sweeps)
+    evaluators = [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in scores]
+    workspace = open_workspace(model, store, model_settings(model, model_param))
+    with rich_progress() as progress:
+        comparison = run(
+            workspace.reference,
+            entries,
+            out,
+            autoencoder=workspace.autoencoder,
+            evaluators=evaluators,
+            n=n,
+            seed=seed,
+            command=shlex.join(["lsampler", *sys.argv[1:]]),
+            progress=progress,
+        )
+    _print(comparison, out)
+
+
+def _entries(
+    names: Sequence[str], settings: dict[str, dict[str, str]], sweeps: Sequence[tuple[str, str, list[float]]]
+) -> list[Entry]:
+    from lsampler.plugins.registry import registry
+    from lsampler.reports.comparison import Entry, swept
+
+    known = registry()
+
+    def sampler(name: str) -> Any:
+        return known.get("sampler", name).from_strings(settings.get(name, {}))
+
+    entries = [Entry.of(sampler(name)) for name in names]
+    for name, parameter, values in sweeps:
+        entries += swept(sampler(name), parameter, values)
+    return entries
+
+
+def _settings(params: Sequence[str]) -> dict[str, dict[str, str]]:
+    settings: dict[str, dict[str, str]] = {}
+    for text in params:
+        name, colon, setting = text.partition(":")
+        key, equals, value = setting.partition("=")
+        if not (name and colon and key and equals and value):
+            raise LsamplerError(f"--param {text}: write it as NAME:KEY=VALUE, such as pca-ellipse:fact=0.8")
+        settings.setdefault(name, {})[key.strip().replace("-", "_")] = value.strip()
+    return settings
+
+
+def _sweep(text: str) -> tuple[str, str, list[float]]:
+    import numpy as np
+
+    name, _, setting = text.partition(":")
+    key, _, values = setting.partition("=")
+    parts = values.split(":")
+    try:
+        low, high, steps = float(parts[0]), float(parts[1]), int(parts[2])
+        if len(parts) != 3 or steps < 2 or not (name and key) or not np.isfinite([low, high]).all():
+            raise ValueError
+    except (ValueError, IndexError):
+        raise LsamplerError(
+            f"--sweep {text}: write it as NAME:KEY=LOW:HIGH:STEPS with at least 2 steps, "
+            "such as pca-ellipse:fact=0.4:1.2:9"
+        ) from None
+    return name, key.strip().replace("-", "_"), [float(value) for value in np.linspace(low, high, steps)]
+
+
+def _print(comparison: Comparison, out: Path) -> None:
+    for sentence in comparison.verdict.sentences:
+        print(f"- {sentence}")
+    for cell in comparison.cells:
+        for problem in cell.problems:
+            print(f"{cell.name}: {problem}")
+    for caveat in comparison.caveats:
+        print(caveat)
+    print(f"report: {out / 'index.html'}")

@@ -1,0 +1,123 @@
+"""``lsampler encode``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lsampler.cli.common import (
+    SHARDS,
+    Cluster,
+    Device,
+    Force,
+    Images,
+    Model,
+    ModelParams,
+    Strict,
+    check_shards,
+    examples,
+    model_settings,
+    report_skipped,
+)
+from lsampler.errors import LsamplerError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(
+        epilog=examples(
+            "lsampler encode photos/ --model runs/photos/model.safetensors --out photos.h5",
+            "lsampler encode img_align_celeba.zip --held-out 1000 --out celeba.h5",
+            "lsampler encode img_align_celeba.zip --out celeba.shards --cluster local:4",
+        )
+    )(encode)
+
+
+def encode(
+    images: Images,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5 or .shards).")],
+    model: Model = None,
+    model_param: ModelParams = [],  # noqa: B006
+    held_out: Annotated[
+        int | None,
+        typer.Option(min=0, help="The last images form the held-out split.", show_default="as in training, or a tenth"),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 128,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that load images; 0: threads of this one.",
+            show_default="for a GPU and many images one per core, else 0",
+        ),
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16: mixed precision, checked against float32 on the first batch.")
+    ] = "float32",
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Through torch.compile, checked likewise; for many images.")
+    ] = False,
+    append: Annotated[bool, typer.Option("--append", help="Add to a store that exists.")] = False,
+    device: Device = "auto",
+    strict: Strict = False,
+    cluster: Cluster = None,
+    force: Force = False,
+) -> None:
+    """Encode images into a latent store. Interrupted, the same command goes on where it stopped."""
+    from lsampler.compute.dask_cluster import on_cluster
+    from lsampler.compute.seeded_blocks import resolve_device
+    from lsampler.data.images import open_images
+    from lsampler.models.encoding import default_held_out, encode_images
+    from lsampler.models.encoding_shards import encode_shards
+    from lsampler.progress import rich_progress
+    from lsampler.workspace import open_any_model
+
+    sharded = out.suffix == SHARDS
+    check_shards(out, cluster)
+    for option, given in (("--append", append), ("--precision", precision != "float32"), ("--compile", compile_)):
+        if sharded and given:
+            raise LsamplerError(f"{option}: does not go with a sharded store; choose a name ending in .h5")
+    source = open_images(images)
+    autoencoder = open_any_model(model, model_settings(model, model_param)).to(resolve_device(device))
+    if held_out is None:
+        held_out, why = default_held_out(autoencoder, source)
+        print(f"held out: the last {held_out} of {len(source.ids)} images ({why})")
+    with on_cluster(cluster), rich_progress() as progress:
+        if sharded:
+            result = encode_shards(
+                images,
+                out,
+                held_out=held_out,
+                model=model,
+                settings=model_settings(model, model_param),
+                device=device,
+                batch_size=batch_size,
+                strict=strict,
+                force=force,
+                progress=progress,
+            )
+        else:
+            result = encode_images(
+                autoencoder,
+                source,
+                out,
+                held_out=held_out,
+                batch_size=batch_size,
+                strict=strict,
+                force=force,
+                append=append,
+                workers=workers,
+                precision=precision,  # type: ignore[arg-type]  # checked there
+                compile=compile_,
+                progress=progress,
+            )
+    if result.resumed:
+        print(f"went on after {result.resumed} images of an interrupted run")
+    report_skipped(result.skipped)
+    if result.deviation is not None:
+        name = " and ".join([precision] * (precision != "float32") + ["compile"] * compile_)
+        print(f"{name}: latents differ from float32 by at most {result.deviation:.2g} sigma, on the first batch")
+    store = result.store
+    print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")

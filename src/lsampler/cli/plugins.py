@@ -1,0 +1,100 @@
+"""``lsampler plugins``."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lsampler.cli.common import console, examples
+from lsampler.errors import LsamplerError, nearest_name
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the group."""
+    group = typer.Typer(
+        invoke_without_command=True,
+        epilog=examples(
+            "lsampler plugins",
+            "lsampler plugins show pca-ellipse",
+            "lsampler plugins new my-strategy",
+        ),
+    )
+    group.callback()(plugins)
+    group.command()(show)
+    group.command(epilog=examples("lsampler plugins new my-strategy"))(new)
+    app.add_typer(group, name="plugins")
+
+
+def plugins(context: typer.Context) -> None:
+    """List strategies, cores, evaluators and autoencoder loaders, with origin and summary."""
+    if context.invoked_subcommand:
+        return
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from lsampler.plugins.registry import KINDS, registry
+
+    known = registry()
+    out = console()
+    for kind in KINDS:
+        table = Table(title=f"{kind}s", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=True)
+        table.add_column("name", no_wrap=True, min_width=20)
+        table.add_column("from", no_wrap=True, min_width=10)
+        table.add_column("what it does", ratio=1)
+        for found in known.of_kind(kind).values():
+            table.add_row(found.name, found.origin, escape(found.plugin.summary()))
+        out.print(table)
+    for broken in known.broken:
+        print(f"broken: '{broken.name}' from {broken.origin}: {broken.reason}")
+
+
+def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> None:
+    """Print what a plugin does, and its parameters with type, default, range and meaning."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from lsampler.plugins.registry import registry
+
+    known = registry()
+    matches = [found for found in known.found if found.name == name]
+    if not matches:
+        for broken in known.broken:
+            if broken.name == name:
+                raise LsamplerError(f"plugin '{name}' from {broken.origin} is broken: {broken.reason}")
+        raise LsamplerError(f"no plugin '{name}'{nearest_name(name, {found.name for found in known.found})}")
+    out = console()
+    for found in matches:
+        out.print(f"[bold]{found.name}[/bold] ({found.kind}, from {found.origin})\n")
+        out.print(escape(_reflowed(inspect.getdoc(found.plugin) or "")), highlight=False)
+        table = Table(box=box.SIMPLE_HEAD)
+        for head in ("parameter", "type", "default", "range", "meaning"):
+            table.add_column(head, no_wrap=head == "parameter")
+        for parameter in found.plugin.parameters():
+            cells = (parameter.name, parameter.type, parameter.default, parameter.range, parameter.meaning)
+            table.add_row(*map(escape, cells))
+        out.print(table if table.row_count else "\nNo parameters.")
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="The strategy's name, in lower case with hyphens.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder to write.", show_default="lsampler-NAME")
+    ] = None,
+) -> None:
+    """Write an installable package with a strategy of your own, which works and passes its tests as it is."""
+    from lsampler.plugins.scaffold import new_plugin
+
+    folder = new_plugin(name, out)
+    print(f"{folder}: a package with the strategy '{name}'")
+    print(f"install it and run its tests: pip install -e '{folder}[test]' && pytest {folder}")
+
+
+def _reflowed(text: str) -> str:
+    """Lines of a paragraph joined, so that the terminal breaks them; indented ones as they are."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs).replace("``", "'")

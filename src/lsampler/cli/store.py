@@ -1,0 +1,204 @@
+"""``lsampler store``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lsampler.cli.common import Cluster, Force, ModelParams, console, examples, model_settings
+from lsampler.errors import LsamplerError
+
+MOST_PROBLEMS = 20
+StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5 or .shards).")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the group."""
+    group = typer.Typer(
+        help="Look into latent stores; bring latent vectors in from other programs, and out to them.",
+        no_args_is_help=True,
+        epilog=examples(
+            "lsampler store info latents.h5",
+            "lsampler store verify latents.h5",
+            "lsampler store import latents.npy --out latents.h5",
+            "lsampler store export latents.h5 latents.parquet",
+            "lsampler store shard latents.h5 latents.shards",
+        ),
+    )
+    group.command()(info)
+    group.command()(verify)
+    group.command(
+        "import",
+        epilog=examples(
+            "lsampler store import latents.npy --out latents.h5 --held-out 1000",
+            "lsampler store import results.npz --dataset z --model my.safetensors --out latents.h5",
+            "lsampler store import latents.parquet --out latents.h5",
+        ),
+    )(import_)
+    group.command(
+        epilog=examples(
+            "lsampler store export latents.h5 latents.npy --split train",
+            "lsampler store export latents.h5 latents.parquet",
+        )
+    )(export)
+    group.command(
+        epilog=examples(
+            "lsampler store shard latents.h5 latents.shards --rows 1000000",
+            "lsampler store shard latents.h5 latents.shards --cluster local:4",
+        )
+    )(shard)
+    group.command(epilog=examples("lsampler store merge latents.shards latents.h5"))(merge)
+    app.add_typer(group, name="store")
+
+
+def info(path: StoreFile) -> None:
+    """Print what a store holds and where it came from."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from lsampler.store.sharded import ShardedStore, open_store
+    from lsampler.store.single_file import SPLITS
+
+    store = open_store(path)
+    table = Table(title=str(path), box=box.SIMPLE, show_header=False, title_justify="left")
+    table.add_row("latent vectors", f"{len(store)}")
+    for split in SPLITS:
+        table.add_row(f"  {split}", f"{store.count(split)}")
+    if isinstance(store, ShardedStore):
+        table.add_row("shards", f"{len(store.shards)}")
+    table.add_row("latent dimension", f"{store.dimension}")
+    for key, value in store.attributes.items():
+        table.add_row(key.replace("_", " "), escape(str(value)))
+    console().print(table)
+
+
+def verify(path: StoreFile) -> None:
+    """Read every row, check its checksum, and look for NaN and infinite values."""
+    from lsampler.progress import rich_progress
+    from lsampler.store.sharded import open_store
+
+    store = open_store(path)
+    with rich_progress() as progress:
+        problems = store.verify(progress)
+    if problems:
+        more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
+        raise LsamplerError(f"{path}: " + "; ".join(problems[:MOST_PROBLEMS]) + more)
+    print(f"{path}: {len(store)} latent vectors, all sound")
+
+
+def import_(
+    path: Annotated[Path, typer.Argument(help="A .npy, .npz, .h5 or .parquet file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5).")],
+    held_out: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The last vectors form the held-out split.", show_default="the file's own split, or a tenth"
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The autoencoder that encoded them: its D is compared and its fingerprint recorded.",
+            show_default="unknown",
+        ),
+    ] = None,
+    model_param: ModelParams = [],  # noqa: B006
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Which array of an .npz or .h5, or which list column of a .parquet.",
+            show_default="latents, or the only one",
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Make a latent store of latent vectors from elsewhere.
+
+    Arrays are (N, D), or (N, C, h, w), which is flattened row-major to (N, C*h*w). An .npz or .h5 may hold 'ids' and
+    'split' (train or held-out, or 0 or 1) beside the latents.
+
+    A .parquet holds the latents in a column 'latent' of lists, or a component in each numeric column; and, if it
+    likes, columns 'id' and 'split'. It needs the extra 'parquet'.
+
+    All numbers become float32 and must be finite.
+    """
+    from lsampler.progress import rich_progress
+    from lsampler.store.exchange import import_latents
+    from lsampler.workspace import open_any_model
+
+    settings = model_settings(model, model_param)
+    autoencoder = None if model is None else open_any_model(model, settings)
+    with rich_progress() as progress:
+        result = import_latents(
+            path,
+            out,
+            held_out=held_out,
+            autoencoder=autoencoder,
+            dataset=dataset,
+            force=force,
+            progress=progress,
+        )
+    store = result.store
+    print(f"held out: {result.held_out}")
+    print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
+
+
+def export(
+    path: StoreFile,
+    out: Annotated[Path, typer.Argument(help="The file to write: .npy, .npz, .h5 or .parquet.")],
+    split: Annotated[str | None, typer.Option(help="Only train or held-out.", show_default="both")] = None,
+    force: Force = False,
+) -> None:
+    """Write the latent vectors of a store to a file for other programs.
+
+    A .npy holds the latents alone, (N, D) float32. An .npz or .h5 holds the arrays 'latents', 'ids' (if the store has
+    any) and 'split'. A .parquet holds the columns 'id', 'split' and 'latent'; it needs the extra 'parquet'.
+
+    No format keeps the encoder and the source: 'lsampler store import --model' records the encoder again.
+    """
+    from lsampler.progress import rich_progress
+    from lsampler.store.exchange import export_latents
+
+    with rich_progress() as progress:
+        rows = export_latents(path, out, split=split, force=force, progress=progress)  # type: ignore[arg-type]
+    print(f"{out}: {rows} latent vectors" + (", without their ids and splits" if out.suffix == ".npy" else ""))
+
+
+def shard(
+    path: StoreFile,
+    out: Annotated[Path, typer.Argument(help="The sharded store to write, a folder (.shards).")],
+    rows: Annotated[int, typer.Option(min=1, help="Latent vectors a shard.")] = 1 << 20,
+    cluster: Cluster = None,
+    force: Force = False,
+) -> None:
+    """Copy a latent store into a folder of smaller ones with a manifest, which many machines can read at once.
+
+    Interrupted, the same command goes on where it stopped.
+    """
+    from lsampler.compute.dask_cluster import on_cluster
+    from lsampler.progress import rich_progress
+    from lsampler.store.shard_writer import shard_store
+
+    with on_cluster(cluster), rich_progress() as progress:
+        sharded = shard_store(path, out, shard_rows=rows, force=force, progress=progress)
+    print(f"{out}: {len(sharded)} latent vectors in {len(sharded.shards)} shards")
+
+
+def merge(
+    path: Annotated[Path, typer.Argument(help="A sharded store (.shards).")],
+    out: Annotated[Path, typer.Argument(help="The latent store to write (.h5).")],
+    force: Force = False,
+) -> None:
+    """Copy a sharded store into one file."""
+    from lsampler.progress import rich_progress
+    from lsampler.store.shard_writer import merge_store
+
+    if out.suffix != ".h5":
+        raise LsamplerError(f"{out}: the name of a latent store must end in .h5")
+    with rich_progress() as progress:
+        merged = merge_store(path, out, force=force, progress=progress)
+    print(f"{out}: {len(merged)} latent vectors")

@@ -1,0 +1,1 @@
+"""How numbers are computed: seeded blocks, threads, Dask clusters, exact neighbours, distances."""

@@ -1,0 +1,1 @@
+"""Items in and out: image sources, preprocessing, loader workers, pictures."""

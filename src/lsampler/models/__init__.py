@@ -1,0 +1,1 @@
+"""Autoencoders: protocols, the posts' autoencoder, adapters of foreign models, encoding and decoding."""

@@ -1,0 +1,301 @@
+"""The posts' autoencoder: convolutional, no batch normalisation, no variational term.
+
+One file on disk: safetensors, with the configuration, the preprocessing and a fingerprint in
+its metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from torch import Tensor, nn
+
+from lsampler.data.images import Preprocess
+from lsampler.errors import LsamplerError
+from lsampler.files import existing_file, new_file
+from lsampler.safetensors_files import read_safetensors, write_safetensors
+
+__all__ = ["ConvAutoencoder", "ConvConfig", "conv_config"]
+
+FORMAT = "lsampler-autoencoder"
+FORMAT_VERSION = 1
+KERNEL = 3
+LEAKY_SLOPE = 0.1
+# A kernel that the stride divides lays its steps evenly: no checkerboard in the decoded image.
+TRANSPOSED_KERNEL = 4
+# Images that go through the layers at once on a CPU: what lies between two layers should stay in its cache.
+PIECE = 16
+
+ACTIVATIONS: dict[str, Any] = {
+    "leaky-relu": lambda: nn.LeakyReLU(LEAKY_SLOPE),
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+}
+
+
+class ConvConfig(BaseModel):
+    """The shape of a :class:`ConvAutoencoder`; the defaults are the posts'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int = Field(default=96, ge=4, le=4096, description="edge of the square image in pixels")
+    channels: Literal[1, 3] = Field(default=3, description="3 for colour, 1 for grey")
+    filters: tuple[int, ...] = Field(
+        default=(64, 64, 128, 128),
+        min_length=1,
+        description="filters of the encoder's layers, each of stride 2; the decoder mirrors them",
+    )
+    latent_dim: int = Field(default=256, ge=1, le=65536, description="latent dimension D")
+    activation: Literal["leaky-relu", "relu", "elu", "selu", "silu"] = Field(
+        default="leaky-relu", description="activation between the layers (leaky-relu has slope 0.1)"
+    )
+
+    @field_validator("filters")
+    @classmethod
+    def _positive(cls, filters: tuple[int, ...]) -> tuple[int, ...]:
+        if min(filters) < 1:
+            raise ValueError("every layer needs at least one filter")
+        return filters
+
+    @model_validator(mode="after")
+    def _divisible(self) -> ConvConfig:
+        halvings = 2 ** len(self.filters)
+        if self.image_size % halvings:
+            raise ValueError(
+                f"{len(self.filters)} layers halve the image {len(self.filters)} times: "
+                f"image size {self.image_size} must be a multiple of {halvings}"
+            )
+        return self
+
+
+def conv_config(**settings: Any) -> ConvConfig:
+    """A :class:`ConvConfig`; what is wrong with the settings is told in one line."""
+    try:
+        return ConvConfig(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        problem = first["msg"].removeprefix("Value error, ")
+        option = f"--{key.replace('_', '-')} {first['input']}: " if key else ""
+        raise LsamplerError(f"{option}{problem}") from None
+
+
+class ConvAutoencoder(nn.Module):
+    """Convolutions of stride 2, a dense layer to the latent vector, and their mirror image.
+
+    Source: the posts' layer structure: four Conv2D and four Conv2DTranspose layers, filters
+    (64, 64, 128, 128) and mirrored, D = 256, 96 x 96 images (post III, post on filaments).
+
+    Args:
+        config: the network's shape.
+        preprocess: how images were prepared for it; by default ``size`` and ``channels`` of config.
+        training: what is worth knowing about the training, stored in the file's metadata.
+    """
+
+    def __init__(
+        self,
+        config: ConvConfig | None = None,
+        *,
+        preprocess: Preprocess | None = None,
+        training: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config or ConvConfig()
+        self.preprocess = preprocess or Preprocess(self.config.image_size, "none", self.config.channels)
+        self.training_record = dict(training or {})
+        self.encoder = _encoder(self.config)
+        self.decoder = _decoder(self.config)
+        _initialise(self.encoder)
+        _initialise(self.decoder)
+
+    @property
+    def dimension(self) -> int:
+        """The latent dimension D."""
+        return self.config.latent_dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The reconstruction of ``images`` (B, C, H, W), not clipped."""
+        decoded: Tensor = self.decoder(self.encoder(images))
+        return decoded
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) float32 in [0, 1] -> latent vectors (B, D) float32."""
+        expected = (self.config.channels, self.config.image_size, self.config.image_size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+            raise LsamplerError(f"images of shape {tuple(images.shape)}: the encoder takes (B, {str(expected)[1:]}")
+        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        return _apply(self.encoder, images)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latent vectors (B, D) float32 -> images (B, C, H, W) float32 in [0, 1]."""
+        if latents.ndim != 2 or latents.shape[1] != self.dimension:
+            raise LsamplerError(
+                f"latent vectors of shape {tuple(latents.shape)}: the decoder takes (B, {self.dimension})"
+            )
+        return _apply(self.decoder, latents.to(self.device, non_blocking=True)).clamp(0.0, 1.0)
+
+    @torch.no_grad()
+    def scale_latents(self, factor: float) -> None:
+        """Multiply all latent vectors by ``factor``, and leave every reconstruction as it is.
+
+        The unit of a latent space is arbitrary: what the encoder's last layer multiplies, the
+        decoder's first divides again.
+        """
+        state = self.state_dict()
+        last, first = f"encoder.{len(self.encoder) - 1}", "decoder.0"
+        state[f"{last}.weight"].mul_(factor)
+        state[f"{last}.bias"].mul_(factor)
+        state[f"{first}.weight"].div_(factor)
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies this autoencoder: SHA-256 of its shape and its half-precision weights.
+
+        Taken at half precision so that storing the weights as float16 keeps the fingerprint.
+        """
+        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        digest.update(json.dumps(self.preprocess.as_dict(), sort_keys=True).encode())
+        for name, weight in sorted(self.state_dict().items()):
+            digest.update(f"{name}{tuple(weight.shape)}".encode())
+            digest.update(weight.detach().cpu().to(torch.float16).contiguous().numpy().tobytes())
+        return digest.hexdigest()[:32]
+
+    def metadata(self) -> dict[str, Any]:
+        """All that the weights alone do not say."""
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "fingerprint": self.fingerprint,
+            "config": self.config.model_dump(mode="json"),
+            "preprocess": self.preprocess.as_dict(),
+            "training": self.training_record,
+        }
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the autoencoder as one safetensors file, complete or not at all."""
+        weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
+        with new_file(path, force=force) as beside:
+            write_safetensors(beside, weights, self.metadata())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ConvAutoencoder:
+        """Read an autoencoder that :meth:`save` wrote; weights become float32.
+
+        Raises:
+            LsamplerError: the file is missing, truncated, foreign, or its weights do not fit.
+        """
+        path = existing_file(path, "model file")
+        metadata, tensors = read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            raise LsamplerError(f"{path}: not an autoencoder made by 'lsampler train'")
+        return cls.from_parts(metadata, tensors, path)
+
+    @classmethod
+    def from_parts(cls, metadata: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> ConvAutoencoder:
+        """The autoencoder described by a file's metadata and weights."""
+        if metadata.get("version") != FORMAT_VERSION:
+            raise LsamplerError(
+                f"{path}: autoencoder format {metadata.get('version')}, this lsampler reads "
+                f"{FORMAT_VERSION}; install the lsampler that wrote it"
+            )
+        try:
+            # On "meta" nothing is allocated: a tampered description cannot ask for a terabyte.
+            with torch.device("meta"):
+                model = cls(
+                    ConvConfig.model_validate(metadata["config"]),
+                    preprocess=Preprocess(**metadata["preprocess"]),
+                    training=metadata.get("training"),
+                )
+            model.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
+        except (LsamplerError, ValidationError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise LsamplerError(f"{path}: damaged, its weights and description do not agree") from error
+        if model.fingerprint != metadata.get("fingerprint"):
+            raise LsamplerError(f"{path}: damaged, the weights do not match their fingerprint")
+        return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def _apply(layers: nn.Sequential, batch: Tensor) -> Tensor:
+    """``layers(batch)``; on a CPU in pieces side by side, and the same for any number of threads."""
+    plain = not (torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
+    if batch.device.type != "cpu" or not plain:
+        result: Tensor = layers(batch)
+        return result
+    pieces, threads = torch.split(batch, PIECE), torch.get_num_threads()
+    if threads == 1:
+        return torch.cat([layers(piece) for piece in pieces])
+    # Threads within a layer wait for each other after each, and round differently; threads with pieces do neither.
+    with ThreadPoolExecutor(min(threads, len(pieces)), initializer=_one_thread_from_here) as pool:
+        try:
+            return torch.cat(list(pool.map(torch.inference_mode()(layers), pieces)))
+        finally:
+            torch.set_num_threads(threads)  # for threads to come; this one has kept its number
+
+
+def _one_thread_from_here() -> None:
+    # torch keeps the number by thread, but a thread's first look at it takes over the last one set anywhere.
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+
+
+def _initialise(layers: nn.Sequential) -> None:
+    """Weights of the size that keeps the signal's variance from layer to layer (He et al. 2015).
+
+    PyTorch's default shrinks it by six a layer: with it the first epochs do little but undo that.
+    """
+    weighted = [layer for layer in layers if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
+    if weighted[0].weight.is_meta:  # a file's weights follow; to draw none, PyTorch would import its compiler: 2 s
+        return
+    for layer in weighted:
+        fan_in = layer.weight[0].numel()
+        if isinstance(layer, nn.ConvTranspose2d):  # its weight is (in, out, k, k), and a stride of 2 skips 3 in 4
+            fan_in = layer.in_channels * TRANSPOSED_KERNEL**2 // 4
+        gain = 1.0 if layer is weighted[-1] else 2 / (1 + LEAKY_SLOPE**2)
+        nn.init.normal_(layer.weight, std=(gain / fan_in) ** 0.5)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def _encoder(config: ConvConfig) -> nn.Sequential:
+    activation = ACTIVATIONS[config.activation]
+    layers: list[nn.Module] = []
+    width: int = config.channels
+    for filters in config.filters:
+        layers += [nn.Conv2d(width, filters, KERNEL, stride=2, padding=1), activation()]
+        width = filters
+    edge = config.image_size >> len(config.filters)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * edge * edge, config.latent_dim))
+
+
+def _decoder(config: ConvConfig) -> nn.Sequential:
+    activation = ACTIVATIONS[config.activation]
+    edge = config.image_size >> len(config.filters)
+    width = config.filters[-1]
+    layers: list[nn.Module] = [
+        nn.Linear(config.latent_dim, width * edge * edge),
+        activation(),
+        nn.Unflatten(1, (width, edge, edge)),
+    ]
+    for filters in (*reversed(config.filters[:-1]), config.channels):
+        layers += [
+            nn.ConvTranspose2d(width, filters, TRANSPOSED_KERNEL, stride=2, padding=1),
+            activation(),
+        ]
+        width = filters
+    return nn.Sequential(*layers[:-1])

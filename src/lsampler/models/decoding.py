@@ -1,0 +1,107 @@
+"""Latent vectors -> images, in batches."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lsampler.compute.ahead import one_behind
+from lsampler.data.pictures import image_grid
+from lsampler.errors import LsamplerError
+from lsampler.files import MARK, check_folder, mark_folder, new_directory, new_file
+from lsampler.models.protocols import Decoder, Encoder
+from lsampler.progress import Progress, track
+
+__all__ = ["decode_images", "decode_stream", "encode_pixels", "save_folder", "save_grid"]
+
+BATCH = 256
+MAX_GRID_IMAGES = 4096
+
+
+def decode_images(decoder: Decoder, latents: NDArray[np.float32] | torch.Tensor) -> NDArray[np.uint8]:
+    """Latent vectors (n, D) -> images (n, H, W, C) uint8, decoded in batches."""
+    return np.concatenate(list(decode_stream(decoder, [torch.as_tensor(latents)])))
+
+
+def encode_pixels(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Decoded images (n, H, W, C) uint8 -> latent vectors (n, D), in batches: the way back."""
+    encoded = []
+    for start in range(0, len(images), BATCH):
+        pixels = torch.from_numpy(images[start : start + BATCH].transpose(0, 3, 1, 2).copy())
+        batch = pixels.float().div_(255)
+        with torch.inference_mode():
+            encoded.append(encoder.encode(batch).float().cpu().numpy())
+    return np.concatenate(encoded)
+
+
+def decode_stream(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[NDArray[np.uint8]]:
+    """Blocks of latent vectors -> batches of images (b, H, W, C) uint8.
+
+    Raises:
+        LsamplerError: the decoder gives NaN or something that is not images.
+    """
+    for pixels, extremes in one_behind(_launched(decoder, blocks)):
+        if not torch.isfinite(extremes).all():
+            raise LsamplerError("the decoder gave NaN or infinite values; check model and latent vectors")
+        yield pixels.cpu().numpy()
+
+
+def _launched(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of images (b, H, W, C) uint8 and their extremes, which a GPU may still be at work on."""
+    for block in blocks:
+        for batch in torch.split(block, BATCH):
+            images = decoder.decode(batch.float()).float()
+            if images.ndim != 4 or len(images) != len(batch):
+                raise LsamplerError(f"the decoder gave shape {tuple(images.shape)}, expected (B, C, H, W)")
+            yield _as_bytes(images)
+
+
+@torch.inference_mode()
+def _as_bytes(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (b, C, H, W) float32 as (b, H, W, C) uint8, where they are: a quarter to copy; and their extremes."""
+    pixels = images.clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    extremes = torch.stack(images.aminmax()) if images.numel() else images.new_zeros(2)
+    return pixels.permute(0, 2, 3, 1).contiguous(), extremes
+
+
+def save_grid(images: NDArray[np.uint8], path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write images (n, H, W, C) uint8 as one picture, in rows as square as possible."""
+    with new_file(path, force=force) as beside:
+        image_grid(images).save(beside)
+
+
+def save_folder(
+    batches: Iterable[NDArray[np.uint8]],
+    total: int,
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Write images as numbered PNG files in a folder, which appears when all are there."""
+    from PIL import Image
+
+    _check_folder(Path(path))
+    digits = max(6, len(str(total - 1)))
+    with new_directory(path, force=force) as beside:
+        mark_folder(beside, "images")
+        index = 0
+        for batch in track(batches, progress, "writing images", total, len):
+            for image in batch:
+                pixels = image[..., 0] if image.shape[-1] == 1 else image
+                Image.fromarray(pixels).save(beside / f"{index:0{digits}d}.png")
+                index += 1
+
+
+def _check_folder(path: Path) -> None:
+    """The folder is replaced as a whole: what the user added to it shall not go, either."""
+    check_folder(path, "images")
+    for entry in path.iterdir() if path.is_dir() else ():
+        if entry.name != MARK and not re.fullmatch(r"\d{6,}\.png", entry.name):
+            raise LsamplerError(f"{path}: holds '{entry.name}', so it is not replaced; choose another folder")

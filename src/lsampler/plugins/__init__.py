@@ -1,0 +1,1 @@
+"""Plugins: base class, hook specifications, registry, and the scaffold of a new package."""

@@ -1,0 +1,192 @@
+"""Finds plugins through the entry-point group ``lsampler`` and asks them what they offer."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import Distribution, EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import pluggy
+
+from lsampler.errors import LsamplerError, nearest_name
+from lsampler.models.protocols import AutoencoderLoader
+from lsampler.plugins import hookspecs
+from lsampler.plugins.base import Plugin
+from lsampler.plugins.hookspecs import API_VERSION
+from lsampler.samplers.base import LatentSampler
+from lsampler.scoring.core import Core
+from lsampler.scoring.evaluator import Evaluator
+
+__all__ = ["BrokenPlugin", "FoundPlugin", "Registry", "registry"]
+
+GROUP = "lsampler"
+OURS = "lsampler"
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+KINDS: dict[str, tuple[str, type[Plugin]]] = {
+    "sampler": ("lsampler_samplers", LatentSampler),
+    "core": ("lsampler_cores", Core),
+    "evaluator": ("lsampler_evaluators", Evaluator),
+    "autoencoder loader": ("lsampler_autoencoder_loaders", AutoencoderLoader),
+}
+AnyPlugin = TypeVar("AnyPlugin", bound=Plugin)
+
+
+@dataclass(frozen=True)
+class FoundPlugin:
+    """A class that a plugin offers."""
+
+    kind: str
+    name: str
+    origin: str
+    plugin: type[Plugin]
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """An entry point that could not be used, and why."""
+
+    name: str
+    origin: str
+    reason: str
+
+
+class Registry:
+    """All plugins of an environment. A broken one is kept by name and reason, and harms no other.
+
+    Entry points are loaded when needed: for one of lsampler's own plugins it alone, for anything else all.
+    """
+
+    def __init__(self, points: Iterable[EntryPoint] = ()) -> None:
+        self._waiting = tuple(points)
+        self._found: list[FoundPlugin] = []
+        self._broken: list[BrokenPlugin] = []
+
+    @classmethod
+    def from_entry_points(cls) -> Registry:
+        """The entry points of every installed distribution, lsampler's own first."""
+        return cls(sorted(entry_points(group=GROUP), key=lambda p: (_origin(p) != OURS, _origin(p), p.name)))
+
+    @property
+    def found(self) -> list[FoundPlugin]:
+        """What the plugins offer."""
+        self._load_all()
+        return self._found
+
+    @property
+    def broken(self) -> list[BrokenPlugin]:
+        """The entry points that could not be used."""
+        self._load_all()
+        return self._broken
+
+    def _load_all(self) -> None:
+        if self._waiting:
+            loaded = Registry()  # so that none is lost if this is interrupted, or asked for by two threads
+            for point in self._waiting:
+                loaded._load(point)
+            self._found, self._broken, self._waiting = loaded._found, loaded._broken, ()
+
+    def _load(self, point: EntryPoint) -> None:
+        try:
+            module = point.load()
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way
+            self._broken.append(BrokenPlugin(point.name, _origin(point), _reason(error)))
+        else:
+            self.register(module, point.name, _origin(point))
+
+    def register(self, module: object, name: str, origin: str) -> None:
+        """Ask one plugin module (or object) for what it offers."""
+        self._load_all()
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        try:
+            _check_api(module)
+            manager.register(module, name)
+            manager.check_pending()
+            offered = [
+                (kind, plugin)
+                for kind, (hook, _) in KINDS.items()
+                for plugins in getattr(manager.hook, hook)()
+                for plugin in plugins
+            ]
+            if not offered:
+                raise LsamplerError("offers nothing; implement one of the hooks with @lsampler.hookimpl")
+            for kind, plugin in offered:
+                self._add(kind, plugin, origin)
+        except Exception as error:
+            self._broken.append(BrokenPlugin(name, origin, _reason(error)))
+
+    def _add(self, kind: str, plugin: Any, origin: str) -> None:
+        base = KINDS[kind][1]
+        if not (isinstance(plugin, type) and issubclass(plugin, base)):
+            raise LsamplerError(f"{plugin!r} is not a subclass of lsampler.{base.__name__}")
+        name = getattr(plugin, "name", "")
+        if not (isinstance(name, str) and NAME.fullmatch(name)):
+            raise LsamplerError(f"{plugin.__name__}.name is {name!r}; use lower case with hyphens")
+        taken = next((f for f in self._found if (f.kind, f.name) == (kind, name)), None)
+        if taken:
+            raise LsamplerError(f"the {kind} name '{name}' is taken by {taken.origin}; choose another")
+        self._found.append(FoundPlugin(kind, name, origin, plugin))
+
+    def of_kind(self, kind: str) -> dict[str, FoundPlugin]:
+        """All plugins of a kind by name."""
+        return {found.name: found for found in self.found if found.kind == kind}
+
+    def get(self, kind: str, name: str) -> type[Any]:
+        """The class of that name.
+
+        Raises:
+            LsamplerError: there is none; the message suggests the nearest name, or says why the
+                plugin of that name is broken.
+        """
+        own = self._own(kind, name)
+        known = {name: own} if own else self.of_kind(kind)
+        if name in known:
+            return known[name].plugin
+        broken = next((b for b in self.broken if b.name == name), None)
+        if broken:
+            raise LsamplerError(f"plugin '{name}' from {broken.origin} is broken: {broken.reason}")
+        raise LsamplerError(f"no {kind} '{name}'{nearest_name(name, known)}; see 'lsampler plugins'")
+
+    def _own(self, kind: str, name: str) -> FoundPlugin | None:
+        """The plugin of lsampler's own entry point of that name: those come first, so that no other can take it."""
+        alone = Registry()
+        for point in self._waiting:
+            if point.name == name and _origin(point) == OURS:
+                alone._load(point)
+        return alone.of_kind(kind).get(name)
+
+
+def _check_api(module: object) -> None:
+    version = getattr(module, "LSAMPLER_API", None)
+    if version is None:
+        raise LsamplerError(
+            f"does not say which plugin API it was written for; add LSAMPLER_API = {API_VERSION} to its module"
+        )
+    if version != API_VERSION:
+        raise LsamplerError(
+            f"was written for plugin API {version}, this lsampler has {API_VERSION}; "
+            "install a release of the plugin, or of lsampler, that fits the other"
+        )
+
+
+def _origin(point: EntryPoint) -> str:
+    return _name(point.dist) if point.dist else "unknown"
+
+
+@functools.cache
+def _name(distribution: Distribution) -> str:
+    return distribution.name  # it reads the whole metadata, each time
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip().split("\n", 1)[0]
+    return text if isinstance(error, LsamplerError) else f"{type(error).__name__}: {text}"
+
+
+@functools.cache
+def registry() -> Registry:
+    """The plugins of this environment, found once. ``registry.cache_clear()`` forgets them."""
+    return Registry.from_entry_points()

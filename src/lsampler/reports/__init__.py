@@ -1,0 +1,1 @@
+"""Reports: pages and figures of an analysis and of a comparison."""

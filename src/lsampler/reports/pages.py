@@ -1,0 +1,68 @@
+"""Pages that open offline, and tables: what the reports of analyses and comparisons share."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from lsampler.plots import BLUE, INK, PAPER
+
+__all__ = ["as_csv", "inline_svg", "plain", "render"]
+
+
+def render(package: str, **values: Any) -> str:
+    """The template ``report.html`` of a package, everything escaped but what is marked safe."""
+    from jinja2 import Environment
+
+    template = (resources.files(package) / "report.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["units"] = lambda text: str(text).replace(" %", "\N{NO-BREAK SPACE}%")
+    return environment.from_string(template).render(**values)
+
+
+def inline_svg(text: str, prefix: str) -> str:
+    """An SVG of ours for the page: no XML prologue, names of its own, ink and paper of the page.
+
+    Titles and labels were escaped by matplotlib when it wrote the file.
+    """
+    from markupsafe import Markup
+
+    text = text[text.index("<svg") :]
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+    # Names that nothing refers to go: matplotlib gives equal pictures equal ones.
+    text = re.sub(r'\s\bid="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", text)
+    text = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = text.replace(INK, "var(--ink)").replace(PAPER, "var(--paper)").replace(BLUE, "var(--blue)")
+    return Markup(text)  # noqa: S704 - written by matplotlib, see above
+
+
+def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Comma-separated values; numbers in full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([plain(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def plain(value: Any) -> Any:
+    """Arrays, NumPy numbers and tuples as lists and numbers; what is not finite as None."""
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

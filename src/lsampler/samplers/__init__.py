@@ -1,0 +1,1 @@
+"""Sampling strategies: their base class, and sampling into a store."""

@@ -1,0 +1,1 @@
+"""Scoring: evaluators, cores, and the pipeline that draws and scores."""

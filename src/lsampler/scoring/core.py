@@ -1,0 +1,102 @@
+"""Cores: regions of latent space that hold the bulk of the encoded data."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PrivateAttr
+
+from lsampler.errors import LsamplerError
+from lsampler.plugins.base import Plugin
+from lsampler.samplers.base import State
+from lsampler.store.reference import Reference, ReferenceLike, as_reference
+
+__all__ = ["Core", "calibration_split"]
+
+BLOCK_ROWS = 1024
+
+
+class Core(Plugin):
+    """A family of nested regions, told apart by a level: sigma, half-widths, distance.
+
+    A subclass writes :meth:`learn` and :meth:`level`; a vector is inside the core of a level if
+    its own level is at most that.
+    """
+
+    _state: State | None = PrivateAttr(default=None)
+    _dimension: int = PrivateAttr(default=0)
+
+    @abstractmethod
+    def learn(self, reference: Reference) -> State:
+        """What has to be known of the reference, as named arrays."""
+
+    @abstractmethod
+    def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Latent vectors (n, D) -> (n,): the smallest level whose region holds each."""
+
+    @abstractmethod
+    def nominal(self, state: State) -> float:
+        """The level at which the posts (or theory) put the core's boundary."""
+
+    def fit(self, reference: ReferenceLike) -> Self:
+        """Learn from a store, a bundle, or an array (N, D); returns self."""
+        reference = as_reference(reference)
+        self._state = self.learn(reference)
+        self._dimension = reference.dimension
+        return self
+
+    def levels(self, latents: NDArray[Any]) -> NDArray[np.float64]:
+        """The level of each latent vector: (n, D) -> (n,), block by block.
+
+        Raises:
+            LsamplerError: not fitted, or latent vectors of another D.
+        """
+        state, rows = self._fitted(), np.atleast_2d(latents)
+        if rows.ndim != 2 or rows.shape[1] != self._dimension:
+            raise LsamplerError(f"{self.name}: latents of shape {rows.shape}, it was fitted with D = {self._dimension}")
+        blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
+        return np.concatenate([np.empty(0), *(self.level(state, np.asarray(b, dtype=np.float64)) for b in blocks)])
+
+    @property
+    def nominal_level(self) -> float:
+        """The nominal level of the fitted core."""
+        return float(self.nominal(self._fitted()))
+
+    def calibrated_level(self, reference: Reference, share: float = 0.95) -> float | None:
+        """The level that holds ``share`` of held-out data; None if there is none to ask.
+
+        The split-conformal quantile: the ceil((m + 1) share)-th smallest level of the m vectors of
+        the calibration half of the held-out split, so that a further real vector is inside with
+        at least that probability. A bundle remembers the level.
+
+        Raises:
+            LsamplerError: ``share`` is not between 0 and 1.
+        """
+        if not 0 < share < 1:
+            raise LsamplerError(f"share={share}: give a number between 0 and 1")
+        if not reference.has_latents:
+            return reference.calibrations.get(self.calibration_key(share))
+        calibration, _ = calibration_split(reference.held_out())
+        # Products such as 100 * 0.55 come out a rounding error above the whole number they are.
+        rank = math.ceil((len(calibration) + 1) * share - 1e-9)
+        if rank > len(calibration):
+            return None
+        return float(np.sort(self.levels(calibration))[rank - 1])
+
+    def calibration_key(self, share: float) -> str:
+        """Names this core, its parameters and the share, for a bundle's table of levels."""
+        return f"{self.key()} {share}"
+
+    def _fitted(self) -> State:
+        if self._state is None:
+            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
+        return self._state
+
+
+def calibration_split(held_out: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Every second held-out row calibrates, the others judge: no vector does both."""
+    return held_out[::2], held_out[1::2]

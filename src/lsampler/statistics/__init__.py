@@ -1,0 +1,1 @@
+"""Statistics of latent vectors: moments, histograms, PCA, half-widths."""

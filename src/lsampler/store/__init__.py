@@ -1,0 +1,1 @@
+"""Latent stores: single files, shards and arrays, their writer, import and export."""

@@ -1,0 +1,152 @@
+"""Which model and which reference belong to a command: ``--model`` and ``--store`` made one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler.bundles.bundle import DEFAULT_BUNDLE, Bundle, bundle_of, bundled, is_bundle, load_bundle
+from lsampler.errors import LsamplerError, plugin_errors
+from lsampler.models.decoding import decode_images, encode_pixels
+from lsampler.models.protocols import Autoencoder
+from lsampler.plugins.loading import find_loader
+from lsampler.store.reference import Reference
+from lsampler.store.sharded import open_store
+
+__all__ = ["Opened", "Workspace", "open_any_model", "open_model", "open_workspace"]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a workspace was opened from, in plain values: another process can do the same."""
+
+    model: str | None = None
+    store: str | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def absolute(self) -> Opened:
+        """The same from any folder."""
+        model = str(Path(self.model).absolute()) if self.model and Path(self.model).exists() else self.model
+        return Opened(model, self.store and str(Path(self.store).absolute()), self.settings)
+
+    def workspace(self) -> Workspace:
+        """See :func:`open_workspace`."""
+        return open_workspace(self.model, self.store, dict(self.settings))
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A reference to fit to, and the autoencoder whose latents it describes, if there is one."""
+
+    reference: Reference
+    autoencoder: Autoencoder | None
+    opened: Opened = Opened()
+
+    def decoder(self) -> Autoencoder:
+        """The autoencoder. Raises LsamplerError if there is none."""
+        if self.autoencoder is None:
+            raise LsamplerError(
+                f"{self.reference.name}: no decoder for these latents; give the --model that encoded them"
+            )
+        return self.autoencoder
+
+    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Latent vectors (n, D) -> images (n, H, W, C) uint8."""
+        return decode_images(self.decoder(), latents)
+
+    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Decoded images (n, H, W, C) uint8 -> latent vectors (n, D)."""
+        return encode_pixels(self.decoder(), images)
+
+    def both_ways(
+        self,
+    ) -> tuple[
+        Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None,
+        Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None,
+    ]:
+        """:meth:`decode` and :meth:`encode`; None where there is no autoencoder."""
+        return (self.decode, self.encode) if self.autoencoder else (None, None)
+
+
+def open_workspace(
+    model: str | None, store: str | os.PathLike[str] | None, settings: Mapping[str, str] | None = None
+) -> Workspace:
+    """The bundle ``celeba96`` if neither is given; otherwise what is given, if it belongs together.
+
+    Args:
+        model: a bundle's name, or what a loader opens.
+        store: of latents.
+        settings: parameters of the model's loader, as texts.
+
+    Raises:
+        LsamplerError: a model without statistics and no store, samples instead of a store, or
+            fingerprints that differ.
+    """
+    opened = Opened(model, None if store is None else str(store), tuple(sorted((settings or {}).items())))
+    if store is None:
+        bundle = _as_bundle(model, settings)
+        if bundle is None:
+            open_any_model(model, settings)  # a model that cannot be opened is the first thing to say
+            raise LsamplerError(f"{model}: an autoencoder without statistics; add the --store of its latents")
+        return Workspace(bundle, bundle.autoencoder, opened)
+    latents = open_store(store)
+    if latents.attributes.get("kind") == "samples":
+        raise LsamplerError(
+            f"{store}: holds samples of {latents.attributes.get('sampler')}, not encoded data; "
+            "give the store of the encoded data"
+        )
+    return Workspace(latents, open_model(model, latents.fingerprint, settings), opened)
+
+
+def open_model(
+    model: str | None, fingerprint: str | None, settings: Mapping[str, str] | None = None
+) -> Autoencoder | None:
+    """The autoencoder of ``model``; without one the bundled one of this fingerprint, or None.
+
+    Raises:
+        LsamplerError: the model's fingerprint is not the one of the latents.
+    """
+    if model is None:
+        name = bundle_of(fingerprint)
+        return load_bundle(name).autoencoder if name else None
+    autoencoder = open_any_model(model, settings)
+    if fingerprint is not None and autoencoder.fingerprint != fingerprint:
+        raise LsamplerError(
+            f"{model}: this decoder does not belong to these latents "
+            f"(fingerprint {autoencoder.fingerprint[:8]}, the latents' encoder has {fingerprint[:8]}); "
+            "give the model that encoded them, with the same --model-param"
+        )
+    return autoencoder
+
+
+def open_any_model(model: str | None, settings: Mapping[str, str] | None = None) -> Autoencoder:
+    """The autoencoder of a specification; of the bundle ``celeba96`` if there is none."""
+    bundle = _as_bundle(model, settings)
+    if bundle:
+        return bundle.autoencoder
+    spec = str(model)
+    loader = find_loader(spec).from_strings(settings or {})
+    with plugin_errors(f"{spec}: loading by {loader.name}"):
+        return loader.load(spec)
+
+
+def _as_bundle(model: str | None, settings: Mapping[str, str] | None) -> Bundle | None:
+    name = model or DEFAULT_BUNDLE
+    found = None
+    if name in bundled():
+        found = load_bundle(name)
+    elif name.endswith(".safetensors") and is_bundle(name):
+        found = Bundle.load(name)
+    elif re.fullmatch(r"[\w-]+", name) and not Path(name).exists():
+        load_bundle(name)  # says that there is no such bundle
+    if found and settings:
+        raise LsamplerError(
+            f"--model-param {next(iter(settings))}: the bundle {name} takes no parameters; leave it out"
+        )
+    return found

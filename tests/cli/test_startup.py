@@ -1,0 +1,142 @@
+"""A command imports what it uses and no more; the list of commands says what each says of itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lsampler.cli import COMMANDS, _command, quick_help
+
+RUN = "from lsampler.cli import main; main()"
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "h5py", "PIL", "lightning", "dask"}
+PLAIN = [(name,) for name in COMMANDS]
+ALL = PLAIN + [(name, inner) for name in COMMANDS for inner in getattr(_command(name), "commands", ())]
+
+
+def imported(code: str, *arguments: object) -> set[str]:
+    """The modules of a new process after ``code``, which ends well."""
+    script = (
+        "import json, sys\n"
+        f"try: {code}\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "print('', json.dumps(list(sys.modules)), sep='\\n')"
+    )
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_package_alone_imports_nothing_heavy() -> None:
+    modules = imported("import lsampler")
+    assert "lsampler" in modules
+    assert not modules & (HEAVY | {"typer", "rich", "pydantic", "pluggy"})
+
+
+def test_a_version_needs_no_rich() -> None:
+    assert not imported(RUN, "--version") & (HEAVY | {"rich", "pydantic"})
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("sample", "--help"), ("store", "--help")])
+def test_help_imports_what_prints_it_and_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    modules = imported(RUN, *arguments)
+    assert "rich.panel" in modules
+    assert not modules & (HEAVY | {"markdown_it", "pygments", "rich.traceback"})
+    ours = {module.rpartition(".")[2] for module in modules if module.startswith("lsampler.cli.")}
+    assert ours == {"common", "quick_help", *arguments} - {"--help"}
+
+
+def test_faces_of_the_bundle_import_what_draws_and_decodes_them(tmp_path: Path) -> None:
+    arguments = ("sample", "--plugin", "pca-ellipse", "--n", 4, "--out", tmp_path / "faces.png")
+    modules = imported(RUN, *arguments)
+    assert (tmp_path / "faces.png").is_file()
+    assert "torch" in modules
+    assert not modules & (HEAVY - {"torch", "numpy", "h5py", "PIL"})
+    # torch's compiler takes as long as torch: it comes with some operations on the device "meta".
+    assert not modules & {"torch._dynamo", "torch._inductor", "torch.onnx", "torchvision"}
+    plugins = {module for module in modules if module.startswith("lsampler_plugins.")}
+    assert plugins == {"lsampler_plugins.samplers", "lsampler_plugins.samplers.pca_ellipse"}
+
+
+def test_the_plugins_are_listed_without_what_only_their_work_needs() -> None:
+    modules = imported(RUN, "plugins")
+    assert "lsampler_plugins.evaluators.two_sample" in modules
+    absent = HEAVY - {"torch", "numpy", "h5py", "PIL"} | {"keras", "onnx", "onnxruntime", "diffusers", "pythae", "zuko"}
+    assert not modules & (absent | {"torch._dynamo"})
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_what_the_command_says_of_itself(name: str) -> None:
+    command = _command(name)
+    assert (command.name, command.help.split("\n\n")[0]) == (name, COMMANDS[name][1])
+
+
+def test_no_command_is_missing_from_the_list() -> None:
+    folder = Path(quick_help.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py") if "def add_to(" in path.read_text()}
+    assert modules == {module for module, _ in COMMANDS.values()}
+    sources = [(folder / f"{module}.py").read_text() for module in modules]
+    registered = sum(text.count("    app.command(") + text.count("    app.add_typer(") for text in sources)
+    assert registered == len(COMMANDS)
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_has_help_in_panels(words: tuple[str, ...], option: str, cli: Callable[..., Any]) -> None:
+    answer = cli(*words, option)
+    assert (answer.code, answer.err) == (0, "")
+    assert " ".join(words) in answer.out.splitlines()[1]
+    assert "╭─ Options ─" in answer.out
+
+
+def test_the_list_of_commands_is_complete_and_in_order(cli: Callable[..., Any]) -> None:
+    lines = cli("--help").out.split("╭─ Commands ")[1].splitlines()
+    names = [line[2:].split(" ")[0] for line in lines if line.startswith("│ ") and line[2] != " "]
+    assert names == list(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evalute",), "lsampler: No such command 'evalute'. Did you mean 'evaluate'?"),
+        (("xyz",), "lsampler: No such command 'xyz'."),
+        (("store", "imprt"), "lsampler: No such command 'imprt'. Did you mean 'import'?"),
+    ],
+)
+def test_an_unknown_command_is_told_in_one_line(words: tuple[str, ...], message: str, cli: Callable[..., Any]) -> None:
+    answer = cli(*words)
+    assert (answer.code, answer.err) == (2, message + "\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("lsampler s", ["sample", "store"]),
+        ("lsampler store i", ["info", "import"]),
+        ("lsampler sample --pl", ["--plugin"]),
+    ],
+)
+def test_the_shell_completes_commands_and_their_options(line: str, expected: list[str], tmp_path: Path) -> None:
+    asked = {"_LSAMPLER_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    code = f"import os, sys; sys.argv[0] = 'lsampler'; os.environ.update({asked}); {RUN}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == expected
+
+
+def test_what_help_leaves_out_is_there_for_others() -> None:
+    """Help in markdown and pretty tracebacks, for a program that has them, in the same process."""
+    code = (
+        "from lsampler.cli import quick_help; quick_help._import_typer_help(); import sys; "
+        "assert 'rich.markdown' not in sys.modules; "
+        "from typer import rich_utils; import rich.markdown, rich.traceback; "
+        "made = rich_utils._make_rich_text(text='*a*', markup_mode='markdown'); "
+        "assert type(made) is rich.markdown.Markdown; "
+        "made = rich_utils.Traceback.from_exception(ValueError, ValueError('x'), None); "
+        "assert type(made) is rich.traceback.Traceback"
+    )
+    assert "markdown_it" in imported(code)

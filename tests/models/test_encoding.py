@@ -1,0 +1,411 @@
+"""Images to a latent store: every usable image exactly once, whatever interrupts the work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from lsampler import (
+    ConvAutoencoder,
+    ConvConfig,
+    LatentStore,
+    LsamplerError,
+    Preprocess,
+    encode_images,
+    open_images,
+    open_store,
+)
+from lsampler.data.images import source_digest
+from lsampler.models.encoding import default_held_out
+from lsampler.store import writer as store_module
+from lsampler.store.single_file import partial_folder, pieces
+
+Lsampler = Callable[..., subprocess.CompletedProcess[str]]
+IMAGES, HELD_OUT, COMMIT = 1797, 297, 1024
+
+
+class Counting:
+    """The tiny model, counting the images it encodes, and failing or being interrupted when told to."""
+
+    def __init__(self, model: ConvAutoencoder) -> None:
+        self.model = model
+        self.encoded = 0
+        self.stop_after: int | None = None
+        self.exception: type[BaseException] = KeyboardInterrupt
+        self.dimension, self.fingerprint, self.preprocess = model.dimension, model.fingerprint, model.preprocess
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        if self.stop_after is not None and self.encoded >= self.stop_after:
+            raise self.exception
+        self.encoded += len(images)
+        return self.model.encode(images)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return self.model.decode(latents)
+
+    def to(self, device: torch.device) -> Counting:
+        return self
+
+
+@pytest.fixture
+def counting(tiny_model: ConvAutoencoder) -> Counting:
+    return Counting(tiny_model)
+
+
+@pytest.fixture
+def other_model() -> ConvAutoencoder:
+    torch.manual_seed(8)
+    config = ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=6)
+    return ConvAutoencoder(config, preprocess=Preprocess(8, "none", 1)).eval()
+
+
+@pytest.fixture
+def png_zip(digits: NDArray[np.float32], tmp_path: Path) -> Path:
+    """Thirty digits as PNG; number 11 is cut off, number 20 is no picture at all."""
+    path = tmp_path / "digits.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for k, digit in enumerate(digits[:30]):
+            stream = BytesIO()
+            Image.fromarray((digit * 255).astype(np.uint8)).save(stream, "PNG")
+            content = {11: stream.getvalue()[:60], 20: b"no picture"}.get(k, stream.getvalue())
+            archive.writestr(f"ziffern/ä{k:03d}.png", content)
+    return path
+
+
+def same_content(one: LatentStore, other: LatentStore) -> None:
+    np.testing.assert_array_equal(one.read(), other.read())
+    assert one.ids() == other.ids()
+    assert one.splits() == other.splits()
+    passing = ("created", "session")
+    assert {k: v for k, v in one.attributes.items() if k not in passing} == {
+        k: v for k, v in other.attributes.items() if k not in passing
+    }
+
+
+def interrupt(counting: Counting, source: Path, out: Path, after: int, **options: int) -> None:
+    counting.stop_after = after
+    with pytest.raises(counting.exception):
+        encode_images(counting, open_images(source), out, **{"held_out": HELD_OUT} | options)  # type: ignore[arg-type]
+    counting.stop_after, counting.encoded = None, 0
+
+
+# A run that nothing disturbs
+
+
+def test_store_holds_every_image_with_its_id_split_and_origin(
+    tiny_store: LatentStore, tiny_model: ConvAutoencoder, digits: NDArray[np.float32], digits_npy: Path
+) -> None:
+    expected = tiny_model.encode(torch.from_numpy(digits)[:, None]).numpy()
+    np.testing.assert_allclose(tiny_store.read(), expected, atol=1e-5)
+    assert tiny_store.ids() == open_images(digits_npy).ids
+    assert tiny_store.splits() == ["train"] * (IMAGES - HELD_OUT) + ["held-out"] * HELD_OUT
+    assert tiny_store.fingerprint == tiny_model.fingerprint
+    known = tiny_store.attributes
+    assert (known["source"], known["held_out"], known["crop"], known["image_size"]) == (
+        "digits.npy",
+        HELD_OUT,
+        "none",
+        8,
+    )
+    assert tiny_store.verify() == []
+    assert not partial_folder(tiny_store.path).exists()
+
+
+@pytest.mark.parametrize("held_out", [-1, IMAGES, IMAGES + 1])
+def test_holding_out_too_many_is_refused(
+    tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path, held_out: int
+) -> None:
+    with pytest.raises(LsamplerError, match="--held-out must leave some"):
+        encode_images(tiny_model, open_images(digits_npy), tmp_path / "s.h5", held_out=held_out)
+
+
+def test_held_out_is_what_training_held_out_of_the_same_images(
+    tiny_model: ConvAutoencoder, digits_npy: Path, png_zip: Path
+) -> None:
+    source = open_images(digits_npy)
+    assert default_held_out(tiny_model, source)[0] == 179
+    tiny_model.training_record = {"source_digest": source_digest(source.ids), "first_held_out": source.ids[-42]}
+    assert default_held_out(tiny_model, source) == (42, "as in training")
+    assert default_held_out(tiny_model, open_images(png_zip))[0] == 3
+
+
+# Interrupted runs
+
+
+KILLED_AFTER_ONE_COMMIT = """
+import os, signal, sys
+from lsampler.cli import main
+from lsampler.store.writer import StoreWriter
+
+commit = StoreWriter.commit
+def commit_and_die(self):
+    commit(self)
+    if self.committed:
+        os.kill(os.getpid(), signal.SIGKILL)
+StoreWriter.commit = commit_and_die
+main()
+"""
+
+
+def test_killed_command_goes_on_where_it_stopped(
+    lsampler: Lsampler,
+    counting: Counting,
+    tiny_model_file: Path,
+    tiny_store: LatentStore,
+    digits_npy: Path,
+    tmp_path: Path,
+) -> None:
+    command: list[object] = ["encode", digits_npy, "--model", tiny_model_file, "--held-out", HELD_OUT]
+    outs = [tmp_path / "command.h5", tmp_path / "library.h5"]
+    out = outs[0]
+    arguments = [*map(str, command), "--out", str(out), "--device", "cpu"]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AFTER_ONE_COMMIT, *arguments], capture_output=True, timeout=120
+    )
+    assert killed.returncode == -9
+    assert not out.exists()
+    with pytest.raises(LsamplerError, match="unfinished"):
+        open_store(out)
+    # The same interrupted state for the command and for the library, which counts.
+    partial_folder(outs[1]).mkdir()
+    for piece in pieces(out):
+        (partial_folder(outs[1]) / piece.name).write_bytes(piece.read_bytes())
+
+    done = lsampler(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert f"went on after {COMMIT} images" in done.stdout
+    result = encode_images(counting, open_images(digits_npy), outs[1], held_out=HELD_OUT)
+    assert (result.resumed, counting.encoded) == (COMMIT, IMAGES - COMMIT)
+    for path in outs:
+        same_content(open_store(path), tiny_store)
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, RuntimeError])
+def test_interrupted_run_does_not_encode_committed_images_again(
+    counting: Counting, tiny_store: LatentStore, digits_npy: Path, tmp_path: Path, exception: type[BaseException]
+) -> None:
+    counting.exception = exception
+    out = tmp_path / "s.h5"
+    interrupt(counting, digits_npy, out, after=1300)
+    assert not out.exists()
+    result = encode_images(counting, open_images(digits_npy), out, held_out=HELD_OUT)
+    # Leaving the context commits what was encoded; batches have 128 images.
+    assert (result.resumed, counting.encoded) == (1408, IMAGES - 1408)
+    same_content(result.store, tiny_store)
+
+
+def test_run_resumed_with_another_batch_size_gives_the_same_store(
+    counting: Counting, tiny_store: LatentStore, digits_npy: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "s.h5"
+    for after, batch in ((1, 100), (200, 37), (700, 64)):
+        interrupt(counting, digits_npy, out, after, batch_size=batch)
+    result = encode_images(counting, open_images(digits_npy), out, held_out=HELD_OUT, batch_size=250)
+    np.testing.assert_allclose(result.store.read(), tiny_store.read(), atol=1e-5)
+    assert result.store.ids() == tiny_store.ids()
+    assert result.store.splits() == tiny_store.splits()
+    assert counting.encoded == IMAGES - result.resumed
+
+
+def test_every_image_is_there_once_wherever_a_run_is_interrupted(
+    counting: Counting, digits: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit may come between the two splits of one batch, or between an image and one skipped."""
+    monkeypatch.setattr(store_module, "COMMIT_ROWS", 5)
+    images = digits[:40].copy()
+    images[[0, 9, 22, 39]] = np.nan
+    np.save(tmp_path / "some.npy", images)
+    kept = [f"{k:02d}" for k in range(40) if k not in (0, 9, 22, 39)]
+    for after in range(0, 34, 4):
+        out = tmp_path / f"{after}.h5"
+        interrupt(counting, tmp_path / "some.npy", out, after, held_out=17, batch_size=4)
+        result = encode_images(counting, open_images(tmp_path / "some.npy"), out, held_out=17, batch_size=4)
+        counting.encoded = 0
+        assert result.store.ids() == kept
+        assert result.store.splits() == ["train" if int(k) < 23 else "held-out" for k in kept]
+        assert sorted(result.skipped) == ["00", "09", "22", "39"]
+
+
+@pytest.mark.parametrize("change", ["encoder", "held_out", "source"])
+def test_half_written_store_is_refused_to_another_encoder_or_other_images(
+    counting: Counting,
+    other_model: ConvAutoencoder,
+    tiny_store: LatentStore,
+    digits_npy: Path,
+    png_zip: Path,
+    tmp_path: Path,
+    change: str,
+) -> None:
+    out = tmp_path / "s.h5"
+    interrupt(counting, digits_npy, out, after=1)
+    with pytest.raises(LsamplerError, match=f"was written with {change}") as refusal:
+        encode_images(
+            other_model if change == "encoder" else counting,
+            open_images(png_zip if change == "source" else digits_npy),
+            out,
+            held_out=20 if change != "encoder" else HELD_OUT,
+        )
+    assert str(refusal.value).startswith(str(out))
+    same_content(encode_images(counting, open_images(digits_npy), out, held_out=HELD_OUT).store, tiny_store)
+
+
+def test_force_forgets_an_interrupted_run(
+    counting: Counting, other_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path
+) -> None:
+    interrupt(counting, digits_npy, tmp_path / "s.h5", after=1)
+    result = encode_images(other_model, open_images(digits_npy), tmp_path / "s.h5", held_out=HELD_OUT, force=True)
+    assert (result.resumed, len(result.store)) == (0, IMAGES)
+    assert result.store.fingerprint == other_model.fingerprint
+
+
+# Existing stores
+
+
+def test_existing_store_is_refused_without_force(tiny_store: LatentStore, counting: Counting, digits_npy: Path) -> None:
+    before = tiny_store.path.read_bytes()
+    with pytest.raises(LsamplerError, match="exists already"):
+        encode_images(counting, open_images(digits_npy), tiny_store.path, held_out=1)
+    assert (tiny_store.path.read_bytes(), counting.encoded) == (before, 0)
+
+
+def test_force_keeps_the_old_store_until_the_new_one_is_complete(
+    tiny_store: LatentStore, counting: Counting, digits_npy: Path
+) -> None:
+    before = tiny_store.path.read_bytes()
+    counting.stop_after = 500
+    with pytest.raises(KeyboardInterrupt):
+        encode_images(counting, open_images(digits_npy), tiny_store.path, held_out=1, force=True)
+    assert tiny_store.path.read_bytes() == before
+    counting.stop_after = None
+    result = encode_images(counting, open_images(digits_npy), tiny_store.path, held_out=1, force=True)
+    assert (result.store.count("held-out"), len(result.store)) == (1, IMAGES)
+
+
+def test_append_adds_other_images_of_the_same_encoder(
+    tiny_store: LatentStore, counting: Counting, other_model: ConvAutoencoder, png_zip: Path
+) -> None:
+    """Regression: appending was only possible for the very images that the store held."""
+    first = tiny_store.read()
+    with pytest.raises(LsamplerError, match="was written with encoder"):
+        encode_images(other_model, open_images(png_zip), tiny_store.path, held_out=4, append=True)
+    interrupt(counting, png_zip, tiny_store.path, after=8, held_out=4, batch_size=8, append=True)
+    with pytest.raises(LsamplerError, match="was interrupted; add --append to go on"):
+        encode_images(counting, open_images(png_zip), tiny_store.path, held_out=4, batch_size=8)
+    np.testing.assert_array_equal(open_store(tiny_store.path).read(), first)
+    result = encode_images(counting, open_images(png_zip), tiny_store.path, held_out=4, batch_size=8, append=True)
+    store = result.store
+    assert (result.resumed, counting.encoded, len(store)) == (8, 20, IMAGES + 28)
+    np.testing.assert_array_equal(store.read(0, IMAGES), first)
+    assert store.ids(IMAGES)[0] == "ziffern/ä000.png"
+    assert store.count("held-out") == HELD_OUT + 4 == store.attributes["held_out"]
+    assert store.attributes["source"] == "digits.npy + digits.zip"
+
+
+def test_append_that_was_killed_after_it_was_complete_adds_nothing_twice(
+    tiny_store: LatentStore, counting: Counting, png_zip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "_remove_pieces", lambda folder: None)
+        encode_images(counting, open_images(png_zip), tiny_store.path, held_out=4, append=True)
+    assert pieces(tiny_store.path)
+    with pytest.raises(LsamplerError, match=r"holds the images of digits\.zip already"):
+        encode_images(counting, open_images(png_zip), tiny_store.path, held_out=4, append=True)
+    assert len(open_store(tiny_store.path)) == IMAGES + 28
+
+
+def test_append_without_a_store_makes_one(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
+    result = encode_images(counting, open_images(png_zip), tmp_path / "s.h5", held_out=4, append=True)
+    assert len(result.store) == 28
+
+
+# Images that cannot be used
+
+
+def test_damaged_images_are_skipped_and_named(
+    tiny_model: ConvAutoencoder, digits: NDArray[np.float32], png_zip: Path, tmp_path: Path
+) -> None:
+    result = encode_images(tiny_model, open_images(png_zip), tmp_path / "s.h5", held_out=10, batch_size=7)
+    assert set(result.skipped) == {"ziffern/ä011.png", "ziffern/ä020.png"}
+    assert all("decoded" in reason for reason in result.skipped.values())
+    kept = [k for k in range(30) if k not in (11, 20)]
+    assert result.store.ids() == [f"ziffern/ä{k:03d}.png" for k in kept]
+    # The split goes by the place in the source: one of its last ten images is damaged.
+    assert result.store.splits() == ["train" if k < 20 else "held-out" for k in kept]
+    pictures = torch.from_numpy((digits[kept] * 255).astype(np.uint8) / np.float32(255))[:, None]
+    np.testing.assert_allclose(result.store.read(), tiny_model.encode(pictures).numpy(), atol=1e-5)
+
+
+def test_strict_stops_and_the_next_run_goes_on(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s.h5"
+    with pytest.raises(LsamplerError, match=r"image 'ziffern/ä011\.png'"):
+        encode_images(counting, open_images(png_zip), out, held_out=10, batch_size=4, strict=True)
+    assert not out.exists()
+    result = encode_images(counting, open_images(png_zip), out, held_out=10, batch_size=4)
+    assert (len(result.store), counting.encoded) == (28, 28)
+
+
+def test_strict_minds_what_an_interrupted_run_skipped(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
+    interrupt(counting, png_zip, tmp_path / "s.h5", after=14, held_out=10, batch_size=5)
+    with pytest.raises(LsamplerError, match=r"image 'ziffern/ä011\.png' could not be used"):
+        encode_images(counting, open_images(png_zip), tmp_path / "s.h5", held_out=10, batch_size=5, strict=True)
+    result = encode_images(counting, open_images(png_zip), tmp_path / "s.h5", held_out=10, batch_size=5)
+    assert len(result.skipped) == 2
+
+
+def test_source_without_a_usable_image_makes_no_store(tiny_model: ConvAutoencoder, tmp_path: Path) -> None:
+    np.save(tmp_path / "nan.npy", np.full((3, 8, 8), np.nan, dtype=np.float32))
+    with pytest.raises(LsamplerError, match="no usable image"):
+        encode_images(tiny_model, open_images(tmp_path / "nan.npy"), tmp_path / "s.h5", held_out=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["nan.npy"]
+
+
+def test_encoder_that_gives_nan_is_told_with_the_image(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
+    weight = next(counting.model.parameters())
+    with torch.no_grad():
+        weight[:] = torch.nan
+    with pytest.raises(LsamplerError, match=r"image 'ziffern/ä000\.png'\) holds NaN"):
+        encode_images(counting, open_images(png_zip), tmp_path / "s.h5", held_out=1)
+    assert not (tmp_path / "s.h5").exists()
+
+
+# The command line
+
+
+def test_command_names_skipped_images_and_refuses_what_is_there(
+    lsampler: Lsampler, tiny_model_file: Path, png_zip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "s.h5"
+    arguments = ["encode", png_zip, "--model", tiny_model_file, "--out", out, "--held-out", "4"]
+    done = lsampler(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "skipped 2 images" in done.stdout
+    assert "ziffern/ä011.png: cannot be decoded" in done.stdout
+    assert "24 latent vectors and 4 held out, D = 6" in done.stdout
+    before = out.read_bytes()
+    refused = lsampler(*arguments)
+    assert (refused.returncode, len(refused.stderr.strip().splitlines())) == (2, 1), refused.stderr
+    assert "exists already" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("images", ["missing.zip", "text.npy"])
+def test_bad_images_are_one_line_and_exit_code_2(
+    lsampler: Lsampler, tiny_model_file: Path, tmp_path: Path, images: str
+) -> None:
+    if images == "text.npy":
+        (tmp_path / images).write_text("no array")
+    done = lsampler("encode", tmp_path / images, "--model", tiny_model_file, "--out", tmp_path / "s.h5")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1), done.stderr
+    assert images in done.stderr
+    assert not (tmp_path / "s.h5").exists()

@@ -1,0 +1,594 @@
+"""Autoencoders of pythae, diffusers and Keras: made by those libraries here, small and at random."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from lsampler import LsamplerError, load_autoencoder, open_store
+
+# Keras 3 still converts arrays as numpy 1 did.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+CLOSE = 1e-5
+PYTHAE_MODELS = (
+    *("AE", "RAE_GP", "RAE_L2", "WAE_MMD", "Adversarial_AE", "BetaTCVAE", "BetaVAE", "CIWAE", "DisentangledBetaVAE"),
+    *("FactorVAE", "INFOVAE_MMD", "IWAE", "MIWAE", "MSSSIM_VAE", "PIWAE", "VAE", "VAEGAN", "VAMP"),
+)
+
+
+def images(channels: int = 1, size: int = 8, seed: int = 3) -> torch.Tensor:
+    return torch.rand(5, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def apart(found: torch.Tensor, expected: Any) -> float:
+    expected = torch.as_tensor(expected).detach()
+    assert found.shape == expected.shape
+    return float((found - expected).abs().max())
+
+
+def pythae_model(name: str = "VAE", shape: tuple[int, ...] = (1, 8, 8), networks: tuple[str, str] | None = None) -> Any:
+    """A model with pythae's default networks, or with these of pythae's benchmarks."""
+    from pythae import models
+
+    config_class = getattr(models, f"{name}Config", None) or getattr(models, f"{name}_Config")
+    config = config_class(input_dim=shape, latent_dim=3)
+    torch.manual_seed(1)
+    if networks is None:
+        return getattr(models, name)(config).eval()
+    place = importlib.import_module(f"pythae.models.nn.benchmarks.{networks[0].rsplit('_', 1)[1].lower()}")
+    encoder, decoder = (getattr(place, network)(config) for network in networks)
+    return getattr(models, name)(config, encoder, decoder).eval()
+
+
+def kl_model(channels: int = 1) -> Any:
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(2)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    widths = {"block_out_channels": (4, 8), "norm_num_groups": 2, "layers_per_block": 1, "latent_channels": 2}
+    return AutoencoderKL(channels, channels, **blocks, **widths, sample_size=8).eval()
+
+
+def tiny_kl_model() -> Any:
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(2)
+    encoder = {"encoder_block_out_channels": (4, 4, 4), "num_encoder_blocks": (1, 1, 1)}
+    decoder = {"decoder_block_out_channels": (4, 4, 4), "num_decoder_blocks": (1, 1, 1)}
+    return AutoencoderTiny(3, 3, **encoder, **decoder, latent_channels=2).eval()
+
+
+def import_keras() -> Any:
+    os.environ["KERAS_BACKEND"] = "torch"
+    import keras
+
+    return keras
+
+
+def keras_pair(order: str = "last", size: int | None = 8) -> tuple[Any, Any]:
+    """Encoder and decoder; a convolutional one of any size if there is none."""
+    keras = import_keras()
+    layers, conv = keras.layers, {"padding": "same", "strides": 2, "data_format": f"channels_{order}"}
+    shape = (size, size, 1) if order == "last" else (1, size, size)
+    entry = keras.Input(shape)
+    hidden = layers.Conv2D(4, 3, activation="relu", **conv)(entry)
+    if size is None:
+        code = keras.Input((None, None, 4))
+        return keras.Model(entry, hidden), keras.Model(code, layers.Conv2DTranspose(1, 3, **conv)(code))
+    flat = layers.Flatten()(hidden)
+    encoder = keras.Model(entry, [layers.Dense(3)(flat), layers.Dense(3)(flat)], name="encoder")
+    code = keras.Input((3,))
+    small = (size // 2, size // 2, 4) if order == "last" else (4, size // 2, size // 2)
+    back = layers.Reshape(small)(layers.Dense(size * size)(code))
+    decoder = keras.Model(code, layers.Conv2DTranspose(1, 3, activation="sigmoid", **conv)(back), name="decoder")
+    return encoder, decoder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one model of each library, and 60 images."""
+    place = tmp_path_factory.mktemp("made")
+    pythae_model().save(str(place / "vae"))
+    kl_model().save_pretrained(place / "kl")
+    encoder, decoder = keras_pair()
+    encoder.save(place / "encoder.keras")
+    decoder.save(place / "decoder.keras")
+    np.save(place / "images.npy", np.random.default_rng(0).random((60, 8, 8), dtype=np.float32))
+    return place
+
+
+@pytest.mark.parametrize("name", PYTHAE_MODELS)
+def test_pythae_models_encode_and_decode_as_in_pythae(name: str, tmp_path: Path) -> None:
+    model = pythae_model(name)
+    model.save(str(tmp_path))
+    loaded = load_autoencoder(str(tmp_path))
+    expected = model.predict(images())
+    assert (loaded.dimension, loaded.preprocess.size, loaded.preprocess.channels) == (3, 8, 1)
+    assert apart(loaded.encode(images()), expected.embedding) < CLOSE
+    assert apart(loaded.decode(expected.embedding), expected.recon_x) < CLOSE
+
+
+@pytest.mark.parametrize(
+    ("networks", "model", "shape"),
+    [
+        ("mnist-conv", "VAE", (1, 28, 28)),
+        ("mnist-resnet", "RAE_L2", (1, 28, 28)),
+        ("cifar-resnet", "BetaVAE", (3, 32, 32)),
+    ],
+)
+def test_pythae_benchmark_networks_are_built_when_named(
+    networks: str, model: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    data, style = networks.upper().split("-")
+    style = {"CONV": "Conv", "RESNET": "ResNet"}[style]
+    kind = "AE" if model == "RAE_L2" else "VAE"
+    own = pythae_model(model, shape, (f"Encoder_{style}_{kind}_{data}", f"Decoder_{style}_AE_{data}"))
+    own.save(str(tmp_path))
+    for file in ("encoder.pkl", "decoder.pkl"):
+        (tmp_path / file).unlink()  # not needed, so not read
+    loaded = load_autoencoder(str(tmp_path), networks=networks)
+    given = images(*shape[:2])
+    expected = own.predict(given)
+    assert apart(loaded.encode(given), expected.embedding) < CLOSE
+    assert apart(loaded.decode(expected.embedding), expected.recon_x) < CLOSE
+
+
+def test_every_named_pythae_network_exists() -> None:
+    from lsampler_plugins.loaders.pythae_folder import Networks, PythaeFolder
+
+    for networks in Networks.__args__:
+        size, channels = {"mnist": (28, 1), "cifar": (32, 3), "celeba": (64, 3)}[networks.split("-")[0]]
+        config = {"input_dim": [channels, size, size], "latent_dim": 4}
+        config |= {"uses_default_encoder": False, "uses_default_decoder": False}
+        for kind in ("AE", "VAE"):
+            for half in ("encoder", "decoder"):
+                assert PythaeFolder(networks=networks)._build("x", half, config, kind).state_dict()
+
+
+def test_diffusers_kl_model_gives_its_mean_and_takes_other_sizes(made: Path) -> None:
+    own = kl_model()
+    loaded = load_autoencoder(str(made / "kl"))
+    assert (loaded.dimension, loaded.preprocess.size, loaded.preprocess.channels) == (2 * 4 * 4, 8, 1)
+    for size in (8, 12):
+        given = images(1, size)
+        loaded = load_autoencoder(str(made / "kl"), size=size)
+        mean = own.encode(given * 2 - 1).latent_dist.mean
+        assert apart(loaded.encode(given), mean.flatten(1)) < CLOSE
+        decoded = (own.decode(mean).sample + 1) / 2
+        assert apart(loaded.decode(mean.flatten(1)), decoded.clamp(0, 1)) < CLOSE
+
+
+def test_diffusers_tiny_model_takes_images_of_minus_one_to_one(tmp_path: Path) -> None:
+    own = tiny_kl_model()
+    own.save_pretrained(tmp_path)
+    loaded = load_autoencoder(str(tmp_path), size=16)
+    given = images(3, 16)
+    assert loaded.dimension == 2 * 4 * 4
+    latents = own.encode(given * 2 - 1).latents
+    assert apart(loaded.encode(given), latents.flatten(1)) < CLOSE
+    assert apart(loaded.decode(latents.flatten(1)), ((own.decode(latents).sample + 1) / 2).clamp(0, 1)) < CLOSE
+
+
+def test_diffusers_weights_in_half_precision_and_several_files_are_read(made: Path, tmp_path: Path) -> None:
+    kl_model().half().save_pretrained(tmp_path, max_shard_size="10KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    own = kl_model().half().float()
+    loaded = load_autoencoder(str(tmp_path))
+    assert apart(loaded.encode(images()), own.encode(images() * 2 - 1).latent_dist.mean.flatten(1)) < CLOSE
+    assert loaded.fingerprint != load_autoencoder(str(made / "kl")).fingerprint
+
+
+def test_diffusers_folder_is_opened_without_the_network(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError(f"a connection was tried: {arguments}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert load_autoencoder(str(made / "kl")).dimension == 32
+
+
+def check_keras(spec: str, encoder: Any, decoder: Any, **parameters: Any) -> None:
+    given = images(1, parameters.get("size", 8))
+    first = parameters.get("channel_order") == "first"
+    mean = encoder(given if first else given.permute(0, 2, 3, 1))
+    mean = (mean[0] if isinstance(mean, list) else mean).detach()
+    decoded = decoder(mean).detach()
+    loaded = load_autoencoder(spec, **parameters)
+    assert apart(loaded.encode(given), mean.flatten(1)) < CLOSE
+    decoded = decoded if first else decoded.permute(0, 3, 1, 2)
+    assert apart(loaded.decode(mean.flatten(1)), decoded.clamp(0, 1)) < CLOSE
+
+
+@pytest.mark.parametrize("order", ["last", "first"])
+def test_keras_pair_encodes_and_decodes_as_in_keras(order: str, tmp_path: Path) -> None:
+    encoder, decoder = keras_pair(order)
+    encoder.save(tmp_path / "a+b.keras")
+    decoder.save(tmp_path / "c.keras")
+    check_keras(f"{tmp_path / 'a+b.keras'}+{tmp_path / 'c.keras'}", encoder, decoder, channel_order=order)
+
+
+def test_keras_pair_without_a_size_of_its_own_takes_the_one_declared(tmp_path: Path) -> None:
+    encoder, decoder = keras_pair(size=None)
+    encoder.save(tmp_path / "e.keras")
+    decoder.save(tmp_path / "d.keras")
+    check_keras(f"{tmp_path / 'e.keras'}+{tmp_path / 'd.keras'}", encoder, decoder, size=16)
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_one_keras_file_is_taken_apart_by_the_names_of_its_parts(kind: str, tmp_path: Path) -> None:
+    keras = import_keras()
+    encoder, decoder = keras_pair()
+    if kind == "sequential":
+        encoder = keras.Sequential(
+            [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)], name="encoder"
+        )
+        model = keras.Sequential([keras.Input((8, 8, 1)), encoder, decoder])
+    else:
+        entry = keras.Input((8, 8, 1))
+        model = keras.Model(entry, decoder(encoder(entry)[0]))
+        model.compile("adam", "mse")
+    model.save(tmp_path / "whole.keras")
+    check_keras(str(tmp_path / "whole.keras"), encoder, decoder)
+
+
+def sampling_layer() -> Any:
+    keras = import_keras()
+
+    @keras.saving.register_keras_serializable("lsampler_tests")
+    class Sampling(keras.layers.Layer):
+        """As in Keras's own example of a VAE."""
+
+        def call(self, inputs: Any) -> Any:
+            mean, log_variance = inputs
+            return mean + keras.ops.exp(log_variance / 2) * keras.random.normal(keras.ops.shape(mean))
+
+    return Sampling()
+
+
+def test_keras_variational_encoder_gives_its_mean_and_a_random_one_is_refused(made: Path, tmp_path: Path) -> None:
+    keras = import_keras()
+    encoder = keras_pair()[0]
+    sample = sampling_layer()(encoder.outputs)
+    keras.Model(encoder.inputs[0], [*encoder.outputs, sample]).save(tmp_path / "vae.keras")
+    check_keras(
+        f"{tmp_path / 'vae.keras'}+{made / 'decoder.keras'}", encoder, keras.saving.load_model(made / "decoder.keras")
+    )
+    keras.Model(encoder.inputs[0], sample).save(tmp_path / "random.keras")
+    with pytest.raises(LsamplerError, match="another result each time"):
+        load_autoencoder(f"{tmp_path / 'random.keras'}+{made / 'decoder.keras'}")
+
+
+@pytest.mark.parametrize("spec", ["vae", "kl", "encoder.keras+{}/decoder.keras"])
+def test_fingerprint_is_of_the_weights_and_loading_leaves_the_random_state(
+    spec: str, made: Path, tmp_path: Path
+) -> None:
+    before = torch.get_rng_state()
+    path = f"{made}/{spec.format(made)}"
+    first, again = load_autoencoder(path), load_autoencoder(path)
+    assert first.fingerprint == again.fingerprint
+    assert torch.equal(before, torch.get_rng_state())
+    other = {"vae": "BetaVAE"}.get(spec)
+    if other:
+        pythae_model(other).save(str(tmp_path))
+        assert load_autoencoder(str(tmp_path)).fingerprint != first.fingerprint
+
+
+def forget(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "modules", "extra"),
+    [
+        ("vae", ("pythae", "pythae.models.base"), "pythae"),
+        ("kl", ("diffusers",), "diffusers"),
+        ("encoder.keras+{}/decoder.keras", ("keras",), "keras"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    spec: str, modules: tuple[str, ...], extra: str, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget(monkeypatch, *modules)
+    with pytest.raises(LsamplerError, match=rf"install it with pip install 'lsampler\[{extra}\]'"):
+        load_autoencoder(f"{made}/{spec.format(made)}")
+
+
+def test_keras_on_another_backend_is_refused(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keras = import_keras()
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(LsamplerError, match=r"already runs on jax.*KERAS_BACKEND=torch"):
+        load_autoencoder(f"{made}/encoder.keras+{made}/decoder.keras")
+
+
+TRAP = "trap.txt"
+
+
+class Trap:
+    """Unpickled, it makes a file in the working directory."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        return open, (TRAP, "w")
+
+
+def changed(folder: Path, made: Path, source: str, file: str, **changes: Any) -> str:
+    """A copy of a model whose JSON says something else."""
+    shutil.copytree(made / source, folder / source)
+    path = folder / source / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return str(folder / source)
+
+
+def replaced(folder: Path, made: Path, source: str, file: str, content: bytes) -> str:
+    shutil.copytree(made / source, folder / source)
+    (folder / source / file).write_bytes(content)
+    return str(folder / source)
+
+
+def cut(folder: Path, made: Path, source: str, file: str) -> str:
+    content = (made / source / file).read_bytes()
+    return replaced(folder, made, source, file, content[: len(content) // 2])
+
+
+def with_pickles(folder: Path, made: Path) -> str:
+    spec = changed(folder, made, "vae", "model_config.json", uses_default_encoder=False, uses_default_decoder=False)
+    for half in ("encoder", "decoder"):
+        (Path(spec) / f"{half}.pkl").write_bytes(pickle.dumps(Trap()))
+    return spec
+
+
+def with_pickle_as_weights(folder: Path, made: Path) -> str:
+    torch.save({"model_state_dict": Trap()}, folder / "model.pt")
+    return replaced(folder, made, "vae", "model.pt", (folder / "model.pt").read_bytes())
+
+
+def without(folder: Path, made: Path, source: str, file: str) -> str:
+    shutil.copytree(made / source, folder / source)
+    (folder / source / file).unlink()
+    return str(folder / source)
+
+
+def fewer_weights(folder: Path, made: Path) -> str:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(made / "kl", folder / "kl")
+    path = folder / "kl" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights.pop("decoder.conv_out.bias")
+    save_file(weights, path)
+    return str(folder / "kl")
+
+
+def of_channels(folder: Path, channels: int) -> str:
+    kl_model(channels).save_pretrained(folder / "kl")
+    return str(folder / "kl")
+
+
+def one_file(folder: Path, name: str, content: str) -> str:
+    (folder / name).write_text(content)
+    return str(folder)
+
+
+def keras_file(folder: Path, made: Path, make: Callable[[Any, Any], Any], shape: tuple[int, ...] = (8, 8, 1)) -> str:
+    """An encoder of one thing, beside the right decoder."""
+    keras = import_keras()
+    entry = keras.Input(shape)
+    keras.Model(entry, make(keras, entry)).save(folder / "e.keras")
+    return f"{folder / 'e.keras'}+{made / 'decoder.keras'}"
+
+
+def lambda_layer(keras: Any, entry: Any) -> Any:
+    return keras.layers.Lambda(lambda x: x * 2)(entry)
+
+
+def layer_of_its_own(keras: Any, entry: Any) -> Any:
+    class Mine(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x
+
+    return Mine()(entry)
+
+
+def dense(keras: Any, entry: Any) -> Any:
+    return keras.layers.Dense(3)(keras.layers.Flatten()(entry))
+
+
+def by_name(folder: Path, made: Path) -> str:
+    keras = import_keras()
+    entry = keras.Input((8, 8, 1), name="image")
+    keras.Model({"image": entry}, dense(keras, entry)).save(folder / "e.keras")
+    return f"{folder / 'e.keras'}+{made / 'decoder.keras'}"
+
+
+def other_weights(folder: Path, made: Path) -> str:
+    """The encoder's architecture with the weights of the decoder."""
+    with (
+        zipfile.ZipFile(made / "encoder.keras") as encoder,
+        zipfile.ZipFile(made / "decoder.keras") as decoder,
+        zipfile.ZipFile(folder / "e.keras", "w") as mixed,
+    ):
+        for name in encoder.namelist():
+            mixed.writestr(name, (decoder if name.endswith(".h5") else encoder).read(name))
+    return f"{folder / 'e.keras'}+{made / 'decoder.keras'}"
+
+
+def cut_keras(folder: Path, made: Path) -> str:
+    (folder / "lambda.keras").write_bytes((made / "encoder.keras").read_bytes()[:3000])
+    return f"{folder / 'lambda.keras'}+{made / 'decoder.keras'}"
+
+
+CONFIG = "model_config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+BAD: dict[str, tuple[Callable[[Path, Path], str], str, str]] = {
+    "pythae: pickled networks": (with_pickles, "", "encoder.pkl, which is never unpickled"),
+    "pythae: networks that do not fit": (
+        with_pickles,
+        "networks=mnist-conv",
+        "do not fit the network Encoder_Conv_VAE",
+    ),
+    "pythae: networks not needed": (lambda f, m: str(m / "vae"), "networks=mnist-conv", "leave out networks"),
+    "pythae: a pickle as weights": (with_pickle_as_weights, "", "more than weights"),
+    "pythae: cut weights": (lambda f, m: cut(f, m, "vae", "model.pt"), "", "model.pt: damaged"),
+    "pythae: no weights": (lambda f, m: without(f, m, "vae", "model.pt"), "", "model.pt: no such file"),
+    "pythae: other latent_dim": (lambda f, m: changed(f, m, "vae", CONFIG, latent_dim=4), "", "do not fit"),
+    "pythae: huge input": (lambda f, m: changed(f, m, "vae", CONFIG, input_dim=[3, 4096, 4096]), "", "do not fit"),
+    "pythae: other class": (lambda f, m: changed(f, m, "vae", CONFIG, name="AEConfig"), "", "do not fit"),
+    "pythae: discrete": (lambda f, m: changed(f, m, "vae", CONFIG, name="VQVAEConfig"), "", "discrete latents"),
+    "pythae: a flow": (
+        lambda f, m: changed(f, m, "vae", CONFIG, name="VAE_IAF_Config"),
+        "",
+        "VAE_IAF_Config is none of",
+    ),
+    "pythae: vectors": (lambda f, m: changed(f, m, "vae", CONFIG, input_dim=[64]), "", "input_dim is [64]"),
+    "pythae: not square": (lambda f, m: changed(f, m, "vae", CONFIG, input_dim=[1, 8, 9]), "", "takes square images"),
+    "pythae: channels": (lambda f, m: changed(f, m, "vae", CONFIG, input_dim=[2, 8, 8]), "", "of 1 or 3 channels"),
+    "pythae: odd name": (lambda f, m: changed(f, m, "vae", CONFIG, name=["VAEConfig"]), "", "none of the models"),
+    "pythae: no latent_dim": (lambda f, m: changed(f, m, "vae", CONFIG, latent_dim="3"), "", "latent_dim is 3"),
+    "pythae: foreign folder": (lambda f, m: one_file(f, CONFIG, "[]"), "", "it is none of the models"),
+    "pythae: no JSON": (lambda f, m: one_file(f, CONFIG, "{"), "", "cannot be read as JSON"),
+    "pythae: contradiction": (lambda f, m: str(m / "vae"), "size=16", "images of size 8, not 16"),
+    "diffusers: cut weights": (lambda f, m: cut(f, m, "kl", WEIGHTS), "", "diffusers cannot load it"),
+    "diffusers: no weights": (lambda f, m: without(f, m, "kl", WEIGHTS), "", "diffusers cannot load it"),
+    "diffusers: fewer weights": (fewer_weights, "", "1 weights do not fit config.json, such as decoder.conv_out.bias"),
+    "diffusers: more weights": (
+        lambda f, m: changed(f, m, "kl", "config.json", mid_block_add_attention=False),
+        "",
+        "weights do not fit config.json, such as",
+    ),
+    "diffusers: other shape": (
+        lambda f, m: changed(f, m, "kl", "config.json", latent_channels=4),
+        "",
+        "diffusers cannot load it",
+    ),
+    "diffusers: other class": (
+        lambda f, m: changed(f, m, "kl", "config.json", _class_name="VQModel"),
+        "",
+        "the class is VQModel; give a folder of AutoencoderKL or AutoencoderTiny",
+    ),
+    "diffusers: pipeline": (lambda f, m: one_file(f, "model_index.json", "{}"), "", "a whole pipeline"),
+    "diffusers: transformers": (lambda f, m: one_file(f, "config.json", "[1]"), "", "the class is None"),
+    "diffusers: no JSON": (lambda f, m: one_file(f, "config.json", "{"), "", "cannot be read as JSON"),
+    "diffusers: channels": (lambda f, m: of_channels(f, 4), "", "takes images of 4 channels"),
+    "diffusers: odd size": (lambda f, m: str(m / "kl"), "size=9", "size=9 is not a multiple of 2"),
+    "keras: no file": (lambda f, m: f"{m / 'encoder.keras'}+{f / 'none.keras'}", "", "none.keras: no such file"),
+    "keras: cut": (cut_keras, "", "lambda.keras: not a file of Keras 3, or cut short"),
+    "keras: other weights": (other_weights, "", "e.keras: Keras cannot load it (A total of 3 objects"),
+    "keras: lambda": (lambda f, m: keras_file(f, m, lambda_layer), "", "e.keras: holds a Lambda layer"),
+    "keras: own layer": (lambda f, m: keras_file(f, m, layer_of_its_own), "", "e.keras: needs Mine, whose code"),
+    "keras: not images": (lambda f, m: keras_file(f, m, dense, (64,)), "", "takes (None, 64), expected images"),
+    "keras: not square": (lambda f, m: keras_file(f, m, dense, (8, 4, 1)), "", "8 x 4 pixels of 1 channels"),
+    "keras: channel order": (lambda f, m: keras_file(f, m, dense), "channel_order=first", "8 x 1 pixels of 8 channels"),
+    "keras: by name": (by_name, "", "takes its input by name"),
+    "keras: one half": (lambda f, m: str(m / "encoder.keras"), "", "no part of it is named encoder"),
+    "no model at all": (lambda f, m: str(f), "", "nothing opens it"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_line(
+    case: str, made: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, parameter, message = BAD[case]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        spec = build(tmp_path, made)
+    monkeypatch.chdir(tmp_path)
+    options = ["--model-param", parameter] if parameter else []
+    answer = cli("encode", made / "images.npy", "--model", spec, *options, "--out", tmp_path / "x.h5")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("lsampler: ")
+    assert answer.err.count("\n") == 1
+    assert message in answer.err
+    assert not (tmp_path / "x.h5").exists()
+    assert not (tmp_path / TRAP).exists()
+
+
+def test_the_trap_would_have_been_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps(Trap())).close()
+    assert (tmp_path / TRAP).exists()
+
+
+# The tiny random network flattens all but a few directions, which leaves no normal to fit.
+STRATEGIES = {
+    "vae": "multivariate-normal",
+    "kl": "multivariate-normal",
+    "tiny": "gaussian",
+    "keras": "multivariate-normal",
+}
+SCRIPT = """
+import sys
+from lsampler.cli import main
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["lsampler", *line.split("|")]
+    try:
+        main()
+    except SystemExit as stopped:
+        assert stopped.code == 0, line
+"""
+
+
+@pytest.fixture(scope="module")
+def transcript(made: Path) -> tuple[Path, list[str]]:
+    """What a process prints that encodes and samples with each library: they are imported in it once."""
+    kl_model().half().save_pretrained(made / "shards", max_shard_size="10KB")
+    tiny_kl_model().save_pretrained(made / "tiny")
+    models = {
+        "vae": str(made / "vae"),
+        "kl": str(made / "shards"),
+        "tiny": f"{made / 'tiny'}|--model-param|size=16|--model-param|channels=3",
+        "keras": f"{made / 'encoder.keras'}+{made / 'decoder.keras'}",
+    }
+    lines = []
+    for name, model in models.items():
+        lines += [
+            f"encode|{made / 'images.npy'}|--model|{model}|--held-out|6|--out|{name}.h5",
+            f"sample|--plugin|{STRATEGIES[name]}|--model|{model}|--store|{name}.h5|--n|4|--out|{name}.png",
+        ]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        input="\n".join(lines),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=made,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        timeout=300,
+    )
+    return made, done.stdout.splitlines()
+
+
+def test_only_our_own_lines_are_printed(transcript: tuple[Path, list[str]]) -> None:
+    expected = []
+    for name, dimension in (("vae", 3), ("kl", 32), ("tiny", 32), ("keras", 3)):
+        expected += [
+            f"{name}.h5: 54 latent vectors and 6 held out, D = {dimension}",
+            f"4 samples of {STRATEGIES[name]} (seed 0, fitted to {name}.h5): {name}.png",
+        ]
+    assert transcript[1] == expected
+
+
+def test_the_command_line_stores_what_the_model_gives(transcript: tuple[Path, list[str]]) -> None:
+    place = transcript[0]
+    pixels: NDArray[np.float32] = np.load(place / "images.npy")
+    given = torch.from_numpy(pixels)[:, None]
+    expected = pythae_model().predict(given).embedding
+    assert apart(torch.from_numpy(open_store(place / "vae.h5").read(0, 60)), expected) < CLOSE
+    assert (place / "keras.png").stat().st_size > 0

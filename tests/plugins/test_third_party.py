@@ -1,0 +1,222 @@
+"""Packages of other people: generated, installed with pip into a clean environment, found and used."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support import Answer
+
+from lsampler.cli import main
+from lsampler.store.writer import write_store
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "lsampler-student-t"
+
+
+class Environment:
+    """A virtual environment that sees this one's packages, so that only the plugin must be installed."""
+
+    def __init__(self, folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+        self.folder = folder
+        here = sysconfig.get_path("purelib")
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        packages = folder / "lib" / version / "site-packages"
+        # addsitedir, unlike a bare path, also reads the .pth file of an editable lsampler.
+        (packages / "parent.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+
+    def install(self, *packages: Path) -> None:
+        python = str(self.folder / "bin" / "python")
+        options = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "--python", python, "install", *options, *map(str, packages)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def run(self, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        # Coverage of the parent process would write its files into the plugin's folder.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("COV", "PYTEST"))}
+        command = [str(self.folder / "bin" / "python"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+    def lsampler(self, **commands: tuple[object, ...]) -> dict[str, Answer]:
+        """The answers of commands, one after the other in one process."""
+        plan = json.dumps([[str(word) for word in words] for words in commands.values()])
+        done = self.run("-c", DRIVER, plan)
+        assert done.returncode == 0, done.stderr
+        answers = (Answer(*answer) for answer in json.loads(done.stdout.splitlines()[-1]))
+        return dict(zip(commands, answers, strict=True))
+
+
+DRIVER = """
+import contextlib, io, json, sys
+from lsampler.cli import main
+answers = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv, out, err, code = ["lsampler", *arguments], io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stopped:
+            code = stopped.code or 0
+    answers.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+class Installed(NamedTuple):
+    """What came of it: the place of the files, the answers by the command's name, and the result of each test."""
+
+    folder: Path
+    answers: dict[str, Answer]
+    outcomes: dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Latents whose radius varies as that of a t of 6 degrees of freedom, in 4 dimensions."""
+    rng = np.random.default_rng(70)
+    rows: NDArray[Any] = rng.normal(size=(1500, 4)) / np.sqrt(rng.chisquare(6, size=(1500, 1)) / 6) + [3, 0, -1, 2]
+    path: Path = tmp_path_factory.mktemp("store") / "latents.h5"
+    write_store(path, 4, [rows.astype(np.float32)], {"kind": "imported latents"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Three packages that fit, in one environment: each start of Python there imports torch anew, for seconds."""
+    folder = tmp_path_factory.mktemp("installed")
+    ring, moods = folder / "lsampler-my-ring", folder / "lsampler-two-moods"
+    made = in_this_process("plugins", "new", "my-ring", "--out", ring)
+    write_tutorial(moods)
+    environment = Environment(folder / "env")
+    environment.install(ring, EXAMPLE, moods)
+    report = folder / "tests.xml"
+    where = ("-p", "no:cacheprovider", f"--junitxml={report}", ring, EXAMPLE, moods)
+    tested = environment.run("-m", "pytest", "-q", *where, cwd=folder)
+    assert tested.returncode == 0, tested.stdout
+    outcomes: dict[str, list[str]] = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        module = str(case.get("classname")).split(".")[-1]
+        outcomes.setdefault(module, []).append(case[0].tag if len(case) else "passed")
+    # The list comes last: it loads every plugin, and each must be found by its name alone before.
+    given = ("--store", store, "--out")
+    answers = environment.lsampler(
+        ring=("sample", "--plugin", "my-ring", "--param", "temperature=0.5", "--n", 100, *given, folder / "ring.h5"),
+        example=("sample", "-p", "student-t", "--n", 50, *given, folder / "example.h5"),
+        moods=("sample", "-p", "two-moods", *given, folder / "moods.h5"),
+        compared=(
+            "compare", "-p", "student-t", "-p", "multivariate-normal", "-e", "latent-distances", "--n", 300,
+            *given, folder / "comparison",
+        ),
+        shown=("plugins", "show", "my-ring"),
+        listed=("plugins",),
+    )  # fmt: skip
+    return Installed(folder, answers | {"made": made}, outcomes)
+
+
+def in_this_process(*arguments: object) -> Answer:
+    """As the fixture ``cli``, which a fixture of the module cannot use."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setattr(sys, "argv", ["lsampler", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    return Answer(int(stopped.value.code or 0), out.getvalue(), "")
+
+
+def write_tutorial(package: Path) -> None:
+    """The package of the tutorial, from the text."""
+    text = (EXAMPLE.parents[2] / "docs" / "tutorial-plugin.md").read_text()
+    module, project, tests = (
+        re.search(rf"```{kind}\n({begin}.*?)```", text, re.DOTALL)[1]  # type: ignore[index]
+        for kind, begin in (("python", '"""two-moods'), ("toml", ""), ("python", "from lsampler_two_moods"))
+    )
+    package.mkdir()
+    (package / "lsampler_two_moods.py").write_text(module)
+    (package / "pyproject.toml").write_text(project)
+    (package / "test_two_moods.py").write_text(tests)
+
+
+def assert_tested(installed: Installed, module: str) -> None:
+    """Its tests ran, and none was left out but by themselves."""
+    outcomes = installed.outcomes[module]
+    assert "passed" in outcomes
+    assert set(outcomes) <= {"passed", "skipped"}
+
+
+def test_a_generated_package_installs_and_passes_its_tests_unchanged(installed: Installed) -> None:
+    folder, answers, _ = installed
+    package = folder / "lsampler-my-ring"
+    assert answers["made"].code == 0
+    assert f"pip install -e '{package}[test]' && pytest {package}" in answers["made"].out
+    assert_tested(installed, "test_lsampler_my_ring")
+    assert "lsampler-my-ring" in answers["shown"].out
+    assert answers["ring"].code == 0, answers["ring"].err
+    with h5py.File(folder / "ring.h5") as handle:
+        assert handle["latents"].shape == (100, 4)
+        assert json.loads(handle.attrs["parameters"]) == {"temperature": 0.5}
+
+
+def test_the_example_package_is_found_sampled_from_and_compared(installed: Installed) -> None:
+    folder, answers, _ = installed
+    assert "student-t" in answers["listed"].out
+    assert "broken" not in answers["listed"].out
+    assert_tested(installed, "test_student_t")
+    assert answers["example"].code == 0, answers["example"].err
+    assert answers["compared"].code == 0, answers["compared"].err
+    names = [row["name"] for row in json.loads((folder / "comparison" / "scores.json").read_text())["rows"]]
+    assert {"student-t", "multivariate-normal"} <= set(names)
+
+
+def test_the_tutorial_leads_to_an_installed_strategy(installed: Installed) -> None:
+    assert_tested(installed, "test_two_moods")
+    assert installed.answers["moods"].code == 0, installed.answers["moods"].err
+    assert (installed.folder / "moods.h5").is_file()
+
+
+MISFITS = {
+    "newer": ("LSAMPLER_API = 1", "LSAMPLER_API = 2", "was written for plugin API 2, this lsampler has 1; install a"),
+    "taken": ('name = "student-t"', 'name = "gaussian"', "the sampler name 'gaussian' is taken by lsampler; choose"),
+    "crash": ("State, hookimpl", "State, hookimpl, nonsense", "cannot import name 'nonsense'"),
+}
+
+
+def test_packages_that_do_not_fit_are_refused_and_harm_nothing(tmp_path: Path) -> None:
+    for name, (before, after, _) in MISFITS.items():
+        package = tmp_path / name
+        package.mkdir()
+        project = (EXAMPLE / "pyproject.toml").read_text()
+        project = project.replace("student-t", name).replace("lsampler_student_t", f"lsampler_{name}")
+        (package / "pyproject.toml").write_text(project)
+        (package / "README.md").touch()
+        module = (EXAMPLE / "lsampler_student_t.py").read_text()
+        assert before in module
+        (package / f"lsampler_{name}.py").write_text(module.replace(before, after))
+    environment = Environment(tmp_path / "env")
+    environment.install(*(tmp_path / name for name in MISFITS))
+    answers = environment.lsampler(used=("sample", "-p", "newer", "--out", tmp_path / "x.png"), listed=("plugins",))
+    assert answers["listed"].code == 0
+    text = " ".join(answers["listed"].out.split())
+    for name, (_, _, reason) in MISFITS.items():
+        assert re.search(rf"broken: '{name}' from lsampler-{name}: [^:]*:? ?{re.escape(reason)}", text), text
+    assert "pca-ellipse" in text
+    assert answers["used"].code == 2
+    assert "plugin 'newer' from lsampler-newer is broken" in answers["used"].err
+    assert not (tmp_path / "x.png").exists()

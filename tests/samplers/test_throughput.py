@@ -1,0 +1,121 @@
+"""Loading in processes gives what loading in threads gives, and leaves no process behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from lsampler import ConvAutoencoder, LsamplerError, Preprocess, encode_images, open_images
+from lsampler.data.images import ImageBatches, PixelBatch
+
+PREPROCESS = Preprocess(8, "none", 1)
+
+
+class Deadly:
+    """A source whose second image ends the process that loads it."""
+
+    name, ids = "deadly", ["0", "1"]
+
+    def read(self, index: int) -> NDArray[Any]:
+        if index == 1:
+            os._exit(3)
+        return np.zeros((8, 8, 1), np.uint8)
+
+
+class Wrong:
+    """A source with a mistake in its code."""
+
+    name, ids = "wrong", ["0", "1"]
+
+    def read(self, index: int) -> NDArray[Any]:
+        raise KeyError("a mistake")
+
+
+@pytest.fixture
+def folder(digits: NDArray[np.float32], tmp_path: Path) -> Path:
+    """Twenty digits as PNG; the batch 8 to 11 and number 14 are damaged."""
+    path = tmp_path / "images"
+    path.mkdir()
+    for k, digit in enumerate(digits[:20]):
+        Image.fromarray((digit * 255).astype(np.uint8)).save(path / f"{k:02d}.png")
+        if k in (8, 9, 10, 11, 14):
+            (path / f"{k:02d}.png").write_bytes(b"no picture")
+    return path
+
+
+def pixels(path: Path, processes: int, start: int = 0, stop: int | None = None) -> list[PixelBatch]:
+    return list(ImageBatches(open_images(path), PREPROCESS, processes=processes).pixels(4, start, stop))
+
+
+def test_processes_give_what_threads_give(folder: Path) -> None:
+    before = torch.get_rng_state()
+    for bounds in ((0, None), (3, 18)):
+        by_threads, by_processes = pixels(folder, 0, *bounds), pixels(folder, 2, *bounds)
+        assert [b.indices for b in by_processes] == [b.indices for b in by_threads]
+        assert [b.skipped for b in by_processes] == [b.skipped for b in by_threads]
+        for one, other in zip(by_processes, by_threads, strict=True):
+            np.testing.assert_array_equal(one.pixels, other.pixels)
+            assert one.pixels.dtype == other.pixels.dtype == np.uint8
+    assert sum(len(b.skipped) for b in by_processes) == 5
+    assert torch.equal(torch.get_rng_state(), before)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_nothing_left_to_load_gives_no_batch(folder: Path, processes: int) -> None:
+    assert pixels(folder, processes, 20) == []
+
+
+def test_reader_left_early_ends_its_processes(folder: Path) -> None:
+    batches = ImageBatches(open_images(folder), PREPROCESS, processes=1).pixels(4)
+    next(batches)
+    assert len(multiprocessing.active_children()) == 1
+    batches.close()  # type: ignore[attr-defined]
+    assert multiprocessing.active_children() == []
+
+
+def test_process_that_dies_is_told_in_one_line() -> None:
+    with pytest.raises(LsamplerError, match="deadly: a process that loads images died") as refusal:
+        list(ImageBatches(Deadly(), PREPROCESS, processes=1).pixels(1))
+    assert "\n" not in str(refusal.value)
+    assert multiprocessing.active_children() == []
+
+
+def test_mistake_of_a_source_is_raised_here() -> None:
+    with pytest.raises(KeyError, match="a mistake"):
+        list(ImageBatches(Wrong(), PREPROCESS, processes=1).pixels(1))
+
+
+def test_source_that_cannot_be_handed_over_is_refused() -> None:
+    class Local(Deadly):
+        name = "local"
+
+    with pytest.raises(LsamplerError, match=r"local: cannot be handed to other processes .* --workers 0"):
+        list(ImageBatches(Local(), PREPROCESS, processes=1).pixels(1))
+
+
+def test_workers_do_not_change_the_store(tiny_model: ConvAutoencoder, folder: Path, tmp_path: Path) -> None:
+    found = [
+        encode_images(tiny_model, open_images(folder), tmp_path / f"{n}.h5", held_out=5, batch_size=4, workers=n)
+        for n in (0, 1)
+    ]
+    stores = [result.store for result in found]
+    np.testing.assert_array_equal(stores[0].read(), stores[1].read())
+    assert stores[0].ids() == stores[1].ids()
+    assert stores[0].splits() == stores[1].splits()
+    assert found[0].skipped == found[1].skipped
+    assert len(found[0].skipped) == 5
+
+
+def test_fewer_workers_than_none_are_refused(tiny_model: ConvAutoencoder, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(LsamplerError, match="--workers -1"):
+        encode_images(tiny_model, open_images(folder), tmp_path / "s.h5", held_out=5, workers=-1)
+    assert not (tmp_path / "s.h5").exists()

@@ -1,0 +1,654 @@
+"""Sharded stores: the same rows as one file, whoever wrote them; damage is named by file and rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from support import Answer
+
+from lsampler import (
+    ConvAutoencoder,
+    LatentSampler,
+    LatentStore,
+    LsamplerError,
+    ShardedStore,
+    load_bundle,
+    load_sampler,
+    merge_store,
+    open_store,
+    sample_store,
+    shard_store,
+)
+from lsampler.store import shard_writer as shard_writer
+from lsampler.store.exchange import export_latents
+from lsampler.store.shard_writer import sample_shards, write_shards
+from lsampler.store.writer import StoreBlock, write_store
+
+ROWS, D = 5000, 10
+
+
+@pytest.fixture(scope="module")
+def sampler() -> LatentSampler:
+    return load_sampler("multivariate-normal").fit(load_bundle("digits"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> LatentStore:
+    """A store with ids and both splits, in no order."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(ROWS, D)).astype(np.float32)
+    splits = [("train", "held-out")[k] for k in rng.integers(2, size=ROWS)]
+    path = tmp_path_factory.mktemp("whole") / "latents.h5"
+    write_store(path, D, [(rows, [f"{k}.png" for k in range(ROWS)], splits)], {"encoder": "abc", "kind": "test"})
+    return open_store(path)
+
+
+@pytest.fixture
+def shards(whole: LatentStore, tmp_path: Path) -> ShardedStore:
+    return shard_store(whole.path, tmp_path / "latents.shards", shard_rows=1300)
+
+
+def test_sharding_and_merging_keep_rows_ids_splits_and_provenance(
+    whole: LatentStore, shards: ShardedStore, tmp_path: Path
+) -> None:
+    merged = merge_store(shards.path, tmp_path / "merged.h5")
+    assert [len(shard) for shard in shards.shards] == [1300, 1300, 1300, 1100]
+    for store in (shards, merged):
+        np.testing.assert_array_equal(store.read(), whole.read())
+        assert store.ids() == whole.ids()
+        assert store.splits() == whole.splits()
+        assert store.fingerprint == "abc"
+        assert store.attributes["kind"] == "test"
+        assert store.verify() == []
+        for split in ("train", "held-out"):
+            assert store.count(split) == whole.count(split)
+            np.testing.assert_array_equal(
+                np.concatenate(list(store.chunks(split))), np.concatenate(list(whole.chunks(split)))
+            )
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (1299, 1301), (1300, 2600), (100, 4999), (4999, 5000), (7, 7)])
+def test_any_range_is_read_across_shards(whole: LatentStore, shards: ShardedStore, start: int, stop: int) -> None:
+    np.testing.assert_array_equal(shards.read(start, stop), whole.read(start, stop))
+    assert shards.ids(start, stop) == whole.ids(start, stop)
+    assert shards.splits(start, stop) == whole.splits(start, stop)
+
+
+def test_statistics_are_those_of_the_one_file(whole: LatentStore, shards: ShardedStore) -> None:
+    for trim in (None, 1.2):
+        expected, found = whole.statistics(trim), shards.statistics(trim)
+        assert found.count == expected.count
+        np.testing.assert_allclose(found.covariance, expected.covariance, rtol=1e-12, atol=1e-14)
+        np.testing.assert_array_equal(found.histograms.counts.sum(axis=1), expected.histograms.counts.sum(axis=1))
+
+
+@pytest.mark.parametrize("shard_rows", [1, 2048, 5000, 1 << 20])
+def test_drawn_shards_hold_the_rows_of_the_seed(sampler: LatentSampler, tmp_path: Path, shard_rows: int) -> None:
+    drawn = sample_shards(sampler, 9000, tmp_path / "drawn.shards", {"kind": "samples"}, seed=3, shard_rows=shard_rows)
+    np.testing.assert_array_equal(drawn.read(), sampler.sample(9000, seed=3).numpy())
+
+
+@pytest.mark.parametrize("name", ["drawn.h5", "drawn.shards"])
+def test_a_store_of_samples_says_where_they_are_from(sampler: LatentSampler, tmp_path: Path, name: str) -> None:
+    drawn = sample_store(sampler, 3000, tmp_path / name, seed=3, reference="the digits", shard_rows=1)
+    assert isinstance(drawn, ShardedStore) == (name == "drawn.shards")
+    np.testing.assert_array_equal(drawn.read(), sampler.sample(3000, seed=3).numpy())
+    told = {key: drawn.attributes[key] for key in ("kind", "sampler", "seed", "device", "reference", "encoder")}
+    assert told == {
+        "kind": "samples",
+        "sampler": "multivariate-normal",
+        "seed": 3,
+        "device": "cpu",
+        "reference": "the digits",
+        "encoder": load_bundle("digits").fingerprint,
+    }
+    with pytest.raises(LsamplerError, match=f"{name}: exists"):
+        sample_store(sampler, 10, tmp_path / name)
+    with pytest.raises(LsamplerError, match="not fitted"):
+        sample_store(load_sampler("gaussian"), 10, tmp_path / name, force=True)
+    np.testing.assert_array_equal(open_store(tmp_path / name).read(0, 5), sampler.sample(5, seed=3).numpy())
+
+
+def test_an_interrupted_run_does_only_what_is_missing(
+    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "drawn.shards"
+    real, calls = LatentSampler.stream, []
+
+    def failing(self: LatentSampler, n: int, **settings: object) -> object:
+        calls.append(settings["start"])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(self, n, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LatentSampler, "stream", failing)
+    with pytest.raises(KeyboardInterrupt):
+        sample_shards(sampler, 9000, path, {}, shard_rows=2048)
+    assert not path.exists()
+    with pytest.raises(LsamplerError, match="unfinished; run the command"):
+        open_store(path)
+    with pytest.raises(LsamplerError, match="interrupted run with other settings"):
+        sample_shards(sampler, 9001, path, {}, shard_rows=2048)
+    done = sample_shards(sampler, 9000, path, {}, shard_rows=2048)
+    assert calls == [0, 2048, 4096, 4096, 6144, 8192]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(done.read(), sampler.sample(9000).numpy())
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["drawn.shards"]
+
+
+def test_a_run_that_fails_at_once_leaves_nothing(whole: LatentStore, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.h5"
+    shutil.copy(whole.path, damaged)
+    with h5py.File(damaged) as handle:
+        place = handle["latents"].id.get_chunk_info(0).byte_offset
+    with damaged.open("r+b") as file:
+        file.seek(place + 100)
+        file.write(b"damage")
+    with pytest.raises(LsamplerError, match=r"damaged\.h5: rows 0\.\.\d+ are damaged"):
+        shard_store(damaged, tmp_path / "out.shards")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["damaged.h5"]
+
+
+def _drop(folder: Path) -> None:
+    (folder / "00000002.h5").unlink()
+
+
+def _cut(folder: Path) -> None:
+    data = (folder / "00000001.h5").read_bytes()
+    (folder / "00000001.h5").write_bytes(data[:-100])
+
+
+def _swap(folder: Path) -> None:
+    names = ("00000000.h5", "00000001.h5")
+    first, second = ((folder / name).read_bytes() for name in names)
+    (folder / names[0]).write_bytes(second)
+    (folder / names[1]).write_bytes(first)
+
+
+def _lie(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][3]["rows"] += 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _escape(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][0]["file"] = "../../secret.h5"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _no_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def _newer(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 2}))
+
+
+def _other_run(folder: Path) -> None:
+    """The same shard of a store that differs in nothing but its seed."""
+    other = folder.with_name("other.shards")
+    rows = np.random.default_rng(7).normal(size=(5000, D)).astype(np.float32)
+    write_store(folder.with_name("other.h5"), D, [rows], {"encoder": "abc", "kind": "test"})
+    shard_store(folder.with_name("other.h5"), other, shard_rows=1300)
+    data = (other / "00000000.h5").read_bytes()
+    (folder / "00000000.h5").write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][0]["bytes"] = len(data)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _unlisted(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"].pop()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _another_kind(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["attributes"]["kind"] = "samples"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _more_train_than_rows(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["shards"][0]["train"] = 9999
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.touch()
+
+
+def _garbage(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b"\xff{")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_drop, r"00000002\.h5: this shard is missing"),
+        (_cut, r"00000001\.h5: has \d+ bytes, the manifest says \d+"),
+        (_swap, r"0000000[01]\.h5: "),
+        (_lie, r"00000003\.h5: its rows is 1100, the manifest says 1101"),
+        (_escape, r"manifest\.json: not the manifest of a sharded store \(shards\.0\.file"),
+        (_no_manifest, r"is a folder, expected a latent store \(a sharded one holds manifest\.json\)"),
+        (_newer, r"manifest\.json: format_version 2, this lsampler reads 1; install the lsampler that wrote it"),
+        (_other_run, r"00000000\.h5: its run is \w+, the manifest says \w+"),
+        (_unlisted, r"00000003\.h5: is not in the manifest"),
+        (_another_kind, r"00000000\.h5: its kind is test, the manifest says samples"),
+        (_more_train_than_rows, r"shards\.0: value error, 9999 of 1300 rows"),
+        (_a_file, r"is a file, expected the folder of a sharded store"),
+        (_garbage, r"manifest\.json: damaged"),
+    ],
+)
+def test_disagreement_is_one_line(
+    cli: Callable[..., Answer], shards: ShardedStore, harm: Callable[[Path], None], message: str
+) -> None:
+    harm(shards.path)
+    with pytest.raises(LsamplerError, match=message) as caught:
+        open_store(shards.path)
+    assert "\n" not in str(caught.value)
+    answer = cli("store", "info", shards.path)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+
+
+def test_info_counts_the_shards_and_verifying_advances_over_all_rows(
+    cli: Callable[..., Answer], shards: ShardedStore
+) -> None:
+    assert re.search(r"shards +4 *\n", cli("store", "info", shards.path).out)
+    seen: list[int] = []
+
+    class Bar:
+        def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
+            assert (what, total, done) == ("verifying", ROWS, 0)
+            return seen.append
+
+    data = bytearray(shards.shards[1].path.read_bytes())
+    data[len(data) // 2] ^= 1
+    shards.shards[1].path.write_bytes(bytes(data))
+    assert len(open_store(shards.path).verify(Bar())) == 1
+    assert sum(seen) == ROWS
+
+
+def test_many_problems_are_counted(
+    cli: Callable[..., Answer], shards: ShardedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ShardedStore, "verify", lambda self, progress: [f"rows {k}: bad" for k in range(25)])
+    answer = cli("store", "verify", shards.path)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert answer.err.endswith("rows 19: bad; and 5 more\n")
+
+
+def test_a_manifest_that_miscounts_a_split_is_found(shards: ShardedStore, tmp_path: Path) -> None:
+    manifest = json.loads((shards.path / "manifest.json").read_text())
+    true = manifest["shards"][0]["train"]
+    manifest["shards"][0]["train"] -= 1
+    (shards.path / "manifest.json").write_text(json.dumps(manifest))
+    store = open_store(shards.path)
+    assert store.verify() == [f"00000000.h5: {true} rows are in the split train, the manifest says {true - 1}"]
+    with pytest.raises(LsamplerError, match=r"vectors of the split, .* counted; see 'lsampler store verify'"):
+        export_latents(shards.path, tmp_path / "out.npy", split="train")
+    assert not (tmp_path / "out.npy").exists()
+
+
+def interrupted(run: Callable[[], object], path: Path, monkeypatch: pytest.MonkeyPatch, finished: int = 2) -> None:
+    """A run that Ctrl-C ends when so many shards are there."""
+    real = shard_writer._carry_out
+
+    def carry_out(order: Any) -> Any:
+        if order.number == finished:
+            raise KeyboardInterrupt
+        return real(order)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_writer, "_carry_out", carry_out)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert len(list(path.with_name(path.name + ".partial").glob("[0-9]*.h5"))) == finished
+
+
+def test_a_source_that_changed_meanwhile_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, path = tmp_path / "a.h5", tmp_path / "a.shards"
+    write_store(source, D, [np.zeros((5000, D), np.float32)], {"kind": "test"})
+    interrupted(lambda: shard_store(source, path, shard_rows=1000), path, monkeypatch)
+    write_store(source, D, [np.ones((5000, D), np.float32)], {"kind": "test"}, force=True)
+    with pytest.raises(LsamplerError, match="interrupted run with other settings"):
+        shard_store(source, path, shard_rows=1000)
+    np.testing.assert_array_equal(shard_store(source, path, shard_rows=1000, force=True).read(), 1)
+
+
+def test_a_strategy_fitted_anew_meanwhile_is_not_mixed_in(
+    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.shards"
+    other = load_sampler(sampler.name).fit(np.random.default_rng(3).normal(size=(500, sampler.dimension)))
+    interrupted(lambda: sample_shards(sampler, 9000, path, {}, shard_rows=2048), path, monkeypatch)
+    with pytest.raises(LsamplerError, match="interrupted run with other settings"):
+        sample_shards(other, 9000, path, {}, shard_rows=2048)
+    done = sample_shards(sampler, 9000, path, {}, shard_rows=2048, threads=1)  # threads change no row
+    np.testing.assert_array_equal(done.read(), sampler.sample(9000).numpy())
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["a new store", "in place of another"])
+def test_a_run_killed_at_any_of_its_last_steps_can_be_repeated(
+    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    path = tmp_path / "a.shards"
+    real, expected = Path.rename, sampler.sample(5000).numpy()
+
+    def run() -> ShardedStore:
+        return sample_shards(sampler, 5000, path, {}, shard_rows=2048, force=there)
+
+    for step in range(1, 2 + there):
+        if there:
+            run()
+        calls: list[Path] = []
+
+        def rename(self: Path, target: Path, calls: list[Path] = calls, step: int = step) -> Path:
+            calls.append(self)
+            if len(calls) == step:
+                raise KeyboardInterrupt
+            return real(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", rename)
+            with pytest.raises(KeyboardInterrupt):
+                run()
+        np.testing.assert_array_equal(run().read(), expected)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a.shards"]
+        assert {entry.name for entry in path.iterdir() if entry.suffix != ".h5"} == {"manifest.json", ".lsampler"}
+
+
+def test_what_an_earlier_run_could_not_remove_is_no_hindrance(sampler: LatentSampler, tmp_path: Path) -> None:
+    path = tmp_path / "a.shards"
+    old = tmp_path / ".a.shards.old"
+    old.mkdir()
+    (old / "00000000.h5").touch()
+    for _ in range(2):
+        sample_shards(sampler, 5000, path, {}, force=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.shards"]
+
+
+@pytest.mark.parametrize("harm", ["of another run", "cut short", "empty"])
+def test_a_shard_that_cannot_be_used_is_made_again(
+    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    path, stray = tmp_path / "a.shards", tmp_path / "b.shards"
+    sample_shards(sampler, 5000, stray, {}, seed=1, shard_rows=2048)
+    interrupted(lambda: sample_shards(sampler, 5000, path, {}, shard_rows=2048), path, monkeypatch)
+    shard = tmp_path / "a.shards.partial" / "00000001.h5"
+    sound = shard.read_bytes()
+    another = (stray / shard.name).read_bytes()
+    shard.write_bytes({"of another run": another, "cut short": sound[:5000], "empty": b""}[harm])
+    done = sample_shards(sampler, 5000, path, {}, shard_rows=2048)
+    np.testing.assert_array_equal(done.read(), sampler.sample(5000).numpy())
+
+
+def test_a_shard_written_by_another_run_meanwhile_is_refused(sampler: LatentSampler, tmp_path: Path) -> None:
+    path, stray = tmp_path / "a.shards", tmp_path / "b.shards"
+    sample_shards(sampler, 5000, stray, {}, seed=1, shard_rows=2048)
+
+    class Meddling(Part):
+        def chunks(self) -> Iterator[StoreBlock]:
+            shutil.copy(stray / "00000000.h5", tmp_path / "a.shards.partial")
+            return super().chunks()
+
+    with pytest.raises(LsamplerError, match=r"00000000\.h5: was written by another run meanwhile"):
+        write_shards(path, D, [Part(0, 3), Meddling(1, 3)], {})
+    assert not path.exists()
+
+
+def test_a_source_that_is_replaced_while_it_is_read_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: the shards after were made from the new file, under the name of the old one."""
+    source, path = tmp_path / "a.h5", tmp_path / "a.shards"
+    write_store(source, D, [np.zeros((3000, D), np.float32)], {"kind": "test"})
+    write_store(tmp_path / "b.h5", D, [np.ones((3000, D), np.float32)], {"kind": "test"})
+    real = shard_writer._carry_out
+
+    def carry_out(order: Any) -> Any:
+        if order.number == 1:
+            (tmp_path / "b.h5").replace(source)
+        return real(order)
+
+    monkeypatch.setattr(shard_writer, "_carry_out", carry_out)
+    with pytest.raises(LsamplerError, match=r"a\.h5: has changed, or is another file for a worker"):
+        shard_store(source, path, shard_rows=1000)
+    assert [file.name for file in (tmp_path / "a.shards.partial").glob("[0-9]*.h5")] == ["00000000.h5"]
+
+
+def test_a_worker_that_has_another_file_of_that_name_says_so(whole: LatentStore) -> None:
+    task = shard_writer._Copied(str(whole.path), "of a file on another disk", 0, 10)
+    with pytest.raises(LsamplerError, match="is another file for a worker"):
+        list(task.chunks())
+
+
+def test_a_source_that_is_removed_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    source = tmp_path / "a.h5"
+    write_store(source, D, [np.zeros((30, D), np.float32)], {"kind": "test"})
+    store = open_store(source)
+    identity = shard_writer._identity(store)
+    source.unlink()
+    with pytest.raises(LsamplerError, match=r"a\.h5: has changed, or is another file for a worker"):
+        shard_writer._check_same(store, identity)
+
+
+def test_the_store_that_force_had_put_aside_is_not_lost(whole: LatentStore, tmp_path: Path) -> None:
+    """A run that was killed between the last two renames, and one after it that cannot be finished."""
+    path = tmp_path / "a.shards"
+    shard_store(whole.path, path)
+    path.rename(tmp_path / ".a.shards.old")
+
+    class Failing(Part):
+        def chunks(self) -> Iterator[StoreBlock]:
+            raise LsamplerError("no space")
+
+    with pytest.raises(LsamplerError, match="no space"):
+        write_shards(path, D, [Failing(0, 3)], {}, force=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.shards"]
+    np.testing.assert_array_equal(ShardedStore(path).read(), whole.read())
+
+
+def test_a_folder_of_somebody_else_is_not_taken_for_an_interrupted_run(
+    cli: Callable[..., Answer], whole: LatentStore, tmp_path: Path
+) -> None:
+    photo = tmp_path / "a.shards.partial" / "photo.jpg"
+    photo.parent.mkdir()
+    photo.touch()
+    for force in ((), ("--force",)):
+        answer = cli("store", "shard", whole.path, tmp_path / "a.shards", *force)
+        assert (answer.code, answer.err.count("\n")) == (2, 1)
+        assert "a.shards.partial: was not written by lsampler" in answer.err
+    assert photo.exists()
+    shutil.rmtree(photo.parent)
+    photo.parent.touch()
+    answer = cli("store", "shard", whole.path, tmp_path / "a.shards", "--force")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "a.shards.partial: is a file" in answer.err
+
+
+def test_force_replaces_a_link_and_leaves_what_it_led_to(whole: LatentStore, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.shards"
+    shard_store(whole.path, elsewhere)
+    link = tmp_path / "a.shards"
+    link.symlink_to(elsewhere)
+    for _ in range(2):
+        shard_store(whole.path, link, force=True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.shards", "elsewhere.shards"]
+    assert not link.is_symlink()
+    assert len(ShardedStore(elsewhere)) == len(ShardedStore(link)) == ROWS
+
+
+def test_permissions_that_are_lacking_are_one_line(
+    whole: LatentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.shards"
+    shard_store(whole.path, path)
+    with monkeypatch.context() as patch:  # as the system answers those who are not root
+        patch.setattr(os, "access", lambda place, mode: place != path)
+        with pytest.raises(LsamplerError, match="cannot be replaced; change its permissions"):
+            shard_store(whole.path, path, force=True)
+
+    def refused(*_: Any, **__: Any) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(LsamplerError, match=r"manifest\.json: cannot be read; check its permissions"):
+        ShardedStore(path)
+
+
+def test_any_attribute_of_a_source_is_kept(tmp_path: Path) -> None:
+    """Regression: names as the manifest uses them, arrays, and bytes that are not UTF-8 made stores that could not be
+    written or not be opened."""
+    source = tmp_path / "a.h5"
+    own = {"rows": 7, "dimension": 1, "number": 3, "source": "caf\udce9.npy", "ratio": math.nan}
+    write_store(source, D, [np.zeros((30, D), np.float32)], own)
+    with h5py.File(source, "r+") as handle:
+        handle.attrs["mean"] = np.arange(3.0)
+        handle.attrs["names"] = np.array([b"a", b"b"])
+        handle.attrs["nothing"] = h5py.Empty("f4")
+    sharded = shard_store(source, tmp_path / "a.shards", shard_rows=10)
+    merged = merge_store(sharded.path, tmp_path / "merged.h5")
+    for found in (sharded.attributes, merged.attributes):
+        for key in ("rows", "dimension", "number", "source"):
+            assert found[key] == own[key]
+        assert (found["mean"], found["names"]) == ([0.0, 1.0, 2.0], ["a", "b"])
+        assert math.isnan(found["ratio"])
+        assert "nothing" in found
+
+
+def test_a_shard_without_rows_takes_no_ids_away(tmp_path: Path) -> None:
+    store, _ = write_shards(tmp_path / "a.shards", D, [Part(0, 3), Part(1, 0), Part(2, 2)], {})
+    assert [len(shard) for shard in store.shards] == [3, 0, 2]
+    assert store.has_ids
+    assert store.ids() == ["0-0", "0-1", "0-2", "2-0", "2-1"]
+
+
+@dataclass(frozen=True)
+class Part:
+    number: int
+    rows: int
+
+    def planned(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def chunks(self) -> Iterator[StoreBlock]:
+        if self.rows:
+            yield np.ones((self.rows, D), np.float32), [f"{self.number}-{k}" for k in range(self.rows)], None
+
+
+@pytest.mark.parametrize("shard_rows", [0, -5])
+def test_a_shard_has_at_least_a_row(sampler: LatentSampler, tmp_path: Path, shard_rows: int) -> None:
+    with pytest.raises(LsamplerError, match="give at least one"):
+        sample_shards(sampler, 100, tmp_path / "a.shards", {}, shard_rows=shard_rows)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damage_is_named_by_shard_and_rows(shards: ShardedStore) -> None:
+    path = shards.path / "00000001.h5"
+    with h5py.File(path) as handle:
+        place = handle["latents"].id.get_chunk_info(0).byte_offset
+    with path.open("r+b") as file:
+        file.seek(place + 100)
+        file.write(b"damage")
+    store = open_store(shards.path)
+    assert [problem.split(",")[0] for problem in store.verify()] == ["00000001.h5: rows 0..1299: damaged"]
+    with pytest.raises(LsamplerError, match=r"00000001\.h5: rows 0\.\.1299 are damaged"):
+        store.statistics()
+
+
+def test_bounds_of_the_output(whole: LatentStore, shards: ShardedStore, tmp_path: Path) -> None:
+    with pytest.raises(LsamplerError, match=r"must end in \.shards"):
+        shard_store(whole.path, tmp_path / "out.h5")
+    with pytest.raises(LsamplerError, match="exists already"):
+        shard_store(whole.path, shards.path)
+    photos = tmp_path / "photos.shards"
+    photos.mkdir()
+    (photos / "holiday.jpg").write_bytes(b"precious")
+    with pytest.raises(LsamplerError, match="was not written by lsampler"):
+        shard_store(whole.path, photos, force=True)
+    assert (photos / "holiday.jpg").exists()
+    again: NDArray[np.float32] = shard_store(whole.path, shards.path, shard_rows=100, force=True).read()
+    np.testing.assert_array_equal(again, whole.read())
+
+
+def test_encoding_into_shards_gives_the_latents_of_one_file(
+    cli: Callable[..., Answer], tiny_model_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        Image.fromarray(rng.integers(256, size=(9, 9), dtype=np.uint8)).save(folder / f"{number:02d}.png")
+    (folder / "17.png").write_bytes(b"no image")
+    common = ("encode", folder, "--model", tiny_model_file, "--held-out", 10, "--batch-size", 8)
+    one, many = tmp_path / "one.h5", tmp_path / "many.shards"
+    answers = [cli(*common, "--out", out) for out in (one, many)]
+    assert [answer.code for answer in answers] == [0, 0]
+    assert "17.png: cannot be decoded" in answers[1].out
+    expected, found = open_store(one), open_store(many)
+    np.testing.assert_allclose(found.read(), expected.read(), rtol=1e-5, atol=1e-6)
+    assert (found.ids(), found.splits()) == (expected.ids(), expected.splits())
+    assert found.fingerprint == expected.fingerprint
+    refused = cli(*common, "--out", tmp_path / "more.shards", "--append")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
+def test_a_model_or_images_that_change_are_opened_again(
+    cli: Callable[..., Answer], tiny_model: ConvAutoencoder, tmp_path: Path
+) -> None:
+    model, images, out = (tmp_path / name for name in ("model.safetensors", "images.npy", "out.shards"))
+    rng = np.random.default_rng(0)
+
+    def encoded() -> NDArray[np.float32]:
+        tiny_model.save(model, force=True)
+        answer = cli("encode", images, "--model", model, "--held-out", 1, "--out", out, "--force")
+        assert answer.code == 0, answer.err
+        return open_store(out).read()
+
+    size = tiny_model.config.image_size
+    np.save(images, rng.integers(256, size=(20, size, size), dtype=np.uint8))
+    first = encoded()
+    tiny_model.scale_latents(2.0)
+    np.testing.assert_allclose(encoded(), 2 * first, rtol=1e-5)
+    np.save(images, rng.integers(256, size=(30, size, size), dtype=np.uint8))
+    assert len(encoded()) == 30
+
+
+def test_a_folder_without_a_usable_image_leaves_nothing(
+    cli: Callable[..., Answer], tiny_model_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(b"no image")
+    out = tmp_path / "out.shards"
+    answer = cli("encode", folder, "--model", tiny_model_file, "--held-out", 1, "--out", out)
+    assert answer.code == 2
+    assert "no latent vector to store; 'a.png' cannot be decoded" in answer.err
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_the_command_line_draws_shards_shards_and_merges(cli: Callable[..., Answer], tmp_path: Path) -> None:
+    drawn, merged, back = (tmp_path / name for name in ("drawn.shards", "merged.h5", "back.shards"))
+    assert cli("sample", "-p", "gaussian", "--model", "digits", "--n", 3000, "--out", drawn).code == 0
+    assert cli("store", "merge", drawn, merged).code == 0
+    assert cli("store", "shard", merged, back, "--rows", 1000).code == 0
+    assert "3000 latent vectors, all sound" in cli("store", "verify", back).out
+    np.testing.assert_array_equal(open_store(back).read(), open_store(drawn).read())
+    assert cli("sample", "-p", "gaussian", "--model", "digits", "--n", 9, "--out", drawn).code == 2
