@@ -2,7 +2,7 @@
 
 from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
 from .compute.dask_cluster import on_cluster
-from .compute.distances import frechet_distance
+from .compute.frechet import frechet_distance
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.seeded_blocks import Block
 from .data.images import Preprocess, open_images
@@ -29,7 +29,9 @@ from .scoring.evaluator import (
     evaluate,
     share_score,
 )
-from .statistics.summary import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
+from .statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
+from .statistics.pca import Pca
+from .statistics.statistics import Statistics
 from .store.exchange import export_latents, import_latents
 from .store.reference import MemoryStore, Reference
 from .store.shard_writer import merge_store, shard_store

@@ -365,7 +365,7 @@ def test_half_widths_from_histograms_are_near_those_from_moments(
 def test_fewer_vectors_than_components_is_refused_with_the_mend() -> None:
     few = MemoryStore(np.random.default_rng(0).normal(size=(6, 12)))
     for name in ("multivariate-normal", "pca-ellipse"):
-        with pytest.raises(LsamplerError, match=r"rank 5, .* --param components=5"):
+        with pytest.raises(LsamplerError, match=r"rank 5, .* `components=5`"):
             load_sampler(name).fit(few)
         assert load_sampler(name, components=5).fit(few).sample(3).shape == (3, 12)
 

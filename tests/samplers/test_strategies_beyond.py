@@ -168,7 +168,7 @@ def test_a_flat_covariance_is_refused_with_the_mend(name: str, parameters: dict[
     """A constant component, and one that is the sum of others; with fewer components it draws, in their plane."""
     rows = banana(200, 4).astype(np.float64)
     rows[:, 1], rows[:, 2] = 7.0, rows[:, 0] + rows[:, 3]
-    with pytest.raises(LsamplerError, match=r"rank 2, .* --param components=2"):
+    with pytest.raises(LsamplerError, match=r"rank 2, .* `components=2`"):
         load_sampler(name, **parameters).fit(rows)
     sampler = load_sampler(name, components=2, **parameters).fit(rows)
     z = sampler.sample(500).double().numpy()

@@ -23,7 +23,7 @@ from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.safetensors_files import read_metadata, read_safetensors, write_safetensors
 from lsampler.scoring.core import Core, calibration_split
 from lsampler.scoring.evaluator import HELD_OUT_ROW, Evaluator, Samples, evaluate
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 from lsampler.store.reference import Reference, Split
 from lsampler.store.single_file import LatentStore
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.bundles.bundle import StatisticsReference, aggregates
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 from lsampler.store.reference import MemoryStore, Reference, Split
 
 __all__ = [

@@ -100,9 +100,8 @@ class WatchedBlock(Block):
         super().__init__(seed, index, PRETENDED if mode else torch.device("cpu"))
         self.used, self._mode = False, mode
 
-    def _counts(self, size: tuple[int, ...]) -> tuple[Tensor, int]:
-        counts, unit = super()._counts(size)
-        return self._given(counts), unit
+    def _unit(self, size: tuple[int, ...]) -> Tensor:
+        return self._given(super()._unit(size))
 
     def normal(self, *shape: int) -> Tensor:
         """See :meth:`Block.normal`."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.scoring.evaluator import Better, Evaluator, Kind, RealData, Samples, Score, Unit
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 from lsampler.store.reference import Reference
 from lsampler.testing._ask import leaves_global_state, other_global_seeds, require, works_or_refuses
 from lsampler.testing._data import LinearImages, StatisticsOnly, WatchedReference, correlated, ordinary

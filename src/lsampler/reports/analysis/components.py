@@ -12,7 +12,7 @@ from lsampler.plots import BLUE, DATA, INK, SERIES, VERMILION, panels, single
 from lsampler.reports.analysis.context import STATISTICS_ONLY, Context
 from lsampler.reports.analysis.density import Counts
 from lsampler.reports.analysis.section import Figure, Result, Section, Table, percent
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 
 __all__ = ["SECTION", "Densities", "densities", "dominant_components", "radius_counts"]
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from lsampler.plugins.loading import load_sampler
 from lsampler.progress import Progress, begin
 from lsampler.samplers.base import LatentSampler
-from lsampler.statistics.summary import Pca, Statistics
+from lsampler.statistics.pca import Pca
+from lsampler.statistics.statistics import Statistics
 from lsampler.store.reference import Reference
 
 __all__ = ["STATISTICS_ONLY", "Context", "Options"]

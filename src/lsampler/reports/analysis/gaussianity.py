@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.compute.engine import one_blas_thread
 from lsampler.errors import LsamplerError
 from lsampler.plots import BLUE, INK, VERMILION, panels
 from lsampler.reports.analysis.components import dominant_components
@@ -18,7 +17,8 @@ from lsampler.reports.analysis.correlations import strongest_pairs
 from lsampler.reports.analysis.density import Counts, PairDensity, mass_of_ellipse
 from lsampler.reports.analysis.planes import draw_contours
 from lsampler.reports.analysis.section import Figure, Result, Section, Table, percent
-from lsampler.statistics.summary import Pca, Statistics
+from lsampler.statistics.pca import Pca
+from lsampler.statistics.statistics import Statistics
 
 __all__ = [
     "EFFECT",
@@ -149,11 +149,10 @@ def mahalanobis(blocks: Iterable[NDArray[Any]], pca: Pca, n: int) -> Radii:
     whiten = (pca.axes[:q] / np.sqrt(pca.variances[:q, np.newaxis])).T
     counts = Counts(float(np.sqrt(q)) / MAHALANOBIS_BINS)
     fourth = 0.0
-    with one_blas_thread():
-        for block in blocks:
-            squared = np.square((block - pca.mean) @ whiten).sum(axis=1)
-            counts.add(np.sqrt(squared))
-            fourth += float(np.square(squared).sum())
+    for block in blocks:
+        squared = np.square((block - pca.mean) @ whiten).sum(axis=1)
+        counts.add(np.sqrt(squared))
+        fourth += float(np.square(squared).sum())
     law = beta(q / 2, (n - q - 1) / 2, scale=(n - 1) ** 2 / n)
     edges = np.arange(len(counts.counts) + 1) * counts.width
     below = np.concatenate([[0], np.cumsum(counts.counts)]) / counts.n

@@ -16,7 +16,7 @@ from lsampler.reports.analysis.correlations import strongest_pairs
 from lsampler.reports.analysis.planes import Drawn, Plane, draw_planes
 from lsampler.reports.analysis.section import Figure, Result, Section, Table, percent
 from lsampler.scoring.evaluator import share_score
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 
 __all__ = ["SECTION", "SliceCounts", "default_pairs", "matching_b"]
 

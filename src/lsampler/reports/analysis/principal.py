@@ -16,7 +16,7 @@ from lsampler.reports.analysis.density import InnerCore, PairDensity
 from lsampler.reports.analysis.gaussianity import draw_fits, fits, ks_distances
 from lsampler.reports.analysis.planes import draw_contours
 from lsampler.reports.analysis.section import Figure, Result, Section, Table, percent
-from lsampler.statistics.summary import Statistics, trimmed_chunks
+from lsampler.statistics.statistics import Statistics, trimmed
 
 __all__ = ["SECTION", "TRIMS", "Trimmed", "components_for"]
 
@@ -150,7 +150,7 @@ def pair_densities(
     densities = {(i, j): PairDensity(np.zeros(2), np.diag([pca.variances[i], pca.variances[j]])) for i, j in pairs}
     blocks: Any = context.chunks()
     if trim is not None:
-        blocks = trimmed_chunks(blocks, context.statistics, trim)
+        blocks = map(trimmed(context.statistics, trim), blocks)
     for block in blocks:
         coordinates = pca.transform(block, leading)
         for (i, j), density in densities.items():
