@@ -37,9 +37,8 @@ def plugin_errors(doing: str) -> Iterator[None]:
         raise
     except BaseException as error:
         reason = " ".join((str(error).strip().splitlines() or [""])[0].split())
-        raise PluginCrash(
-            f"{doing} failed with {type(error).__name__}{': ' if reason else ''}{reason}; report it to the plugin's author"
-        ) from error
+        found = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        raise PluginCrash(f"{doing} failed with {found}; report it to the plugin's author") from error
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
