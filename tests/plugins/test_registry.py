@@ -82,8 +82,8 @@ def test_a_foreign_plugin_is_found_and_used() -> None:
     ("module", "reason"),
     [
         (SimpleNamespace(LSAMPLER_API=API_VERSION), "offers nothing"),
-        (SimpleNamespace(), "add LSAMPLER_API = 1"),
-        (SimpleNamespace(LSAMPLER_API=API_VERSION + 1), "written for plugin API 2, this lsampler has 1"),
+        (SimpleNamespace(), "add LSAMPLER_API = 2"),
+        (SimpleNamespace(LSAMPLER_API=API_VERSION + 1), "written for plugin API 3, this lsampler has 2"),
         (plugin_module(int), "not a subclass of lsampler.LatentSampler"),
         (plugin_module(type("Odd", (Shifted,), {"name": "Not Kebab"})), "lower case with hyphens"),
         (plugin_module(type("Taken", (Shifted,), {"name": "gaussian"})), "taken by first"),
