@@ -11,7 +11,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from lsampler import Autoencoder, AutoencoderLoader, ForeignLoader, LsamplerError, file_digest, hookimpl
+from lsampler import (
+    Autoencoder,
+    AutoencoderLoader,
+    ForeignLoader,
+    LsamplerError,
+    file_digest,
+    hookimpl,
+    require_trust,
+)
 
 LSAMPLER_API = 1
 # The largest batch that lsampler itself decodes.
@@ -35,11 +43,7 @@ class TorchProgram(ForeignLoader):
         files = self.files(spec)
         for path in files:
             _check_kind(path, self.kind)
-        if not self.trusted:
-            raise LsamplerError(
-                f"model '{spec}': opening {self.kind} can run any code that is in it; if you made it or trust "
-                "who did, add --model-param trusted=true"
-            )
+        require_trust(spec, self.kind, trusted=self.trusted)
         return self.open(spec, *files)
 
     @abstractmethod
