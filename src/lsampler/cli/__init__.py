@@ -10,8 +10,8 @@ import typer
 from typer.main import get_group
 
 from lsampler._version import __version__
+from lsampler.cli.command_classes import Command, Group
 from lsampler.cli.common import paragraphs
-from lsampler.cli.quick_help import Command, Group
 from lsampler.errors import LsamplerError
 
 __all__ = ["app", "main"]
