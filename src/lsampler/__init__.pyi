@@ -12,6 +12,7 @@ from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
+from .models.trust import require_trust
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
 from .reports.analysis import Analysis, Verdict, analyze
@@ -105,6 +106,7 @@ __all__ = [
     "open_images",
     "open_store",
     "plugin_names",
+    "require_trust",
     "sample_store",
     "save_grid",
     "shard_store",
