@@ -12,7 +12,7 @@ from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
-from .plugins.hookspecs import API_VERSION, hookimpl
+from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
 from .reports.analysis import Analysis, Verdict, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
@@ -100,6 +100,7 @@ __all__ = [
     "module_digest",
     "mutual_ball_counts",
     "nearest_neighbours",
+    "offers",
     "on_cluster",
     "open_images",
     "open_store",

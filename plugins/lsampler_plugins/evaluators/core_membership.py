@@ -1,7 +1,5 @@
 """core-membership: the share of samples inside each core, nominal and calibrated."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from pydantic import Field, PrivateAttr
 
@@ -12,13 +10,11 @@ from lsampler import (
     RealData,
     Samples,
     Score,
-    hookimpl,
     load_core,
+    offers,
     plugin_names,
     share_score,
 )
-
-LSAMPLER_API = 1
 
 
 class CoreMembership(Evaluator):
@@ -78,7 +74,4 @@ class CoreMembership(Evaluator):
         return scores
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [CoreMembership]
+lsampler_evaluators = offers(CoreMembership)

@@ -1,14 +1,10 @@
 """cycle-consistency: whether samples survive being decoded and encoded again."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, offers
 
 
 class CycleConsistency(Evaluator):
@@ -54,7 +50,4 @@ class CycleConsistency(Evaluator):
         ]
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [CycleConsistency]
+lsampler_evaluators = offers(CycleConsistency)

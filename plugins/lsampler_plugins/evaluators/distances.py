@@ -1,6 +1,6 @@
 """latent-distances: distances between the distribution of the samples and that of the real vectors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -17,10 +17,8 @@ from lsampler import (
     Score,
     bootstrap_score,
     frechet_distance,
-    hookimpl,
+    offers,
 )
-
-LSAMPLER_API = 1
 
 Rows = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -216,7 +214,4 @@ def _root_mean_square(values: Rows) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [LatentDistances]
+lsampler_evaluators = offers(LatentDistances)

@@ -1,6 +1,6 @@
 """faces: the share of decoded images in which a face is detected (extra ``faces``)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import Evaluator, LsamplerError, Samples, Score, hookimpl, share_score
-
-LSAMPLER_API = 1
+from lsampler import Evaluator, LsamplerError, Samples, Score, offers, share_score
 
 
 class Faces(Evaluator):
@@ -65,7 +63,4 @@ def _loaded(load: Callable[[], Any]) -> Any:
     return load()
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [Faces]
+lsampler_evaluators = offers(Faces)

@@ -1,6 +1,6 @@
 """fidelity-diversity: precision, recall, density, coverage, and the two clipped scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,11 @@ from lsampler import (
     Score,
     ball_counts,
     bootstrap_score,
-    hookimpl,
     mutual_ball_counts,
     nearest_neighbours,
+    offers,
     share_score,
 )
-
-LSAMPLER_API = 1
 
 GROUP = "fidelity and diversity"
 # The radii are distances of the points themselves: nudged, none slips over its surface by a rounding error.
@@ -154,7 +152,4 @@ def _averaged(metric: str, statistic: Callable[[NDArray[np.int64]], float], n: i
     return bootstrap_score(metric, statistic, n, group=GROUP, label=label, better="higher", unit="share", about=about)
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [FidelityDiversity]
+lsampler_evaluators = offers(FidelityDiversity)

@@ -1,7 +1,7 @@
 """image-distance: the Frechet distance between features of decoded samples and of decoded real vectors."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,10 +19,8 @@ from lsampler import (
     Score,
     bootstrap_score,
     frechet_distance,
-    hookimpl,
+    offers,
 )
-
-LSAMPLER_API = 1
 
 Features = NDArray[np.float64]
 Extractor: TypeAlias = Callable[[NDArray[Any]], Any]
@@ -175,7 +173,4 @@ def _moments(features: Features) -> tuple[Features, Features]:
     return features.mean(axis=0), np.atleast_2d(np.cov(features.T))
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [ImageDistance]
+lsampler_evaluators = offers(ImageDistance)

@@ -1,16 +1,14 @@
 """log-likelihood: how probable a strategy's own density makes held-out real vectors."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, offers
 
 ROUNDING = 9  # decimals, so that the normal itself gains 0 and not 1e-14
 GROUP = "likelihood of held-out vectors"
@@ -92,7 +90,4 @@ class LogLikelihood(Evaluator):
         return bootstrap_score(metric, mean, len(values), seed=self._real.seed, **settings)
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [LogLikelihood]
+lsampler_evaluators = offers(LogLikelihood)

@@ -1,7 +1,5 @@
 """novelty: whether samples are copies of train vectors."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
@@ -13,12 +11,10 @@ from lsampler import (
     Samples,
     Score,
     bootstrap_score,
-    hookimpl,
     nearest_neighbours,
+    offers,
     share_score,
 )
-
-LSAMPLER_API = 1
 
 MOST_HELD_OUT = 5000
 QUANTILE = 0.01
@@ -91,7 +87,4 @@ class Novelty(Evaluator):
         return self._held_out[halved]
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [Novelty]
+lsampler_evaluators = offers(Novelty)

@@ -1,14 +1,10 @@
 """sharpness: whether decoded samples are as sharp as reconstructions of real images."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, offers
 
 LUMINANCE = (0.299, 0.587, 0.114)
 
@@ -76,7 +72,4 @@ def laplacian_variances(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.array([laplace(image @ weights).var() for image in images])
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [Sharpness]
+lsampler_evaluators = offers(Sharpness)

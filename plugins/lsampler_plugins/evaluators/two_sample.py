@@ -1,6 +1,5 @@
 """two-sample-classifier: whether a classifier can tell samples from held-out real vectors."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -8,9 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from threadpoolctl import threadpool_limits
 
-from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, offers
 
 LEAST_A_FOLD = 10
 
@@ -105,7 +102,4 @@ def area_under_curve(real: NDArray[np.float64], drawn: NDArray[np.float64]) -> f
     return float((below + up_to).mean() / (2 * len(real)))
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [TwoSampleClassifier]
+lsampler_evaluators = offers(TwoSampleClassifier)
