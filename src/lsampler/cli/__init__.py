@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -40,6 +43,11 @@ COMMANDS = {
     "plugins": ("plugins", "List strategies, cores, evaluators and autoencoder loaders, with origin and summary."),
 }
 """The module of every command, and its summary in the list of commands: the first paragraph of its own help."""
+
+
+INTERRUPTED, TERMINATED = 130, 143
+LONGEST = 1500
+"""Characters of a message; of a longer one the middle is left out."""
 
 
 class _Commands(Group):
@@ -99,23 +107,43 @@ def _root(
 
 
 def main() -> None:
-    """Entry point: bad input gets one line and exit code 2, Ctrl-C one line and 130."""
+    """Entry point: bad input gets one line and exit code 2, Ctrl-C and SIGTERM one line and 130 or 143."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     try:
-        code = app(standalone_mode=False)
+        with warnings.catch_warnings():
+            # What other libraries warn of is either harmless or said by lsampler in words that name the file.
+            warnings.filterwarnings("ignore", module=r"(?!lsampler)")
+            code = app(standalone_mode=False)
     except LsamplerError as error:
         code = _complain(str(error))
-    except typer.Abort:
-        code = 130
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except _TerminatedError:
+        code = TERMINATED
+    except (MemoryError, RecursionError, OverflowError) as error:
+        code = _complain(f"{type(error).__name__}: {error or 'out of memory'}; the input is too large or too deep")
     except Exception as error:
         message = getattr(error, "format_message", None)  # what typer raises for wrong usage
         if message is None:
             raise
         code = _complain(message() or "see --help")
-    if code == 130:
+    if code in (INTERRUPTED, TERMINATED):
         print("lsampler: interrupted", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 
+class _TerminatedError(BaseException):
+    """SIGTERM ends a command as Ctrl-C does, with everything cleaned up."""
+
+
+def _terminated(*_: object) -> None:
+    raise _TerminatedError
+
+
 def _complain(message: str) -> int:
-    print("lsampler:", " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    print("lsampler:", "".join(letter if letter.isprintable() else "?" for letter in line), file=sys.stderr)
     return 2
