@@ -56,7 +56,7 @@ class LogLikelihood(Evaluator):
         held_out = real.held_out
         if len(held_out) < 2:
             raise LsamplerError(
-                f"{len(held_out)} held-out vector, an interval needs 2; encode with a larger `held_out=...`"
+                f"{len(held_out)} held-out vector, an interval needs 2; encode again, and hold out more"
             )
         statistics = real.reference.statistics()
         statistics.require_rank(statistics.dimension)

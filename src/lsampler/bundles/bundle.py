@@ -180,9 +180,7 @@ def _calibrate(reference: StatisticsReference, store: LatentStore, cores: Sequen
             continue
         level = core.calibrated_level(store, CALIBRATED_SHARE)
         if level is None:
-            raise LsamplerError(
-                f"{store.name}: too few held-out vectors to calibrate; encode with a larger `held_out=...`"
-            )
+            raise LsamplerError(f"{store.name}: too few held-out vectors to calibrate; encode again, and hold out more")
         reference.calibrations[core.calibration_key(CALIBRATED_SHARE)] = level
 
 

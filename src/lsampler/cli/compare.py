@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lsampler.cli.common import Cluster, Model, ModelParams, Seed, Store, examples
-from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, open_for, strategy_names
+from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, open_for, print_reasons, strategy_names
 from lsampler.errors import LsamplerError, nearest_name
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def compare(
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.plugins.registry import registry
     from lsampler.progress import rich_progress
-    from lsampler.reports.comparison.run import Comparer
+    from lsampler.reports.comparison import Report
+    from lsampler.reports.comparison import compare as run
 
     names = strategy_names(plugin, all_plugins=all_plugins)
     settings = _settings(param)
@@ -81,8 +82,8 @@ def compare(
     subject = open_for(model, model_param, store).subject
     command = shlex.join(["lsampler", *sys.argv[1:]])
     with on_cluster(cluster), rich_progress() as progress:
-        comparer = Comparer(subject, evaluators, n=n, seed=seed, progress=progress)
-        comparison = comparer.compare(entries, out, command=command)
+        report = Report(out, command)
+        comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
     _print(comparison, out)
 
 
@@ -135,9 +136,6 @@ def _sweep(text: str) -> tuple[str, str, list[float]]:
 def _print(comparison: Comparison, out: Path) -> None:
     for sentence in comparison.verdict.sentences:
         print(f"- {sentence}")
-    for row in comparison.rows:
-        for problem in row.problems:
-            print(f"{row.name}: {problem}")
-    for caveat in comparison.caveats:
-        print(caveat)
+    print_reasons(f"{row.name}: {problem}" for row in comparison.rows for problem in row.problems)
+    print_reasons(comparison.caveats)
     print(f"report: {out / 'index.html'}")

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsampler.cli.common import Cluster, Force, Model, ModelParams, Params, Seed, Store, examples, key_values
-from lsampler.cli.strategies import AllPlugins, Evaluators, Plugins, load_evaluators, open_for, strategy_names
+from lsampler.cli.strategies import (
+    AllPlugins,
+    Evaluators,
+    Plugins,
+    load_evaluators,
+    open_for,
+    print_reasons,
+    strategy_names,
+)
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -77,8 +85,8 @@ def evaluate(
         with new_file(json_out, force=force) as beside:
             beside.write_text(json.dumps(result.as_dict(), indent=1))
     print_scores(result)
-    for line in left_out:
-        print(f"left out: {line}")
+    print_reasons(f"{row.name}: {problem}" for row in result.rows for problem in row.problems)
+    print_reasons([*result.caveats, *(f"left out: {line}" for line in left_out)])
 
 
 def _drawn(names: Sequence[str], plugin: Sequence[str], param: Sequence[str], n: int) -> list[Drawn]:

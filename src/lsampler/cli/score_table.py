@@ -21,7 +21,7 @@ MEASURED_WIDTH = 10_000
 
 
 def print_scores(result: Evaluation) -> None:
-    """Print one table or more for each group of scores, then problems and caveats."""
+    """Print one table or more for each group of scores."""
     from rich.text import Text
 
     out = console()
@@ -32,11 +32,6 @@ def print_scores(result: Evaluation) -> None:
             out.print(Text(title, style="bold"))
             out.print(table)
             title = f"{group} (continued)"
-    for row in result.rows:
-        for problem in row.problems:
-            print(f"{row.name}: {problem}")
-    for caveat in result.caveats:
-        print(caveat)
 
 
 def _tables(out: Console, result: Evaluation, group: str) -> list[Table]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lsampler.cli.common import model_settings
+from lsampler.cli.messages import in_options
 
 if TYPE_CHECKING:
     from lsampler.scoring.evaluator import Evaluator
     from lsampler.workspace import Workspace
 
-__all__ = ["AllPlugins", "Evaluators", "Plugins", "load_evaluators", "open_for", "strategy_names"]
+__all__ = ["AllPlugins", "Evaluators", "Plugins", "load_evaluators", "open_for", "print_reasons", "strategy_names"]
 
 Plugins = Annotated[list[str], typer.Option("--plugin", "-p", help="Draw and score this strategy; may be repeated.")]
 AllPlugins = Annotated[bool, typer.Option("--all", help="Draw and score every strategy.")]
@@ -40,6 +41,12 @@ def load_evaluators(names: Sequence[str], settings: Mapping[str, Mapping[str, st
     )
     settings = settings or {}
     return [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in names or by_default]
+
+
+def print_reasons(lines: Iterable[str]) -> None:
+    """Print why scores are missing, in the words of the command line."""
+    for line in lines:
+        print(in_options(line, ("model", "model_param", "store")))
 
 
 def open_for(model: str | None, model_param: Sequence[str], store: Path | None) -> Workspace:

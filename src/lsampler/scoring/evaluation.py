@@ -66,7 +66,7 @@ def evaluate(
             learn from the reference.
     """
     subject = Subject(as_reference(reference), decode, encode)
-    return score_sets([Given.of(each) for each in samples], subject, evaluators, seed=seed)[0]
+    return score_sets([Given(name=each.name, held=each) for each in samples], subject, evaluators, seed=seed)[0]
 
 
 def score_sets(
@@ -99,7 +99,7 @@ def score_sets(
     rows: list[Row] = []
     had: list[SampleSet] = []
     left_out: list[str] = []
-    every = [*Real.both(subject), *sets]
+    every = [*Real.both(subject, always=False), *sets]
     for each, row in zip(every, score_rows(bench, every), strict=True):
         if row and row.n:
             rows.append(row)
@@ -113,7 +113,7 @@ def score_sets(
     drawn = [each for each in sets if each in had]
     if left_out and not drawn:
         raise LsamplerError(left_out[0])
-    if left_out and compared_rows([each.check(subject) for each in drawn]) != bench.rows:
+    if left_out and compared_rows([each.check(subject) for each in drawn]) != bench.real.rows:
         # The largest sets are left out: the others are compared with fewer rows than the evaluators were prepared for.
         return score_sets(drawn, subject, evaluators, seed=seed, progress=progress)[0], left_out
     rows = [*remembered_rows(subject.reference, evaluators), *rows]

@@ -12,37 +12,19 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
-from lsampler._version import __version__
 from lsampler.compute.engine import current_engine
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.progress import Progress, begin, track
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.plot_data import IMAGES, picture_of, plot_data
-from lsampler.scoring.rows import Outcome, Record, Row, RowCache, is_finite, row_key
-from lsampler.scoring.sample_sets import SampleSet, Setting, Subject
+from lsampler.scoring.rows import Outcome, Record, Row, RowCache
+from lsampler.scoring.sample_sets import Real, SampleSet, Subject
 from lsampler.scoring.samples import RealData, Samples, check_samples
 
-__all__ = ["Bench", "Keeping", "score_rows"]
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """What is made of each row besides its scores, and where rows are kept.
-
-    Attributes:
-        cache: of rows that an earlier run finished.
-        content: of the cache's keys: a digest of the real data.
-        plots: whether the numbers behind the plots are computed.
-        pictures: whether the first images are decoded, where there is a decoder.
-    """
-
-    cache: RowCache = field(default_factory=RowCache)
-    content: str = ""
-    plots: bool = False
-    pictures: bool = False
+__all__ = ["Bench", "score_rows"]
 
 
 @dataclass(frozen=True)
@@ -83,8 +65,7 @@ class Bench:
         rows: int,
         progress: Progress | None = None,
     ) -> None:
-        self.subject, self.evaluators, self.seed, self.rows = subject, list(evaluators), seed, rows
-        self.progress = progress
+        self.subject, self.evaluators, self.progress = subject, list(evaluators), progress
         self.real = RealData(subject.reference, decode=subject.decode, encode=subject.encode, seed=seed, rows=rows)
         self._unprepared: dict[int, str | None] = {}
 
@@ -114,13 +95,14 @@ class Bench:
     def score(self, each: SampleSet, missing: _Missing, found: Record) -> None:
         """Draw or read a set, and add to the record what is missing, or the reasons."""
         started = time.monotonic()
-        setting = Setting(self.subject, self.real, self.seed, self._compares, self.progress)
+        if isinstance(each, Real) and not (each.always or self._compares()):
+            return
         try:
             with plugin_errors("drawing"):
-                samples = each.samples(setting)
-            if samples is None:
+                samples = each.samples(self.real, self.progress)
+            if each.kind != "drawn" and not len(samples.latents):
                 return
-            check_samples(samples.name, samples.latents, self.subject.reference)
+            check_samples(samples, self.subject.reference)
         except LsamplerError as error:
             found.problems.append(_reason(error))
             return
@@ -148,9 +130,9 @@ class Bench:
                 scores = evaluator.score(samples)
         except LsamplerError as error:
             return Outcome([], f"{evaluator.name}: {_reason(error)}", caveats)
-        wrong = ", ".join(score.metric for score in scores if not is_finite(score))
+        wrong = ", ".join(score.metric for score in scores if not score.is_finite())
         problem = f"{evaluator.name}: NaN or infinite values of {wrong}" if wrong else None
-        return Outcome([score for score in scores if is_finite(score)], problem, caveats)
+        return Outcome([score for score in scores if score.is_finite()], problem, caveats)
 
     def _illustrate(self, samples: Samples, missing: _Missing, found: Record) -> None:
         if missing.plots:
@@ -165,22 +147,22 @@ class Bench:
                 found.problems.append(f"no pictures: {_reason(error)}")
 
 
-def score_rows(bench: Bench, sets: Sequence[SampleSet], keeping: Keeping | None = None) -> Iterator[Row | None]:
+def score_rows(bench: Bench, sets: Sequence[SampleSet], cache: RowCache | None = None) -> Iterator[Row | None]:
     """Score sets of samples by every evaluator, on the current engine; the rows are the same whatever the engine.
 
     Args:
         bench: evaluators and real data.
         sets: of samples.
-        keeping: the cache, and what is made besides scores; None makes scores only, and keeps nothing.
+        cache: of rows that an earlier run finished. With one, rows have what plots need and, if it has a folder and
+            there is a decoder, a picture.
 
     Yields:
         A row for each set, in order, or None for one that is empty. Whatever fails is a problem of its row.
     """
-    keeping = keeping or Keeping()
     digests = [evaluator.digest() for evaluator in bench.evaluators]
-    keys = [_key(bench, each, keeping) for each in sets]
-    records = [keeping.cache.read(key) for key in keys]
-    jobs = [_missing(bench, record, digests, keeping) for record in records]
+    keys = [_key(bench, each, cache) if cache else "" for each in sets]
+    records = [cache.read(key) if cache else Record() for key in keys]
+    jobs = [_missing(bench, record, digests, cache) for record in records]
     answers = _ask_workers(bench, [(each, job) for each, job in zip(sets, jobs, strict=True) if job])
     every = zip(sets, keys, records, jobs, strict=True)
     for each, key, record, job in track(every, bench.progress, "scoring", len(sets), lambda _: 1):
@@ -191,20 +173,17 @@ def score_rows(bench: Bench, sets: Sequence[SampleSet], keeping: Keeping | None 
             elif job:
                 bench.score(each, job, found)
         finally:  # what was finished before an interruption is kept
-            if record.add(found):
-                keeping.cache.keep(key, record)
+            if record.add(found) and cache:
+                cache.keep(key, record)
         row = _row(each, record, digests)
         yield row if row.n or row.problems else None
 
 
-def _key(bench: Bench, each: SampleSet, keeping: Keeping) -> str:
-    if not keeping.content:
-        return ""
-    subject = bench.subject
-    return row_key(__version__, keeping.content, subject.fingerprint, each.kind, each.key(), bench.rows, bench.seed)
+def _key(bench: Bench, each: SampleSet, cache: RowCache) -> str:
+    return cache.key(bench.subject.fingerprint, each.kind, each.key(), bench.real.rows, bench.real.seed)
 
 
-def _missing(bench: Bench, record: Record, digests: Sequence[str], keeping: Keeping) -> _Missing:
+def _missing(bench: Bench, record: Record, digests: Sequence[str], cache: RowCache | None) -> _Missing:
     stale = {}
     for index, digest in enumerate(digests):
         outcome = record.outcomes.get(digest)
@@ -215,8 +194,8 @@ def _missing(bench: Bench, record: Record, digests: Sequence[str], keeping: Keep
             or not (outcome.prepared or outcome.caveats == [bench.unprepared(index)])
         ):
             stale[digest] = index
-    picture = keeping.pictures and bench.subject.decode is not None and record.picture is None
-    return _Missing(stale, keeping.plots and record.plots is None, picture)
+    pictured = cache is not None and cache.folder is not None and bench.subject.decode is not None
+    return _Missing(stale, cache is not None and record.plots is None, pictured and record.picture is None)
 
 
 def _row(each: SampleSet, record: Record, digests: Sequence[str]) -> Row:
@@ -227,7 +206,7 @@ def _row(each: SampleSet, record: Record, digests: Sequence[str]) -> Row:
         [score for outcome in outcomes for score in outcome.scores],
         [*(outcome.problem for outcome in outcomes if outcome.problem), *record.problems],
         each.kind,
-        each.origin,
+        each.entry,
         [line for outcome in outcomes if not outcome.prepared for line in outcome.caveats],
         [line for outcome in outcomes if outcome.prepared for line in outcome.caveats],
         record.plots,
@@ -265,7 +244,7 @@ def _ask_workers(bench: Bench, jobs: Sequence[tuple[SampleSet, _Missing]]) -> It
     subject, run = bench.subject, uuid.uuid4().hex
     plugins = [(type(evaluator), evaluator.settings()) for evaluator in bench.evaluators]
     try:
-        made_of = cloudpickle.dumps((subject.reopen, subject.reference.name, plugins, bench.seed, bench.rows))
+        made_of = cloudpickle.dumps((subject.reopen, subject.reference.name, plugins, bench.real.seed, bench.real.rows))
         tasks = [_Task(run, made_of, cloudpickle.dumps((each.portable(), missing))) for each, missing in jobs]
     except Exception as error:  # of the model or the plugins, whatever they are made of
         raise LsamplerError(f"this cannot be scored on a cluster, workers need a copy of it: {error}") from error

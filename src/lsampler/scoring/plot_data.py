@@ -35,16 +35,6 @@ class PlotData:
     radii: list[float]
     nearest: list[float]
 
-    def is_complete(self, rank: int) -> bool:
-        """Whether everything is there that the plots draw, for principal components of a rank."""
-        planes = sum(max(plane) < rank for plane in PLANES)
-        return (
-            len(self.points) == planes
-            and all(plane and all(len(point) == 2 for point in plane) for plane in self.points)
-            and len(self.radii) == QUANTILES
-            and len(self.nearest) in (0, QUANTILES)
-        )
-
 
 def plot_data(real: RealData, samples: Samples) -> PlotData:
     """Projections, radii and nearest distances of one set of samples."""

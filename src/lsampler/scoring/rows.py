@@ -4,42 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from lsampler._version import __version__
 from lsampler.files import disk_errors, new_file
+from lsampler.scoring.entries import Entry
 from lsampler.scoring.plot_data import PlotData
 from lsampler.scoring.samples import Kind
 from lsampler.scoring.scores import Score
 
-__all__ = ["Origin", "Outcome", "Record", "Row", "RowCache", "row_key"]
+__all__ = ["Outcome", "Record", "Row", "RowCache"]
 
 ROWS = "rows"
 RECORD = "row.json"
 PICTURE = "images.jpg"
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the samples of a row come from.
-
-    Attributes:
-        strategy: the strategy's name.
-        parameters: all of its parameters.
-        curve: of a sweep: the strategy and the parameter that is varied; rows of one curve are joined.
-        value: of a sweep: the parameter's value in this row.
-    """
-
-    strategy: str
-    parameters: Mapping[str, Any]
-    curve: str | None = None
-    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +36,7 @@ class Row:
         scores: in the order of the evaluators.
         problems: what is missing from this row, and why.
         kind: ``drawn``, ``held-out`` or ``train``.
-        origin: of drawn samples; None for real data and files.
+        entry: the strategy that drew them, in a comparison.
         unprepared: evaluators that could not learn from the real data, and why.
         caveats: what is missing from every row of an evaluator, and why.
         plots: what the plots need.
@@ -65,7 +49,7 @@ class Row:
     scores: Sequence[Score]
     problems: Sequence[str] = ()
     kind: Kind = "drawn"
-    origin: Origin | None = None
+    entry: Entry | None = None
     unprepared: Sequence[str] = ()
     caveats: Sequence[str] = ()
     plots: PlotData | None = None
@@ -127,27 +111,31 @@ class Record:
 
 
 class RowCache:
-    """Finished rows in a folder, under keys of everything that they depend on.
+    """Finished rows in a folder, under keys of everything that they depend on, and the pictures beside them.
 
     Args:
         folder: None keeps nothing.
-        rank: how many principal components the real data have, to tell complete plots from damaged ones.
+        content: a digest of the real data.
     """
 
-    def __init__(self, folder: Path | None = None, rank: int = 0) -> None:
-        self._folder, self._rank = folder, rank
+    def __init__(self, folder: Path | None = None, content: str = "") -> None:
+        self.folder, self.content = folder, content
+
+    def key(self, *others: Any) -> str:
+        """The key of a row, from the real data and all else that it depends on."""
+        return _digest([__version__, self.content, *others])
 
     def read(self, key: str) -> Record:
         """What an earlier run kept; an empty record where there is nothing, or a damaged or edited file."""
-        if self._folder is None:
+        if self.folder is None:
             return Record()
-        folder = self._folder / ROWS / key
+        folder = self.folder / ROWS / key
         try:
-            record = TypeAdapter(Record).validate_json((folder / RECORD).read_bytes(), strict=True)
-            json.dumps(asdict(record), allow_nan=False)  # NaN is read without complaint
-        except (OSError, ValueError):
-            return Record()
-        if record.plots is not None and not record.plots.is_complete(self._rank):
+            kept = json.loads((folder / RECORD).read_bytes())
+            if kept["digest"] != _digest(kept["record"]):
+                return Record()
+            record = TypeAdapter(Record).validate_python(kept["record"])
+        except (OSError, ValueError, TypeError, KeyError):
             return Record()
         if (folder / PICTURE).is_file():
             record.picture = (folder / PICTURE).read_bytes()
@@ -155,24 +143,18 @@ class RowCache:
 
     def keep(self, key: str, record: Record) -> None:
         """Write a record in place of an earlier one."""
-        if self._folder is None:
+        if self.folder is None:
             return
-        folder = self._folder / ROWS / key
+        folder = self.folder / ROWS / key
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        kept = {name: value for name, value in asdict(record).items() if name not in ("picture", "problems")}
+        kept = asdict(replace(record, picture=None, problems=[]))
         with new_file(folder / RECORD, force=True) as beside:
-            beside.write_text(json.dumps(kept, allow_nan=False), encoding="utf-8")
+            beside.write_text(json.dumps({"digest": _digest(kept), "record": kept}), encoding="utf-8")
         if record.picture is not None:
             with new_file(folder / PICTURE, force=True) as beside:
                 beside.write_bytes(record.picture)
 
 
-def row_key(*content: Any) -> str:
-    """The key of a row, from everything that it depends on."""
-    return hashlib.blake2b(json.dumps(content).encode(), digest_size=10).hexdigest()
-
-
-def is_finite(score: Score) -> bool:
-    """Whether a score and its interval are numbers."""
-    return all(map(math.isfinite, (score.value, score.low, score.high)))
+def _digest(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=10).hexdigest()

@@ -87,14 +87,8 @@ class Samples:
         if n >= len(self.latents):
             return self
         if n not in self._heads:
-            self._heads[n] = Samples(
-                self.name,
-                self.latents[:n],
-                decode=self._decode,
-                encode=self._encode,
-                kind=self.kind,
-                log_prob=self.log_prob,
-            )
+            ways: dict[str, Any] = {"decode": self._decode, "encode": self._encode, "log_prob": self.log_prob}
+            self._heads[n] = Samples(self.name, self.latents[:n], kind=self.kind, **ways)
         return self._heads[n]
 
     @cached_property
@@ -140,7 +134,7 @@ class RealData:
         self._require_latents()
         rows = self.reference.held_out()
         if not len(rows):
-            raise LsamplerError(f"{self.reference.name} holds no held-out vectors; encode with `held_out=...`")
+            raise LsamplerError(f"{self.reference.name} holds no held-out vectors; encode again, and hold some out")
         return rows
 
     def held_out_for(self, samples: Samples) -> Latents:
@@ -170,6 +164,10 @@ class RealData:
         """At most as many samples as :attr:`train` has rows, so that all sets are of one size."""
         return samples.latents[: len(self.train)]
 
+    def samples(self, name: str, latents: Latents, kind: Kind = "drawn") -> Samples:
+        """Samples of this latent space, which its autoencoder decodes."""
+        return Samples(name, latents, decode=self.decode, encode=self.encode, kind=kind)
+
     def _require_latents(self) -> None:
         if not self.reference.has_latents:
             raise LsamplerError(
@@ -182,11 +180,11 @@ def compared_rows(sizes: Sequence[int]) -> int:
     return min(MOST_ROWS, max(sizes, default=MOST_ROWS))
 
 
-def check_samples(name: str, latents: NDArray[Any], reference: Reference) -> None:
+def check_samples(samples: Samples, reference: Reference) -> None:
     """Raise LsamplerError unless samples are vectors (n, D) of finite numbers."""
-    check_shape(name, latents.shape, reference)
-    if not np.isfinite(latents).all():
-        raise LsamplerError(f"{name}: holds NaN or infinite latents; draw them again")
+    check_shape(samples.name, samples.latents.shape, reference)
+    if not np.isfinite(samples.latents).all():
+        raise LsamplerError(f"{samples.name}: holds NaN or infinite latents; draw them again")
 
 
 def check_shape(name: str, shape: tuple[int, ...], reference: Reference) -> None:

@@ -59,6 +59,10 @@ class Score(Metric):
     n: int
     interval: str = ""
 
+    def is_finite(self) -> bool:
+        """Whether value and interval are numbers."""
+        return bool(np.isfinite([self.value, self.low, self.high]).all())
+
     @property
     def text(self) -> str:
         """The value as tables show it."""

@@ -1,8 +1,8 @@
-"""Comparing strategies on the same real data: entries, a verdict in words, plots, and the report's page."""
+"""Comparing strategies on the same real data: the run, a verdict in words, plots, and the report's page."""
 
 from __future__ import annotations
 
-from lsampler.reports.comparison.entries import Entry, swept
-from lsampler.reports.comparison.run import Comparison, compare
+from lsampler.reports.comparison.run import Comparison, Report, compare
+from lsampler.scoring.entries import Entry, swept
 
-__all__ = ["Comparison", "Entry", "compare", "swept"]
+__all__ = ["Comparison", "Entry", "Report", "compare", "swept"]

@@ -160,8 +160,8 @@ def _spread(rows: Sequence[Row]) -> list[Row]:
     """Real rows, and at most twelve drawn ones: those outside sweeps first, then evenly from the sweeps."""
     real = [row for row in rows if row.kind != "drawn"]
     drawn = [row for row in rows if row.kind == "drawn" and row.plots]
-    fixed = [row for row in drawn if not (row.origin and row.origin.curve)]
-    varied = [row for row in drawn if row.origin and row.origin.curve]
+    fixed = [row for row in drawn if not (row.entry and row.entry.curve)]
+    varied = [row for row in drawn if row.entry and row.entry.curve]
     room = max(MOST_PLANES - len(fixed), 0)
     step = max(1, -(-len(varied) // room)) if room else len(varied) + 1
     return [*real, *fixed[:MOST_PLANES], *(varied[::step] if room else [])]

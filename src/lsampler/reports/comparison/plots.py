@@ -24,11 +24,11 @@ def draw_trade_off(rows: Sequence[Row]) -> Any:
     usable = [row for row in rows if {"precision", "recall"} <= set(row.by_metric)]
     curves: dict[str, list[Row]] = {}
     for row in usable:
-        if row.origin and row.origin.curve:
-            curves.setdefault(row.origin.curve, []).append(row)
+        if row.entry and row.entry.curve:
+            curves.setdefault(row.entry.curve, []).append(row)
     for colour, (curve, varied) in zip(cycle(SERIES), curves.items(), strict=False):
         _draw_curve(axes, curve, varied, colour)
-    fixed = [row for row in usable if row.kind == "drawn" and not (row.origin and row.origin.curve)]
+    fixed = [row for row in usable if row.kind == "drawn" and not (row.entry and row.entry.curve)]
     for index, row in enumerate(fixed):
         colour = SERIES[(len(curves) + index) % len(SERIES)]
         _point(axes, row, MARKERS[index % len(MARKERS)], colour)
@@ -49,7 +49,7 @@ def draw_trade_off(rows: Sequence[Row]) -> Any:
 def _draw_curve(axes: Any, label: str, varied: Sequence[Row], colour: str) -> None:
     points = sorted(
         (
-            row.origin.value or 0.0 if row.origin else 0.0,
+            (row.entry and row.entry.value) or 0.0,
             row.by_metric["recall"].value,
             row.by_metric["precision"].value,
         )

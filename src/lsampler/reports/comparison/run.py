@@ -15,19 +15,19 @@ from lsampler.errors import LsamplerError
 from lsampler.files import check_folder, mark_folder
 from lsampler.plugins.loading import load_evaluator, plugin_names
 from lsampler.progress import Progress
-from lsampler.reports.comparison.entries import Entry
 from lsampler.reports.comparison.verdict import Verdict, judge
 from lsampler.reports.content_digest import content_digest
 from lsampler.samplers.base import LatentSampler
+from lsampler.scoring.entries import Entry
 from lsampler.scoring.evaluation import caveats_of, remembered_rows
 from lsampler.scoring.evaluator import Evaluator
-from lsampler.scoring.pipeline import Bench, Keeping, score_rows
+from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.rows import Row, RowCache
-from lsampler.scoring.sample_sets import Real, Subject, as_subject
+from lsampler.scoring.sample_sets import Drawn, Real, Subject, as_subject
 from lsampler.scoring.samples import compared_rows
 from lsampler.store.reference import ReferenceLike
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "Report", "compare"]
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Comparison:
 
 
 def _as_dict(row: Row) -> dict[str, Any]:
-    origin = row.origin
+    entry = row.entry
     return {
         "name": row.name,
         "kind": row.kind,
-        "strategy": origin.strategy if origin else "",
-        "parameters": dict(origin.parameters) if origin else {},
-        "sweep": {"curve": origin.curve, "value": origin.value} if origin and origin.curve else None,
+        "strategy": entry.sampler.name if entry else "",
+        "parameters": entry.sampler.settings() if entry else {},
+        "sweep": {"curve": entry.curve, "value": entry.value} if entry and entry.curve else None,
         "n": row.n,
         "seconds": row.seconds,
         "scores": {metric: asdict(score) for metric, score in row.by_metric.items()},
@@ -75,10 +75,18 @@ def _as_dict(row: Row) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Report:
+    """The folder of a report, and the command that repeats the comparison."""
+
+    folder: Path
+    command: str = ""
+
+
 def compare(
     latents: ReferenceLike | Subject,
     entries: Sequence[Entry | LatentSampler],
-    out: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | Report | None = None,
     *,
     evaluators: Sequence[Evaluator] | None = None,
     n: int = 2000,
@@ -101,87 +109,51 @@ def compare(
     Raises:
         LsamplerError: nothing to compare, an option out of range, or a folder that holds something else.
     """
-    return Comparer(as_subject(latents), evaluators, n=n, seed=seed, progress=progress).compare(entries, out)
-
-
-class Comparer:
-    """Compares strategies on one subject.
-
-    Args:
-        subject: the real data, and the autoencoder that goes with them.
-        evaluators: which scores; None for all that are installed.
-        n: vectors drawn by each strategy.
-        seed: of the draws and of what is compared with them.
-        progress: shows the progress.
-    """
-
-    def __init__(
-        self,
-        subject: Subject,
-        evaluators: Sequence[Evaluator] | None,
-        *,
-        n: int = 2000,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> None:
-        if n < 1:
-            raise LsamplerError(f"n={n}: draw at least one vector")
-        if seed < 0:
-            raise LsamplerError(f"seed={seed}: give a number of at least 0")
-        if evaluators is None:
-            evaluators = [load_evaluator(name) for name in dict.fromkeys(plugin_names("evaluator"))]
-        self.n = n
-        self.bench = Bench(subject, evaluators, seed=seed, rows=compared_rows([n]), progress=progress)
-
-    def compare(
-        self, entries: Sequence[Entry | LatentSampler], out: str | os.PathLike[str] | None = None, *, command: str = ""
-    ) -> Comparison:
-        """Score the entries, and write the report if there is a folder for it.
-
-        Args:
-            entries: strategies, or rows made by :func:`swept`.
-            out: folder for the report.
-            command: that repeats the comparison, for the report.
-        """
+    if not entries:
+        raise LsamplerError("nothing to compare; give at least one strategy")
+    if n < 1:
+        raise LsamplerError(f"n={n}: draw at least one vector")
+    if seed < 0:
+        raise LsamplerError(f"seed={seed}: give a number of at least 0")
+    if evaluators is None:
+        evaluators = [load_evaluator(name) for name in plugin_names("evaluator")]
+    subject = as_subject(latents)
+    subject.reference.statistics()  # NaN and too few vectors are reported first
+    report = out if isinstance(out, Report) or out is None else Report(Path(out))
+    if report:
+        check_folder(report.folder, "comparison report")
+    cache = RowCache(report.folder if report else None, content_digest(subject.reference, progress))
+    if report:
+        mark_folder(report.folder, "comparison report")
+    bench = Bench(subject, evaluators, seed=seed, rows=compared_rows([n]), progress=progress)
+    drawn = [Drawn.of(entry if isinstance(entry, Entry) else Entry.of(entry), n) for entry in entries]
+    scored = score_rows(bench, [*Real.both(subject, always=True), *drawn], cache)
+    rows = [*remembered_rows(subject.reference, evaluators), *(row for row in scored if row)]
+    provenance = {"command": report.command if report else "", **_provenance(bench, cache.content, n)}
+    comparison = Comparison(subject.reference.name, rows, judge(rows), caveats_of(rows), provenance)
+    if report:
         from lsampler.reports.comparison.page import write
 
-        if not entries:
-            raise LsamplerError("nothing to compare; give at least one strategy")
-        subject, folder = self.bench.subject, Path(out) if out is not None else None
-        rank = subject.reference.statistics().pca.rank  # NaN and too few vectors are reported first
-        if folder:
-            check_folder(folder, "comparison report")
-        content = content_digest(subject.reference, self.bench.progress)
-        if folder:
-            mark_folder(folder, "comparison report")
-        drawn = [(entry if isinstance(entry, Entry) else Entry.of(entry)).drawn(self.n) for entry in entries]
-        keeping = Keeping(RowCache(folder, rank), content, plots=True, pictures=folder is not None)
-        found = score_rows(self.bench, [*Real.both(subject, always=True), *drawn], keeping)
-        rows = [*remembered_rows(subject.reference, self.bench.evaluators), *(row for row in found if row)]
-        provenance = self._provenance(command, content)
-        comparison = Comparison(subject.reference.name, rows, judge(rows), caveats_of(rows), provenance)
-        if folder:
-            write(folder, comparison)
-        return comparison
+        write(report.folder, comparison)
+    return comparison
 
-    def _provenance(self, command: str, content: str) -> dict[str, Any]:
-        """Where the numbers come from."""
-        import torch
 
-        subject = self.bench.subject
-        reference = subject.reference
-        return {
-            "command": command,
-            "lsampler": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "reference": reference.name,
-            "train vectors": reference.statistics().count,
-            "held-out vectors": len(reference.held_out()) if reference.has_latents else 0,
-            "dimension": reference.dimension,
-            "encoder fingerprint": subject.fingerprint or "unknown",
-            "content digest": content,
-            "vectors per strategy": self.n,
-            "seed": self.bench.seed,
-            "evaluators": [evaluator.key() for evaluator in self.bench.evaluators],
-        }
+def _provenance(bench: Bench, content: str, n: int) -> dict[str, Any]:
+    """Where the numbers come from."""
+    import torch
+
+    reference = bench.subject.reference
+    return {
+        "lsampler": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "reference": reference.name,
+        "train vectors": reference.statistics().count,
+        "held-out vectors": len(reference.held_out()) if reference.has_latents else 0,
+        "dimension": reference.dimension,
+        "encoder fingerprint": bench.subject.fingerprint or "unknown",
+        "content digest": content,
+        "vectors per strategy": n,
+        "seed": bench.real.seed,
+        "evaluators": [evaluator.key() for evaluator in bench.evaluators],
+    }

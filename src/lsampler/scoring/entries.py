@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lsampler.samplers.base import LatentSampler
-from lsampler.scoring.rows import Origin
-from lsampler.scoring.sample_sets import Drawn
 
 __all__ = ["Entry", "swept"]
 
@@ -32,11 +30,6 @@ class Entry:
     def of(cls, sampler: LatentSampler) -> Entry:
         """A row named after the strategy and the parameters that are not at their default."""
         return cls(sampler, _label(sampler))
-
-    def drawn(self, n: int) -> Drawn:
-        """The samples of this row."""
-        origin = Origin(self.sampler.name, self.sampler.settings(), self.curve, self.value)
-        return Drawn.of(self.sampler, n, name=self.label, origin=origin, required=False)
 
 
 def swept(sampler: LatentSampler, parameter: str, values: Iterable[float]) -> list[Entry]:
