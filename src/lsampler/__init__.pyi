@@ -20,16 +20,13 @@ from .reports.comparison import Comparison, Entry, compare, swept
 from .samplers.base import LatentSampler, State
 from .samplers.sampling import sample_store
 from .scoring.core import Core
-from .scoring.evaluator import (
-    Evaluation,
-    Evaluator,
-    RealData,
-    Samples,
-    Score,
-    bootstrap_score,
-    evaluate,
-    share_score,
-)
+from .scoring.evaluation import Evaluation, evaluate
+from .scoring.evaluator import Evaluator
+from .scoring.rows import Row
+from .scoring.sample_sets import Subject
+from .scoring.samples import RealData, Samples
+from .scoring.scores import Metric, Score, bootstrap_score, share_score
+from .scoring.statistics_reference import StatisticsReference
 from .statistics.summary import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
 from .store.exchange import export_latents, import_latents
 from .store.reference import MemoryStore, Reference
@@ -65,17 +62,21 @@ __all__ = [
     "LatentSampler",
     "LatentStore",
     "LsamplerError",
+    "Metric",
     "Neighbours",
     "Pca",
     "Preprocess",
     "RealData",
     "Reference",
+    "Row",
     "Samples",
     "Score",
     "ShardedStore",
     "State",
     "Statistics",
+    "StatisticsReference",
     "StoreWriter",
+    "Subject",
     "Verdict",
     "__version__",
     "analyze",
