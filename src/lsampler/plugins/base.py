@@ -105,17 +105,6 @@ class Plugin(BaseModel):
         """Digests of what results depend on besides parameters and code: other plugins, or files that are read."""
         return ()
 
-    def digest(self) -> str:
-        """A digest of the name, the parameters and the code: results kept under it are those of this code.
-
-        It follows :func:`code_digest`, and the digests of :meth:`depends_on`.
-        """
-        return _digest(self.name, self.settings_json(), code_digest(type(self)), *self.depends_on())
-
-    def depends_on(self) -> Sequence[str]:
-        """Digests of what results depend on besides parameters and code: other plugins, or files that are read."""
-        return ()
-
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
         first = error.errors()[0]
