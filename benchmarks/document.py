@@ -30,6 +30,7 @@ SECTIONS = {
     "encoding": Section("Encoding and decoding"),
     "commands": Section("Commands"),
     "cluster": Section("On a cluster"),
+    "ablations": Section("Own infrastructure beside the library way"),
     "gpu": Section("On a GPU", "there is none here"),
 }
 
@@ -61,10 +62,11 @@ def _section(name: str, found: Mapping[str, Any] | None) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     yield from map(_line, rows)
     yield ""
-    limits = {row.step: row.limit for row in rows if row.limit}
-    for step, limit in limits.items():
-        yield f"- {step}: limited by {limit}."
-    if limits:
+    notes = {row.step: f"limited by {row.limit}" for row in rows if row.limit}
+    notes |= {row.step: f"kept for {row.promise}" for row in rows if row.promise}
+    for step, note in notes.items():
+        yield f"- {step}: {note}."
+    if notes:
         yield ""
     runs = " to ".join(str(count) for count in sorted({len(row.seconds) for row in rows}))
     yield f"{machine_line(found['machine'])}. Measured {found['measured']}, medians of {runs} runs.\n"

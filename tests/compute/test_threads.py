@@ -57,11 +57,22 @@ def sampler() -> LatentSampler:
 
 def test_overlapping_streams_leave_the_number_of_threads(sampler: LatentSampler) -> None:
     """Regression: torch was left with one thread, in all threads to come."""
-    before = settings()
-    first, second = sampler.stream(20_000, threads=2), sampler.stream(20_000, threads=1)
-    next(first), next(second)
-    assert settings() == before
-    list(first), list(second)
+    before, begun, ended = settings(), threading.Event(), threading.Event()
+
+    def draw() -> None:
+        stream = sampler.stream(20_000, threads=2)
+        next(stream)
+        begun.set()
+        ended.wait()
+        list(stream)
+
+    first, second = sampler.stream(20_000, threads=2), threading.Thread(target=draw)
+    next(first)
+    second.start()
+    begun.wait()
+    list(first)
+    ended.set()
+    second.join()
     assert settings() == before
 
 

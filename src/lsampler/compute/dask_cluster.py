@@ -190,7 +190,7 @@ class _Watched:
     """A future that does not wait for workers that never come back."""
 
     def __init__(self, future: Any, engine: _Dask) -> None:
-        self._future, self._engine, self.cancel = future, engine, future.cancel
+        self._future, self._engine = future, engine
 
     def result(self) -> Any:
         """Wait for the result."""
@@ -201,6 +201,10 @@ class _Watched:
                 if self._future.status == "error":  # the task's own error, perhaps a TimeoutError as well
                     return self._future.result()
             self._engine.check_alive()
+
+    def cancel(self) -> None:
+        """Do not start the task any more."""
+        self._future.cancel()
 
 
 def _work(version: str, function: Callable[[Any], Any], task: Any) -> Any:

@@ -139,7 +139,8 @@ def gather_radius_quantiles(
     exact = count <= EXACT_RADII
     found = _run(partial(_radii, view, exact), segments, "radii")
     if exact:
-        return np.quantile(np.concatenate(list(found)), levels, method="hazen")
+        exactly: NDArray[np.float64] = np.quantile(np.concatenate(list(found)), levels, method="hazen")
+        return exactly
     return radius_quantiles(sum(found, np.zeros(1, np.int64)), levels)
 
 
