@@ -38,7 +38,7 @@ def measure(settings: Settings) -> Iterator[Row]:
 
 def _neighbours(settings: Settings) -> Iterator[Row]:
     for full in NEIGHBOUR_ROWS:
-        rows = sets(settings.rows(full))[0]
+        rows = sets(min(full, settings.rows(full)))[0]
         library = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute", n_jobs=-1)
         runs: list[Callable[[], object]] = [
             partial(nearest_neighbours, rows, rows, NEIGHBOURS, exclude_self=True),
