@@ -53,7 +53,7 @@ def compare(
     store: Store = None,
     seed: Seed = 0,
 ) -> None:
-    """Which strategy is best on my data, at what, by how much, and how sure is that?
+    """Compare strategies on your data, and write a report that says which is best at what.
 
     Draws and scores every strategy beside real data, and writes a report: index.html, which opens offline, scores.json,
     scores.csv and summary.md. Interrupted, or with more strategies or scores, the same command computes only what is
