@@ -108,7 +108,7 @@ def _open(latents: str) -> Reference:
     from lsampler.store.sharded import open_store
 
     if latents in bundled() or latents.endswith(".safetensors"):
-        return load_bundle(latents)
+        return load_bundle(latents).reference
     return open_store(latents)
 
 

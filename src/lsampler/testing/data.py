@@ -9,8 +9,8 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.bundles.bundle import StatisticsReference, aggregates
 from lsampler.errors import LsamplerError
+from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.statistics.summary import Statistics
 from lsampler.store.reference import MemoryStore, Reference
 
@@ -23,12 +23,11 @@ def reference_of(vectors: NDArray[np.float32], held_out: NDArray[np.float32] | N
 FAR = "standard deviations"
 
 
-class StatisticsOnly(StatisticsReference):
+def statistics_only(source: Reference, *, has_latents: bool = False) -> StatisticsReference:
     """The statistics of another reference without its vectors, as in a bundle; ``has_latents`` may be a lie."""
-
-    def __init__(self, source: Reference, *, has_latents: bool = False) -> None:
-        self.has_latents = has_latents
-        super().__init__("a bundle", source.dimension, source.fingerprint, *aggregates(source))
+    reference = StatisticsReference.of(source, name="a bundle")
+    reference.has_latents = has_latents
+    return reference
 
 
 def correlated(rows: int, dimension: int, seed: int) -> NDArray[np.float32]:

@@ -13,7 +13,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.scoring.evaluator import Better, Evaluator, Kind, RealData, Samples, Score, Unit
+from lsampler.scoring.evaluator import Evaluator
+from lsampler.scoring.samples import Kind, RealData, Samples
+from lsampler.scoring.scores import Better, Score, Unit
 from lsampler.store.reference import Reference
 from lsampler.testing import data
 from lsampler.testing.checks import require, works_or_refuses
@@ -108,7 +110,7 @@ class EvaluatorChecks(PluginChecks[Evaluator]):
 
     def check_bundle(self) -> None:
         """With a bundle, which has statistics only, it scores, or refuses in one line."""
-        reference = data.StatisticsOnly(data.ordinary(TRAIN, DIMENSION, HELD_OUT))
+        reference = data.statistics_only(data.ordinary(TRAIN, DIMENSION, HELD_OUT))
         self._scores_or_refuses("a bundle", real_data(reference))
 
     def check_missing_parts(self) -> None:

@@ -282,10 +282,10 @@ class SamplerChecks(PluginChecks[LatentSampler]):
 
     def check_needs_latents_is_true(self) -> None:
         """needs_latents says whether learn() reads vectors; if it is False a bundle, which has none, is enough."""
-        bundle = data.StatisticsOnly(self.reference())
+        bundle = data.statistics_only(self.reference())
         if self.kind.needs_latents:
             refuses("a bundle", lambda: self.fit(bundle), naming=self.kind.name)
-            pretending = data.StatisticsOnly(self.reference(), has_latents=True)
+            pretending = data.statistics_only(self.reference(), has_latents=True)
             fitted = works_or_refuses("statistics without vectors", lambda: self.fit(pretending))
             require(fitted is None, "needs_latents is True, but only statistics are read; leave it out")
             return
