@@ -19,9 +19,9 @@ def test_of_a_file_with_very_many_samples_an_even_choice_is_scored(
     rows = np.concatenate([tiny_store.read(), 1000 + tiny_store.read()])
     with StoreWriter(tmp_path / "two.h5", rows.shape[1], {}) as writer:
         writer.append(rows)
-    monkeypatch.setattr("lsampler.scoring.pipeline.MOST_BYTES", 100 * 4 * tiny_store.dimension)
+    monkeypatch.setattr("lsampler.scoring.sample_sets.MOST_BYTES", 100 * 4 * tiny_store.dimension)
     answer = ok("evaluate", tmp_path / "two.h5", "--store", tiny_store.path, "--json", tmp_path / "a.json")
-    assert f"100 of {len(rows):,} vectors are scored, evenly chosen" in answer.out
+    assert f"100 of {len(rows):,} vectors are scored, evenly spaced" in answer.out
     row = json.loads((tmp_path / "a.json").read_text())["rows"][-1]
     assert row["n"] == 100
     inside = {score["metric"]: score["value"] for score in row["scores"]}
