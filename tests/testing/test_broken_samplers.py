@@ -183,8 +183,8 @@ def drawn_unfitted(self: Shell, n: int, **options: Any) -> Tensor:
 
 
 TABLE = [
-    broken("global-state-untouched", "fit() changes numpy's global random state", learning(lambda _: np.random.seed(0) or {}), set()),
-    broken("global-state-untouched", "sample() changes Python's global random state", drawing(lambda rows, *_: rows + 0 * random.random())),
+    broken("global-state-untouched", "fit() changes numpy's global random state", learning(lambda _: np.random.seed(0) or {}), {"process-state-never-set", "two-threads"}),
+    broken("global-state-untouched", "sample() changes Python's global random state", drawing(lambda rows, *_: rows + 0 * random.random()), {"two-threads"}),
     broken("global-state-untouched", "fit() changes the umask", learning(sets_umask), ANY),
     broken("name-and-summary", "lower case with hyphens", shell(name="Not Kebab")),
     broken("name-and-summary", "no docstring", shell(__doc__="")),
@@ -196,6 +196,8 @@ TABLE = [
     broken("parameters-frozen", "fact can be assigned to", shell(model_config=ConfigDict(frozen=False))),
     broken("settings-as-json", "read back", RoundedSettings),
     broken("parameter-edges", "power=-1.0 stops with ValueError", UndeclaredBound),
+    broken("process-state-never-set", "draw() calls set_num_threads()", drawing(sets_threads)),
+    broken("two-threads", "two instances in two threads disturb each other", SharedByThreads, ANY),
     broken("fits-and-draws", "sample() gave torch.float64", sampling(lambda self, n, **options: Shell.sample(self, n, **options).double()), {"parameter-edges", "awkward-data", "needs-latents-is-true"}),
     broken("learns-arrays", "'mean' as list", shell(learn=lambda self, reference: {name: array.tolist() for name, array in Shell.learn(self, reference).items()})),
     broken("draws-whole-blocks", "draw() gave torch.float64", drawing(lambda rows, *_: rows.double())),
@@ -204,6 +206,7 @@ TABLE = [
     broken("same-seed", "twice gave other rows", drawing(lambda rows, *_: rows + torch.randn(rows.shape)), ANY),
     broken("other-seed", "makes a default_rng of its own", shell(draw=lambda self, state, block: (state["mean"] + torch.as_tensor(np.random.default_rng(block.start).normal(size=(block.rows, len(state["mean"]))), dtype=torch.float32, device=block.device))), ANY),
     broken("other-seed", "draw the same rows", FirstBlockAgain, ANY),
+    broken("seed-is-optional", "sample(50) twice gave the same rows", sampling(seeded_by_default)),
     broken("first-rows-stay", "sample(1) is not the head of sample(5000)", sampling(seeded_by_size)),
     broken("threads-agree", "threads=1 and threads=3", drawing(lambda rows, *_: rows * (1 if threading.current_thread() is threading.main_thread() else 2)), ANY),
     broken("refit-forgets", "something of the first reference stays", KeepsFirst),
@@ -215,6 +218,7 @@ TABLE = [
     broken("awkward-data", "2 vectors stops with LinAlgError", learning(lambda reference: {"inverse": np.linalg.inv(reference.statistics().covariance)})),
     broken("awkward-data", "a constant component stops with RuntimeWarning", learning(lambda reference: {"ratio": np.nan_to_num(reference.statistics().mean / reference.statistics().std)})),
     broken("awkward-data", "say it in one line", learning(refuses_at_length)),
+    broken("awkward-data", "drawn vectors have no finite log-density", BoundIncluded),
     broken("bad-input", "a vector with nan is accepted", shell(learn=ignores_nan, needs_latents=True)),
     broken("unfitted", "sample() before fit() is accepted", sampling(drawn_unfitted)),
     broken("needs-latents-is-true", "only statistics are read", shell(needs_latents=True)),

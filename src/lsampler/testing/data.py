@@ -69,7 +69,7 @@ def awkward_vectors() -> dict[str, NDArray[np.float32]]:
         "values around 1,000": plain * np.float32(1e3),
         "components of very unequal width": plain * np.array([1e-3, 1, 30, 1e3], dtype=np.float32),
         # So far from the origin float32 keeps only a few digits of the spread.
-        **{f"a centre at {far:,} {FAR}": plain / plain.std(axis=0) + np.float32(far) for far in (10_000,)},
+        **{f"a centre at {far:,} {FAR}": plain / plain.std(axis=0) + np.float32(far) for far in (10_000, 1_000_000)},
     }
 
 

@@ -7,13 +7,16 @@ import json
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Barrier
 from typing import Any, Generic, TypeVar
 
 from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
 from lsampler.plugins.registry import NAME
 from lsampler.testing.checks import ComplianceError, Subject, described, refuses, require, works_or_refuses
+from lsampler.testing.process_state import leaves_process_state, sets_no_process_state
 
 AnyPlugin = TypeVar("AnyPlugin", bound=Plugin)
 STEP = 1e-3
@@ -129,6 +132,27 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
 
     def _exercised(self, **change: Any) -> None:
         self.exercise(self.fresh(**change))
+
+    def check_process_state_never_set(self) -> None:
+        """Its methods never set random states, thread counts, types or the umask of the process, even for a moment."""
+        for what, call in self.own_steps():
+            with sets_no_process_state(what):
+                works_or_refuses(what, call)
+
+    def check_two_threads(self) -> None:
+        """Two instances used in two threads at once give the results that each gives alone."""
+        alone = [works_or_refuses("ordinary data", partial(self.outcome, which)) for which in (0, 1)]
+        if None in alone:
+            return
+        started = Barrier(2)
+
+        def at_once(which: int) -> object:
+            started.wait()
+            return self.outcome(which)
+
+        with leaves_process_state("use in two threads"), ThreadPoolExecutor(2) as pool:
+            same = list(pool.map(at_once, (0, 1))) == alone
+            require(same, "two instances in two threads disturb each other; keep nothing on the class or module")
 
     def variants(self) -> Iterator[dict[str, Any]]:
         """One changed parameter at a time: every choice, none, and the lower bound of numbers (both of fractions).

@@ -164,6 +164,19 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         )
         return block.used
 
+    def check_seed_is_optional(self) -> None:
+        """Without a seed every call draws fresh rows; a numpy.random.Generator serves as a seed as well."""
+        generators: list[Any] = [np.random.default_rng(seed) for seed in (5, 5, 6)]
+        given = [self.fitted.sample(50, seed=generator) for generator in generators]
+        require(torch.equal(given[0], given[1]), f"two generators in the same state draw other rows; {FROM_BLOCK}")
+        if self._is_random():
+            with other_global_seeds(1):
+                one = self.fitted.sample(50)
+            with other_global_seeds(1):
+                two = self.fitted.sample(50)
+            require(not torch.equal(one, two), "sample(50) twice gave the same rows; do not override sample()")
+            require(not torch.equal(given[0], given[2]), "two generators draw the same rows; do not override sample()")
+
     def check_first_rows_stay(self) -> None:
         """A larger n keeps the first rows, across the borders of blocks; stream() yields the same rows."""
         many = self.fitted.sample(MANY, seed=3)
