@@ -1,56 +1,67 @@
-"""Whether a draw would run on a GPU, found out without one."""
+"""Checks without a GPU whether a draw would run on one, and lists the GPUs of this machine."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from unittest.mock import patch
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lsampler.compute.seeded_blocks import Block
 
-__all__ = ["PRETENDED", "OneDevice", "WatchedBlock", "accelerators", "own_generators"]
-
 PRETENDED = torch.device("cpu", 0)
-"""The CPU, but told apart from the plain ``cpu`` that tensors are on without being asked."""
+"""The CPU under another name than the ``cpu`` on which tensors are made by default."""
 MOVES = {"to", "cpu", "type_as", "copy_", "__getitem__", "__setitem__"}
+RANDOM = {"uniform", "normal", "integers", "categories", "generator"}
 LEAVES_TORCH = {"numpy", "__array__"}
 
 
 class OneDevice(TorchFunctionMode):
-    """Follows which tensors would be on the device, and notes where they meet one that would not.
+    """Tracks which tensors would be on the device, and records operations that mix them with others.
 
     Tensors on the device are the given ones, those made with ``device=block.device``, and what is
     computed from them. Numbers (0-dimensional tensors) may be anywhere, as with CUDA.
 
     Args:
-        there: tensors that are on the device to begin with.
+        there: tensors that are on the device at the start.
 
     Attributes:
-        problems: a line for each meeting.
+        problems: one line for each such operation.
     """
 
     def __init__(self, there: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.problems: list[str] = []
-        # Kept alive, so that no other tensor gets one of these identities.
+        self._paused = False
+        # Keeps them alive, so that no other tensor gets the same id.
         self._there: dict[int, Tensor] = {id(tensor): tensor for tensor in there.values()}
         self._anywhere: dict[int, Tensor] = {}
 
     def mark(self, tensor: Tensor) -> Tensor:
-        """Say that a tensor is on the device."""
+        """Record that a tensor is on the device."""
         self._there[id(tensor)] = tensor
         return tensor
+
+    def marking(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """The same function, whose operations are not tracked, and whose result is on the device."""
+
+        def call(*args: Any, **kwargs: Any) -> Tensor:
+            before, self._paused = self._paused, True
+            try:
+                return self.mark(function(*args, **kwargs))
+            finally:
+                self._paused = before
+
+        return call
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self._paused:
+            return func(*args, **kwargs)
         given = list(_tensors((*args, *kwargs.values())))
         there = any(id(tensor) in self._there for tensor in given)
         if func == Tensor.device.__get__:
@@ -63,7 +74,7 @@ class OneDevice(TorchFunctionMode):
         target = self._target(name, args, kwargs)
         result = func(*args, **kwargs)
         if target is not None and given and result is given[0]:
-            result = result.view_as(result)  # torch moves nothing, but the two are to be told apart
+            result = result.view_as(result)  # torch copied nothing, but the result needs an id of its own
         if there if target is None else target:
             for tensor in _tensors((result,)):
                 self.mark(tensor)
@@ -75,7 +86,7 @@ class OneDevice(TorchFunctionMode):
         return tensor.ndim > 0 and id(tensor) not in self._there and not self._unknown(tensor)
 
     def _unknown(self, tensor: Tensor) -> bool:
-        # Of a module's parameters, and what is computed from them alone, only torch knows where .to() has put them.
+        # Where .to() has put a module's parameters, and what is computed from them alone, is not tracked.
         return isinstance(tensor, nn.Parameter) or id(tensor) in self._anywhere
 
     def _target(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool | None:
@@ -94,66 +105,24 @@ class OneDevice(TorchFunctionMode):
 
 
 class WatchedBlock(Block):
-    """Knows whether a random number was asked of it, and puts them on the pretended device."""
+    """Records whether it is asked for random numbers, and marks them as tensors of the device."""
 
     def __init__(self, seed: int, index: int, mode: OneDevice | None = None) -> None:
         super().__init__(seed, index, PRETENDED if mode else torch.device("cpu"))
         self.used, self._mode = False, mode
 
-    def _counts(self, size: tuple[int, ...]) -> tuple[Tensor, int]:
-        counts, unit = super()._counts(size)
-        return self._given(counts), unit
-
-    def normal(self, *shape: int) -> Tensor:
-        """See :meth:`Block.normal`."""
-        return self._given(super().normal(*shape))
-
-    def integers(self, high: int, *shape: int) -> Tensor:
-        """See :meth:`Block.integers`."""
-        return self._given(super().integers(high, *shape))
-
-    @property
-    def generator(self) -> torch.Generator:
-        """See :attr:`Block.generator`."""
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in RANDOM:
+            return found
         self.used = True
-        return super().generator
-
-    def _given(self, tensor: Tensor) -> Tensor:
-        self.used = True
-        return self._mode.mark(tensor) if self._mode else tensor
+        return self._mode.marking(found) if self._mode and callable(found) else found
 
 
 def accelerators() -> list[str]:
-    """The devices of this machine beside the CPU."""
-    return [
-        name
-        for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
-        if there
-    ]
-
-
-@contextlib.contextmanager
-def own_generators() -> Iterator[list[str]]:
-    """The names of random generators that the body makes."""
-    made: list[str] = []
-    with contextlib.ExitStack() as stack:
-        for owner, name in ((np.random, "default_rng"), (np.random, "RandomState"), (torch, "Generator")):
-            stack.enter_context(patch.object(owner, name, _watched(getattr(owner, name), name, made)))
-        yield made
-
-
-def _watched(original: Any, name: str, made: list[str]) -> Any:
-    """A stand-in that makes what the original makes, and is as good for isinstance()."""
-
-    class StandIn(type):
-        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-            made.append(name)
-            return original(*args, **kwargs)
-
-        def __instancecheck__(cls, value: Any) -> bool:
-            return isinstance(original, type) and isinstance(value, original)
-
-    return StandIn(name, (), {})
+    """The names of the GPUs of this machine."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [name for name, there in found.items() if there]
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
