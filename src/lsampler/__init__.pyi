@@ -4,20 +4,23 @@ from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_
 from .compute.dask_cluster import on_cluster
 from .compute.distances import frechet_distance
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
+from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
 from .data.images import Preprocess, open_images
 from .errors import LsamplerError
+from .extras import require_extra
 from .models.adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
-from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
+from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_fitted, load_sampler, plugin_names
 from .reports.analysis import Analysis, Verdict, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
 from .samplers.base import LatentSampler, State
 from .samplers.sampling import sample_store
+from .samplers.whitened import WhitenedReference, WhitenedSampler
 from .scoring.core import Core
 from .scoring.evaluator import (
     Evaluation,
@@ -30,6 +33,7 @@ from .scoring.evaluator import (
     share_score,
 )
 from .statistics.summary import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
+from .statistics.whitening import SINGLE_PRECISION, Whitening
 from .store.exchange import export_latents, import_latents
 from .store.reference import MemoryStore, Reference
 from .store.shard_writer import merge_store, shard_store
@@ -69,6 +73,7 @@ __all__ = [
     "Preprocess",
     "RealData",
     "Reference",
+    "SINGLE_PRECISION",
     "Samples",
     "Score",
     "ShardedStore",
@@ -76,6 +81,9 @@ __all__ = [
     "Statistics",
     "StoreWriter",
     "Verdict",
+    "WhitenedReference",
+    "WhitenedSampler",
+    "Whitening",
     "__version__",
     "analyze",
     "ball_counts",
@@ -94,6 +102,7 @@ __all__ = [
     "load_bundle",
     "load_core",
     "load_evaluator",
+    "load_fitted",
     "load_safetensors_autoencoder",
     "load_sampler",
     "merge_store",
@@ -102,9 +111,11 @@ __all__ = [
     "nearest_neighbours",
     "offers",
     "on_cluster",
+    "one_thread",
     "open_images",
     "open_store",
     "plugin_names",
+    "require_extra",
     "sample_store",
     "save_grid",
     "shard_store",
