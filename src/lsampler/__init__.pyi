@@ -14,6 +14,7 @@ from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
+from .models.trust import require_trust
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_fitted, load_sampler, plugin_names
 from .reports.analysis import Analysis, Verdict, analyze
@@ -22,16 +23,13 @@ from .samplers.base import LatentSampler, State
 from .samplers.sampling import sample_store
 from .samplers.whitened import WhitenedReference, WhitenedSampler
 from .scoring.core import Core
-from .scoring.evaluator import (
-    Evaluation,
-    Evaluator,
-    RealData,
-    Samples,
-    Score,
-    bootstrap_score,
-    evaluate,
-    share_score,
-)
+from .scoring.evaluation import Evaluation, evaluate
+from .scoring.evaluator import Evaluator
+from .scoring.rows import Row
+from .scoring.sample_sets import Subject
+from .scoring.samples import RealData, Samples
+from .scoring.scores import Metric, Score, bootstrap_score, share_score
+from .scoring.statistics_reference import StatisticsReference
 from .statistics.summary import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
 from .statistics.whitening import SINGLE_PRECISION, Whitening
 from .store.exchange import export_latents, import_latents
@@ -68,18 +66,22 @@ __all__ = [
     "LatentSampler",
     "LatentStore",
     "LsamplerError",
+    "Metric",
     "Neighbours",
     "Pca",
     "Preprocess",
     "RealData",
     "Reference",
     "SINGLE_PRECISION",
+    "Row",
     "Samples",
     "Score",
     "ShardedStore",
     "State",
     "Statistics",
+    "StatisticsReference",
     "StoreWriter",
+    "Subject",
     "Verdict",
     "WhitenedReference",
     "WhitenedSampler",
@@ -116,6 +118,7 @@ __all__ = [
     "open_store",
     "plugin_names",
     "require_extra",
+    "require_trust",
     "sample_store",
     "save_grid",
     "shard_store",

@@ -132,7 +132,7 @@ def test_parameters_without_a_density_are_a_problem_of_the_row(reference: Memory
 @pytest.mark.parametrize(
     ("reference", "problem"),
     [
-        (load_bundle("celeba96"), "needs real vectors"),
+        (load_bundle("celeba96").reference, "needs real vectors"),
         (MemoryStore(np.eye(4)), "holds no held-out vectors"),
         (MemoryStore(np.random.default_rng(0).normal(size=(9, 4)), np.eye(4)[:1]), "1 held-out vector, an interval"),
         (MemoryStore(np.eye(4), np.eye(4)), "has rank 3, 4 components are wanted"),

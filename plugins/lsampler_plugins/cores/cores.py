@@ -159,7 +159,7 @@ class Knn(Core):
         """The vectors with a ball, and their radii."""
         if not reference.has_latents:
             raise LsamplerError(
-                f"needs real vectors; {reference.name} holds statistics only, give the --store of its latents"
+                f"needs real vectors; {reference.name} holds statistics only, give `store=...` of its latents"
             )
         points = reference.latents()
         if len(points) <= self.k:

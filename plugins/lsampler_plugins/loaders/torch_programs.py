@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_trust
 
 # The largest batch that lsampler itself decodes.
 BATCH = 256
@@ -34,11 +34,7 @@ class TorchProgram(ForeignLoader):
         files = self.files(spec)
         for path in files:
             _check_kind(path, self.kind)
-        if not self.trusted:
-            raise LsamplerError(
-                f"model '{spec}': opening {self.kind} can run any code that is in it; if you made it or trust "
-                "who did, add --model-param trusted=true"
-            )
+        require_trust(spec, self.kind, trusted=self.trusted)
         return self.open(spec, *files)
 
     @abstractmethod
