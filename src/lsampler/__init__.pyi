@@ -5,13 +5,16 @@ from .compute.dask_cluster import on_cluster
 from .compute.distances import frechet_distance
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.seeded_blocks import Block
-from .data.images import Preprocess, open_images
+from .data.preprocess import Preprocess
+from .data.sources import open_images
 from .errors import LsamplerError
 from .models.adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
+from .models.training.options import TrainingOptions, TrainingResult
+from .models.training.train import train_autoencoder
 from .models.trust import require_trust
 from .plugins.hookspecs import API_VERSION, hookimpl
 from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
@@ -76,6 +79,8 @@ __all__ = [
     "State",
     "Statistics",
     "StoreWriter",
+    "TrainingOptions",
+    "TrainingResult",
     "Verdict",
     "__version__",
     "analyze",
@@ -111,4 +116,5 @@ __all__ = [
     "shard_store",
     "share_score",
     "swept",
+    "train_autoencoder",
 ]

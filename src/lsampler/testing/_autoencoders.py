@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lsampler.data.images import Preprocess
+from lsampler.data.preprocess import Preprocess
 from lsampler.models.protocols import Autoencoder
 from lsampler.testing._ask import leaves_global_state, refusal, require
 from lsampler.testing._devices import accelerators
