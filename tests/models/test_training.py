@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import logging
 import os
@@ -14,6 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ FILES = ["checkpoints/last.ckpt", "model.safetensors", "reconstructions.png", "t
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -123,16 +123,14 @@ def trained(digits_npy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """A whole training by the command line."""
     out = tmp_path_factory.mktemp("trained") / "run"
     settings = ("--epochs", 8, "--held-out", 297, "--learning-rate", 1e-2, "--batch-size", 64)
-    stdout, stderr = StringIO(), StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(stdout),
-        contextlib.redirect_stderr(stderr),
-        pytest.raises(SystemExit) as stopped,
-    ):
-        patch.setattr(sys, "argv", ["lsampler", "train", *map(str, (digits_npy, *SHAPE, *settings, "--out", out))])
-        main()
-    return out, Answer(int(stopped.value.code or 0), stdout.getvalue(), stderr.getvalue())
+    arguments = ["lsampler", "train", *map(str, (digits_npy, *SHAPE, *settings, "--out", out))]
+    said, complaints = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(complaints):
+        patch.setattr(sys, "argv", arguments)
+        patch.setenv("LSAMPLER_PROGRESS", "off")  # a line per minute, on a slow machine
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    return out, Answer(int(stopped.value.code or 0), said.getvalue(), complaints.getvalue())
 
 
 # What a training leaves behind

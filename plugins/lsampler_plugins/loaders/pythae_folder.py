@@ -3,7 +3,7 @@
 import importlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,17 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lsampler import (
-    Autoencoder,
-    AutoencoderLoader,
-    ForeignLoader,
-    LsamplerError,
-    file_digest,
-    hookimpl,
-    require_trust,
-)
-
-LSAMPLER_API = 1
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_trust
 
 # Those whose decoder takes what their encoder calls `embedding`. Elsewhere a flow or a walk lies between
 # the two, the space is curved, or the latents are discrete.
@@ -186,7 +176,4 @@ def _filled(spec: str, half: str, network: nn.Module, weights: Mapping[str, Tens
     return network.float()
 
 
-@hookimpl
-def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
-    """The loader of this file."""
-    return [PythaeFolder]
+lsampler_autoencoder_loaders = offers(PythaeFolder)

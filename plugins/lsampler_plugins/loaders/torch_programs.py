@@ -3,7 +3,7 @@
 import logging
 import zipfile
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,17 +11,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from lsampler import (
-    Autoencoder,
-    AutoencoderLoader,
-    ForeignLoader,
-    LsamplerError,
-    file_digest,
-    hookimpl,
-    require_trust,
-)
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_trust
 
-LSAMPLER_API = 1
 # The largest batch that lsampler itself decodes.
 BATCH = 256
 
@@ -210,7 +201,4 @@ def _reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-@hookimpl
-def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
-    """The loaders of this file."""
-    return [TorchExport, TorchScript]
+lsampler_autoencoder_loaders = offers(TorchExport, TorchScript)
