@@ -6,7 +6,8 @@ from .compute.distances import frechet_distance
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
-from .data.images import Preprocess, open_images
+from .data.preprocess import Preprocess
+from .data.sources import open_images
 from .errors import LsamplerError
 from .extras import require_extra
 from .models.adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
@@ -14,6 +15,8 @@ from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
+from .models.training.options import TrainingOptions, TrainingResult
+from .models.training.train import train_autoencoder
 from .models.trust import require_trust
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_fitted, load_sampler, plugin_names
@@ -82,6 +85,8 @@ __all__ = [
     "StatisticsReference",
     "StoreWriter",
     "Subject",
+    "TrainingOptions",
+    "TrainingResult",
     "Verdict",
     "WhitenedReference",
     "WhitenedSampler",
@@ -124,4 +129,5 @@ __all__ = [
     "shard_store",
     "share_score",
     "swept",
+    "train_autoencoder",
 ]
