@@ -14,7 +14,7 @@ from .models.encoding import encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
 from .plugins.hookspecs import API_VERSION, hookimpl
 from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
-from .reports.analysis import Analysis, Verdict, analyze
+from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
 from .samplers.base import LatentSampler, State
 from .samplers.sampling import sample_store
@@ -44,6 +44,7 @@ __all__ = [
     "FWHM_PER_SIGMA",
     "AdaptedAutoencoder",
     "Analysis",
+    "AnalysisOptions",
     "MemoryStore",
     "Autoencoder",
     "AutoencoderLoader",
@@ -61,6 +62,7 @@ __all__ = [
     "Evaluator",
     "ForeignLoader",
     "HalfWidth",
+    "Judgement",
     "LatentSampler",
     "LatentStore",
     "LsamplerError",
@@ -75,7 +77,6 @@ __all__ = [
     "State",
     "Statistics",
     "StoreWriter",
-    "Verdict",
     "__version__",
     "analyze",
     "ball_counts",
