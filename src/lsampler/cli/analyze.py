@@ -80,7 +80,7 @@ def analyze(
     seed: Seed = 0,
     cluster: Cluster = None,
 ) -> None:
-    """How does the encoder fill its latent space? Every analysis of the posts, and a judgement of each statement.
+    """Analyse how the encoder fills its latent space, and check each statement of the posts.
 
     Writes index.html, which opens offline, analysis.json, and a folder of figures (SVG) and tables (CSV) for each
     section. After an interruption, or with other options, rerun it: only what is missing or has changed is done.
@@ -109,7 +109,7 @@ def _open(latents: str) -> Reference:
     from lsampler.store.sharded import open_store
 
     if latents in bundled() or latents.endswith(".safetensors"):
-        return load_bundle(latents)
+        return load_bundle(latents).reference
     return open_store(latents)
 
 

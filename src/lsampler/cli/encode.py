@@ -65,7 +65,7 @@ def encode(
     cluster: Cluster = None,
     force: Force = False,
 ) -> None:
-    """Encode images into a latent store. Interrupted, the same command goes on where it stopped."""
+    """Encode images into a latent store. Rerun the command to resume it after an interruption."""
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.data.images import open_images

@@ -17,7 +17,7 @@ StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5 or .shards)
 def add_to(app: typer.Typer) -> None:
     """Register the group."""
     group = typer.Typer(
-        help="Look into latent stores; bring latent vectors in from other programs, and out to them.",
+        help="Inspect, import, export, shard and merge latent stores.",
         no_args_is_help=True,
         epilog=examples(
             "lsampler store info latents.h5",

@@ -91,19 +91,15 @@ class Plugin(BaseModel):
         return json.dumps(self.settings(), sort_keys=True)
 
     def key(self) -> str:
-        """Name and settings as one text: equal for plugins that do the same.
-
-        Defaults are left out, so that a parameter added later leaves the key as it is.
-        """
-        changed = self.model_dump(mode="json", exclude_defaults=True)
-        return f"{self.name} {json.dumps(changed, sort_keys=True)}"
+        """Name and all parameters as one text, defaults included: a changed default is another key."""
+        return f"{self.name} {self.settings_json()}"
 
     def digest(self) -> str:
         """A digest of the name, the parameters and the code: results kept under it are those of this code.
 
         It follows :func:`code_digest`, and the digests of :meth:`depends_on`.
         """
-        return _digest(self.name, self.settings_json(), code_digest(type(self)), *self.depends_on())
+        return _digest(self.key(), code_digest(type(self)), *self.depends_on())
 
     def depends_on(self) -> Sequence[str]:
         """Digests of what results depend on besides parameters and code: other plugins, or files that are read."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["MemoryStore", "Reference", "ReferenceLike", "Split", "as_reference"]
 
 Split = Literal["train", "held-out"]
-ReferenceLike: TypeAlias = Union["Reference", NDArray[Any], "Tensor"]
+ReferenceLike: TypeAlias = Union["Reference", NDArray[Any], "Tensor", Any]
 BLOCK_ROWS = 4096
 # Equally spaced, so that both tails are as finely known as the middle.
 RADIUS_NORMAL_SCORES = np.linspace(-3.5, 3.5, 141)
@@ -39,10 +39,6 @@ class Reference(ABC):
     has_latents: bool = True
 
     def __init__(self) -> None:
-        self.calibrations: dict[str, float] = {}
-        """Levels of cores that a reference without latents remembers."""
-        self.held_out_scores: list[tuple[str, dict[str, Any]]] = []
-        """(evaluator, score) of the real held-out vectors, remembered likewise."""
         self._statistics: dict[float | None, Statistics] = {}
         self._principal: dict[float | None, Statistics] = {}
         self._radii: dict[int, NDArray[np.float64]] = {}
@@ -188,6 +184,7 @@ class MemoryStore(Reference):
 
 def as_reference(latents: ReferenceLike) -> Reference:
     """A reference as it is; an array or tensor (N, D) as one."""
+    latents = getattr(latents, "reference", latents)
     if isinstance(latents, Reference):
         return latents
     if not isinstance(latents, np.ndarray):

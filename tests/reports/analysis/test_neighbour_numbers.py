@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,11 @@ from analysis_support import (
     drawn,
     reference,
 )
-from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial.distance import cdist, mahalanobis
 from sklearn.decomposition import PCA
 
-from lsampler import Analysis, LatentStore, MemoryStore, StoreWriter
-from lsampler.store.reference import Split
+from lsampler import Analysis, LatentStore, StoreWriter, open_store, shard_store
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -253,23 +252,6 @@ def test_what_is_normal_on_every_axis_can_still_be_seen_by_its_radii() -> None:
     assert found["normal"] is False
 
 
-class Pieces(MemoryStore):
-    """Gives its rows in blocks of another size."""
-
-    def chunks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
-        for block in super().chunks(split):
-            yield from np.array_split(block, 7)
-
-
-class SmallBlocks(LatentStore):
-    """A file read in smaller blocks."""
-
-    def chunks(
-        self, split: Split | None = "train", block_rows: int = 700, *, start: int = 0, stop: int | None = None
-    ) -> Iterator[NDArray[np.float32]]:
-        return super().chunks(split, min(block_rows, 700), start=start, stop=stop)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> LatentStore:
     """The same vectors in a file, the held-out ones scattered among the others."""
@@ -278,7 +260,7 @@ def store(tmp_path: Path) -> LatentStore:
         for train, held_out in zip(np.array_split(LATENTS[:N], 40), np.array_split(LATENTS[N:], 40), strict=True):
             writer.append(train)
             writer.append(held_out, split="held-out")
-    return SmallBlocks(path)
+    return open_store(path)
 
 
 def assert_alike(found: Any, expected: Any, where: str) -> None:
@@ -307,10 +289,24 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others(measured: d
         assert other[section][name] != measured[section][name]
 
 
-@pytest.mark.parametrize("kind", ["array", "store"])
-def test_another_block_size_changes_no_number(measured: dict[str, Any], store: LatentStore, kind: str) -> None:
-    same = store if kind == "store" else Pieces(LATENTS[:N], LATENTS[N:], name="mine")
-    assert [len(block) for block in same.chunks()] != [len(block) for block in reference().chunks()]
-    found = analyzed(same, sections=EVERY_SECTION, pairs=PAIRS).measured
+def test_a_store_gives_the_numbers_of_an_array(measured: dict[str, Any], store: LatentStore) -> None:
+    found = analyzed(store, sections=EVERY_SECTION, pairs=PAIRS).measured
     for section in EVERY_SECTION:
         assert_alike(dict(found[section]), measured[section], section)
+
+
+def test_a_cluster_gives_the_same_numbers(
+    measured: dict[str, Any], store: LatentStore, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    """A sharded store has several segments, which workers read by the names of its files."""
+    pytest.importorskip("distributed")
+    shards, sections = tmp_path / "mine.shards", ["components", "origin", "gaussianity", "principal", "filaments"]
+    shard_store(store.path, shards, shard_rows=700)
+    expected = analyzed(open_store(shards), sections=sections, pairs=PAIRS)
+    for section in sections:
+        assert_alike(dict(expected.measured[section]), measured[section], section)
+    pairs = [word for i, j in PAIRS for word in ("--pair", f"{i},{j}")]
+    chosen = [word for section in sections for word in ("--section", section)]
+    answer = cli("analyze", shards, "--out", tmp_path / "report", *pairs, *chosen, "--cluster", "local:2")
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads((tmp_path / "report" / "analysis.json").read_text()) == expected.as_dict()

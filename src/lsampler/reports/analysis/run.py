@@ -28,7 +28,7 @@ from lsampler.reports.analysis.sections.generated import generated
 from lsampler.reports.analysis.sections.origin import origin
 from lsampler.reports.analysis.sections.principal import principal
 from lsampler.reports.analysis.sections.tsne import tsne
-from lsampler.reports.identity import identity
+from lsampler.reports.content_digest import content_digest
 from lsampler.statistics.passes import in_double_precision
 from lsampler.store.reference import ReferenceLike, as_reference
 
@@ -115,7 +115,7 @@ def _analysed(context: Context, chosen: Sequence[Section], report: Report | None
     """The sections, one after the other; the report is complete after each."""
     name, content = context.reference.name, ""
     if report:
-        content = identity(context.reference, context.progress)
+        content = content_digest(context.reference, context.progress)
         report.begin([section.key for section in SECTIONS])
     keys = {section.key: _key(section, context.options, content) for section in SECTIONS}
     reused: list[str] = []

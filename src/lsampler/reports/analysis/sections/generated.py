@@ -14,7 +14,8 @@ from lsampler.reports.analysis.planes import Drawn, Plane, overlays, plane_of_co
 from lsampler.reports.analysis.section import Result, Section, percent
 from lsampler.reports.analysis.sections.correlations import strongest_pairs
 from lsampler.scoring.core import calibration_split
-from lsampler.scoring.evaluator import HELD_OUT_ROW, share_score
+from lsampler.scoring.sample_sets import HELD_OUT_ROW
+from lsampler.scoring.scores import Metric, share_score
 
 VECTORS = 1000
 SHOWN = 60
@@ -85,7 +86,8 @@ def add_shares(result: Result, sets: list[Drawn], cores: list[FittedCore]) -> No
         cells = columns[f"{core.name}, level {core.level:.2f}"] = []
         for vectors in sets:
             inside = int(np.sum(core.inside(vectors.latents)))
-            score = share_score(core.name, inside, len(vectors.latents), group="", label="", better="real")
+            metric = Metric(core.name, group="", label="", better="real")
+            score = share_score(metric, inside, len(vectors.latents))
             shares[vectors.name][core.name] = {"share": score.value, "low": score.low, "high": score.high}
             cells.append(f"{percent(score.value, 1)} ({100 * score.low:.1f} to {100 * score.high:.1f})")
     result.measured["inside"] = shares

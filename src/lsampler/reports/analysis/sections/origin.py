@@ -17,10 +17,11 @@ from lsampler.reports.analysis.planes import Drawn, plane_of_components
 from lsampler.reports.analysis.section import Result, Section, percent
 from lsampler.reports.analysis.sections.components import expected_radius
 from lsampler.reports.analysis.sections.correlations import strongest_pairs
-from lsampler.scoring.evaluator import share_score
+from lsampler.scoring.scores import Metric, share_score
 from lsampler.statistics.summary import Statistics
 
 POST_HALF_SIDES = (1.5, 2.0)
+CHANCE = Metric("chance", group="", label="", better="real")
 NORMAL_VECTORS = 500_000
 NORMAL_VALUES = 2**28
 Pairs = list[tuple[int, int]]
@@ -130,7 +131,7 @@ def add_slices(result: Result) -> None:
     counts, n, half_sides = m["counts"], m["vectors"], m["half_sides"]
     predicted = []
     for number in m["normal_counts"].ravel().tolist():
-        chance = share_score("", number, m["normal_vectors"], group="", label="", better="real")
+        chance = share_score(CHANCE, number, m["normal_vectors"])
         predicted.append(f"{chance.value * n:.3g} ({chance.low * n:.2g} to {chance.high * n:.2g})")
     result.table(
         "slices",
