@@ -20,8 +20,9 @@ from .models.training.train import train_autoencoder
 from .models.trust import require_trust
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_fitted, load_sampler, plugin_names
-from .reports.analysis import Analysis, Verdict, analyze
+from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
+from .reports.comparison.verdict import Verdict
 from .samplers.base import LatentSampler, State
 from .samplers.sampling import sample_store
 from .samplers.whitened import WhitenedReference, WhitenedSampler
@@ -49,6 +50,7 @@ __all__ = [
     "FWHM_PER_SIGMA",
     "AdaptedAutoencoder",
     "Analysis",
+    "AnalysisOptions",
     "MemoryStore",
     "Autoencoder",
     "AutoencoderLoader",
@@ -66,6 +68,7 @@ __all__ = [
     "Evaluator",
     "ForeignLoader",
     "HalfWidth",
+    "Judgement",
     "LatentSampler",
     "LatentStore",
     "LsamplerError",

@@ -1,17 +1,19 @@
-"""Densities in the plane and along the radius, in memory that does not grow with the number of rows."""
+"""Kernel densities of pairs of components, in memory that does not grow with the number of vectors."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GRID", "Counts", "InnerCore", "PairDensity", "mass_of_ellipse"]
+from lsampler.reports.analysis.passes import Gathered
 
 GRID = 200
 REACH = 5.0
-MOST_BINS = 2**16
+Pair = tuple[int, int]
 
 
 def mass_of_ellipse(sigmas: float) -> float:
@@ -19,85 +21,21 @@ def mass_of_ellipse(sigmas: float) -> float:
     return float(-np.expm1(-sigmas * sigmas / 2))
 
 
-class Counts:
-    """Counts of values >= 0 in bins of one width, which doubles when 65,536 bins are not enough."""
-
-    def __init__(self, width: float) -> None:
-        self.width = width
-        self.counts: NDArray[np.int64] = np.zeros(16, dtype=np.int64)
-        self.n, self.total, self.squares = 0, 0.0, 0.0
-        self.low, self.high = np.inf, 0.0
-
-    def add(self, values: NDArray[np.float64]) -> None:
-        """Count values (n,)."""
-        if not len(values):
-            return
-        while values.max() >= MOST_BINS * self.width:  # one far value must not take all memory
-            self.width *= 2
-            self.counts = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts = np.pad(self.counts, (0, len(self.counts)))
-        more = np.bincount((values / self.width).astype(np.int64))
-        if len(more) > len(self.counts):
-            room = 1 << int(len(more) - 1).bit_length()
-            self.counts = np.pad(self.counts, (0, room - len(self.counts)))
-        self.counts[: len(more)] += more
-        self.n += len(values)
-        self.total += float(values.sum())
-        self.squares += float(np.square(values).sum())
-        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-
-    @property
-    def mean(self) -> float:
-        """Of the values themselves, not of the bins."""
-        return self.total / self.n
-
-    @property
-    def std(self) -> float:
-        """Likewise, normalised by n - 1."""
-        variance = (self.squares - self.total * self.total / self.n) / max(self.n - 1, 1)
-        return float(np.sqrt(max(variance, 0.0)))
-
-    def density(self, merge: int = 1) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
-        """Centres and counts of bins of ``merge`` widths, from the first occupied to the last; their width."""
-        counts = np.pad(self.counts, (0, -len(self.counts) % merge)).reshape(-1, merge).sum(axis=1)
-        used = np.flatnonzero(counts)
-        kept = slice(used[0], used[-1] + 1)
-        width = merge * self.width
-        middles = (np.arange(len(counts), dtype=np.float64)[kept] + 0.5) * width
-        return middles, counts[kept], width
-
-    def cumulative(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The share of values below each of ``values``, straight lines between the edges of bins."""
-        edges = np.arange(len(self.counts) + 1) * self.width
-        shares = np.concatenate([[0], np.cumsum(self.counts)]) / self.n
-        return np.interp(values, edges, shares)
-
-    def quantile(self, share: float) -> float:
-        """The value below which ``share`` of all lie, to within a bin."""
-        cumulative = np.concatenate([[0], np.cumsum(self.counts)]) / self.n
-        edges = np.arange(len(self.counts) + 1) * self.width
-        index = int(np.searchsorted(cumulative, share, side="left"))
-        index = min(max(index, 1), len(self.counts))
-        below, above = cumulative[index - 1], cumulative[index]
-        part = (share - below) / (above - below) if above > below else 1.0
-        return float(edges[index - 1] + part * self.width)
-
-
 @dataclass(frozen=True)
 class InnerCore:
     """The densest region that holds half of the mass of a pair density.
 
     Attributes:
-        correlation: Pearson r of the density inside it; 0 for an upright or round core.
-        tilt: degrees between its longer axis and the nearest coordinate axis, -45 to 45.
-        axis_ratio: shorter axis over longer; near 1 the tilt says nothing.
-        offset: distance of its centre from the mean, in sigma.
+        inner_correlation: Pearson r of the density inside it; 0 for an upright or round core.
+        tilt_degrees: the angle between its longer axis and the nearest coordinate axis, -45 to 45.
+        axis_ratio: shorter axis over longer; near 1 the tilt has no meaning.
+        offset_sigma: distance of its centre from the mean.
     """
 
-    correlation: float
-    tilt: float
+    inner_correlation: float
+    tilt_degrees: float
     axis_ratio: float
-    offset: float
+    offset_sigma: float
 
 
 class PairDensity:
@@ -117,9 +55,9 @@ class PairDensity:
         self.lower = np.linalg.cholesky(covariance)
         self._inverse = np.linalg.inv(self.lower)
         self.covariance = np.asarray(covariance, dtype=np.float64)
-        self.counts: NDArray[np.int64] = np.zeros(GRID * GRID, dtype=np.int64)
+        self.counts: NDArray[np.int64] = np.zeros(1, dtype=np.int64)  # a grid once there are points
         self.n = 0
-        self.inside = np.zeros(3, dtype=np.int64)
+        self.inside: NDArray[np.int64] = np.zeros(3, dtype=np.int64)
         self._smooth: NDArray[np.float64] | None = None
 
     def add(self, points: NDArray[np.floating]) -> None:
@@ -129,8 +67,15 @@ class PairDensity:
         self.inside += [int(np.sum(squared <= n * n)) for n in (1, 2, 3)]
         index = np.floor((u + REACH) * (GRID / (2 * REACH))).astype(np.int64)
         index = index[((index >= 0) & (index < GRID)).all(axis=1)]
-        self.counts += np.bincount(index[:, 0] * GRID + index[:, 1], minlength=GRID * GRID)
+        self.counts = self.counts + np.bincount(index[:, 0] * GRID + index[:, 1], minlength=GRID * GRID)
         self.n += len(points)
+        self._smooth = None
+
+    def merge(self, other: PairDensity) -> None:
+        """Count the points of another density of the same mean and covariance."""
+        self.counts = self.counts + other.counts
+        self.n += other.n
+        self.inside += other.inside
         self._smooth = None
 
     @property
@@ -200,3 +145,24 @@ class PairDensity:
             float(np.sqrt(variances[0] / variances[1])),
             float(np.linalg.norm(centre)),
         )
+
+
+class PairDensities(Gathered):
+    """The densities of several pairs of components.
+
+    Args:
+        empty: a density without points for each pair.
+    """
+
+    def __init__(self, empty: Mapping[Pair, PairDensity]) -> None:
+        self.of = dict(empty)
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Take in vectors (n, D)."""
+        for pair, density in self.of.items():
+            density.add(rows[:, pair])
+
+    def merge(self, other: Self) -> None:
+        """Take in what was found in a later segment."""
+        for pair, density in self.of.items():
+            density.merge(other.of[pair])
