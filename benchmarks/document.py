@@ -36,24 +36,27 @@ SECTIONS = {
 
 HEAD = """# Performance
 
-What each step costs, beside a peer or a limit that was measured in turn with it. The ratio is the peer's time divided by
-ours for the same amount of work: the median of the runs, with the lowest and the highest. So 2 means twice as fast, and
-1 as fast as the limit. "To reach" is the project's own target. The pairwise loop is the procedure of post X, vector
-by vector in Python. Peak memory is that of a separate process; its base is Python with PyTorch or, for a store, the same
-step with a tenth of the rows. D = 256, float32. Every run starts after the disk has written what the previous one left.
-`make bench` measures everything and writes this page and `benchmarks/performance.json`, which holds the single runs.
+What each step costs, beside a peer or a limit that was measured in turn with it. The ratio is the peer's time divided
+by ours for the same amount of work: the median of the runs, with the lowest and the highest. So 2 means twice as
+fast, and 1 as fast as the limit. "To reach" is the project's own target. The pairwise loop is the procedure of post
+X, vector by vector in Python. Peak memory is that of a separate process; its base is Python with PyTorch or, for a
+store, the same step with a tenth of the rows. D = 256, float32. Every run starts after the disk has written what the
+previous one left. `make bench` measures everything and writes this page and `benchmarks/performance.json`, which
+holds the single runs.
 
 ## Precision and reproducibility
 
-- Latent vectors and samples are float32. Log-densities, principal axes and the Frechet distance are computed in float64.
-- Statistics are kept in float64. Up to 131,072 vectors, all products are in double precision. For more, centred chunks of
-  4,096 vectors are multiplied in single precision and the products are added in double precision, which changes a
-  covariance by about 2e-8 of the variances. `analyze` computes in double precision whatever the number of vectors.
-- Nearest neighbours and ball counts are exact: products are in single precision (on a GPU in double), and whatever their
-  rounding leaves in doubt is computed again in double precision.
-- A fitted strategy draws the same rows for a seed on any number of threads and workers. Statistics, and so fits, are the
-  same to the last digit on any number of threads and workers too, on processors of one kind. One exception: a number of
-  threads above 1 set by `torch.set_num_threads` may change the last digits of principal axes.
+- Latent vectors and samples are float32. Log-densities, principal axes and the Frechet distance are computed in
+  float64.
+- Statistics are kept in float64. Up to 131,072 vectors, all products are in double precision. For more, centred
+  chunks of 4,096 vectors are multiplied in single precision and the products are added in double precision, which
+  changes a covariance by about 2e-8 of the variances. `analyze` computes in double precision whatever the number of
+  vectors.
+- Nearest neighbours and ball counts are exact: products are in single precision (on a GPU in double), and whatever
+  their rounding leaves in doubt is computed again in double precision.
+- A fitted strategy draws the same rows for a seed on any number of threads and workers. Statistics, and so fits, are
+  the same to the last digit on any number of threads and workers too, on processors of one kind. One exception: a
+  number of threads above 1 set by `torch.set_num_threads` may change the last digits of principal axes.
 - Quantiles of the Mahalanobis radius are exact for up to 1,048,576 vectors. For more, their relative error is at most
   6.2e-5, and memory does not grow with the vectors.
 """

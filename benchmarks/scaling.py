@@ -146,7 +146,7 @@ def _measured_part(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"""# Scaling
 
 What the steps cost as the number N of latent vectors grows, for D = {DIMENSION}: measured up to {largest:,} vectors
-({largest * ROW_BYTES / 1e9:.1f} GB), and estimated beyond. `python -m benchmarks.scaling` measures and writes this page.
+({largest * ROW_BYTES / 1e9:.1f} GB), and estimated beyond. `python -m benchmarks.scaling` writes this page.
 
 ## Measured
 
@@ -162,8 +162,8 @@ What the steps cost as the number N of latent vectors grows, for D = {DIMENSION}
             f"{rate:,.0f} | {line['peak_mb']:.0f} MB |"
         )
     yield f"""
-Every step runs in a process of its own; the start of Python and fitting are not counted. Peak memory is that of the whole
-process, with PyTorch. It does not grow with the vectors. Stores lie on the machine's disk, and the system's file cache
+Every step runs in a process of its own; the start of Python and fitting are not counted. Peak memory is that of the
+whole process, with PyTorch. It does not grow with the vectors. Stores lie on the machine's disk, and the system's file cache
 holds them here. With ten million vectors, which exceed the cache,
 [sampling to a store](performance.md#sampling-into-a-store) is slower.
 
@@ -183,8 +183,8 @@ columns are lower bounds. Every step is a pass: its minutes are the vectors divi
 the bytes divided by the bandwidth where that takes longer. Images are JPEG files of {JPEG_BYTES:,} bytes; pca-ellipse
 draws {COMPONENTS} components.
 
-| step | bytes per vector | operations per vector | vectors per second, 1 core | minutes: 10^6, 1 core | 10^6, cluster | \
-10^8, cluster | 10^10, cluster |
+| step | bytes per vector | operations per vector | vectors per second, 1 core | minutes: 10^6, 1 core | \
+10^6, cluster | 10^8, cluster | 10^10, cluster |
 |---|---|---|---|---|---|---|---|"""
     cores, bandwidth = MACHINES * CORES, MACHINES * BANDWIDTH
     for step in steps(found, performance, gain):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
-__all__ = ["on_one_thread", "one_kernel_thread", "product", "single_precision_is_full"]
+__all__ = ["on_one_thread", "one_kernel_thread", "one_thread", "product", "single_precision_is_full"]
 
 Result = TypeVar("Result")
 
@@ -40,6 +42,36 @@ def on_one_thread(function: Callable[[], Result]) -> Result:
     """The result of ``function``, called in a thread of its own after :func:`one_kernel_thread`."""
     with ThreadPoolExecutor(1, initializer=one_kernel_thread) as pool:
         return pool.submit(function).result()
+
+
+_lock = threading.Lock()
+_users = 0
+_blas: Any = None
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run fits by other libraries on one thread while the context lasts: iterations multiply differences in rounding.
+
+    For OpenMP, and so for torch, the limit holds in the calling thread. NumPy's BLAS has one limit for the whole
+    process, so use this for such fits alone. Contexts may overlap in several threads: the last one restores the limit.
+    """
+    global _users, _blas
+    import torch
+
+    torch.get_num_threads()
+    with _openmp(len(sys.modules)).limit(limits=1):
+        with _lock:
+            _users += 1
+            _blas = _blas or threadpool_limits(1, user_api="blas")
+        try:
+            yield
+        finally:
+            with _lock:
+                _users -= 1
+                if not _users:
+                    _blas.restore_original_limits()
+                    _blas = None
 
 
 def single_precision_is_full() -> bool:

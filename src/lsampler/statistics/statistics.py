@@ -21,6 +21,7 @@ from lsampler.statistics.half_widths import (
 from lsampler.statistics.histograms import Histograms
 from lsampler.statistics.passes import Segment, View, gather_histograms, gather_moments
 from lsampler.statistics.pca import Pca
+from lsampler.statistics.whitening import Whitening
 
 __all__ = ["Statistics", "trimmed"]
 
@@ -120,6 +121,16 @@ class Statistics:
     def pca(self) -> Pca:
         """Principal axes and variances of the covariance."""
         return Pca.of(self.mean, self.covariance)
+
+    def whitening(self, components: int | None = None) -> Whitening:
+        """The map to the leading principal coordinates divided by their standard deviations; None keeps all D.
+
+        Raises:
+            LsamplerError: the covariance has fewer directions of positive variance.
+        """
+        count = components or self.dimension
+        self.require_rank(count)
+        return Whitening(self.mean, np.sqrt(self.pca.variances[:count, np.newaxis]) * self.pca.axes[:count])
 
     def half_widths(self, kind: HalfWidth = "moments", *, bin_width: float | None = None) -> NDArray[np.float64]:
         """(D,) full widths at half maximum, w_j: what the posts call half-width or FHWM.
