@@ -10,13 +10,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 ROOT = Path(__file__).resolve().parents[1]
 DIMENSION = 256
@@ -190,15 +188,6 @@ def command(*arguments: object) -> tuple[float, float]:
     if status:
         raise RuntimeError(f"lsampler {arguments[0]} failed: {done.stderr}")
     return took, peak
-
-
-@contextlib.contextmanager
-def showing(what: str) -> Iterator[None]:
-    """That something is going on."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as progress:
-        progress.add_task(what, total=None)
-        yield
 
 
 def machine() -> dict[str, Any]:
