@@ -15,8 +15,7 @@ from torch import Tensor
 from lsampler.compute.one_thread import one_thread
 from lsampler.compute.seeded_blocks import Block
 from lsampler.errors import LsamplerError
-from lsampler.samplers.base import LatentSampler
-from lsampler.samplers.saved import State
+from lsampler.samplers.base import LatentSampler, State
 from lsampler.statistics.summary import HalfWidth, Statistics, trimmed
 from lsampler.statistics.whitening import Whitening
 from lsampler.store.reference import RADIUS_NORMAL_SCORES, Reference
