@@ -28,7 +28,7 @@ class Shell(lsampler.WhitenedSampler):
     def draw_white(self, state: Mapping[str, Tensor], block: lsampler.Block, q: int) -> Tensor:
         """A random direction times the radius, in whitened principal coordinates."""
         x = block.normal(q)
-        return x * (self.radius * q**0.5 / x.norm(dim=1, keepdim=True))
+        return x.mul_(self.radius * q**0.5 / x.norm(dim=1, keepdim=True))
 
 
 lsampler_samplers = lsampler.offers(Shell)
