@@ -6,7 +6,8 @@ from .compute.distances import frechet_distance
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
-from .data.images import Preprocess, open_images
+from .data.preprocess import Preprocess
+from .data.sources import open_images
 from .errors import LsamplerError
 from .extras import require_extra
 from .models.adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
@@ -14,11 +15,14 @@ from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
+from .models.training.options import TrainingOptions, TrainingResult
+from .models.training.train import train_autoencoder
 from .models.trust import require_trust
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_fitted, load_sampler, plugin_names
-from .reports.analysis import Analysis, Verdict, analyze
+from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
+from .reports.comparison.verdict import Verdict
 from .samplers.base import LatentSampler, State
 from .samplers.sampling import sample_store
 from .samplers.whitened import WhitenedReference, WhitenedSampler
@@ -46,6 +50,7 @@ __all__ = [
     "FWHM_PER_SIGMA",
     "AdaptedAutoencoder",
     "Analysis",
+    "AnalysisOptions",
     "MemoryStore",
     "Autoencoder",
     "AutoencoderLoader",
@@ -63,6 +68,7 @@ __all__ = [
     "Evaluator",
     "ForeignLoader",
     "HalfWidth",
+    "Judgement",
     "LatentSampler",
     "LatentStore",
     "LsamplerError",
@@ -82,6 +88,8 @@ __all__ = [
     "StatisticsReference",
     "StoreWriter",
     "Subject",
+    "TrainingOptions",
+    "TrainingResult",
     "Verdict",
     "WhitenedReference",
     "WhitenedSampler",
@@ -124,4 +132,5 @@ __all__ = [
     "shard_store",
     "share_score",
     "swept",
+    "train_autoencoder",
 ]

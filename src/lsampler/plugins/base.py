@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import inspect
 import json
 import sys
@@ -12,7 +14,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from types import ModuleType
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, get_args
 
 import annotated_types
@@ -125,39 +127,51 @@ class Plugin(BaseModel):
 def code_digest(plugin: type[Plugin]) -> str:
     """A digest of a plugin class's code, and of the version of the package that it comes from.
 
-    The code is the source of the modules of the class and of its base classes outside lsampler, together with the
-    modules of the same package that these import from. Where there is no source, as in an interactive session, the
-    digest is that of this process alone, so that nothing kept under it is used by another one.
+    The code is the source of the modules of the class and of its base classes outside lsampler, and of the modules
+    that these import from their own package. Where there is no source, as in an interactive session, the digest is
+    that of this process alone, so that no other process uses what is kept under it.
     """
-    modules: dict[str, ModuleType] = {}
+    sources: dict[str, str] = {}
     for base in plugin.__mro__:
-        if base not in Plugin.__mro__ and not _is_within(base.__module__, "lsampler"):
-            _gather(sys.modules.get(base.__module__), modules)
-    packages = {name.partition(".")[0] for name in modules}
+        name = base.__module__
+        if base not in Plugin.__mro__ and not _is_within(name, "lsampler"):
+            _gather(name, name.partition(".")[0], sources)
+            sources.setdefault(name, _live_source(base))
+    packages = {name.partition(".")[0] for name in sources}
     origins = {
         f"{point.dist.name} {point.dist.version}"
         for point in entry_points(group=ENTRY_POINTS)
         if point.dist and point.module.partition(".")[0] in packages
     }
-    return _digest(plugin.__qualname__, *sorted(origins), *(_source(plugin, modules[name]) for name in sorted(modules)))
+    return _digest(plugin.__qualname__, *sorted(origins), *(sources[name] for name in sorted(sources)))
 
 
-def _gather(module: ModuleType | None, found: dict[str, ModuleType]) -> None:
-    """Add a module, and those of its package that it imports from."""
-    if module is None or module.__name__ in found:
+def _gather(name: str, package: str, found: dict[str, str]) -> None:
+    """Add the source of a module of a package, and of those that it imports from the same package."""
+    if name in found or not _is_within(name, package):
         return
-    found[module.__name__] = module
-    package = module.__name__.partition(".")[0]
-    for value in list(vars(module).values()):
-        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        if isinstance(name, str) and _is_within(name, package):
-            _gather(sys.modules.get(name), found)
+    try:
+        spec = importlib.util.find_spec(name)
+        source = Path(str(spec and spec.origin)).read_text(encoding="utf-8")
+        tree = ast.parse(source)
+    except (ImportError, ValueError, OSError, SyntaxError):  # no module, or one without a file of Python code
+        return
+    found[name] = source
+    inside = name if spec and spec.submodule_search_locations else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                _gather(alias.name, package, found)
+        elif isinstance(node, ast.ImportFrom):
+            start = importlib.util.resolve_name("." * node.level + (node.module or ""), inside)
+            for imported in (start, *(f"{start}.{alias.name}" for alias in node.names)):
+                _gather(imported, package, found)
 
 
-def _source(plugin: type[Plugin], module: ModuleType) -> str:
-    for item in (module, plugin):
+def _live_source(plugin: type) -> str:
+    for item in (sys.modules.get(plugin.__module__), plugin):
         try:
-            return inspect.getsource(item)
+            return inspect.getsource(item)  # type: ignore[arg-type]
         except (OSError, TypeError):
             continue
     return uuid.uuid4().hex
