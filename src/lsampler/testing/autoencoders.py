@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lsampler.data.images import Preprocess
+from lsampler.data.preprocess import Preprocess
 from lsampler.models.protocols import Autoencoder
 from lsampler.testing.checks import Subject, refuses, require
 from lsampler.testing.devices import accelerators
