@@ -10,14 +10,14 @@ from .errors import LsamplerError
 from .models.adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
-from .models.encoding import encode_images
+from .models.encoding import EncodeOptions, encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
 from .plugins.hookspecs import API_VERSION, hookimpl
 from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
 from .reports.analysis import Analysis, Verdict, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
 from .samplers.base import LatentSampler, State
-from .samplers.sampling import sample_store
+from .samplers.sampling import DrawOptions, sample_store
 from .scoring.core import Core
 from .scoring.evaluator import (
     Evaluation,
@@ -31,10 +31,13 @@ from .scoring.evaluator import (
 )
 from .statistics.summary import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
 from .store.exchange import export_latents, import_latents
-from .store.reference import MemoryStore, Reference
-from .store.shard_writer import merge_store, shard_store
-from .store.sharded import ShardedStore, open_store
-from .store.single_file import LatentStore
+from .store.file_store import FileStore
+from .store.latent_store import LatentStore
+from .store.memory_store import MemoryStore
+from .store.opening import as_reference, open_store
+from .store.reference import Reference
+from .store.sharded_store import ShardedStore
+from .store.sharding import merge_store, shard_store
 from .store.writer import StoreWriter
 
 __version__: str
@@ -44,7 +47,6 @@ __all__ = [
     "FWHM_PER_SIGMA",
     "AdaptedAutoencoder",
     "Analysis",
-    "MemoryStore",
     "Autoencoder",
     "AutoencoderLoader",
     "Balls",
@@ -55,15 +57,19 @@ __all__ = [
     "ConvConfig",
     "Core",
     "Decoder",
+    "DrawOptions",
+    "EncodeOptions",
     "Encoder",
     "Entry",
     "Evaluation",
     "Evaluator",
+    "FileStore",
     "ForeignLoader",
     "HalfWidth",
     "LatentSampler",
     "LatentStore",
     "LsamplerError",
+    "MemoryStore",
     "Neighbours",
     "Pca",
     "Preprocess",
@@ -78,6 +84,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "analyze",
+    "as_reference",
     "ball_counts",
     "bootstrap_score",
     "build_bundle",

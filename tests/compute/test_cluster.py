@@ -20,6 +20,7 @@ import pytest
 from support import Answer
 
 from lsampler import (
+    DrawOptions,
     LatentSampler,
     LsamplerError,
     ShardedStore,
@@ -27,13 +28,13 @@ from lsampler import (
     load_evaluator,
     load_sampler,
     on_cluster,
+    sample_store,
 )
 from lsampler.bundles.digits import write_digits
 from lsampler.compute import dask_cluster as module
 from lsampler.compute.engine import current_engine
 from lsampler.scoring import pipeline as scoring
 from lsampler.scoring.pipeline import Drawn, Stored, score_sets
-from lsampler.store.shard_writer import sample_shards
 from lsampler.store.writer import write_store
 from lsampler.workspace import Opened, open_workspace
 
@@ -59,7 +60,7 @@ def sampler() -> LatentSampler:
 @pytest.fixture
 def drawn(cluster: Any, sampler: LatentSampler, tmp_path: Path) -> ShardedStore:
     with on_cluster(cluster.scheduler_address):
-        return sample_shards(sampler, ROWS, tmp_path / "drawn.shards", {"kind": "test"}, shard_rows=20480)
+        return sample_store(sampler, ROWS, tmp_path / "drawn.shards", options=DrawOptions(shard_rows=20480))
 
 
 def test_workers_draw_the_rows_of_the_seed(sampler: LatentSampler, drawn: ShardedStore) -> None:
@@ -100,7 +101,7 @@ def test_a_worker_killed_mid_run_is_replaced_and_nothing_is_lost(sampler: Latent
     ):
         watching = threading.Thread(target=kill_a_worker, args=(watcher,))
         watching.start()
-        found = sample_shards(sampler, 60 * 2048, path, {}, shard_rows=2048)
+        found = sample_store(sampler, 60 * 2048, path, options=DrawOptions(shard_rows=2048))
         watching.join()
     assert killed
     np.testing.assert_array_equal(found.read(), sampler.sample(60 * 2048).numpy())
@@ -231,7 +232,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
 ) -> None:
     """Regression: the workers heard it too, and each wrote its traceback."""
     out = tmp_path / "a.shards"
-    sample_shards(sampler, 40 * 2048, tmp_path / "whole.shards", {}, shard_rows=2048)
+    sample_store(sampler, 40 * 2048, tmp_path / "whole.shards", options=DrawOptions(shard_rows=2048))
     command = ("store", "shard", tmp_path / "whole.shards", out, "--rows", "2048")
     started = subprocess.Popen(
         [sys.executable, "-m", "lsampler", *command, "--cluster", "local:1"],
@@ -283,7 +284,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scored")
     store = write_digits(folder / "digits")
     gaussian = load_sampler("gaussian").fit(store)
-    sample_shards(gaussian, 50, folder / "few.shards", {"kind": "samples", "encoder": store.fingerprint})
+    sample_store(gaussian, 50, folder / "few.shards")
     return folder
 
 
@@ -343,7 +344,7 @@ def test_workers_score_a_store_that_was_written_anew(
     sets = [Drawn.of(load_sampler("gaussian"), 30)]
     evaluators = [load_evaluator("fidelity-diversity"), load_evaluator("core-membership")]
     for scale in (1, 2):
-        write_store(path, 3, [(scale * rng.normal(size=(200, 3)).astype(np.float32), None, None)], {}, force=True)
+        write_store(path, 3, [scale * rng.normal(size=(200, 3)).astype(np.float32)], {}, force=True)
         workspace = open_workspace(None, path)
         here = score_sets(sets, workspace, evaluators)
         assert "core 'interval' not calibrated: latents.h5 lacks the held-out vectors for it" in here[0].caveats

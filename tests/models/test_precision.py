@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lsampler import ConvAutoencoder, LsamplerError, encode_images, open_images, open_store
+from lsampler import ConvAutoencoder, EncodeOptions, LsamplerError, encode_images, open_images, open_store
 from lsampler.models.precision import LARGEST_DEVIATION, QuickEncoder, deviation
 
 HELD_OUT = 297
@@ -73,7 +73,13 @@ def test_bfloat16_is_near_float32_and_says_how_near(
     tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path, first_batch: torch.Tensor
 ) -> None:
     found = [
-        encode_images(tiny_model, open_images(digits_npy), tmp_path / f"{name}.h5", held_out=HELD_OUT, precision=name)  # type: ignore[arg-type]
+        encode_images(
+            tiny_model,
+            open_images(digits_npy),
+            tmp_path / f"{name}.h5",
+            held_out=HELD_OUT,
+            options=EncodeOptions(precision=name),
+        )  # type: ignore[arg-type]
         for name in ("float32", "bfloat16")
     ]
     exact, mixed = (result.store.read() for result in found)
@@ -102,7 +108,11 @@ def test_latents_far_from_float32_are_refused_and_nothing_is_written(
 ) -> None:
     with pytest.raises(LsamplerError) as error:
         encode_images(
-            Shifted(tiny_model, shift), open_images(digits_npy), tmp_path / "s.h5", held_out=1, precision="bfloat16"
+            Shifted(tiny_model, shift),
+            open_images(digits_npy),
+            tmp_path / "s.h5",
+            held_out=1,
+            options=EncodeOptions(precision="bfloat16"),
         )
     assert_one_line(error, "bfloat16: latents differ from float32 by", "--precision")
     assert list(tmp_path.iterdir()) == []
@@ -114,10 +124,12 @@ def test_a_run_is_not_resumed_or_appended_to_in_another_precision(
 ) -> None:
     out, other = tmp_path / "s.h5", tmp_path / "other.npy"
     np.save(other, np.load(digits_npy)[:40])
-    encode_images(tiny_model, open_images(digits_npy), out, held_out=HELD_OUT, precision=first)
+    encode_images(tiny_model, open_images(digits_npy), out, held_out=HELD_OUT, options=EncodeOptions(precision=first))
     with pytest.raises(LsamplerError, match="was written with precision"):
-        encode_images(tiny_model, open_images(other), out, held_out=1, append=True, precision=then)
-    encode_images(tiny_model, open_images(other), out, held_out=1, append=True, precision=first)
+        encode_images(
+            tiny_model, open_images(other), out, held_out=1, options=EncodeOptions(append=True, precision=then)
+        )
+    encode_images(tiny_model, open_images(other), out, held_out=1, options=EncodeOptions(append=True, precision=first))
     assert len(open_store(out)) == 1797 + 40
 
 
@@ -175,6 +187,8 @@ def test_compiled_float32_is_not_recorded(
 ) -> None:
     """Its numbers are those of float32 to rounding, as another device's are."""
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
-    result = encode_images(tiny_model, open_images(digits_npy), tmp_path / "s.h5", held_out=HELD_OUT, compile=True)
+    result = encode_images(
+        tiny_model, open_images(digits_npy), tmp_path / "s.h5", held_out=HELD_OUT, options=EncodeOptions(compile=True)
+    )
     assert result.deviation == 0
     assert "precision" not in result.store.attributes

@@ -18,7 +18,7 @@ from scipy.optimize import curve_fit
 from scipy.spatial.distance import cdist, mahalanobis
 from sklearn.decomposition import PCA
 
-from lsampler import Analysis, LatentStore, MemoryStore, StoreWriter, analyze, load_sampler
+from lsampler import Analysis, FileStore, LatentStore, MemoryStore, StoreWriter, analyze, load_sampler
 from lsampler.reports.analysis import components as component_section
 from lsampler.reports.analysis import density as _density
 from lsampler.reports.analysis import filaments as filament_section
@@ -1191,13 +1191,13 @@ class Pieces(MemoryStore):
             yield from np.array_split(block, 7)
 
 
-class SmallBlocks(LatentStore):
-    """A file read in smaller blocks."""
+class SmallChunks(FileStore):
+    """A file read in smaller chunks."""
 
     def chunks(
-        self, split: Split | None = "train", block_rows: int = 700, *, start: int = 0, stop: int | None = None
+        self, split: Split | None = "train", chunk_rows: int = 700, *, start: int = 0, stop: int | None = None
     ) -> Iterator[NDArray[np.float32]]:
-        return super().chunks(split, min(block_rows, 700), start=start, stop=stop)
+        return super().chunks(split, min(chunk_rows, 700), start=start, stop=stop)
 
 
 @pytest.fixture
@@ -1208,7 +1208,7 @@ def store(tmp_path: Path) -> LatentStore:
         for train, held_out in zip(np.array_split(LATENTS[:N], 40), np.array_split(LATENTS[N:], 40), strict=True):
             writer.append(train)
             writer.append(held_out, split="held-out")
-    return SmallBlocks(path)
+    return SmallChunks(path)
 
 
 def assert_alike(found: Any, expected: Any, where: str) -> None:

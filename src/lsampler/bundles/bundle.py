@@ -24,8 +24,8 @@ from lsampler.safetensors_files import read_metadata, read_safetensors, write_sa
 from lsampler.scoring.core import Core, calibration_split
 from lsampler.scoring.evaluator import HELD_OUT_ROW, Evaluator, Samples, evaluate
 from lsampler.statistics.summary import Statistics
+from lsampler.store.latent_store import LatentStore
 from lsampler.store.reference import Reference, Split
-from lsampler.store.single_file import LatentStore
 
 __all__ = [
     "DEFAULT_BUNDLE",

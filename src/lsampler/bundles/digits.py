@@ -14,7 +14,7 @@ from lsampler.data.images import open_images
 from lsampler.files import new_directory
 from lsampler.models.encoding import encode_images
 from lsampler.progress import Progress
-from lsampler.store.single_file import LatentStore
+from lsampler.store.latent_store import LatentStore
 
 __all__ = ["digit_images", "write_digits"]
 

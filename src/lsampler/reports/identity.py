@@ -6,8 +6,8 @@ import hashlib
 
 from lsampler.errors import LsamplerError
 from lsampler.progress import Progress, track
+from lsampler.store.latent_store import SPLITS, LatentStore
 from lsampler.store.reference import Reference
-from lsampler.store.single_file import SPLITS, LatentStore
 
 __all__ = ["identity"]
 

@@ -13,7 +13,8 @@ from pydantic import PrivateAttr
 from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
 from lsampler.samplers.base import State
-from lsampler.store.reference import Reference, ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike, as_reference
+from lsampler.store.reference import Reference
 
 __all__ = ["Core", "calibration_split"]
 

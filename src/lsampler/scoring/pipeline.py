@@ -38,8 +38,8 @@ from lsampler.scoring.evaluator import (
     score_row,
     table,
 )
-from lsampler.store.sharded import open_store
-from lsampler.store.single_file import LatentStore
+from lsampler.store.latent_store import LatentStore
+from lsampler.store.opening import open_store
 from lsampler.workspace import Opened, Workspace
 
 __all__ = ["Drawn", "Stored", "score_sets"]

@@ -28,7 +28,7 @@ from lsampler.models.protocols import Autoencoder
 from lsampler.plugins.base import Plugin
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.evaluator import Evaluator
-from lsampler.store.reference import ReferenceLike
+from lsampler.store.opening import ReferenceLike
 from lsampler.testing._autoencoders import AUTOENCODER_CHECKS, AutoencoderSubject
 from lsampler.testing._check import Check, ComplianceError, checks_for, require_known, run_all
 from lsampler.testing._evaluators import EVALUATOR_CHECKS, EvaluatorSubject

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from lsampler.bundles.bundle import StatisticsReference, aggregates
 from lsampler.statistics.summary import Statistics
-from lsampler.store.reference import MemoryStore, Reference, Split
+from lsampler.store.latent_store import Read
+from lsampler.store.memory_store import MemoryStore
+from lsampler.store.reference import Reference
 
 __all__ = [
     "LinearImages",
@@ -34,11 +36,12 @@ class WatchedReference(MemoryStore):
         self.asked: set[str] = set()
         self._summing = 0
 
-    def chunks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
-        """See :meth:`Reference.chunks`."""
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[Read]:
         if not self._summing:
             self.asked.add("latents")
-        yield from super().chunks(split)
+        with super()._reader() as read:
+            yield read
 
     def statistics(self, trim: float | None = None) -> Statistics:
         """See :meth:`Reference.statistics`."""

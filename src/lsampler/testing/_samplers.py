@@ -17,7 +17,8 @@ from lsampler.errors import LsamplerError
 from lsampler.safetensors_files import read_safetensors
 from lsampler.samplers.base import LatentSampler, _to_tensor
 from lsampler.statistics.summary import Statistics
-from lsampler.store.reference import Reference, ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike, as_reference
+from lsampler.store.reference import Reference
 from lsampler.testing._ask import leaves_global_state, other_global_seeds, refusal, require, works_or_refuses
 from lsampler.testing._check import told
 from lsampler.testing._data import StatisticsOnly, WatchedReference, awkward_references, correlated, ordinary, other

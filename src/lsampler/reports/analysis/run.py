@@ -34,7 +34,7 @@ from lsampler.reports.identity import identity
 from lsampler.reports.pages import plain
 from lsampler.samplers.base import LatentSampler
 from lsampler.statistics.passes import in_double_precision
-from lsampler.store.reference import ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike, as_reference
 
 __all__ = ["DEFAULT_STRATEGIES", "SECTIONS", "Analysis", "analyze", "section_keys"]
 

@@ -38,7 +38,8 @@ from lsampler.scoring.evaluator import (
     check_samples,
     real_rows,
 )
-from lsampler.store.reference import Reference, ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike, as_reference
+from lsampler.store.reference import Reference
 
 __all__ = ["Cell", "Comparison", "Entry", "compare", "swept"]
 
