@@ -27,8 +27,8 @@ from benchmarks.sampling import fitted
 from lsampler import DrawOptions, load_bundle, open_store, sample_store
 from lsampler.compute.engine import Threads, working_on
 from lsampler.plots import SERIES, house_style, save_figure, single
-from lsampler.scoring.evaluator import MOST_ROWS
-from lsampler.scoring.pipeline import MOST_BYTES
+from lsampler.scoring.sample_sets import MOST_BYTES
+from lsampler.scoring.samples import MOST_ROWS
 
 KEPT = Path(__file__).with_name("scaling.json")
 PAGE = ROOT / "docs" / "scaling.md"

@@ -10,7 +10,7 @@ in a package whose pyproject.toml says
     shell = "your_package.shell"
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ from lsampler import (
     State,
     decode_images,
     evaluate,
-    hookimpl,
     load_bundle,
     load_evaluator,
+    offers,
     save_grid,
 )
 
@@ -51,10 +51,7 @@ class Shell(LatentSampler):
         return state["mean"] + x @ state["axes"]
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """What the package would offer."""
-    return [Shell]
+lsampler_samplers = offers(Shell)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """student-t: a normal whose size varies, for latent vectors with heavy tails."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,9 +11,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import gammaincinv, gammaln
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, offers
 
-LSAMPLER_API = 1
 FEWEST, MOST = 2.05, 1000.0  # degrees of freedom: below 2 there is no covariance, at 1000 it is a normal
 
 
@@ -84,7 +83,4 @@ def most_likely_freedom(squares: NDArray[np.float64], dimension: int) -> float:
     return math.exp(float(found.x))
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """What this package offers."""
-    return [StudentT]
+lsampler_samplers = offers(StudentT)

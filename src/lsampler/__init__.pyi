@@ -12,23 +12,21 @@ from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import EncodeOptions, encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
-from .plugins.hookspecs import API_VERSION, hookimpl
+from .models.trust import require_trust
+from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
 from .reports.analysis import Analysis, Verdict, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
 from .samplers.base import LatentSampler, State
 from .samplers.sampling import DrawOptions, sample_store
 from .scoring.core import Core
-from .scoring.evaluator import (
-    Evaluation,
-    Evaluator,
-    RealData,
-    Samples,
-    Score,
-    bootstrap_score,
-    evaluate,
-    share_score,
-)
+from .scoring.evaluation import Evaluation, evaluate
+from .scoring.evaluator import Evaluator
+from .scoring.rows import Row
+from .scoring.sample_sets import Subject
+from .scoring.samples import RealData, Samples
+from .scoring.scores import Metric, Score, bootstrap_score, share_score
+from .scoring.statistics_reference import StatisticsReference
 from .statistics.summary import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
 from .store.exchange import export_latents, import_latents
 from .store.file_store import FileStore
@@ -70,17 +68,21 @@ __all__ = [
     "LatentStore",
     "LsamplerError",
     "MemoryStore",
+    "Metric",
     "Neighbours",
     "Pca",
     "Preprocess",
     "RealData",
     "Reference",
+    "Row",
     "Samples",
     "Score",
     "ShardedStore",
     "State",
     "Statistics",
+    "StatisticsReference",
     "StoreWriter",
+    "Subject",
     "Verdict",
     "__version__",
     "analyze",
@@ -107,10 +109,12 @@ __all__ = [
     "module_digest",
     "mutual_ball_counts",
     "nearest_neighbours",
+    "offers",
     "on_cluster",
     "open_images",
     "open_store",
     "plugin_names",
+    "require_trust",
     "sample_store",
     "save_grid",
     "shard_store",

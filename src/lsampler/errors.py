@@ -1,4 +1,4 @@
-"""The one exception users see, and the helper that suggests the name they meant."""
+"""The one exception that users see, and what helps to word it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ __all__ = ["LsamplerError", "PluginCrash", "nearest_name", "plugin_errors"]
 
 
 class LsamplerError(Exception):
-    """Bad input, told in one line that names the file, option or plugin and the mend.
+    """Bad input, described in one line that names the file, argument or plugin and how to fix it.
 
-    The command line prints the message and exits with code 2; no traceback is shown.
+    Messages name Python arguments in backticks, such as ```force=True```; the command line translates them to its
+    options, prints the line and exits with code 2, without a traceback.
     """
 
 
 class PluginCrash(LsamplerError):  # noqa: N818
-    """A plugin raised something else, its cause: users see a line as ever, the compliance kit a defect."""
+    """A plugin raised something that is not an LsamplerError; its cause is attached.
+
+    Users see one line, as for any bad input; the compliance kit reports a defect of the plugin.
+    """
 
 
 @contextlib.contextmanager
 def plugin_errors(doing: str) -> Iterator[None]:
-    """Anybody's plugin may fail in any way: what it raises becomes one line; the cause stays attached."""
+    """Turn whatever a plugin raises, also a call of ``sys.exit``, into one line; Ctrl-C passes.
+
+    Args:
+        doing: what the plugin was doing, the beginning of the message.
+    """
     try:
         yield
-    except LsamplerError:
+    except (LsamplerError, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:
         reason = " ".join((str(error).strip().splitlines() or [""])[0].split())
-        raise PluginCrash(
-            f"{doing} failed with {type(error).__name__}{': ' if reason else ''}{reason}; tell the plugin's author"
-        ) from error
+        found = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        raise PluginCrash(f"{doing} failed with {found}; report it to the plugin's author") from error
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

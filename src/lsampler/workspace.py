@@ -1,23 +1,20 @@
-"""Which model and which reference belong to a command: ``--model`` and ``--store`` made one."""
+"""Which model and which reference belong together, from the names that a user gave."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from lsampler.bundles.bundle import DEFAULT_BUNDLE, Bundle, bundle_of, bundled, is_bundle, load_bundle
 from lsampler.compute.seeded_blocks import resolve_device
 from lsampler.data.images import ImageSource, open_images
 from lsampler.errors import LsamplerError, plugin_errors
-from lsampler.models.decoding import decode_images, encode_pixels
 from lsampler.models.protocols import Autoencoder
 from lsampler.plugins.loading import find_loader
+from lsampler.scoring.sample_sets import Subject
 from lsampler.store.opening import open_store
 from lsampler.store.reference import Reference
 
@@ -26,7 +23,7 @@ __all__ = ["Opened", "OpenedEncoder", "Workspace", "open_any_model", "open_model
 
 @dataclass(frozen=True)
 class Opened:
-    """What a workspace was opened from, in plain values: another process can do the same."""
+    """What a workspace was opened from, in plain values, so that another process can open the same."""
 
     model: str | None = None
     store: str | None = None
@@ -37,9 +34,9 @@ class Opened:
         model = str(Path(self.model).absolute()) if self.model and Path(self.model).exists() else self.model
         return Opened(model, self.store and str(Path(self.store).absolute()), self.settings)
 
-    def workspace(self) -> Workspace:
-        """See :func:`open_workspace`."""
-        return open_workspace(self.model, self.store, dict(self.settings))
+    def __call__(self) -> Subject:
+        """Open the workspace, and return what samples are scored against."""
+        return open_workspace(self.model, self.store, dict(self.settings)).subject
 
 
 @dataclass(frozen=True)
@@ -68,32 +65,20 @@ class Workspace:
         """The autoencoder. Raises LsamplerError if there is none."""
         if self.autoencoder is None:
             raise LsamplerError(
-                f"{self.reference.name}: no decoder for these latents; give the --model that encoded them"
+                f"{self.reference.name}: no decoder for these latents; give `model=...`, the one that encoded them"
             )
         return self.autoencoder
 
-    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Latent vectors (n, D) -> images (n, H, W, C) uint8."""
-        return decode_images(self.decoder(), latents)
-
-    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Decoded images (n, H, W, C) uint8 -> latent vectors (n, D)."""
-        return encode_pixels(self.decoder(), images)
-
-    def both_ways(
-        self,
-    ) -> tuple[
-        Callable[[NDArray[np.float32]], NDArray[np.uint8]] | None,
-        Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None,
-    ]:
-        """:meth:`decode` and :meth:`encode`; None where there is no autoencoder."""
-        return (self.decode, self.encode) if self.autoencoder else (None, None)
+    @property
+    def subject(self) -> Subject:
+        """What samples are scored against, here or by a worker of a cluster."""
+        return Subject.of(self.reference, self.autoencoder, self.opened.absolute())
 
 
 def open_workspace(
     model: str | None, store: str | os.PathLike[str] | None, settings: Mapping[str, str] | None = None
 ) -> Workspace:
-    """The bundle ``celeba96`` if neither is given; otherwise what is given, if it belongs together.
+    """Open a model and a store that belong together; the bundle ``celeba96`` if neither is given.
 
     Args:
         model: a bundle's name, or what a loader opens.
@@ -108,9 +93,9 @@ def open_workspace(
     if store is None:
         bundle = _as_bundle(model, settings)
         if bundle is None:
-            open_any_model(model, settings)  # a model that cannot be opened is the first thing to say
-            raise LsamplerError(f"{model}: an autoencoder without statistics; add the --store of its latents")
-        return Workspace(bundle, bundle.autoencoder, opened)
+            open_any_model(model, settings)  # a model that cannot be opened is reported first
+            raise LsamplerError(f"{model}: an autoencoder without statistics; add `store=...` of its latents")
+        return Workspace(bundle.reference, bundle.autoencoder, opened)
     latents = open_store(store)
     if latents.attributes.get("kind") == "samples":
         raise LsamplerError(
@@ -136,7 +121,7 @@ def open_model(
         raise LsamplerError(
             f"{model}: this decoder does not belong to these latents "
             f"(fingerprint {autoencoder.fingerprint[:8]}, the latents' encoder has {fingerprint[:8]}); "
-            "give the model that encoded them, with the same --model-param"
+            "give the model that encoded them, with the same `model_param=...`"
         )
     return autoencoder
 
@@ -160,9 +145,8 @@ def _as_bundle(model: str | None, settings: Mapping[str, str] | None) -> Bundle 
     elif name.endswith(".safetensors") and is_bundle(name):
         found = Bundle.load(name)
     elif re.fullmatch(r"[\w-]+", name) and not Path(name).exists():
-        load_bundle(name)  # says that there is no such bundle
+        load_bundle(name)  # raises: there is no such bundle
     if found and settings:
-        raise LsamplerError(
-            f"--model-param {next(iter(settings))}: the bundle {name} takes no parameters; leave it out"
-        )
+        setting = next(iter(settings.items()))
+        raise LsamplerError(f"{name}: a bundle takes no parameters; leave out `model_param={setting[0]}={setting[1]}`")
     return found

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lsampler.cli import COMMANDS, _command, quick_help
+from lsampler.cli import COMMANDS, _command, command_classes
 
 RUN = "from lsampler.cli import main; main()"
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "h5py", "PIL", "lightning", "dask"}
@@ -48,7 +48,7 @@ def test_help_imports_what_prints_it_and_nothing_heavy(arguments: tuple[str, ...
     assert "rich.panel" in modules
     assert not modules & (HEAVY | {"markdown_it", "pygments", "rich.traceback"})
     ours = {module.rpartition(".")[2] for module in modules if module.startswith("lsampler.cli.")}
-    assert ours == {"common", "quick_help", *arguments} - {"--help"}
+    assert ours == {"common", "command_classes", "messages", *arguments} - {"--help"}
 
 
 def test_faces_of_the_bundle_import_what_draws_and_decodes_them(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_list_says_what_the_command_says_of_itself(name: str) -> None:
 
 
 def test_no_command_is_missing_from_the_list() -> None:
-    folder = Path(quick_help.__file__).parent
+    folder = Path(command_classes.__file__).parent
     modules = {path.stem for path in folder.glob("*.py") if "def add_to(" in path.read_text()}
     assert modules == {module for module, _ in COMMANDS.values()}
     sources = [(folder / f"{module}.py").read_text() for module in modules]
@@ -131,7 +131,7 @@ def test_the_shell_completes_commands_and_their_options(line: str, expected: lis
 def test_what_help_leaves_out_is_there_for_others() -> None:
     """Help in markdown and pretty tracebacks, for a program that has them, in the same process."""
     code = (
-        "from lsampler.cli import quick_help; quick_help._import_typer_help(); import sys; "
+        "from lsampler.cli import command_classes; command_classes._import_typer_help(); import sys; "
         "assert 'rich.markdown' not in sys.modules; "
         "from typer import rich_utils; import rich.markdown, rich.traceback; "
         "made = rich_utils._make_rich_text(text='*a*', markup_mode='markdown'); "

@@ -140,13 +140,16 @@ def test_pythae_benchmark_networks_are_built_when_named(
     kind = "AE" if model == "RAE_L2" else "VAE"
     own = pythae_model(model, shape, (f"Encoder_{style}_{kind}_{data}", f"Decoder_{style}_AE_{data}"))
     own.save(str(tmp_path))
-    for file in ("encoder.pkl", "decoder.pkl"):
-        (tmp_path / file).unlink()  # not needed, so not read
-    loaded = load_autoencoder(str(tmp_path), networks=networks)
     given = images(*shape[:2])
     expected = own.predict(given)
-    assert apart(loaded.encode(given), expected.embedding) < CLOSE
-    assert apart(loaded.decode(expected.embedding), expected.recon_x) < CLOSE
+    with pytest.raises(LsamplerError, match=r"encoder.pkl: opening a pickled network .* `trusted=true`"):
+        load_autoencoder(str(tmp_path))
+    trusted = load_autoencoder(str(tmp_path), trusted=True)
+    for file in ("encoder.pkl", "decoder.pkl"):
+        (tmp_path / file).unlink()  # not needed, so not read
+    for loaded in (trusted, load_autoencoder(str(tmp_path), networks=networks)):
+        assert apart(loaded.encode(given), expected.embedding) < CLOSE
+        assert apart(loaded.decode(expected.embedding), expected.recon_x) < CLOSE
 
 
 def test_every_named_pythae_network_exists() -> None:
@@ -436,13 +439,13 @@ def cut_keras(folder: Path, made: Path) -> str:
 CONFIG = "model_config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 BAD: dict[str, tuple[Callable[[Path, Path], str], str, str]] = {
-    "pythae: pickled networks": (with_pickles, "", "encoder.pkl, which is never unpickled"),
+    "pythae: pickled networks": (with_pickles, "", "encoder.pkl: opening a pickled network can run any code"),
     "pythae: networks that do not fit": (
         with_pickles,
         "networks=mnist-conv",
         "do not fit the network Encoder_Conv_VAE",
     ),
-    "pythae: networks not needed": (lambda f, m: str(m / "vae"), "networks=mnist-conv", "leave out networks"),
+    "pythae: networks not needed": (lambda f, m: str(m / "vae"), "networks=mnist-conv", "leave out `networks`"),
     "pythae: a pickle as weights": (with_pickle_as_weights, "", "more than weights"),
     "pythae: cut weights": (lambda f, m: cut(f, m, "vae", "model.pt"), "", "model.pt: damaged"),
     "pythae: no weights": (lambda f, m: without(f, m, "vae", "model.pt"), "", "model.pt: no such file"),

@@ -608,7 +608,7 @@ BAD_INPUT = [
     ("python: wrong order", "vae.py:pair", S + " channel_order=last", "the encoder failed on images of shape (2, 8, 8, 1)"),
     ("unknown parameter", "vae.py:pair", "sise=8", "python-object: no parameter 'sise'; did you mean 'size'?"),
     ("parameter out of range", "vae.py:pair", "size=2", "size=2 is not valid: give a whole number or none"),
-    ("pt2: not trusted", "enc.pt2+dec.pt2", "", "model 'enc.pt2+dec.pt2': opening a program of torch.export can run any code that is in it"),
+    ("pt2: not trusted", "enc.pt2+dec.pt2", "", "enc.pt2+dec.pt2: opening a program of torch.export can run any code that is in it"),
     ("pt2: one only", "enc.pt2", T, "model 'enc.pt2': give two files, encoder and decoder, as ENCODER.pt2+DECODER.pt2"),
     ("pt2: encoder missing", "no.pt2+dec.pt2", T, "no.pt2: no such file of the encoder; check the path"),
     ("pt2: decoder missing", "enc.pt2+no.pt2", T, "no.pt2: no such file of the decoder; check the path"),

@@ -82,8 +82,8 @@ def test_a_foreign_plugin_is_found_and_used() -> None:
     ("module", "reason"),
     [
         (SimpleNamespace(LSAMPLER_API=API_VERSION), "offers nothing"),
-        (SimpleNamespace(), "add LSAMPLER_API = 1"),
-        (SimpleNamespace(LSAMPLER_API=API_VERSION + 1), "written for plugin API 2, this lsampler has 1"),
+        (SimpleNamespace(), "add LSAMPLER_API = 2"),
+        (SimpleNamespace(LSAMPLER_API=API_VERSION + 1), "written for plugin API 3, this lsampler has 2"),
         (plugin_module(int), "not a subclass of lsampler.LatentSampler"),
         (plugin_module(type("Odd", (Shifted,), {"name": "Not Kebab"})), "lower case with hyphens"),
         (plugin_module(type("Taken", (Shifted,), {"name": "gaussian"})), "taken by first"),
@@ -267,7 +267,7 @@ def test_every_public_name_is_there() -> None:
     for name in lsampler.__all__:
         assert getattr(lsampler, name) is not None
     assert set(dir(lsampler)) == set(lsampler.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+    with pytest.raises(AttributeError, match=r"attribute .?nonsense"):
         lsampler.nonsense  # noqa: B018
 
 
@@ -295,7 +295,7 @@ def test_a_strategy_that_crashes_half_way_is_told_in_one_line(method: str) -> No
         crashing.fit(np.eye(5)[:, :2]).sample(3)
         crashing.log_prob(np.zeros((3, 2)))
 
-    with pytest.raises(LsamplerError, match=r"crashing: .* failed with ValueError: went; tell the") as told:
+    with pytest.raises(LsamplerError, match=r"crashing: .* failed with ValueError: went; report") as told:
         use()
     assert "\n" not in str(told.value)
     assert isinstance(told.value.__cause__, ValueError)

@@ -143,7 +143,7 @@ def in_this_process(*arguments: object) -> Answer:
 
 def write_tutorial(package: Path) -> None:
     """The package of the tutorial, from the text."""
-    text = (EXAMPLE.parents[2] / "docs" / "tutorial-plugin.md").read_text()
+    text = (EXAMPLE.parents[1] / "docs" / "tutorial-plugin.md").read_text()
     module, project, tests = (
         re.search(rf"```{kind}\n({begin}.*?)```", text, re.DOTALL)[1]  # type: ignore[index]
         for kind, begin in (("python", '"""two-moods'), ("toml", ""), ("python", "from lsampler_two_moods"))

@@ -855,7 +855,7 @@ def test_a_section_s_folder_is_whole_or_as_it_was(
 
 STOPPED = """
 import dataclasses, signal, sys, time
-from lsampler.reports.analysis import _run
+from lsampler.reports.analysis import run as _run
 from lsampler.cli import main
 
 def stop(context):

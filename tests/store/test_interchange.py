@@ -299,7 +299,7 @@ def test_latents_from_elsewhere_become_pictures(
     answer = cli("store", "import", tmp_path / "z.npy", "--model", tiny_model_file, "--out", tmp_path / "z.h5")
     assert answer.code == 0, answer.err
     assert answer.out.splitlines() == [
-        "held out: the last 179 of 1797 vectors (a tenth; change it with `held_out=...`)",
+        "held out: the last 179 of 1797 vectors (a tenth; change it with --held-out)",
         f"{tmp_path / 'z.h5'}: 1618 latent vectors and 179 held out, D = 6",
     ]
     common = ("--model", tiny_model_file, "--store", tmp_path / "z.h5", "--out", tmp_path / "x.png")
@@ -371,7 +371,7 @@ BAD_INPUT = [
     ("several lists", "import {dir}/two.parquet --out {dir}/x.h5", "'b' list<element: double>; name the"),
     ("no arrays", "import {dir}/bare.h5 --out {dir}/x.h5", "bare.h5: holds no array, so no latent vectors"),
     ("unknown dataset", "import {dir}/two.npz --dataset aa --out {dir}/x.h5", "no array 'aa'; did you mean 'a'?"),
-    ("dataset of a .npy", "import {dir}/z.npy --dataset z --out {dir}/x.h5", "leave out `dataset=...`"),
+    ("dataset of a .npy", "import {dir}/z.npy --dataset z --out {dir}/x.h5", "leave out --dataset"),
     ("ids do not fit", "import {dir}/ids.npz --out {dir}/x.h5", "'ids' has the shape (2,) beside latents"),
     ("ids of floats", "import {dir}/floatids.h5 --out {dir}/x.h5", "the id of row 0 is 0.5; give texts or"),
     ("id ends in NUL", "import {dir}/nul.parquet --out {dir}/x.h5", "the id of row 1 cannot be stored"),
@@ -379,7 +379,7 @@ BAD_INPUT = [
     ("unknown code", "import {dir}/code.h5 --out {dir}/x.h5", "the split of row 2 is 2; write 'train' or"),
     ("other D than the model", "import {dir}/z.npy --model celeba96 --out {dir}/x.h5", "D = 5, the model has 256"),
     ("model missing", "import {dir}/z.npy --model {dir}/no.safetensors --out {dir}/x.h5", "no such model file"),
-    ("too many held out", "import {dir}/z.npy --held-out 3 --out {dir}/x.h5", "3 held out; `held_out=3` must leave"),
+    ("too many held out", "import {dir}/z.npy --held-out 3 --out {dir}/x.h5", "3 held out; --held-out 3 must leave"),
     ("negative held out", "import {dir}/z.npy --held-out -1 --out {dir}/x.h5", "'--held-out'"),
     ("a zip named .npy", "import {dir}/zip.npy --out {dir}/x.h5", "zip.npy: not a readable .npy file"),
     ("an array named .npz", "import {dir}/array.npz --out {dir}/x.h5", "array.npz: not a readable .npz file"),

@@ -1,14 +1,10 @@
 """The posts' cores, the ellipsoid and the balls: families of nested regions told apart by a level."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import Core, HalfWidth, LsamplerError, Reference, State, hookimpl, nearest_neighbours
-
-LSAMPLER_API = 1
+from lsampler import Core, HalfWidth, LsamplerError, Reference, State, nearest_neighbours, offers
 
 
 class Interval(Core):
@@ -163,7 +159,7 @@ class Knn(Core):
         """The vectors with a ball, and their radii."""
         if not reference.has_latents:
             raise LsamplerError(
-                f"needs real vectors; {reference.name} holds statistics only, give the --store of its latents"
+                f"needs real vectors; {reference.name} holds statistics only, give `store=...` of its latents"
             )
         points = reference.latents()
         if len(points) <= self.k:
@@ -191,7 +187,4 @@ class Knn(Core):
         return 1.0
 
 
-@hookimpl
-def lsampler_cores() -> Sequence[type[Core]]:
-    """The cores of this file."""
-    return [Interval, PairEllipses, PcaEllipses, Ellipsoid, Knn]
+lsampler_cores = offers(Interval, PairEllipses, PcaEllipses, Ellipsoid, Knn)

@@ -9,24 +9,23 @@ from lsampler import (
     Core,
     Evaluator,
     LsamplerError,
+    Metric,
     RealData,
     Samples,
     Score,
-    hookimpl,
     load_core,
+    offers,
     plugin_names,
     share_score,
 )
-
-LSAMPLER_API = 1
 
 
 class CoreMembership(Evaluator):
     """Share of samples inside each core, at the posts' nominal level and calibrated on held-out data.
 
-    In many dimensions a nominal level deceives: few of the real vectors are inside. The
-    calibrated level holds a stated share of held-out real vectors. Range 0 to 1; the real data's
-    own share is the mark, since shrinking all samples to the centre scores 1.
+    In many dimensions a nominal level deceives: few of the real vectors are inside. The calibrated level holds a stated
+    share of held-out real vectors. The range is 0 to 1. The real data's own share is the mark, since shrinking all
+    samples to the centre scores 1.
     """
 
     name = "core-membership"
@@ -69,16 +68,24 @@ class CoreMembership(Evaluator):
                 ("calibrated", calibrated, f"inside the core calibrated to hold {self.share:.0%} of real vectors"),
             ):
                 if level is not None:
-                    inside, label = int(np.sum(levels <= level)), f"{core.name}\n{level:.2f}"
-                    about = f"Share inside the core '{core.name}' at level {level:.2f}. {core.summary()}"
-                    metric = f"{core.name}/{kind}"
-                    scores.append(
-                        share_score(metric, inside, len(levels), group=group, label=label, better="real", about=about)
+                    metric = Metric(
+                        f"{core.name}/{kind}",
+                        group=group,
+                        label=f"{core.name}\n{level:.2f}",
+                        better="real",
+                        about=f"Share inside the core '{core.name}' at level {level:.2f}. {core.summary()}",
                     )
+                    scores.append(share_score(metric, int(np.sum(levels <= level)), len(levels)))
         return scores
 
+    def key_of(self, metric: str) -> str:
+        """A score depends on the parameters of its core, too."""
+        name = metric.partition("/")[0]
+        return f"{self.key()} {load_core(name).key()}" if name in plugin_names("core") else self.key()
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [CoreMembership]
+    def depends_on(self) -> Sequence[str]:
+        """The digests of all cores."""
+        return [load_core(name).digest() for name in plugin_names("core")]
+
+
+lsampler_evaluators = offers(CoreMembership)

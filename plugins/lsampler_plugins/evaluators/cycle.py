@@ -1,22 +1,27 @@
 """cycle-consistency: whether samples survive being decoded and encoded again."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
+from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
 
-LSAMPLER_API = 1
+DISTANCE = Metric(
+    "cycle-distance",
+    group="decoded images",
+    label="decoded and\nencoded again",
+    better="lower",
+    about="How far a sample lies from where its decoded image is encoded, over its distance from the centre: 0 or "
+    "above, lower is better, real vectors are the mark. It sees neither variety nor how good the model is.",
+)
 
 
 class CycleConsistency(Evaluator):
     """How far samples move when they are decoded and encoded again: |E(D(z)) - z| / |z - mu|, averaged.
 
-    Where the decoder makes images like those the encoder was trained on, a vector comes back near
-    where it was. 0 or above, lower is better; real vectors do not reach 0. A measure of this
-    project; nothing is claimed of its power.
+    Where the decoder makes images like those the encoder was trained on, a vector returns to near where it was. 0 or
+    above, lower is better; real vectors do not reach 0. This measure is the project's own, and nothing is claimed of
+    its power.
     """
 
     name = "cycle-consistency"
@@ -42,19 +47,7 @@ class CycleConsistency(Evaluator):
         def mean(i: NDArray[np.int64]) -> float:
             return float(relative[i].mean())
 
-        about = (
-            "How far a sample lies from where its decoded image is encoded, over its distance from the centre: 0 or "
-            "above, lower is better, real vectors are the mark. It sees neither variety nor how good the model is."
-        )
-        label = "decoded and\nencoded again"
-        return [
-            bootstrap_score(
-                "cycle-distance", mean, len(relative), group="decoded images", label=label, better="lower", about=about
-            )
-        ]
+        return [bootstrap_score(DISTANCE, mean, len(relative))]
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [CycleConsistency]
+lsampler_evaluators = offers(CycleConsistency)

@@ -1,6 +1,6 @@
 """latent-distances: distances between the distribution of the samples and that of the real vectors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -12,19 +12,58 @@ from threadpoolctl import threadpool_limits
 from lsampler import (
     Evaluator,
     LsamplerError,
+    Metric,
     RealData,
     Samples,
     Score,
     bootstrap_score,
     frechet_distance,
-    hookimpl,
+    offers,
 )
-
-LSAMPLER_API = 1
 
 Rows = NDArray[np.float64]
 Indices = NDArray[np.int64]
 FEW = "It grows for few samples: compare sets of one size."
+
+
+def _metric(name: str, label: str, about: str, better: Literal["lower", "real"] = "lower") -> Metric:
+    return Metric(name, group="distance of the distributions", label=label, better=better, about=about)
+
+
+FRECHET = _metric(
+    "frechet",
+    "Frechet\ndistance",
+    f"Difference of means and covariances in one number, 0 or above. It sees no other shape. {FEW}",
+)
+CORRELATION_ERROR = _metric(
+    "correlation-error",
+    "error of\ncorrelations",
+    f"How far linear correlations of two components are off, 0 to 2. It sees nothing else. {FEW}",
+)
+SLICED = _metric(
+    "sliced-wasserstein",
+    "sliced\nWasserstein",
+    "How far samples would have to be moved, in sigma, seen along random directions; 0 or above. It hardly sees what "
+    f"happens in few directions only. {FEW}",
+)
+KS = _metric(
+    "ks",
+    "KS of\ncomponents",
+    "Largest difference of the shares below a value, 0 to 1, averaged over the components. It does not see how "
+    "components depend on each other.",
+)
+RADIUS_DISTANCE = _metric(
+    "radius-distance",
+    "distance\nof radii",
+    "Distance of the Mahalanobis radii, 0 or above, in median real radii. It sees no directions.",
+)
+RADIUS_RATIO = _metric(
+    "radius-ratio",
+    "ratio\nof radii",
+    "Median distance from the centre over that of real vectors: 1 is perfect, below 1 is shrunk. It sees no "
+    "directions.",
+    "real",
+)
 
 
 class LatentDistances(Evaluator):
@@ -75,8 +114,7 @@ class LatentDistances(Evaluator):
         def frechet(i: Indices) -> float:
             return frechet_distance(statistics.mean, statistics.covariance, *_moments(rows[i]))
 
-        about = f"Difference of means and covariances in one number, 0 or above. It sees no other shape. {FEW}"
-        scores = [self._score("frechet", frechet, rows, "Frechet\ndistance", about)]
+        scores = [self._score(FRECHET, frechet, rows)]
         pairs = np.triu_indices(rows.shape[1], 1)
         if len(pairs[0]):
             expected = _correlations(statistics.covariance)[pairs]
@@ -84,8 +122,7 @@ class LatentDistances(Evaluator):
             def error(i: Indices) -> float:
                 return _root_mean_square(_correlations(_moments(rows[i])[1])[pairs] - expected)
 
-            about = f"How far linear correlations of two components are off, 0 to 2. It sees nothing else. {FEW}"
-            scores.append(self._score("correlation-error", error, rows, "error of\ncorrelations", about))
+            scores.append(self._score(CORRELATION_ERROR, error, rows))
         return scores
 
     def _projections(self, rows: Rows) -> list[Score]:
@@ -94,33 +131,23 @@ class LatentDistances(Evaluator):
         covariance = self._real.reference.statistics().covariance
         sigma = np.sqrt(np.einsum("kd,de,ke->k", directions, covariance, directions, optimize=True))
         directions /= sigma[:, np.newaxis]
-        projected, expected = (np.sort(directions @ part.T, axis=1) for part in (rows, train))
+        projected, expected = (np.sort(directions @ half.T, axis=1) for half in (rows, train))
         order = np.argsort(directions @ rows.T, axis=1)
 
         def sliced(i: Indices) -> float:
             return float(wasserstein(_resampled(projected, order, i), expected).mean())
 
-        about = (
-            "How far samples would have to be moved, in sigma, seen along random directions; 0 or above. It hardly "
-            f"sees what happens in few directions only. {FEW}"
-        )
-        scores = [self._score("sliced-wasserstein", sliced, rows, "sliced\nWasserstein", about)]
-        about = (
-            "Largest difference of the shares below a value, 0 to 1, averaged over the components. It does not see how "
-            "components depend on each other."
-        )
-        steps = _Steps(rows, train)
-        return [*scores, self._score("ks", steps.distance, rows, "KS of\ncomponents", about)]
+        return [self._score(SLICED, sliced, rows), self._score(KS, _Steps(rows, train).distance, rows)]
 
     def _radii(self, rows: Rows) -> list[Score]:
         statistics, train = self._real.reference.statistics(), self._real.train
         pca = statistics.pca
         found, expected = (
-            np.linalg.norm(pca.transform(part, pca.rank) / np.sqrt(pca.variances[: pca.rank]), axis=1)
-            for part in (rows, train)
+            np.linalg.norm(pca.transform(half, pca.rank) / np.sqrt(pca.variances[: pca.rank]), axis=1)
+            for half in (rows, train)
         )
         unit, ordered = float(np.median(expected)), np.sort(expected)[np.newaxis]
-        plain, real = (np.linalg.norm(part - statistics.mean, axis=1) for part in (rows, train))
+        plain, real = (np.linalg.norm(half - statistics.mean, axis=1) for half in (rows, train))
         median = float(np.median(real))
         if not (unit and median):
             raise LsamplerError("most real vectors lie at their centre: there is no radius to compare with")
@@ -131,34 +158,10 @@ class LatentDistances(Evaluator):
         def ratio(i: Indices) -> float:
             return float(np.median(plain[i])) / median
 
-        about = "Distance of the Mahalanobis radii, 0 or above, in median real radii. It sees no directions."
-        inner = "Median distance from the centre over that of real vectors: 1 is perfect, below 1 is shrunk."
-        return [
-            self._score("radius-distance", distance, rows, "distance\nof radii", about),
-            self._score("radius-ratio", ratio, rows, "ratio\nof radii", f"{inner} It sees no directions.", "real"),
-        ]
+        return [self._score(RADIUS_DISTANCE, distance, rows), self._score(RADIUS_RATIO, ratio, rows)]
 
-    def _score(
-        self,
-        metric: str,
-        statistic: Callable[[Indices], float],
-        rows: Rows,
-        label: str,
-        about: str,
-        better: Literal["lower", "real"] = "lower",
-    ) -> Score:
-        group = "distance of the distributions"
-        score = bootstrap_score(
-            metric,
-            statistic,
-            len(rows),
-            group=group,
-            label=label,
-            better=better,
-            about=about,
-            resamples=self.resamples,
-            seed=self._real.seed,
-        )
+    def _score(self, metric: Metric, statistic: Callable[[Indices], float], rows: Rows) -> Score:
+        score = bootstrap_score(metric, statistic, len(rows), resamples=self.resamples, seed=self._real.seed)
         return replace(score, low=max(score.low, 0.0))
 
 
@@ -216,7 +219,4 @@ def _root_mean_square(values: Rows) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [LatentDistances]
+lsampler_evaluators = offers(LatentDistances)

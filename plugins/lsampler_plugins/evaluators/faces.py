@@ -1,6 +1,6 @@
 """faces: the share of decoded images in which a face is detected (extra ``faces``)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -8,22 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import Evaluator, LsamplerError, Samples, Score, hookimpl, share_score
+from lsampler import Evaluator, LsamplerError, Metric, Samples, Score, offers, share_score
 
-LSAMPLER_API = 1
+WITH_FACE = Metric(
+    "faces",
+    group="decoded images",
+    label="with a face",
+    better="higher",
+    about="Share of decoded images in which dlib's frontal detector sees a face. "
+    "Images near the mean, though all alike, score best.",
+)
 
 
 class Faces(Evaluator):
     """Share of decoded images in which dlib's built-in frontal detector sees a face (extra 'faces').
 
-    Histogram-of-gradients detector (Dalal and Triggs 2005; King 2009), which needs no weights.
-    Range 0 to 1, higher is better; but samples near the centre, all alike, score best.
+    The detector uses histograms of gradients (Dalal and Triggs 2005; King 2009) and needs no weights. The range is 0 to
+    1, higher is better; but samples near the centre, which are all alike, score best.
     """
 
     name = "faces"
     by_default = False
 
-    images: int = Field(default=500, ge=1, description="how many of the samples are decoded and looked at")
+    images: int = Field(default=500, ge=1, description="how many of the samples are decoded and searched for faces")
     enlarge: int = Field(default=2, ge=0, le=4, description="how often the image is doubled in size before detection")
 
     def score(self, samples: Samples) -> list[Score]:
@@ -34,22 +41,8 @@ class Faces(Evaluator):
             pixels = image[..., 0] if image.shape[-1] == 1 else image
             return len(detector(np.ascontiguousarray(pixels), self.enlarge)) > 0
 
-        images = samples.images[: self.images]
-        about = (
-            "Share of decoded images in which dlib's frontal detector sees a face. "
-            "Images near the mean, though all alike, score best."
-        )
-        return [
-            share_score(
-                "faces",
-                sum(map(seen, images)),
-                len(images),
-                group="decoded images",
-                label="with a face",
-                better="higher",
-                about=about,
-            )
-        ]
+        images = samples.head(self.images).images
+        return [share_score(WITH_FACE, sum(map(seen, images)), len(images))]
 
 
 def _detector() -> Any:
@@ -65,7 +58,4 @@ def _loaded(load: Callable[[], Any]) -> Any:
     return load()
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [Faces]
+lsampler_evaluators = offers(Faces)

@@ -1,6 +1,6 @@
 """fidelity-diversity: precision, recall, density, coverage, and the two clipped scores."""
 
-from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,22 +9,68 @@ from pydantic import Field, PrivateAttr
 from lsampler import (
     Evaluator,
     LsamplerError,
+    Metric,
     RealData,
     Samples,
     Score,
     ball_counts,
     bootstrap_score,
-    hookimpl,
     mutual_ball_counts,
     nearest_neighbours,
+    offers,
     share_score,
 )
 
-LSAMPLER_API = 1
-
-GROUP = "fidelity and diversity"
 # The radii are distances of the points themselves: nudged, none slips over its surface by a rounding error.
 NUDGE = 1e-9
+
+
+def _metric(
+    name: str, label: str, about: str, *, better: Literal["higher", "real"] = "higher", is_share: bool = True
+) -> Metric:
+    unit: Literal["share", "number"] = "share" if is_share else "number"
+    return Metric(name, group="fidelity and diversity", label=label, better=better, unit=unit, about=about)
+
+
+RANGE = "From 0 to 1, higher is better; real vectors reach less than 1."
+PRECISION = _metric(
+    "precision",
+    "precision",
+    f"Share of samples among real vectors. {RANGE} It does not see what is left out, and is full for samples that are "
+    "all alike.",
+)
+RECALL = _metric(
+    "recall",
+    "recall",
+    f"Share of real vectors among samples. {RANGE} It does not see bad samples; outliers among the samples raise it.",
+)
+COVERAGE = _metric(
+    "coverage",
+    "coverage",
+    f"Share of real vectors with a sample near. {RANGE} It does not see bad samples, nor samples shrunk towards the "
+    "centre, where many balls overlap.",
+)
+DENSITY = _metric(
+    "density",
+    "density",
+    "How densely real vectors surround a sample, on average, 0 or above; about 1 for real data, more for samples that "
+    "crowd where real vectors are dense. It does not see what is left out.",
+    better="real",
+    is_share=False,
+)
+CLIPPED_DENSITY = _metric(
+    "clipped-density",
+    "clipped\ndensity",
+    "How real the samples are, from 0 to 1, as good as real data; a sample counts at most once however dense its "
+    "surroundings, and outliers lend it nothing. It does not see what is left out.",
+)
+CLIPPED_COVERAGE = _metric(
+    "clipped-coverage",
+    "clipped\ncoverage",
+    "How much of the variety of the real data the samples have, from 0 to 1, as much as real data; it falls in "
+    "proportion to the bad samples among them. It does not see samples shrunk towards the centre, where many balls "
+    "overlap: recall does.",
+)
 
 
 class FidelityDiversity(Evaluator):
@@ -33,7 +79,7 @@ class FidelityDiversity(Evaluator):
     With B_i the open ball around real vector i, up to its k-th nearest real neighbour:
 
     - precision: share of samples in some B_i; recall: share of real vectors in some ball that is
-      made likewise around a sample (Kynkaanniemi et al. 2019);
+      made in the same way around a sample (Kynkaanniemi et al. 2019);
     - density: the number of B_i around a sample, over k, averaged; coverage: share of the B_i that
       hold a sample (Naeem et al. 2020, arXiv 2002.09797);
     - clipped density: no ball larger than the median, no sample counted above k, over the same of
@@ -44,9 +90,9 @@ class FidelityDiversity(Evaluator):
     Range 0 to 1, density may exceed 1. Samples are compared with as many random train vectors. The
     intervals are those of the samples (of the real vectors for recall and the coverages).
 
-    In hundreds of dimensions a point nearer to the centre lies in very many balls. Real vectors of
-    ``celeba96`` moved towards the centre, to 0.7 of their distance, have precision 0.97, both
-    clipped scores 1 and coverage 1; only recall, 0.07, tells. Read it beside the others.
+    In hundreds of dimensions a point nearer to the centre lies in very many balls. Real vectors of ``celeba96`` moved
+    towards the centre, to 0.7 of their distance, have precision 0.97, both clipped scores 1 and coverage 1; only
+    recall, 0.07, reveals it. Read it beside the others.
     """
 
     name = "fidelity-diversity"
@@ -82,49 +128,34 @@ class FidelityDiversity(Evaluator):
         clipped = ball_counts(real, self._clipped_radii, rows, closed=True).per_point
         recalled = int(np.sum(back.per_point > 0))
         return [
-            _share("precision", int(np.sum(balls.per_point > 0)), len(rows), "Share of samples among real vectors."),
-            _share("recall", recalled, len(real), "Share of real vectors among samples."),
+            share_score(PRECISION, int(np.sum(balls.per_point > 0)), len(rows)),
+            share_score(RECALL, recalled, len(real)),
             self._density(balls.per_point),
-            _share("coverage", int(np.sum(balls.per_ball > 0)), len(real), "Share of real vectors with a sample near."),
+            share_score(COVERAGE, int(np.sum(balls.per_ball > 0)), len(real)),
             self._clipped_density(clipped),
             self._clipped_coverage(balls.per_ball, len(rows)),
         ]
 
     def _density(self, around: NDArray[np.int64]) -> Score:
-        about = (
-            "How densely real vectors surround a sample, on average, 0 or above; about 1 for real data, more for "
-            "samples that crowd where real vectors are dense. It does not see what is left out."
-        )
         values = around / self.k
-        return bootstrap_score(
-            "density", lambda i: values[i].mean(), len(values), group=GROUP, label="density", better="real", about=about
-        )
+        return bootstrap_score(DENSITY, lambda i: float(values[i].mean()), len(values))
 
     def _clipped_density(self, around: NDArray[np.int64]) -> Score:
-        about = (
-            "How real the samples are, from 0 to 1, as good as real data; a sample counts no more than once however "
-            "dense its surroundings, and outliers lend it nothing. It does not see what is left out."
-        )
         values = np.minimum(around / self.k, 1.0)
 
         def statistic(rows: NDArray[np.int64]) -> float:
             return min(float(values[rows].mean()) / self._real_share, 1.0)
 
-        return _averaged("clipped-density", statistic, len(values), "clipped\ndensity", about)
+        return bootstrap_score(CLIPPED_DENSITY, statistic, len(values))
 
     def _clipped_coverage(self, held: NDArray[np.int64], n: int) -> Score:
-        about = (
-            "How much of the variety of the real data the samples have, from 0 to 1, as much as real data; it falls in "
-            "proportion to the bad samples among them. It does not see samples shrunk towards the centre, where many "
-            "balls overlap: recall does."
-        )
         values = np.minimum(held, self.k) / self.k
         expected = expected_coverage(n, len(values), self.k)
 
         def statistic(rows: NDArray[np.int64]) -> float:
             return float(np.searchsorted(expected, values[rows].mean()) / len(expected))
 
-        return _averaged("clipped-coverage", statistic, len(values), "clipped\ncoverage", about)
+        return bootstrap_score(CLIPPED_COVERAGE, statistic, len(values))
 
 
 def expected_coverage(samples: int, real: int, k: int) -> NDArray[np.float64]:
@@ -140,21 +171,4 @@ def expected_coverage(samples: int, real: int, k: int) -> NDArray[np.float64]:
     return np.concatenate([np.zeros(k), 1 - missing.sum(axis=0) / k])
 
 
-def _share(metric: str, hits: int, n: int, about: str) -> Score:
-    blind = {
-        "precision": "It does not see what is left out, and is full for samples that are all alike.",
-        "recall": "It does not see bad samples; outliers among the samples raise it.",
-        "coverage": "It does not see bad samples, nor samples shrunk towards the centre, where many balls overlap.",
-    }
-    about = f"{about} From 0 to 1, higher is better; real vectors reach less than 1. {blind[metric]}"
-    return share_score(metric, hits, n, group=GROUP, label=metric, better="higher", about=about)
-
-
-def _averaged(metric: str, statistic: Callable[[NDArray[np.int64]], float], n: int, label: str, about: str) -> Score:
-    return bootstrap_score(metric, statistic, n, group=GROUP, label=label, better="higher", unit="share", about=about)
-
-
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [FidelityDiversity]
+lsampler_evaluators = offers(FidelityDiversity)

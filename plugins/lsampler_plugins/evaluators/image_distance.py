@@ -1,6 +1,7 @@
 """image-distance: the Frechet distance between features of decoded samples and of decoded real vectors."""
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +15,16 @@ from threadpoolctl import threadpool_limits
 from lsampler import (
     Evaluator,
     LsamplerError,
+    Metric,
     RealData,
     Samples,
     Score,
     bootstrap_score,
+    file_digest,
     frechet_distance,
-    hookimpl,
+    offers,
+    require_trust,
 )
-
-LSAMPLER_API = 1
 
 Features = NDArray[np.float64]
 Extractor: TypeAlias = Callable[[NDArray[Any]], Any]
@@ -33,11 +35,10 @@ FILES = (".pt", ".ts", ".onnx")
 class ImageDistance(Evaluator):
     """Frechet distance between features of decoded samples and of decoded train vectors.
 
-    The formula of the Frechet Inception distance (Heusel et al. 2017, arXiv 1706.08500) on
-    features of your choice: by default the autoencoder's own encoder, which judges its own
-    decoder kindly; better an independent network that you have. No network is downloaded.
-    'module:callable' imports that module and calls it: it runs your code, or whoever's it is, so
-    name only what you trust; likewise a TorchScript file (.pt, .ts) or an ONNX file (.onnx).
+    This is the formula of the Frechet Inception distance (Heusel et al. 2017, arXiv 1706.08500) on features of your
+    choice. By default they are those of the autoencoder's own encoder, which judges its own decoder kindly; an
+    independent network is better. No network is downloaded. 'module:callable' imports that module and runs its code. A
+    TorchScript file (.pt, .ts) can run code as well, and is opened with trusted=true only; an ONNX file (.onnx) cannot.
 
     Decoded real vectors, not photographs, are the mark: what the autoencoder itself loses does
     not count. Squared units of the features, 0 or above, lower is better; values of different
@@ -55,6 +56,7 @@ class ImageDistance(Evaluator):
     )
     images: int = Field(default=2000, ge=2, description="at most so many samples and train vectors are decoded")
     resamples: int = Field(default=50, ge=2, description="of the bootstrap")
+    trusted: bool = Field(default=False, description="whether a TorchScript file, which can run code, may be opened")
 
     _real: RealData = PrivateAttr()
     _extract: Extractor | None = PrivateAttr(default=None)
@@ -62,8 +64,9 @@ class ImageDistance(Evaluator):
 
     def prepare(self, real: RealData) -> None:
         """The moments of the features of decoded train vectors."""
-        self._real, self._extract = real, _extractor(self.features) if self.features else None
-        rows = Samples("train", real.train, real.decode, real.encode).head(self.images)
+        self._real = real
+        self._extract = _extractor(self.features, trusted=self.trusted) if self.features else None
+        rows = Samples("train", real.train, decode=real.decode, encode=real.encode).head(self.images)
         if len(rows.latents) < 2:
             raise LsamplerError("a single train vector has no covariance; encode more images")
         self._moments = _moments(self._features_of(rows))
@@ -76,29 +79,32 @@ class ImageDistance(Evaluator):
             raise LsamplerError("a single sample has no covariance; draw more")
         if features.shape[1] != len(self._moments[0]):
             raise LsamplerError("features of another number than those of the train vectors")
-        extractor = self.features and (Path(self.features).name if self._is_file() else self.features)
+        extractor = self.features or "own encoder"
+        if self._is_file():
+            extractor = Path(extractor).name
 
         def distance(i: NDArray[np.int64]) -> float:
             with threadpool_limits(1, user_api="blas"):  # small products: more threads wait for each other
                 return frechet_distance(*self._moments, *_moments(features[i]))
 
-        about = (
-            f"Difference of the decoded images from decoded real ones, as means and covariances of features "
-            f"({extractor or 'own encoder'}) see them; 0 or above, lower is better. It grows for few samples, and sees "
-            "only what the features see."
-        )
-        score = bootstrap_score(
+        metric = Metric(
             "image-frechet",
-            distance,
-            len(features),
             group="decoded images",
-            label=f"Frechet distance\n{extractor or 'own encoder'}",
+            label=f"Frechet distance\n{extractor}",
             better="lower",
-            about=about,
-            resamples=self.resamples,
-            seed=self._real.seed,
+            about="Difference of the decoded images from decoded real ones, as means and covariances of features "
+            f"({extractor}) see them; 0 or above, lower is better. It grows for few samples, and sees only what the "
+            "features see.",
         )
+        score = bootstrap_score(metric, distance, len(features), resamples=self.resamples, seed=self._real.seed)
         return [replace(score, low=max(score.low, 0.0))]
+
+    def depends_on(self) -> Sequence[str]:
+        """The digest of the file of the features, if there is one."""
+        if self.features is None:
+            return []
+        path = Path(self.features) if self._is_file() else _source_of(self.features)
+        return [file_digest([path])] if path and path.is_file() else []
 
     def _is_file(self) -> bool:
         return str(self.features).endswith(FILES)
@@ -106,12 +112,12 @@ class ImageDistance(Evaluator):
     def _features_of(self, samples: Samples) -> Features:
         if self._extract is None:
             return samples.encoded_again.astype(np.float64)
-        images, parts = samples.images, []
+        images, found_of = samples.images, []
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH].transpose(0, 3, 1, 2).astype(np.float32) / 255
             try:
                 found = np.asarray(self._extract(batch), dtype=np.float64)
-            except Exception as error:  # somebody's network may fail in any way
+            except Exception as error:  # a foreign network may fail in any way
                 reason = str(error).strip().split("\n", 1)[0]
                 raise LsamplerError(f"features={self.features}: {type(error).__name__}: {reason}") from error
             if found.ndim != 2 or len(found) != len(batch) or not np.isfinite(found).all():
@@ -119,15 +125,24 @@ class ImageDistance(Evaluator):
                     f"features={self.features}: gave shape {found.shape} for {len(batch)} images; "
                     "expected finite numbers (B, F)"
                 )
-            parts.append(found)
-        return np.concatenate(parts)
+            found_of.append(found)
+        return np.concatenate(found_of)
 
 
-def _extractor(features: str) -> Extractor:
+def _source_of(features: str) -> Path | None:
+    """The file of the module in module:callable."""
+    try:
+        found = importlib.util.find_spec(features.partition(":")[0])
+    except (ImportError, ValueError):
+        return None
+    return Path(found.origin) if found and found.origin else None
+
+
+def _extractor(features: str, *, trusted: bool) -> Extractor:
     if features.endswith(FILES):
         if not Path(features).is_file():
             raise LsamplerError(f"features={features}: no such file")
-        return _onnx(features) if features.endswith(".onnx") else _torch(_script(features))
+        return _onnx(features) if features.endswith(".onnx") else _torch(_script(features, trusted=trusted))
     module, colon, name = features.partition(":")
     if not (module and colon and name):
         raise LsamplerError(f"features={features}: give module:callable, or a .pt, .ts or .onnx file")
@@ -149,9 +164,10 @@ def _torch(network: Callable[[Any], Any]) -> Extractor:
     return extract
 
 
-def _script(path: str) -> Any:
+def _script(path: str, *, trusted: bool) -> Any:
     import torch
 
+    require_trust(f"features={path}", "a TorchScript program", trusted=trusted)
     try:
         return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
@@ -175,7 +191,4 @@ def _moments(features: Features) -> tuple[Features, Features]:
     return features.mean(axis=0), np.atleast_2d(np.cov(features.T))
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [ImageDistance]
+lsampler_evaluators = offers(ImageDistance)

@@ -1,25 +1,38 @@
 """log-likelihood: how probable a strategy's own density makes held-out real vectors."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
 
 ROUNDING = 9  # decimals, so that the normal itself gains 0 and not 1e-14
 GROUP = "likelihood of held-out vectors"
+LOG_LIKELIHOOD = Metric(
+    "held-out-log-likelihood",
+    group=GROUP,
+    label="log density\nnats",
+    better="higher",
+    about="Mean log density of held-out real vectors, whitened, in nats per vector: higher is better. It sees vectors "
+    "that the strategy cannot draw, and hardly sees those that it draws in vain: one bad sample in two costs 0.7.",
+)
+GAIN = Metric(
+    "log-likelihood-gain",
+    group=GROUP,
+    label="gain on\na normal",
+    better="higher",
+    about="What this density gains on one multivariate normal, in nats per held-out vector: above 0 is better. "
+    "It sees no more than the mean log density does.",
+)
 
 
 class LogLikelihood(Evaluator):
     """Mean logarithm of a strategy's density at held-out real vectors, and what it gains on one normal.
 
-    - held-out-log-likelihood: nats a vector, in coordinates whitened by the reference's principal
+    - held-out-log-likelihood: nats per vector, in coordinates whitened by the reference's principal
       components, log p(z) + sum_k log(lambda_k) / 2, so that the unit of the latent space does not
       matter. Higher is better; there is no upper bound;
     - log-likelihood-gain: the same minus that of the multivariate normal of the reference, vector
@@ -31,7 +44,7 @@ class LogLikelihood(Evaluator):
     name = "log-likelihood"
     by_default = False
 
-    rows: int = Field(default=2000, ge=2, description="held-out vectors looked at, at most; chosen at random")
+    rows: int = Field(default=2000, ge=2, description="at most so many held-out vectors are used, chosen at random")
 
     _real: RealData = PrivateAttr()
     _held_out: NDArray[np.float32] = PrivateAttr()
@@ -42,7 +55,9 @@ class LogLikelihood(Evaluator):
         """Choose the held-out vectors; their density under one normal."""
         held_out = real.held_out
         if len(held_out) < 2:
-            raise LsamplerError(f"{len(held_out)} held-out vector, an interval needs 2; encode with more --held-out")
+            raise LsamplerError(
+                f"{len(held_out)} held-out vector, an interval needs 2; encode again, and hold out more"
+            )
         statistics = real.reference.statistics()
         statistics.require_rank(statistics.dimension)
         if len(held_out) > self.rows:
@@ -59,19 +74,9 @@ class LogLikelihood(Evaluator):
         if samples.log_prob is None:
             return []
         found = self._density(samples.log_prob) + self._log_volume
-        about = (
-            "Mean log density of held-out real vectors, whitened, in nats a vector: higher is better. It sees vectors "
-            "that the strategy cannot draw, hardly those that it draws in vain: one bad sample in two costs 0.7."
-        )
-        gain = (
-            "What this density gains on one multivariate normal, in nats a held-out vector: above 0 is better. "
-            "It sees no more than the mean log density does."
-        )
         return [
-            self._mean("held-out-log-likelihood", found, "log density\nnats", about),
-            self._mean(
-                "log-likelihood-gain", np.round(found - self._normal, ROUNDING) + 0.0, "gain on\na normal", gain
-            ),
+            self._mean(LOG_LIKELIHOOD, found),
+            self._mean(GAIN, np.round(found - self._normal, ROUNDING) + 0.0),
         ]
 
     def _density(self, log_prob: Callable[[NDArray[np.float32]], NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -84,15 +89,8 @@ class LogLikelihood(Evaluator):
             raise LsamplerError(f"its density of {m} held-out vectors is NaN, infinite or of a wrong shape")
         return found
 
-    def _mean(self, metric: str, values: NDArray[np.float64], label: str, about: str) -> Score:
-        def mean(i: NDArray[np.int64]) -> float:
-            return float(values[i].mean())
-
-        settings: dict[str, Any] = {"group": GROUP, "label": label, "better": "higher", "about": about}
-        return bootstrap_score(metric, mean, len(values), seed=self._real.seed, **settings)
+    def _mean(self, metric: Metric, values: NDArray[np.float64]) -> Score:
+        return bootstrap_score(metric, lambda i: float(values[i].mean()), len(values), seed=self._real.seed)
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [LogLikelihood]
+lsampler_evaluators = offers(LogLikelihood)

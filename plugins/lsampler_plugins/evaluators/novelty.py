@@ -1,7 +1,5 @@
 """novelty: whether samples are copies of train vectors."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
@@ -9,19 +7,26 @@ from pydantic import PrivateAttr
 from lsampler import (
     Evaluator,
     LsamplerError,
+    Metric,
     RealData,
     Samples,
     Score,
     bootstrap_score,
-    hookimpl,
     nearest_neighbours,
+    offers,
     share_score,
 )
 
-LSAMPLER_API = 1
-
 MOST_HELD_OUT = 5000
 QUANTILE = 0.01
+RATIO = Metric(
+    "novelty-ratio",
+    group="novelty",
+    label="distance\nratio",
+    better="real",
+    about="Distance to the nearest train vector over that of new real vectors: 1 is as new as real ones, far below 1 "
+    "are copies or samples shrunk to the centre. It does not see whether what is new is any good.",
+)
 
 
 class Novelty(Evaluator):
@@ -64,23 +69,17 @@ class Novelty(Evaluator):
         def ratio(i: NDArray[np.int64]) -> float:
             return float(np.median(found[i])) / typical
 
-        group = "novelty"
-        about = (
-            "Distance to the nearest train vector over that of new real vectors: 1 is as new as real ones, far below 1 "
-            "are copies or samples shrunk to the centre. It does not see whether what is new is any good."
+        copies = Metric(
+            "near-copies",
+            group="novelty",
+            label="near\ncopies",
+            better="lower",
+            about=f"Share of samples within {limit:.3g} of a train vector, nearer than nearly all new real vectors "
+            "come: 0 to 1, lower is better. It does not see copies of images that lie further apart as latent vectors.",
         )
-        copies = (
-            f"Share of samples within {limit:.3g} of a train vector, nearer than nearly all new real vectors come: 0 "
-            "to 1, lower is better. It does not see copies of images that lie further apart as latent vectors."
-        )
-        near = int(np.sum(found <= limit))
         return [
-            bootstrap_score(
-                "novelty-ratio", ratio, len(found), group=group, label="distance\nratio", better="real", about=about
-            ),
-            share_score(
-                "near-copies", near, len(found), group=group, label="near\ncopies", better="lower", about=copies
-            ),
+            bootstrap_score(RATIO, ratio, len(found)),
+            share_score(copies, int(np.sum(found <= limit)), len(found)),
         ]
 
     def _distances_of_held_out(self, samples: Samples) -> NDArray[np.float64]:
@@ -91,7 +90,4 @@ class Novelty(Evaluator):
         return self._held_out[halved]
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [Novelty]
+lsampler_evaluators = offers(Novelty)

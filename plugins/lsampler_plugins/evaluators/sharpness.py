@@ -1,16 +1,20 @@
 """sharpness: whether decoded samples are as sharp as reconstructions of real images."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
 
 LUMINANCE = (0.299, 0.587, 0.114)
+SHARPNESS = Metric(
+    "sharpness",
+    group="decoded images",
+    label="sharpness\nratio",
+    better="real",
+    about="Sharpness of the decoded samples over that of decoded real vectors: 1 is as sharp, below 1 is blurred, "
+    "above 1 is noisy or harsh. It does not see what the images show.",
+)
 
 
 class Sharpness(Evaluator):
@@ -36,7 +40,7 @@ class Sharpness(Evaluator):
         self._known.clear()
         _ = real.held_out
         if real.decode is None:
-            raise LsamplerError("needs decoded images; give a --model")
+            raise LsamplerError("needs decoded images; give `model=...`")
 
     def score(self, samples: Samples) -> list[Score]:
         """The ratio of two medians, with its bootstrap interval."""
@@ -45,22 +49,13 @@ class Sharpness(Evaluator):
         def ratio(i: NDArray[np.int64]) -> float:
             return float(np.median(found[i])) / typical
 
-        about = (
-            "Sharpness of the decoded samples over that of real vectors decoded likewise: 1 is as sharp, below 1 is "
-            "blurred, above 1 is noisy or harsh. It does not see what the images show."
-        )
-        label = "sharpness\nratio"
-        return [
-            bootstrap_score(
-                "sharpness", ratio, len(found), group="decoded images", label=label, better="real", about=about
-            )
-        ]
+        return [bootstrap_score(SHARPNESS, ratio, len(found))]
 
     def _reconstructions(self, samples: Samples) -> float:
         halved = samples.kind == "held-out"
         if halved not in self._known:
             rows = self._real.held_out_for(samples)[: self.images]
-            images = Samples("reconstructions", rows, self._real.decode).images
+            images = Samples("reconstructions", rows, decode=self._real.decode).images
             self._known[halved] = float(np.median(laplacian_variances(images)))
         if self._known[halved] == 0:
             raise LsamplerError("decoded held-out vectors are flat images: nothing is as sharp as these")
@@ -76,7 +71,4 @@ def laplacian_variances(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.array([laplace(image @ weights).var() for image in images])
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [Sharpness]
+lsampler_evaluators = offers(Sharpness)

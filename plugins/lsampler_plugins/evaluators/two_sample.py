@@ -1,6 +1,5 @@
 """two-sample-classifier: whether a classifier can tell samples from held-out real vectors."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -8,9 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from threadpoolctl import threadpool_limits
 
-from lsampler import Evaluator, LsamplerError, RealData, Samples, Score, bootstrap_score, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
 
 LEAST_A_FOLD = 10
 
@@ -20,9 +17,9 @@ class TwoSampleClassifier(Evaluator):
 
     The classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv 1610.06545). Features are the
     latent vectors whitened by the reference's principal components, their squares, and the
-    radius; as many samples as held-out vectors. Every vector is judged by a classifier that did
-    not see it. AUC = P(a sample looks more like a sample than a real vector does): 0.5 cannot be
-    told apart, 1 always; chance may fall below 0.5. Lower is better.
+    radius; there are as many samples as held-out vectors. Every vector is judged by a classifier that did
+    not see it. AUC = P(a sample looks more like a sample than a real vector does): 0.5 is guessing, 1 is no
+    mistake; by chance it may fall below 0.5. Lower is better.
     """
 
     name = "two-sample-classifier"
@@ -59,19 +56,15 @@ class TwoSampleClassifier(Evaluator):
         def area(i: NDArray[np.int64]) -> float:
             return area_under_curve(found[:n][i], found[n:][i])
 
-        return [
-            bootstrap_score(
-                "classifier-auc",
-                area,
-                n,
-                group="can a classifier tell them apart",
-                label=f"AUC\n{self.learner}",
-                better="lower",
-                about="How well a classifier tells samples from held-out real vectors: 0.5 is guessing, the best, and "
-                "1 is no mistake. What this classifier cannot learn from so few vectors it does not see.",
-                seed=self._real.seed,
-            )
-        ]
+        metric = Metric(
+            "classifier-auc",
+            group="can a classifier tell them apart",
+            label=f"AUC\n{self.learner}",
+            better="lower",
+            about="How well a classifier tells samples from held-out real vectors: 0.5 is guessing, the best, and 1 is "
+            "no mistake. It does not see what this classifier cannot learn from so few vectors.",
+        )
+        return [bootstrap_score(metric, area, n, seed=self._real.seed)]
 
     def _features(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         pca = self._real.reference.statistics().pca
@@ -105,7 +98,4 @@ def area_under_curve(real: NDArray[np.float64], drawn: NDArray[np.float64]) -> f
     return float((below + up_to).mean() / (2 * len(real)))
 
 
-@hookimpl
-def lsampler_evaluators() -> Sequence[type[Evaluator]]:
-    """The evaluator of this file."""
-    return [TwoSampleClassifier]
+lsampler_evaluators = offers(TwoSampleClassifier)

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import nn
 
-from lsampler import Autoencoder, AutoencoderLoader, ForeignLoader, LsamplerError, file_digest, hookimpl, module_digest
-
-LSAMPLER_API = 1
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, module_digest, offers
 
 CLASSES = ("AutoencoderKL", "AutoencoderTiny")
 
@@ -121,7 +119,4 @@ def _silence() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-@hookimpl
-def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
-    """The loader of this file."""
-    return [DiffusersFolder]
+lsampler_autoencoder_loaders = offers(DiffusersFolder)

@@ -5,16 +5,13 @@ import re
 import sys
 import warnings
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Autoencoder, AutoencoderLoader, ForeignLoader, LsamplerError, file_digest, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers
 
 
 class KerasFiles(ForeignLoader):
@@ -135,7 +132,4 @@ def _apply(keras: Any, model: Any, given: Tensor) -> Any:
         return model(given, training=False)
 
 
-@hookimpl
-def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
-    """The loader of this file."""
-    return [KerasFiles]
+lsampler_autoencoder_loaders = offers(KerasFiles)

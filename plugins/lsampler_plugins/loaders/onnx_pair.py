@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Autoencoder, AutoencoderLoader, ForeignLoader, LsamplerError, file_digest, hookimpl
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers
 
-LSAMPLER_API = 1
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 # A field "location" of a tensor, in protocol buffers: the name of a file that holds its values.
 LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]?[\x01-\x7f])")
@@ -122,7 +121,4 @@ def _varint(digits: bytes) -> int:
     return sum((digit & 0x7F) << 7 * place for place, digit in enumerate(digits))
 
 
-@hookimpl
-def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
-    """The loader of this file."""
-    return [OnnxPair]
+lsampler_autoencoder_loaders = offers(OnnxPair)

@@ -3,7 +3,7 @@
 import importlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lsampler import Autoencoder, AutoencoderLoader, ForeignLoader, LsamplerError, file_digest, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_trust
 
 # Those whose decoder takes what their encoder calls `embedding`. Elsewhere a flow or a walk lies between
 # the two, the space is curved, or the latents are discrete.
@@ -43,8 +41,9 @@ Networks = Literal["mnist-conv", "mnist-resnet", "cifar-conv", "cifar-resnet", "
 class PythaeFolder(ForeignLoader):
     """A folder that pythae saved: AE, RAE, WAE, or a VAE with a Gaussian encoder (extra 'pythae').
 
-    The weights are read from model.pt; encoder.pkl and decoder.pkl are never opened, since to
-    unpickle a file is to run it. Latents are the encoder's ``embedding``: of a VAE, the mean.
+    The weights are read from model.pt. Networks of your own, which pythae keeps in encoder.pkl and decoder.pkl,
+    are opened with trusted=true only, because a pickle can run code. Latents are the encoder's ``embedding``: for a
+    VAE, the mean.
     """
 
     name = "pythae"
@@ -52,6 +51,7 @@ class PythaeFolder(ForeignLoader):
     networks: Networks | None = Field(
         default=None, description="which of pythae's benchmark networks the model was given; none: pythae's default"
     )
+    trusted: bool = Field(default=False, description="that encoder.pkl and decoder.pkl may run code when opened")
 
     @classmethod
     def accepts(cls, spec: str) -> bool:
@@ -61,7 +61,8 @@ class PythaeFolder(ForeignLoader):
     def load(self, spec: str) -> Autoencoder:
         """Encoder and decoder, filled with the folder's weights."""
         config, kind = _read_config(Path(spec) / "model_config.json")
-        self._check_networks(spec, config)
+        if self.networks and all(config[f"uses_default_{half}"] for half in HALVES):
+            raise LsamplerError(f"{spec}: has pythae's default networks; leave out `networks`")
         weights = _read_weights(Path(spec) / "model.pt")
         shape = tuple(config["input_dim"])
         encoder, decoder = (
@@ -83,35 +84,42 @@ class PythaeFolder(ForeignLoader):
             move=move,
         )
 
-    def _check_networks(self, spec: str, config: Mapping[str, Any]) -> None:
-        own = [half for half in HALVES if not config[f"uses_default_{half}"]]
-        if own and self.networks is None:
-            raise LsamplerError(
-                f"{spec}: its {own[0]} is a network of its own, kept in {own[0]}.pkl, which is never unpickled as that "
-                "would run it; build it in a file of yours and give --model FILE.py:CALLABLE, or name one of pythae's "
-                "benchmark networks by --model-param networks=celeba-conv or the like"
-            )
-        if self.networks and not own:
-            raise LsamplerError(f"{spec}: has pythae's default networks; leave out networks")
-
     def _build(self, spec: str, half: str, config: Mapping[str, Any], kind: str) -> nn.Module:
-        """The empty network: on the device ``meta``, where no memory is taken and no random number drawn."""
+        """The network without its weights.
+
+        On the device ``meta`` a network of pythae takes no memory and draws no random numbers.
+        """
         try:
             base = importlib.import_module("pythae.models.base")
         except ImportError as error:
             raise LsamplerError(f"{spec}: needs pythae; install it with pip install 'lsampler[pythae]'") from error
         kind = kind if half == "encoder" else "AE"
         if config[f"uses_default_{half}"]:
-            place, name = "default_architectures", f"{half.title()}_{kind}_MLP"
+            module, name = "default_architectures", f"{half.title()}_{kind}_MLP"
+        elif self.networks is None:
+            return self._unpickled(Path(spec) / f"{half}.pkl")
         else:
-            data, style = str(self.networks).split("-")
+            data, style = self.networks.split("-")
             style = {"conv": "Conv", "resnet": "ResNet"}[style]
-            place, name = f"benchmarks.{data}", f"{half.title()}_{style}_{kind}_{data.upper()}"
-        network = getattr(importlib.import_module(f"pythae.models.nn.{place}"), name)
-        given = base.BaseAEConfig(input_dim=tuple(config["input_dim"]), latent_dim=config["latent_dim"])
+            module, name = f"benchmarks.{data}", f"{half.title()}_{style}_{kind}_{data.upper()}"
+        network = getattr(importlib.import_module(f"pythae.models.nn.{module}"), name)
+        settings = base.BaseAEConfig(input_dim=tuple(config["input_dim"]), latent_dim=config["latent_dim"])
         with torch.device("meta"):
-            built: nn.Module = network(given)
+            built: nn.Module = network(settings)
         return built
+
+    def _unpickled(self, path: Path) -> nn.Module:
+        """A network of the user's own."""
+        require_trust(path, "a pickled network", trusted=self.trusted)
+        unpickler = importlib.import_module("pythae.models.base.base_utils").CPU_Unpickler
+        try:
+            with path.open("rb") as handle:
+                network = unpickler(handle).load()
+        except Exception as error:  # a pickle may fail in any way
+            raise LsamplerError(f"{path}: cannot be unpickled ({type(error).__name__}: {error})") from error
+        if not isinstance(network, nn.Module):
+            raise LsamplerError(f"{path}: holds a {type(network).__name__}, not a network")
+        return network
 
 
 def _read_config(path: Path) -> tuple[dict[str, Any], str]:
@@ -168,7 +176,4 @@ def _filled(spec: str, half: str, network: nn.Module, weights: Mapping[str, Tens
     return network.float()
 
 
-@hookimpl
-def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
-    """The loader of this file."""
-    return [PythaeFolder]
+lsampler_autoencoder_loaders = offers(PythaeFolder)

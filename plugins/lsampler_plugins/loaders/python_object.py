@@ -7,7 +7,7 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,15 +19,13 @@ from torch import nn
 from lsampler import (
     AdaptedAutoencoder,
     Autoencoder,
-    AutoencoderLoader,
     ForeignLoader,
     LsamplerError,
     Preprocess,
-    hookimpl,
     module_digest,
+    offers,
 )
 
-LSAMPLER_API = 1
 SPEC = re.compile(r"(?P<source>[^:]+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
 
 
@@ -214,7 +212,4 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" + ("" if told else f" ({Path(place.filename).name}, line {place.lineno})")
 
 
-@hookimpl
-def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
-    """The loader of this file."""
-    return [PythonObject]
+lsampler_autoencoder_loaders = offers(PythonObject)

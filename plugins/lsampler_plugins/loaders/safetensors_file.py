@@ -1,11 +1,8 @@
 """safetensors-file: autoencoders made by ``lsampler train``, and bundles."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from lsampler import Autoencoder, AutoencoderLoader, hookimpl, load_safetensors_autoencoder
-
-LSAMPLER_API = 1
+from lsampler import Autoencoder, AutoencoderLoader, load_safetensors_autoencoder, offers
 
 
 class SafetensorsFile(AutoencoderLoader):
@@ -23,7 +20,4 @@ class SafetensorsFile(AutoencoderLoader):
         return load_safetensors_autoencoder(spec)
 
 
-@hookimpl
-def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
-    """The loader of this file."""
-    return [SafetensorsFile]
+lsampler_autoencoder_loaders = offers(SafetensorsFile)

@@ -3,7 +3,7 @@
 import logging
 import zipfile
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,9 +11,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from lsampler import Autoencoder, AutoencoderLoader, ForeignLoader, LsamplerError, file_digest, hookimpl
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_trust
 
-LSAMPLER_API = 1
 # The largest batch that lsampler itself decodes.
 BATCH = 256
 
@@ -35,11 +34,7 @@ class TorchProgram(ForeignLoader):
         files = self.files(spec)
         for path in files:
             _check_kind(path, self.kind)
-        if not self.trusted:
-            raise LsamplerError(
-                f"model '{spec}': opening {self.kind} can run any code that is in it; if you made it or trust "
-                "who did, add --model-param trusted=true"
-            )
+        require_trust(spec, self.kind, trusted=self.trusted)
         return self.open(spec, *files)
 
     @abstractmethod
@@ -206,7 +201,4 @@ def _reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-@hookimpl
-def lsampler_autoencoder_loaders() -> Sequence[type[AutoencoderLoader]]:
-    """The loaders of this file."""
-    return [TorchExport, TorchScript]
+lsampler_autoencoder_loaders = offers(TorchExport, TorchScript)

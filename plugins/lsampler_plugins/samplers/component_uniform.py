@@ -1,14 +1,12 @@
 """component-uniform: an interval of its own for every component (post VII)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, HalfWidth, LatentSampler, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, HalfWidth, LatentSampler, Reference, State, offers
 
 
 class ComponentUniform(LatentSampler):
@@ -40,7 +38,4 @@ class ComponentUniform(LatentSampler):
         return torch.where(inside, -torch.log(state["high"] - state["low"]).sum(), -torch.inf)
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [ComponentUniform]
+lsampler_samplers = offers(ComponentUniform)

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -12,9 +12,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, offers
 
 BEYOND = 4
 LARGEST_SCORE = 3.5
@@ -162,7 +160,4 @@ def log_radial_integral(beta: Tensor, q: int) -> Tensor:
     return torch.logsumexp(terms, dim=-1) + torch.log(width * (x[1] - x[0]))
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [Elliptical]
+lsampler_samplers = offers(Elliptical)

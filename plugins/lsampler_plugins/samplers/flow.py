@@ -4,7 +4,7 @@ import contextlib
 import math
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -15,9 +15,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, offers
 
 FEWEST = 10
 FEWEST_BATCHES = 16
@@ -303,7 +301,4 @@ def _zuko() -> Any:
     return zuko
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [Flow]
+lsampler_samplers = offers(Flow)

@@ -1,15 +1,13 @@
 """gaussian: independent normals (posts V and VIII)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import FWHM_PER_SIGMA, Block, HalfWidth, LatentSampler, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import FWHM_PER_SIGMA, Block, HalfWidth, LatentSampler, Reference, State, offers
 
 
 class Gaussian(LatentSampler):
@@ -42,7 +40,4 @@ class Gaussian(LatentSampler):
         return -(0.5 * x * x + torch.log(state["sigma"]) + 0.5 * math.log(2 * math.pi)).sum(dim=1)
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [Gaussian]
+lsampler_samplers = offers(Gaussian)

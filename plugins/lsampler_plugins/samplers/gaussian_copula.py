@@ -1,7 +1,7 @@
 """gaussian-copula: every principal component with its own distribution, joined by a normal's dependence."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,9 +11,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, Statistics, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, Statistics, offers
 
 BEYOND = 4
 LEAST_SLOPE = 1e-3
@@ -123,7 +121,4 @@ def scored(v: NDArray[Any], scores: NDArray[np.float64], knots: NDArray[np.float
         yield y.clamp(-largest, largest).numpy()
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [GaussianCopula]
+lsampler_samplers = offers(GaussianCopula)

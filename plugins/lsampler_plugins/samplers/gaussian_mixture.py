@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -12,9 +12,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, offers
 
 VECTORS_EACH, MOST = 100, 40
 
@@ -166,7 +164,4 @@ def _log_normal(offsets: Tensor, root: Tensor) -> Tensor:
     return -0.5 * ((x * x).sum(dim=1) + len(diagonal) * math.log(2 * math.pi)) - torch.log(diagonal).sum()
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [GaussianMixture]
+lsampler_samplers = offers(GaussianMixture)

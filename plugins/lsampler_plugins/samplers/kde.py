@@ -1,7 +1,7 @@
 """kde: a normal around every data vector, with a bandwidth chosen by likelihood."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -10,9 +10,7 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, offers
 
 BLOCK_ROWS = 4096
 NARROWEST = 0.01
@@ -117,7 +115,4 @@ def log_kernel_sums(
     return torch.logsumexp(torch.stack(blocks), dim=0)
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [Kde]
+lsampler_samplers = offers(Kde)

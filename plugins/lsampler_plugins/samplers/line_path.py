@@ -1,7 +1,7 @@
 """line-path: points on a straight line through the latent space (post VI)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, HalfWidth, LatentSampler, LsamplerError, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, HalfWidth, LatentSampler, LsamplerError, Reference, State, offers
 
 
 class LinePath(LatentSampler):
@@ -98,7 +96,4 @@ class LinePath(LatentSampler):
         return rows[self.first], rows[self.second]
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [LinePath]
+lsampler_samplers = offers(LinePath)

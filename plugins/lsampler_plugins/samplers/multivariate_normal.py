@@ -1,16 +1,14 @@
 """multivariate-normal: the posts' model of the core, drawn directly (posts VIII and IX)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, offers
 
 
 class MultivariateNormal(LatentSampler):
@@ -55,7 +53,4 @@ class MultivariateNormal(LatentSampler):
         return -0.5 * ((x * x).sum(dim=1) + torch.log(2 * math.pi * squares).sum())
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [MultivariateNormal]
+lsampler_samplers = offers(MultivariateNormal)

@@ -1,6 +1,6 @@
 """neighbour-interpolation: between a data vector and one of its nearest neighbours (SMOTE)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl, nearest_neighbours
-
-LSAMPLER_API = 1
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, nearest_neighbours, offers
 
 
 class NeighbourInterpolation(LatentSampler):
@@ -69,7 +67,4 @@ class NeighbourInterpolation(LatentSampler):
         return torch.lerp(rows[first], rows[second], block.uniform()[:, None])
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [NeighbourInterpolation]
+lsampler_samplers = offers(NeighbourInterpolation)

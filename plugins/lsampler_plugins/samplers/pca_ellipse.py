@@ -1,7 +1,7 @@
 """pca-ellipse: inside all pairwise confidence ellipses after a PCA (post X). The one that succeeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -9,9 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, HalfWidth, LatentSampler, LsamplerError, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, HalfWidth, LatentSampler, LsamplerError, Reference, State, offers
 
 DEFAULT_COMPONENTS = 100
 
@@ -149,7 +147,4 @@ def iteration(block: Block, q: int) -> Tensor:
     return sequence.T.gather(1, order)
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [PcaEllipse]
+lsampler_samplers = offers(PcaEllipse)

@@ -1,7 +1,7 @@
 """truncated-normal: the normal, or the uniform distribution, within an ellipsoid around the data."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, offers
 
 REACH = 6.0
 KNOTS = 4097
@@ -109,7 +107,4 @@ class TruncatedNormal(LatentSampler):
         return torch.where(squared <= largest**2, density, -torch.inf)
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [TruncatedNormal]
+lsampler_samplers = offers(TruncatedNormal)

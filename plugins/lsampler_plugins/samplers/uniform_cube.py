@@ -1,16 +1,14 @@
 """uniform-cube: the naive beginning (posts I, II and V), which misses the core."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, Reference, State, hookimpl
-
-LSAMPLER_API = 1
+from lsampler import Block, LatentSampler, Reference, State, offers
 
 
 class UniformCube(LatentSampler):
@@ -38,7 +36,4 @@ class UniformCube(LatentSampler):
         return torch.where(inside, -latents.shape[1] * math.log(2 * self.b), -torch.inf).double()
 
 
-@hookimpl
-def lsampler_samplers() -> Sequence[type[LatentSampler]]:
-    """The strategy of this file."""
-    return [UniformCube]
+lsampler_samplers = offers(UniformCube)

@@ -1,4 +1,4 @@
-"""Bundles: a trained autoencoder with its statistics and calibration in one file, usable offline.
+"""The bundle format: a trained autoencoder with its statistics and calibration in one file.
 
 A bundle holds aggregates only: no image and no single latent vector.
 """
@@ -6,7 +6,7 @@ A bundle holds aggregates only: no image and no single latent vector.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -22,18 +22,21 @@ from lsampler.files import existing_file, new_file
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.safetensors_files import read_metadata, read_safetensors, write_safetensors
 from lsampler.scoring.core import Core, calibration_split
-from lsampler.scoring.evaluator import HELD_OUT_ROW, Evaluator, Samples, evaluate
+from lsampler.scoring.evaluation import evaluate
+from lsampler.scoring.evaluator import Evaluator
+from lsampler.scoring.sample_sets import HELD_OUT_ROW, Subject
+from lsampler.scoring.samples import Samples
+from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
 from lsampler.statistics.summary import Statistics
 from lsampler.store.latent_store import LatentStore
-from lsampler.store.reference import Reference, Split
 
 __all__ = [
     "DEFAULT_BUNDLE",
     "Bundle",
-    "StatisticsReference",
-    "aggregates",
     "build_bundle",
+    "bundle_of",
     "bundled",
+    "is_bundle",
     "load_bundle",
     "load_safetensors_autoencoder",
 ]
@@ -42,121 +45,67 @@ FORMAT = "lsampler-bundle"
 FORMAT_VERSION = 1
 RADII = "radius_quantiles"
 DEFAULT_BUNDLE = "celeba96"
-TRIM = 1.7
 CALIBRATED_SHARE = 0.95
 FORMS: dict[str, float | None] = {"plain": None, "trimmed": TRIM}
 
 
-class StatisticsReference(Reference):
-    """A reference without latents, known by what :func:`aggregates` tells of them.
+class Bundle:
+    """An autoencoder, and what is known of the latent vectors of its training data.
 
-    Statistics exist untrimmed and trimmed at 1.7 half-widths, in latent and in PCA coordinates.
+    Whatever takes a reference takes a bundle.
+
+    Attributes:
+        autoencoder: encoder and decoder.
+        reference: statistics of the latent vectors, calibrated levels, and scores of held-out vectors.
     """
 
-    has_latents = False
+    def __init__(self, autoencoder: ConvAutoencoder, reference: StatisticsReference) -> None:
+        self.autoencoder, self.reference = autoencoder, reference
 
-    def __init__(
-        self,
-        name: str,
-        dimension: int,
-        fingerprint: str | None,
-        statistics: Mapping[float | None, Statistics],
-        principal: Mapping[float | None, Statistics],
-        radii: NDArray[np.float64] | None = None,
-    ) -> None:
-        super().__init__()
-        self.name, self.dimension, self.fingerprint = name, dimension, fingerprint
-        self._statistics, self._principal = dict(statistics), dict(principal)
-        if radii is not None:
-            self._radii[dimension] = radii
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return self.reference.name
 
-    def chunks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
-        """Raises: there are no latent vectors."""
-        raise LsamplerError(f"{self.name} holds statistics only, no latent vectors; give a --store")
+    @property
+    def dimension(self) -> int:
+        """The latent dimension D."""
+        return self.reference.dimension
 
-    def statistics(self, trim: float | None = None) -> Statistics:
-        """See :meth:`Reference.statistics`; only the two trims are there."""
-        self._require(trim)
-        return super().statistics(trim)
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the encoder."""
+        return self.autoencoder.fingerprint
 
-    def principal_statistics(self, trim: float | None = None) -> Statistics:
-        """See :meth:`Reference.principal_statistics`; only the two trims are there."""
-        self._require(trim)
-        return super().principal_statistics(trim)
-
-    def radius_quantiles(self, components: int | None = None) -> NDArray[np.float64]:
-        """See :meth:`Reference.radius_quantiles`; only those of all D are there, in older bundles none."""
-        count = components or self.dimension
-        if count not in self._radii:
-            raise LsamplerError(
-                f"{self.name} knows no quantiles of the radius in {count} components; give a --store"
-                + (f", or leave out components={components}" if self._radii else "")
-            )
-        return super().radius_quantiles(count)
-
-    def _require(self, trim: float | None) -> None:
-        if trim not in self._statistics:
-            raise LsamplerError(
-                f"{self.name} has statistics for trim={TRIM} or none, not {trim}; give a --store for others"
-            )
-
-
-def aggregates(
-    source: Reference,
-) -> tuple[dict[float | None, Statistics], dict[float | None, Statistics], NDArray[np.float64] | None]:
-    """The statistics of a bundle by trim, those after PCA, and the quantiles of the radius.
-
-    The quantiles are None where the covariance has not full rank.
-    """
-    trims = FORMS.values()
-    return (
-        {trim: source.statistics(trim) for trim in trims},
-        {trim: source.principal_statistics(trim) for trim in trims},
-        source.radius_quantiles() if source.statistics().pca.rank == source.dimension else None,
-    )
-
-
-class Bundle(StatisticsReference):
-    """An autoencoder and the statistics of its latents; a reference without latents.
-
-    Statistics exist untrimmed and trimmed at 1.7 half-widths, in latent and in PCA coordinates.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        autoencoder: ConvAutoencoder,
-        statistics: Mapping[float | None, Statistics],
-        principal: Mapping[float | None, Statistics],
-        calibrations: Mapping[str, float],
-        held_out_scores: Sequence[tuple[str, dict[str, Any]]],
-        radii: NDArray[np.float64] | None = None,
-    ) -> None:
-        super().__init__(name, autoencoder.dimension, autoencoder.fingerprint, statistics, principal, radii)
-        self.autoencoder = autoencoder
-        self.calibrations = dict(calibrations)
-        self.held_out_scores = [(evaluator, dict(score)) for evaluator, score in held_out_scores]
+    @property
+    def subject(self) -> Subject:
+        """What samples are scored against."""
+        return Subject.of(self.reference, self.autoencoder)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the bundle as one safetensors file, weights as float16."""
+        known = self.reference
         metadata = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "name": self.name,
             "autoencoder": self.autoencoder.metadata(),
-            "calibrations": self.calibrations,
-            "held_out_scores": self.held_out_scores,
+            "calibrations": known.calibrations,
+            "held_out_scores": known.held_out_scores,
         }
         tensors = {
             f"autoencoder/{key}": weight.detach().cpu().to(torch.float16).contiguous()
             for key, weight in self.autoencoder.state_dict().items()
         }
         for form, trim in FORMS.items():
-            for place, table in (("latent", self._statistics), ("principal", self._principal)):
-                for key, array in table[trim].as_arrays().items():
-                    tensors[f"{place}/{form}/{key}"] = torch.from_numpy(np.array(array, order="C"))
-        if self.dimension in self._radii:
-            tensors[RADII] = torch.from_numpy(self._radii[self.dimension])
+            for coordinates, table in (
+                ("latent", known.statistics(trim)),
+                ("principal", known.principal_statistics(trim)),
+            ):
+                for key, array in table.as_arrays().items():
+                    tensors[f"{coordinates}/{form}/{key}"] = torch.from_numpy(np.array(array, order="C"))
+        if known.radii is not None:
+            tensors[RADII] = torch.from_numpy(known.radii)
         with new_file(path, force=force) as beside:
             write_safetensors(beside, tensors, metadata)
 
@@ -180,19 +129,19 @@ class Bundle(StatisticsReference):
         try:
             statistics, principal = (
                 {
-                    trim: Statistics.from_arrays(_arrays(tensors, f"{place}/{form}/"), name=name)
+                    trim: Statistics.from_arrays(_arrays(tensors, f"{coordinates}/{form}/"), name=name)
                     for form, trim in FORMS.items()
                 }
-                for place in ("latent", "principal")
+                for coordinates in ("latent", "principal")
             )
         except KeyError as error:
             raise LsamplerError(f"{path}: damaged, {error} is missing") from error
-        weights = _part(tensors, "autoencoder/")
-        autoencoder = ConvAutoencoder.from_parts(metadata["autoencoder"], weights, path)
+        autoencoder = ConvAutoencoder.from_parts(metadata["autoencoder"], _starting(tensors, "autoencoder/"), path)
         radii = tensors[RADII].numpy() if RADII in tensors else None
-        return cls(
-            name, autoencoder, statistics, principal, metadata["calibrations"], metadata["held_out_scores"], radii
-        )
+        reference = StatisticsReference(name, statistics, principal, fingerprint=autoencoder.fingerprint, radii=radii)
+        reference.calibrations = dict(metadata["calibrations"])
+        reference.held_out_scores = [(key, dict(score)) for key, score in metadata["held_out_scores"]]
+        return cls(autoencoder, reference)
 
 
 def build_bundle(
@@ -207,36 +156,32 @@ def build_bundle(
     Raises:
         LsamplerError: the store was not made by this autoencoder, or holds out too few vectors.
     """
-    from lsampler.models.decoding import decode_images, encode_pixels
-
     if store.fingerprint != autoencoder.fingerprint:
         raise LsamplerError(f"{store.name}: its latents come from another encoder than the model's; encode again")
-    statistics, principal, radii = aggregates(store)
-    bundle = Bundle(name, autoencoder, statistics, principal, {}, [], radii)
+    reference = StatisticsReference.of(store, name=name)
+    _calibrate(reference, store, cores)
+    _, judging = calibration_split(store.held_out())
+    subject = Subject.of(reference, autoencoder)
+    held_out = Samples(HELD_OUT_ROW, judging, decode=subject.decode, encode=subject.encode, kind="held-out")
+    for evaluator in evaluators:
+        # Against the bundle, as its users score their samples, so that the row has the scores that theirs have.
+        row = evaluate([held_out], reference, [evaluator]).rows[-1]
+        if row.problems:
+            raise LsamplerError(f"{name}: {row.problems[0]}")
+        reference.held_out_scores += [(evaluator.key_of(score.metric), asdict(score)) for score in row.scores]
+    return Bundle(autoencoder, reference)
+
+
+def _calibrate(reference: StatisticsReference, store: LatentStore, cores: Sequence[Core]) -> None:
     for core in cores:
         try:
-            core.fit(bundle)
+            core.fit(reference)
         except LsamplerError:  # it needs latent vectors, which no bundle has
             continue
         level = core.calibrated_level(store, CALIBRATED_SHARE)
         if level is None:
-            raise LsamplerError(f"{store.name}: too few held-out vectors to calibrate; encode with more --held-out")
-        bundle.calibrations[core.calibration_key(CALIBRATED_SHARE)] = level
-    _, judging = calibration_split(store.held_out())
-    held_out = Samples(
-        HELD_OUT_ROW,
-        judging,
-        lambda z: decode_images(autoencoder, z),
-        lambda images: encode_pixels(autoencoder, images),
-        "held-out",
-    )
-    for evaluator in evaluators:
-        # Against the bundle, as its users will score their samples: so the row has the scores that theirs have.
-        row = evaluate([held_out], bundle, [evaluator]).rows[-1]
-        if row.problems:
-            raise LsamplerError(f"{name}: {row.problems[0]}")
-        bundle.held_out_scores += [(evaluator.key(), asdict(score)) for score in row.scores]
-    return bundle
+            raise LsamplerError(f"{store.name}: too few held-out vectors to calibrate; encode again, and hold out more")
+        reference.calibrations[core.calibration_key(CALIBRATED_SHARE)] = level
 
 
 def bundled() -> list[str]:
@@ -274,7 +219,7 @@ def load_safetensors_autoencoder(path: str | os.PathLike[str]) -> ConvAutoencode
     path = existing_file(path, "model file")
     metadata, tensors = read_safetensors(path)
     if metadata.get("format") == FORMAT:
-        return ConvAutoencoder.from_parts(metadata["autoencoder"], _part(tensors, "autoencoder/"), path)
+        return ConvAutoencoder.from_parts(metadata["autoencoder"], _starting(tensors, "autoencoder/"), path)
     return ConvAutoencoder.load(path)
 
 
@@ -287,9 +232,9 @@ def _folder() -> Any:
     return resources.files("lsampler") / "bundles"
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _starting(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
 
 def _arrays(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, NDArray[Any]]:
-    return {key: tensor.numpy() for key, tensor in _part(tensors, prefix).items()}
+    return {key: tensor.numpy() for key, tensor in _starting(tensors, prefix).items()}

@@ -1,4 +1,4 @@
-"""The second example: scikit-learn's digits, ten separate clusters where one normal is wrong."""
+"""The example of handwritten digits: ten separate clusters, which one normal describes badly."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler import open_store
 from lsampler.bundles.bundle import load_bundle
 from lsampler.data.images import open_images
 from lsampler.files import new_directory
 from lsampler.models.encoding import encode_images
 from lsampler.progress import Progress
 from lsampler.store.latent_store import LatentStore
+from lsampler.store.opening import open_store
 
 __all__ = ["digit_images", "write_digits"]
 

@@ -76,7 +76,7 @@ def analyze(
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """How does the encoder fill its latent space? Every analysis of the posts, and a verdict on each statement.
+    """Analyse how the encoder fills its latent space, and check each statement of the posts.
 
     Writes index.html, which opens offline, analysis.json, and a folder of figures (SVG) and tables (CSV) for each
     section. Interrupted, or with other options, the same command does only what is missing or has changed.
@@ -108,7 +108,7 @@ def _open(latents: str) -> Reference:
     from lsampler.store.opening import open_store
 
     if latents in bundled() or latents.endswith(".safetensors"):
-        return load_bundle(latents)
+        return load_bundle(latents).reference
     return open_store(latents)
 
 

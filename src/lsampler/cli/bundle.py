@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 
 def bundle(
     out: Annotated[Path, typer.Argument(help="The bundle to write (.safetensors).")],
-    model: Annotated[Path, typer.Option(help="The autoencoder made by 'lsampler train'.")],
+    model: Annotated[Path, typer.Option(help="The autoencoder written by 'lsampler train'.")],
     store: Annotated[Path, typer.Option(help="The store of its latents, with a held-out split.")],
     evaluator: Annotated[
         list[str],
@@ -53,4 +53,4 @@ def bundle(
         [load_evaluator(name) for name in evaluator],
     )
     built.save(out, force=force)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {built.statistics().count} vectors summed up")
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {built.reference.statistics().count} latent vectors summarised")

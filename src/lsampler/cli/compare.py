@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler.cli.common import Model, ModelParams, Seed, Store, examples, model_settings
+from lsampler.cli.common import Cluster, Model, ModelParams, Seed, Store, examples
+from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, open_for, print_reasons, strategy_names
 from lsampler.errors import LsamplerError, nearest_name
 
 if TYPE_CHECKING:
@@ -25,14 +26,15 @@ def add_to(app: typer.Typer) -> None:
             "lsampler compare -p pca-ellipse -p multivariate-normal --param pca-ellipse:fact=0.8 --out comparison/",
             "lsampler compare --all --param image-distance:features=inception.pt --store latents.h5 --out comparison/",
             "lsampler compare --all --sweep pca-ellipse:fact=0.4:1.2:9 --store latents.h5 --out comparison/",
+            "lsampler compare --all --store latents.h5 --out comparison/ --cluster local:4",
         )
     )(compare)
 
 
 def compare(
-    out: Annotated[Path, typer.Option(help="Folder for the report; one that is there is completed.")],
-    plugin: Annotated[list[str], typer.Option("--plugin", "-p", help="A strategy to compare; may be repeated.")] = [],  # noqa: B006
-    all_plugins: Annotated[bool, typer.Option("--all", help="Compare every strategy.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the report; a report that is there is completed.")],
+    plugin: Plugins = [],  # noqa: B006
+    all_plugins: AllPlugins = False,
     param: Annotated[
         list[str],
         typer.Option(metavar="NAME:KEY=VALUE", help="A parameter of one strategy or evaluator; may be repeated."),
@@ -43,7 +45,7 @@ def compare(
             metavar="NAME:KEY=LOW:HIGH:STEPS", help="A row for each of STEPS values from LOW to HIGH; may be repeated."
         ),
     ] = [],  # noqa: B006
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Vectors drawn by each strategy.")] = 2000,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples drawn by each strategy.")] = 2000,
     evaluator: Annotated[
         list[str],
         typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="all"),
@@ -52,43 +54,36 @@ def compare(
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
     seed: Seed = 0,
+    cluster: Cluster = None,
 ) -> None:
     """Which strategy is best on my data, at what, by how much, and how sure is that?
 
     Draws and scores every strategy beside real data, and writes a report: index.html, which opens offline, scores.json,
-    scores.csv and summary.md. Interrupted, or with more strategies or scores, the same command computes only what is
-    missing. Scores that need real vectors need a --store; a bundle has statistics only.
+    scores.csv and summary.md. Rerun the command to resume after an interruption, or with more strategies or scores:
+    only what is missing is computed. Scores that need real vectors need a --store; a bundle has statistics only.
     """
+    from lsampler.compute.dask_cluster import on_cluster
     from lsampler.plugins.registry import registry
     from lsampler.progress import rich_progress
+    from lsampler.reports.comparison import Report
     from lsampler.reports.comparison import compare as run
-    from lsampler.workspace import open_workspace
 
-    known = registry()
-    names = list(dict.fromkeys([*plugin, *(known.of_kind("sampler") if all_plugins else [])]))
+    names = strategy_names(plugin, all_plugins=all_plugins)
     settings = _settings(param)
     sweeps = [_sweep(text) for text in sweep]
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
-    scores = evaluator or list(known.of_kind("evaluator"))
+    scores = evaluator or list(registry().of_kind("evaluator"))
     for name in settings:
         if name not in [*names, *(entry[0] for entry in sweeps), *scores]:
             raise LsamplerError(f"--param {name}: is not compared{nearest_name(name, names)}; add --plugin {name}")
     entries = _entries(names, settings, sweeps)
-    evaluators = [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in scores]
-    workspace = open_workspace(model, store, model_settings(model, model_param))
-    with rich_progress() as progress:
-        comparison = run(
-            workspace.reference,
-            entries,
-            out,
-            autoencoder=workspace.autoencoder,
-            evaluators=evaluators,
-            n=n,
-            seed=seed,
-            command=shlex.join(["lsampler", *sys.argv[1:]]),
-            progress=progress,
-        )
+    evaluators = load_evaluators(scores, settings)
+    subject = open_for(model, model_param, store).subject
+    command = shlex.join(["lsampler", *sys.argv[1:]])
+    with on_cluster(cluster), rich_progress() as progress:
+        report = Report(out, command)
+        comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
     _print(comparison, out)
 
 
@@ -141,9 +136,6 @@ def _sweep(text: str) -> tuple[str, str, list[float]]:
 def _print(comparison: Comparison, out: Path) -> None:
     for sentence in comparison.verdict.sentences:
         print(f"- {sentence}")
-    for cell in comparison.cells:
-        for problem in cell.problems:
-            print(f"{cell.name}: {problem}")
-    for caveat in comparison.caveats:
-        print(caveat)
+    print_reasons(f"{row.name}: {problem}" for row in comparison.rows for problem in row.problems)
+    print_reasons(comparison.caveats)
     print(f"report: {out / 'index.html'}")

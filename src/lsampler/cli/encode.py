@@ -64,7 +64,7 @@ def encode(
     cluster: Cluster = None,
     force: Force = False,
 ) -> None:
-    """Encode images into a latent store. If it is interrupted, rerun the same command to resume."""
+    """Encode images into a latent store. Rerun the command to resume it after an interruption."""
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.models.encoding import EncodeOptions, default_held_out, encode_images

@@ -76,7 +76,7 @@ def sample(
     cluster: Cluster = None,
     force: Force = False,
 ) -> None:
-    """Draw latent vectors by a strategy, and decode them to images."""
+    """Draw latent vectors with a strategy and decode them to images."""
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.files import check_output
 
@@ -137,7 +137,7 @@ def fit(
     cluster: Cluster = None,
     force: Force = False,
 ) -> None:
-    """Fit a strategy and keep it, for those that take long: 'lsampler sample --fitted' draws from it."""
+    """Fit a strategy and save it; 'lsampler sample --fitted' draws from the file."""
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.files import check_output
 
@@ -197,7 +197,7 @@ def decode(
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Decode latent vectors made earlier to images."""
+    """Decode latent vectors of a file to images."""
     import torch
 
     from lsampler.compute.seeded_blocks import resolve_device

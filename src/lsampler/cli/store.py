@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lsampler.cli.common import Cluster, Force, ModelParams, console, examples, model_settings
+from lsampler.cli.messages import in_options
 from lsampler.errors import LsamplerError
 
 MOST_PROBLEMS = 20
@@ -17,7 +18,7 @@ StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5 or .shards)
 def add_to(app: typer.Typer) -> None:
     """Register the group."""
     group = typer.Typer(
-        help="Look into latent stores; bring latent vectors in from other programs, and out to them.",
+        help="Inspect, import, export, shard and merge latent stores.",
         no_args_is_help=True,
         epilog=examples(
             "lsampler store info latents.h5",
@@ -144,7 +145,7 @@ def import_(
             progress=progress,
         )
     store = result.store
-    print(f"held out: {result.held_out}")
+    print(in_options(f"held out: {result.held_out}", ("held_out",)))
     print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, ClassVar, Self, get_args
 
 import annotated_types
@@ -14,7 +20,10 @@ from pydantic.fields import FieldInfo
 
 from lsampler.errors import LsamplerError, nearest_name
 
-__all__ = ["Parameter", "Plugin"]
+__all__ = ["ENTRY_POINTS", "Parameter", "Plugin", "code_digest"]
+
+ENTRY_POINTS = "lsampler"
+"""The entry-point group that plugin packages register their modules in."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +91,19 @@ class Plugin(BaseModel):
         return json.dumps(self.settings(), sort_keys=True)
 
     def key(self) -> str:
-        """Name and settings as one text: equal for plugins that do the same.
+        """Name and all parameters as one text, defaults included: a changed default is another key."""
+        return f"{self.name} {self.settings_json()}"
 
-        Defaults are left out, so that a parameter added later leaves the key as it is.
+    def digest(self) -> str:
+        """A digest of the name, the parameters and the code: results kept under it are those of this code.
+
+        It follows :func:`code_digest`, and the digests of :meth:`depends_on`.
         """
-        changed = self.model_dump(mode="json", exclude_defaults=True)
-        return f"{self.name} {json.dumps(changed, sort_keys=True)}"
+        return _digest(self.key(), code_digest(type(self)), *self.depends_on())
+
+    def depends_on(self) -> Sequence[str]:
+        """Digests of what results depend on besides parameters and code: other plugins, or files that are read."""
+        return ()
 
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
@@ -101,6 +117,56 @@ class Plugin(BaseModel):
         allowed = _range(field)
         within = f", {allowed}" if allowed else ""
         return f"{cls.name}: {key}={first['input']} is not valid: give {_type_name(field.annotation)}{within}"
+
+
+@functools.cache
+def code_digest(plugin: type[Plugin]) -> str:
+    """A digest of a plugin class's code, and of the version of the package that it comes from.
+
+    The code is the source of the modules of the class and of its base classes outside lsampler, together with the
+    modules of the same package that these import from. Where there is no source, as in an interactive session, the
+    digest is that of this process alone, so that nothing kept under it is used by another one.
+    """
+    modules: dict[str, ModuleType] = {}
+    for base in plugin.__mro__:
+        if base not in Plugin.__mro__ and not _is_within(base.__module__, "lsampler"):
+            _gather(sys.modules.get(base.__module__), modules)
+    packages = {name.partition(".")[0] for name in modules}
+    origins = {
+        f"{point.dist.name} {point.dist.version}"
+        for point in entry_points(group=ENTRY_POINTS)
+        if point.dist and point.module.partition(".")[0] in packages
+    }
+    return _digest(plugin.__qualname__, *sorted(origins), *(_source(plugin, modules[name]) for name in sorted(modules)))
+
+
+def _gather(module: ModuleType | None, found: dict[str, ModuleType]) -> None:
+    """Add a module, and those of its package that it imports from."""
+    if module is None or module.__name__ in found:
+        return
+    found[module.__name__] = module
+    package = module.__name__.partition(".")[0]
+    for value in list(vars(module).values()):
+        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        if isinstance(name, str) and _is_within(name, package):
+            _gather(sys.modules.get(name), found)
+
+
+def _source(plugin: type[Plugin], module: ModuleType) -> str:
+    for item in (module, plugin):
+        try:
+            return inspect.getsource(item)
+        except (OSError, TypeError):
+            continue
+    return uuid.uuid4().hex
+
+
+def _is_within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).hexdigest()
 
 
 def _from_string(text: str) -> Any:

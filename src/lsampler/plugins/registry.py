@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any
 
 import pluggy
 
@@ -31,7 +32,6 @@ KINDS: dict[str, tuple[str, type[Plugin]]] = {
     "evaluator": ("lsampler_evaluators", Evaluator),
     "autoencoder loader": ("lsampler_autoencoder_loaders", AutoencoderLoader),
 }
-AnyPlugin = TypeVar("AnyPlugin", bound=Plugin)
 
 
 @dataclass(frozen=True)
@@ -105,30 +105,15 @@ class Registry:
             _check_api(module)
             manager.register(module, name)
             manager.check_pending()
-            offered = [
-                (kind, plugin)
-                for kind, (hook, _) in KINDS.items()
-                for plugins in getattr(manager.hook, hook)()
-                for plugin in plugins
-            ]
-            if not offered:
-                raise LsamplerError("offers nothing; implement one of the hooks with @lsampler.hookimpl")
-            for kind, plugin in offered:
-                self._add(kind, plugin, origin)
-        except Exception as error:
+            found = list(self._found)  # so that a plugin that breaks a rule half-way offers nothing
+            for kind, (hook, _) in KINDS.items():
+                for plugin in itertools.chain.from_iterable(getattr(manager.hook, hook)()):
+                    found.append(_checked(FoundPlugin(kind, getattr(plugin, "name", ""), origin, plugin), found))
+            if len(found) == len(self._found):
+                raise LsamplerError("offers nothing; end it with a line such as lsampler_samplers = offers(MyStrategy)")
+            self._found = found
+        except (Exception, SystemExit) as error:
             self._broken.append(BrokenPlugin(name, origin, _reason(error)))
-
-    def _add(self, kind: str, plugin: Any, origin: str) -> None:
-        base = KINDS[kind][1]
-        if not (isinstance(plugin, type) and issubclass(plugin, base)):
-            raise LsamplerError(f"{plugin!r} is not a subclass of lsampler.{base.__name__}")
-        name = getattr(plugin, "name", "")
-        if not (isinstance(name, str) and NAME.fullmatch(name)):
-            raise LsamplerError(f"{plugin.__name__}.name is {name!r}; use lower case with hyphens")
-        taken = next((f for f in self._found if (f.kind, f.name) == (kind, name)), None)
-        if taken:
-            raise LsamplerError(f"the {kind} name '{name}' is taken by {taken.origin}; choose another")
-        self._found.append(FoundPlugin(kind, name, origin, plugin))
 
     def of_kind(self, kind: str) -> dict[str, FoundPlugin]:
         """All plugins of a kind by name."""
@@ -159,17 +144,32 @@ class Registry:
         return alone.of_kind(kind).get(name)
 
 
+def _checked(offered: FoundPlugin, before: Iterable[FoundPlugin]) -> FoundPlugin:
+    kind, name, plugin, base = offered.kind, offered.name, offered.plugin, KINDS[offered.kind][1]
+    if not (isinstance(plugin, type) and issubclass(plugin, base)):
+        raise LsamplerError(f"{plugin!r} is not a subclass of lsampler.{base.__name__}")
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise LsamplerError(f"{plugin.__name__}.name is {name!r}; use lower case with hyphens")
+    taken = next((other for other in before if (other.kind, other.name) == (kind, name)), None)
+    if taken:
+        raise LsamplerError(f"the {kind} name '{name}' is taken by {taken.origin}; choose another")
+    return offered
+
+
 def _check_api(module: object) -> None:
-    version = getattr(module, "LSAMPLER_API", None)
-    if version is None:
-        raise LsamplerError(
-            f"does not say which plugin API it was written for; add LSAMPLER_API = {API_VERSION} to its module"
-        )
-    if version != API_VERSION:
-        raise LsamplerError(
-            f"was written for plugin API {version}, this lsampler has {API_VERSION}; "
-            "install a release of the plugin, or of lsampler, that fits the other"
-        )
+    hooks = [getattr(module, name) for name in dir(module) if name.startswith("lsampler_")]
+    stated = {getattr(hook, "lsampler_api", None) for hook in hooks} - {None}
+    for version in stated or {getattr(module, "LSAMPLER_API", None)}:
+        if version is None:
+            raise LsamplerError(
+                "does not state the plugin API that it was written for; implement its hook with lsampler.offers, "
+                f"or add LSAMPLER_API = {API_VERSION} to the module"
+            )
+        if version != API_VERSION:
+            raise LsamplerError(
+                f"was written for plugin API {version}, this lsampler has {API_VERSION}; "
+                "install versions of the plugin and of lsampler that fit each other"
+            )
 
 
 def _origin(point: EntryPoint) -> str:

@@ -1,4 +1,4 @@
-"""Cores: regions of latent space that hold the bulk of the encoded data."""
+"""The base of all cores: regions of latent space that hold the bulk of the encoded data."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from pydantic import PrivateAttr
 from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
 from lsampler.samplers.base import State
+from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
 
 __all__ = ["Core", "calibration_split"]
 
-BLOCK_ROWS = 1024
+ROWS_AT_ONCE = 1024
 
 
 class Core(Plugin):
-    """A family of nested regions, told apart by a level: sigma, half-widths, distance.
+    """A family of nested regions that are numbered by a level: sigma, half-widths, or a distance.
 
-    A subclass writes :meth:`learn` and :meth:`level`; a vector is inside the core of a level if
-    its own level is at most that.
+    A subclass writes :meth:`learn`, :meth:`level` and :meth:`nominal`. A vector is inside the core of a level if its
+    own level is at most that.
     """
 
     _state: State | None = PrivateAttr(default=None)
@@ -51,7 +52,7 @@ class Core(Plugin):
         return self
 
     def levels(self, latents: NDArray[Any]) -> NDArray[np.float64]:
-        """The level of each latent vector: (n, D) -> (n,), block by block.
+        """The level of each latent vector: (n, D) -> (n,).
 
         Raises:
             LsamplerError: not fitted, or latent vectors of another D.
@@ -59,27 +60,28 @@ class Core(Plugin):
         state, rows = self._fitted(), np.atleast_2d(latents)
         if rows.ndim != 2 or rows.shape[1] != self._dimension:
             raise LsamplerError(f"{self.name}: latents of shape {rows.shape}, it was fitted with D = {self._dimension}")
-        blocks = [rows[start : start + BLOCK_ROWS] for start in range(0, len(rows), BLOCK_ROWS)]
-        return np.concatenate([np.empty(0), *(self.level(state, np.asarray(b, dtype=np.float64)) for b in blocks)])
+        chunks = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
+        return np.concatenate([np.empty(0), *(self.level(state, np.asarray(c, dtype=np.float64)) for c in chunks)])
 
     @property
     def nominal_level(self) -> float:
         """The nominal level of the fitted core."""
         return float(self.nominal(self._fitted()))
 
-    def calibrated_level(self, reference: Reference, share: float = 0.95) -> float | None:
-        """The level that holds ``share`` of held-out data; None if there is none to ask.
+    def calibrated_level(self, reference: ReferenceLike, share: float = 0.95) -> float | None:
+        """The level that holds ``share`` of held-out data; None if there are too few held-out vectors.
 
-        The split-conformal quantile: the ceil((m + 1) share)-th smallest level of the m vectors of
-        the calibration half of the held-out split, so that a further real vector is inside with
-        at least that probability. A bundle remembers the level.
+        This is the split-conformal quantile: the ceil((m + 1) share)-th smallest level of the m vectors of the
+        calibration half of the held-out split, so that a further real vector is inside with at least that
+        probability. A bundle remembers the level.
 
         Raises:
             LsamplerError: ``share`` is not between 0 and 1.
         """
         if not 0 < share < 1:
             raise LsamplerError(f"share={share}: give a number between 0 and 1")
-        if not reference.has_latents:
+        reference = as_reference(reference)
+        if isinstance(reference, StatisticsReference):
             return reference.calibrations.get(self.calibration_key(share))
         calibration, _ = calibration_split(reference.held_out())
         # Products such as 100 * 0.55 come out a rounding error above the whole number they are.
@@ -89,7 +91,7 @@ class Core(Plugin):
         return float(np.sort(self.levels(calibration))[rank - 1])
 
     def calibration_key(self, share: float) -> str:
-        """Names this core, its parameters and the share, for a bundle's table of levels."""
+        """The key of this core, all its parameters and the share in a bundle's table of levels."""
         return f"{self.key()} {share}"
 
     def _fitted(self) -> State:

@@ -1,299 +1,277 @@
-"""Scores of samples that strategies are yet to draw, or that are in files.
+"""The one way from sets of samples to rows of scores: draw or read, check, ask each evaluator, keep.
 
-On a cluster a set is a task: a worker opens model and store itself, draws, and scores what it has
-drawn. Tasks hold names and plain values only.
+On a cluster a set is a task: a worker opens the subject again, draws, and scores what it has drawn. Tasks hold names
+and plain values only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import pickle
 import threading
+import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-
-import numpy as np
 
 from lsampler.compute.engine import current_engine
-from lsampler.errors import LsamplerError
-from lsampler.plugins.registry import registry
-from lsampler.progress import Progress, track
-from lsampler.samplers.base import LatentSampler
-from lsampler.scoring.evaluator import (
-    Evaluation,
-    Evaluator,
-    RealData,
-    Row,
-    Samples,
-    check_samples,
-    check_shape,
-    compared_rows,
-    evaluate,
-    prepare,
-    real_rows,
-    rows_by_index,
-    score_row,
-    table,
-)
-from lsampler.store.latent_store import LatentStore
-from lsampler.store.opening import open_store
-from lsampler.workspace import Opened, Workspace
+from lsampler.errors import LsamplerError, plugin_errors
+from lsampler.progress import Progress, begin, track
+from lsampler.scoring.evaluator import Evaluator
+from lsampler.scoring.plot_data import IMAGES, picture_of, plot_data
+from lsampler.scoring.rows import Outcome, Record, Row, RowCache
+from lsampler.scoring.sample_sets import Real, SampleSet, Subject
+from lsampler.scoring.samples import RealData, Samples, check_samples
 
-__all__ = ["Drawn", "Stored", "score_sets"]
-
-MOST_BYTES = 1 << 28
-"""Of samples from one file: 262,144 at D = 256, enough for shares to two thousandths."""
+__all__ = ["Bench", "score_rows"]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Samples that a strategy is to draw.
+class _Missing:
+    """What a row lacks.
 
     Attributes:
-        strategy: its name.
-        parameters: all of them, as JSON.
-        n: how many samples.
-        required: raise if the strategy cannot be fitted, in place of leaving it out.
+        evaluators: the indices of the evaluators to be asked, by their digests.
+        plots: whether the plots' numbers are missing.
+        picture: whether the picture is missing.
     """
 
-    strategy: str
-    parameters: str
-    n: int
-    required: bool = True
+    evaluators: Mapping[str, int]
+    plots: bool
+    picture: bool
 
-    @classmethod
-    def of(cls, strategy: LatentSampler, n: int, *, required: bool = True) -> Drawn:
-        """``n`` samples of a strategy with these parameters."""
-        return cls(strategy.name, strategy.settings_json(), n, required)
-
-    def check(self, workspace: Workspace) -> int:
-        """How many samples. Raises LsamplerError if there is no such strategy."""
-        self._built()
-        return self.n
-
-    def samples(self, workspace: Workspace, seed: int, progress: Progress | None) -> Samples:
-        """Fit and draw."""
-        fitted = self._built().fit(workspace.reference, progress=progress)
-        decode, encode = workspace.both_ways()
-        return Samples.drawn_by(fitted, self.n, seed=seed, decode=decode, encode=encode)
-
-    def caveat(self, workspace: Workspace) -> str | None:
-        """All that are drawn are scored."""
-        return None
-
-    def absolute(self) -> Drawn:
-        """The same anywhere."""
-        return self
-
-    def _built(self) -> LatentSampler:
-        built: LatentSampler = registry().get("sampler", self.strategy)(**json.loads(self.parameters))
-        return built
+    def __bool__(self) -> bool:
+        return bool(self.evaluators) or self.plots or self.picture
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Samples in a store: all of them, or of very many every k-th."""
-
-    path: str
-    required: bool = field(default=True, init=False)
-
-    def check(self, workspace: Workspace) -> int:
-        """How many samples. Raises LsamplerError unless they can be vectors of this latent space."""
-        stored = self._opened(workspace)
-        check_shape(Path(self.path).name, (len(stored), stored.dimension), workspace.reference)
-        return _few(stored)
-
-    def samples(self, workspace: Workspace, seed: int, progress: Progress | None) -> Samples:
-        """Read them."""
-        stored = self._opened(workspace)
-        few = _few(stored)
-        # The samples of several runs may stand in a file one after the other.
-        evenly = np.arange(few) * len(stored) // few
-        blocks = track(stored.chunks(None), progress, "reading", len(stored), len)
-        latents = rows_by_index(blocks, stored.dimension, evenly)
-        return Samples(Path(self.path).name, latents, *workspace.both_ways())
-
-    def caveat(self, workspace: Workspace) -> str | None:
-        """What is said if not all are scored."""
-        stored = self._opened(workspace)
-        few, total = _few(stored), len(stored)
-        return f"{self.path}: {few:,} of {total:,} vectors are scored, evenly chosen" if few < total else None
-
-    def absolute(self) -> Stored:
-        """The same from any folder."""
-        return Stored(str(Path(self.path).absolute()))
-
-    def _opened(self, workspace: Workspace) -> LatentStore:
-        stored, expected = open_store(self.path), workspace.reference.fingerprint
-        if stored.fingerprint and expected and stored.fingerprint != expected:
-            raise LsamplerError(f"{self.path}: its vectors belong to another encoder than {workspace.reference.name}")
-        return stored
-
-
-def _few(stored: LatentStore) -> int:
-    return min(len(stored), max(1, MOST_BYTES // (4 * stored.dimension)))
-
-
-def score_sets(
-    sets: Sequence[Drawn | Stored],
-    workspace: Workspace,
-    evaluators: Sequence[Evaluator],
-    *,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> tuple[Evaluation, list[str]]:
-    """Score sets of samples by every evaluator, beside real vectors, on the current engine.
-
-    The table is the same whatever the engine.
+class Bench:
+    """Evaluators and the real data that they learn from.
 
     Args:
-        sets: of samples.
-        workspace: what they belong to.
-        evaluators: which scores; not prepared yet.
+        subject: what samples belong to.
+        evaluators: which scores; prepared when first needed.
         seed: of the draws and of what is compared with them.
-        progress: where to show the advance.
-
-    Returns:
-        The table, and why sets that are not required were left out.
-
-    Raises:
-        LsamplerError: see :func:`evaluate`; a set that is required cannot be had, or none can.
-    """
-    work = _on_workers if current_engine().remote else _here
-    result, left_out = work(sets, workspace, evaluators, seed, progress)
-    caveats = [caveat for each in sets if (caveat := each.caveat(workspace))]
-    return replace(result, caveats=[*result.caveats, *caveats]), left_out
-
-
-def _here(
-    sets: Sequence[Drawn | Stored],
-    workspace: Workspace,
-    evaluators: Sequence[Evaluator],
-    seed: int,
-    progress: Progress | None,
-) -> tuple[Evaluation, list[str]]:
-    made = [_made(each, workspace, seed, progress) for each in sets]
-    left_out = [found for found in made if isinstance(found, str)]
-    samples = [found for found in made if isinstance(found, Samples)]
-    if not samples:
-        raise LsamplerError(left_out[0])
-    decode, encode = workspace.both_ways()
-    return evaluate(samples, workspace.reference, evaluators, decode=decode, encode=encode, seed=seed), left_out
-
-
-def _made(each: Drawn | Stored, workspace: Workspace, seed: int, progress: Progress | None) -> Samples | str:
-    """The samples, or why they are left out."""
-    try:
-        return each.samples(workspace, seed, progress)
-    except LsamplerError as error:
-        if each.required:
-            raise
-        return str(error)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What all tasks of a run have in common.
-
-    Attributes:
-        opened: the workspace.
-        reference: its name in messages, which do not tell who wrote them.
-        evaluators: names and parameters, as JSON.
-        seed: see :func:`score_sets`.
-        rows: see :class:`RealData`.
-        token: of this run alone: what a worker keeps must not outlive a change of the files.
+        rows: how many train vectors samples are compared with.
+        progress: where to show the progress.
     """
 
-    opened: Opened
-    reference: str
-    evaluators: tuple[tuple[str, str], ...]
-    seed: int
-    rows: int
-    token: str
+    def __init__(
+        self,
+        subject: Subject,
+        evaluators: Sequence[Evaluator],
+        *,
+        seed: int,
+        rows: int,
+        progress: Progress | None = None,
+    ) -> None:
+        self.subject, self.evaluators, self.progress = subject, list(evaluators), progress
+        self.real = RealData(subject.reference, decode=subject.decode, encode=subject.encode, seed=seed, rows=rows)
+        self._unprepared: dict[int, str | None] = {}
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether sets are scored by other processes."""
+        return current_engine().remote and self.subject.reopen is not None
+
+    def unprepared(self, index: int) -> str | None:
+        """Why an evaluator could not learn from the real data; None if it could."""
+        if index not in self._unprepared:
+            evaluator = self.evaluators[index]
+            try:
+                with plugin_errors("preparing"):
+                    evaluator.prepare(self.real)
+                self._unprepared[index] = None
+            except LsamplerError as error:
+                self._unprepared[index] = f"no scores of {evaluator.name}: {_reason(error)}"
+        return self._unprepared[index]
+
+    def require_prepared(self) -> None:
+        """Raise LsamplerError, with the first reason, if no evaluator could learn from the real data."""
+        reasons = [self.unprepared(index) for index in range(len(self.evaluators))]
+        if reasons and reasons[0] and all(reasons):
+            raise LsamplerError(reasons[0])
+
+    def score(self, each: SampleSet, missing: _Missing, found: Record) -> None:
+        """Draw or read a set, and add to the record what is missing, or the reasons."""
+        started = time.monotonic()
+        if isinstance(each, Real) and not (each.always or self._compares()):
+            return
+        try:
+            with plugin_errors("drawing"):
+                samples = each.samples(self.real, self.progress)
+            if each.kind != "drawn" and not len(samples.latents):
+                return
+            check_samples(samples, self.subject.reference)
+        except LsamplerError as error:
+            found.problems.append(_reason(error))
+            return
+        found.n = len(samples.latents)
+        advance = begin(self.progress, f"  {samples.name}", len(missing.evaluators) + 1)
+        for digest, index in missing.evaluators.items():
+            found.outcomes[digest] = self._outcome(index, samples)
+            advance(1)
+        self._illustrate(samples, missing, found)
+        advance(1)
+        found.seconds = time.monotonic() - started
+
+    def _compares(self) -> bool:
+        every = enumerate(self.evaluators)
+        return any(evaluator.compares_with_train and not self.unprepared(index) for index, evaluator in every)
+
+    def _outcome(self, index: int, samples: Samples) -> Outcome:
+        evaluator, reason = self.evaluators[index], self.unprepared(index)
+        if reason:
+            return Outcome([], caveats=[reason], prepared=False)
+        caveats: list[str] = []
+        try:
+            with plugin_errors("scoring"):
+                caveats = list(evaluator.caveats())
+                scores = evaluator.score(samples)
+        except LsamplerError as error:
+            return Outcome([], f"{evaluator.name}: {_reason(error)}", caveats)
+        wrong = ", ".join(score.metric for score in scores if not score.is_finite())
+        problem = f"{evaluator.name}: NaN or infinite values of {wrong}" if wrong else None
+        return Outcome([score for score in scores if score.is_finite()], problem, caveats)
+
+    def _illustrate(self, samples: Samples, missing: _Missing, found: Record) -> None:
+        if missing.plots:
+            try:
+                found.plots = plot_data(self.real, samples)
+            except Exception as error:
+                found.problems.append(f"no plots: {_reason(error)}")
+        if missing.picture and self.subject.decode:
+            try:
+                found.picture = picture_of(self.subject.decode(samples.latents[:IMAGES]))
+            except Exception as error:
+                found.problems.append(f"no pictures: {_reason(error)}")
+
+
+def score_rows(bench: Bench, sets: Sequence[SampleSet], cache: RowCache | None = None) -> Iterator[Row | None]:
+    """Score sets of samples by every evaluator, on the current engine; the rows are the same whatever the engine.
+
+    Args:
+        bench: evaluators and real data.
+        sets: of samples.
+        cache: of rows that an earlier run finished. With one, rows have what plots need and, if it has a folder and
+            there is a decoder, a picture.
+
+    Yields:
+        A row for each set, in order, or None for one that is empty. Whatever fails is a problem of its row.
+    """
+    digests = [evaluator.digest() for evaluator in bench.evaluators]
+    keys = [_key(bench, each, cache) if cache else "" for each in sets]
+    records = [cache.read(key) if cache else Record() for key in keys]
+    jobs = [_missing(bench, record, digests, cache) for record in records]
+    answers = _ask_workers(bench, [(each, job) for each, job in zip(sets, jobs, strict=True) if job])
+    every = zip(sets, keys, records, jobs, strict=True)
+    for each, key, record, job in track(every, bench.progress, "scoring", len(sets), lambda _: 1):
+        found = Record()
+        try:
+            if job and answers is not None:
+                found = next(answers)
+            elif job:
+                bench.score(each, job, found)
+        finally:  # what was finished before an interruption is kept
+            if record.add(found) and cache:
+                cache.keep(key, record)
+        row = _row(each, record, digests)
+        yield row if row.n or row.problems else None
+
+
+def _key(bench: Bench, each: SampleSet, cache: RowCache) -> str:
+    return cache.key(bench.subject.fingerprint, each.kind, each.key(), bench.real.rows, bench.real.seed)
+
+
+def _missing(bench: Bench, record: Record, digests: Sequence[str], cache: RowCache | None) -> _Missing:
+    stale = {}
+    for index, digest in enumerate(digests):
+        outcome = record.outcomes.get(digest)
+        if (
+            outcome is None
+            or outcome.problem
+            # It may be able to learn now what it could not.
+            or not (outcome.prepared or outcome.caveats == [bench.unprepared(index)])
+        ):
+            stale[digest] = index
+    pictured = cache is not None and cache.folder is not None and bench.subject.decode is not None
+    return _Missing(stale, cache is not None and record.plots is None, pictured and record.picture is None)
+
+
+def _row(each: SampleSet, record: Record, digests: Sequence[str]) -> Row:
+    outcomes = [record.outcomes[digest] for digest in digests if digest in record.outcomes]
+    return Row(
+        each.name,
+        record.n,
+        [score for outcome in outcomes for score in outcome.scores],
+        [*(outcome.problem for outcome in outcomes if outcome.problem), *record.problems],
+        each.kind,
+        each.entry,
+        [line for outcome in outcomes if not outcome.prepared for line in outcome.caveats],
+        [line for outcome in outcomes if outcome.prepared for line in outcome.caveats],
+        record.plots,
+        record.picture,
+        record.seconds,
+    )
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return lines[0] if isinstance(error, LsamplerError) else f"{type(error).__name__}: {lines[0]}"
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A set of samples, or the real vectors."""
+    """A set to be scored by a worker.
 
-    run: _Run
-    each: Drawn | Stored | None
+    Attributes:
+        run: names this run alone: what a worker keeps of it must not outlive a change of the files.
+        bench: pickled, what makes the bench again.
+        job: pickled, the set and what is missing.
+    """
 
-
-@dataclass(frozen=True)
-class _Scored:
-    """What came of a task."""
-
-    rows: list[Row]
-    caveats: list[str] = field(default_factory=list)
-    left_out: str | None = None
+    run: str
+    bench: bytes
+    job: bytes
 
 
-def _on_workers(
-    sets: Sequence[Drawn | Stored],
-    workspace: Workspace,
-    evaluators: Sequence[Evaluator],
-    seed: int,
-    progress: Progress | None,
-) -> tuple[Evaluation, list[str]]:
-    sizes = [each.check(workspace) for each in sets]
-    named = tuple((evaluator.name, evaluator.settings_json()) for evaluator in evaluators)
-    reference, rows = workspace.reference.name, compared_rows(sizes)
-    run = _Run(workspace.opened.absolute(), reference, named, seed, rows, uuid.uuid4().hex)
-    tasks = [_Task(run, each) for each in (*(each.absolute() for each in sets), None)]
-    *scored, real = track(current_engine().map(_scored, tasks), progress, "scoring", len(tasks), lambda result: 1)
-    left_out = [found.left_out for found in scored if found.left_out]
-    had = [place for place, found in enumerate(scored) if not found.left_out]
-    if not had:
-        raise LsamplerError(left_out[0])
-    if compared_rows([sizes[place] for place in had]) != rows:
-        # The largest sets are left out: the others are compared with fewer rows than were prepared.
-        return _on_workers([sets[place] for place in had], workspace, evaluators, seed, progress)[0], left_out
-    return table(reference, real.rows, [row for found in scored for row in found.rows], real.caveats), left_out
+def _ask_workers(bench: Bench, jobs: Sequence[tuple[SampleSet, _Missing]]) -> Iterator[Record] | None:
+    """What workers find, in order; None if sets are scored in this process."""
+    if not bench.is_remote:
+        return None
+    import cloudpickle  # comes with distributed
+
+    subject, run = bench.subject, uuid.uuid4().hex
+    plugins = [(type(evaluator), evaluator.settings()) for evaluator in bench.evaluators]
+    try:
+        made_of = cloudpickle.dumps((subject.reopen, subject.reference.name, plugins, bench.real.seed, bench.real.rows))
+        tasks = [_Task(run, made_of, cloudpickle.dumps((each.portable(), missing))) for each, missing in jobs]
+    except Exception as error:  # of the model or the plugins, whatever they are made of
+        raise LsamplerError(f"this cannot be scored on a cluster, workers need a copy of it: {error}") from error
+    return iter(current_engine().map(_score_on_worker, tasks))
 
 
 # Plugins are promised that they run alone, and a worker may have several threads.
 _alone = threading.Lock()
 
 
-def _scored(task: _Task) -> _Scored:
-    """On a worker."""
-    run, each = task.run, task.each
+def _score_on_worker(task: _Task) -> Record:
     with _alone:
-        workspace = _workspace(run)
-        if each is None:
-            real, ready, problems = _prepared(run)
-            caveats = [*problems, *(caveat for evaluator in ready for caveat in evaluator.caveats())]
-            return _Scored(real_rows(real, ready), caveats)
         with _as_here():
-            each.check(workspace)
-        samples = _made(each, workspace, run.seed, None)
-        if isinstance(samples, str):
-            return _Scored([], left_out=samples)
-        check_samples(samples, workspace.reference)
-        return _Scored([score_row(samples, _prepared(run)[1])])
+            bench = _bench_on_worker(task.run, task.bench)
+            each, missing = pickle.loads(task.job)  # noqa: S301 - of the process that started this run
+            each.check(bench.subject)
+        found = Record()
+        bench.score(each, missing, found)
+        return found
 
 
 @lru_cache(maxsize=1)
-def _workspace(run: _Run) -> Workspace:
-    with _as_here():
-        workspace = run.opened.workspace()
-    workspace.reference.name = run.reference
-    return workspace
-
-
-@lru_cache(maxsize=1)
-def _prepared(run: _Run) -> tuple[RealData, list[Evaluator], list[str]]:
-    """The evaluators that could be prepared, and why the others could not: the same for all sets."""
-    workspace = _workspace(run)
-    with _as_here():
-        evaluators = [registry().get("evaluator", name)(**json.loads(text)) for name, text in run.evaluators]
-    decode, encode = workspace.both_ways()
-    real = RealData(workspace.reference, decode=decode, encode=encode, seed=run.seed, rows=run.rows)
-    return real, *prepare(evaluators, real)
+def _bench_on_worker(run: str, made_of: bytes) -> Bench:
+    reopen, name, plugins, seed, rows = pickle.loads(made_of)  # noqa: S301 - see above
+    subject: Subject = reopen()
+    subject.reference.name = name  # messages do not tell which process wrote them
+    return Bench(subject, [kind(**settings) for kind, settings in plugins], seed=seed, rows=rows)
 
 
 @contextlib.contextmanager
@@ -301,5 +279,5 @@ def _as_here() -> Iterator[None]:
     """What the caller has found, a worker must find as well."""
     try:
         yield
-    except LsamplerError as error:
+    except (LsamplerError, ImportError, AttributeError) as error:
         raise LsamplerError(f"a worker lacks what is here, a file or a plugin: {error}") from error

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.statistics.passes import Segment
-from lsampler.store.latent_store import LatentStore, Read
+from lsampler.store.latent_store import CHUNK_ROWS, LatentStore, Read
 from lsampler.store.reference import Split
 
 __all__ = ["MemoryStore"]
@@ -68,6 +68,14 @@ class MemoryStore(LatentStore):
     def count(self, split: Split) -> int:
         """How many vectors belong to a split."""
         return self._train if split == "train" else len(self._latents) - self._train
+
+    def chunks(
+        self, split: Split | None = "train", chunk_rows: int = CHUNK_ROWS, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """The latent vectors of a split, or all with None, in order, as views (n, D) of a few rows each."""
+        first, last = self._bounds(start, stop)
+        low, high = {"train": (0, self._train), "held-out": (self._train, len(self))}.get(str(split), (first, last))
+        return super().chunks(None, chunk_rows, start=min(max(first, low), high), stop=max(min(last, high), low))
 
     def segments(self, split: Split = "train") -> Sequence[Segment]:
         """All vectors as one segment; another process cannot read them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +38,6 @@ class Reference(ABC):
     has_latents: bool = False
 
     def __init__(self) -> None:
-        self.calibrations: dict[str, float] = {}
-        """Levels of cores, which a reference without latents has stored."""
-        self.held_out_scores: list[tuple[str, dict[str, Any]]] = []
-        """(evaluator, score) of the real held-out vectors, which a reference without latents has stored."""
         self._statistics: dict[float | None, Statistics] = {}
         self._principal: dict[float | None, Statistics] = {}
         self._radii: dict[int, NDArray[np.float64]] = {}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.bundles.bundle import StatisticsReference, aggregates
+from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.statistics.summary import Statistics
 from lsampler.store.latent_store import Read
 from lsampler.store.memory_store import MemoryStore
@@ -17,12 +17,12 @@ from lsampler.store.reference import Reference
 
 __all__ = [
     "LinearImages",
-    "StatisticsOnly",
     "WatchedReference",
     "awkward_references",
     "correlated",
     "ordinary",
     "other",
+    "statistics_only",
 ]
 
 FINGERPRINT = "compliance"
@@ -69,11 +69,9 @@ class WatchedReference(MemoryStore):
             self._summing -= 1
 
 
-class StatisticsOnly(StatisticsReference):
-    """A reference as a bundle is one: the statistics of another, and none of its vectors."""
-
-    def __init__(self, source: Reference) -> None:
-        super().__init__("a bundle", source.dimension, source.fingerprint, *aggregates(source))
+def statistics_only(source: Reference) -> StatisticsReference:
+    """A reference like that of a bundle: the statistics of another, and none of its vectors."""
+    return StatisticsReference.of(source, name="a bundle")
 
 
 def correlated(rows: int, dimension: int, seed: int) -> NDArray[np.float32]:

@@ -12,11 +12,13 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.scoring.evaluator import Better, Evaluator, Kind, RealData, Samples, Score, Unit
+from lsampler.scoring.evaluator import Evaluator
+from lsampler.scoring.samples import Kind, RealData, Samples
+from lsampler.scoring.scores import Better, Score, Unit
 from lsampler.statistics.summary import Statistics
 from lsampler.store.reference import Reference
 from lsampler.testing._ask import leaves_global_state, other_global_seeds, require, works_or_refuses
-from lsampler.testing._data import LinearImages, StatisticsOnly, WatchedReference, correlated, ordinary
+from lsampler.testing._data import LinearImages, WatchedReference, correlated, ordinary, statistics_only
 from lsampler.testing._plugins import PLUGIN_CHECKS, PluginSubject
 
 __all__ = ["EVALUATOR_CHECKS", "EvaluatorSubject"]
@@ -56,10 +58,10 @@ class EvaluatorSubject(PluginSubject[Evaluator]):
         return Samples(
             "synthetic samples",
             rows,
-            images.decode if images else None,
-            images.encode if images else None,
-            kind,
-            _log_normal if density else None,
+            decode=images.decode if images else None,
+            encode=images.encode if images else None,
+            kind=kind,
+            log_prob=_log_normal if density else None,
         )
 
     def prepared(self, real: RealData | None = None) -> Evaluator:
@@ -189,7 +191,7 @@ def not_prepared(subject: EvaluatorSubject) -> None:
 
 def bundle(subject: EvaluatorSubject) -> None:
     """With a bundle, which has statistics only, it scores, or refuses in one line."""
-    reference = StatisticsOnly(ordinary(TRAIN, DIMENSION, HELD_OUT))
+    reference = statistics_only(ordinary(TRAIN, DIMENSION, HELD_OUT))
     _scores_or_refuses(subject, "a bundle", subject.real(reference), subject.samples())
 
 

@@ -21,7 +21,7 @@ from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
 from lsampler.testing._ask import leaves_global_state, other_global_seeds, refusal, require, works_or_refuses
 from lsampler.testing._check import told
-from lsampler.testing._data import StatisticsOnly, WatchedReference, awkward_references, correlated, ordinary, other
+from lsampler.testing._data import WatchedReference, awkward_references, correlated, ordinary, other, statistics_only
 from lsampler.testing._density import cell_shares
 from lsampler.testing._devices import OneDevice, WatchedBlock, accelerators, own_generators
 from lsampler.testing._plugins import PLUGIN_CHECKS, PluginSubject, variants
@@ -294,7 +294,7 @@ def needs_latents_is_true(subject: SamplerSubject) -> None:
     """needs_latents says what learn() reads: with False a bundle, which has statistics only, is enough."""
     reference = subject.reference()
     subject.fit(reference)
-    bundle = StatisticsOnly(subject.reference())
+    bundle = statistics_only(subject.reference())
     if subject.kind.needs_latents:
         require("latents" in reference.asked, "needs_latents is True, but only statistics are read; leave it out")
         refusal("a bundle", lambda: subject.fit(bundle), naming=subject.kind.name)

@@ -10,7 +10,6 @@ from string import Template
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
 from lsampler.files import new_directory
-from lsampler.plugins.hookspecs import API_VERSION
 from lsampler.plugins.registry import NAME, registry
 
 __all__ = ["new_plugin"]
@@ -46,7 +45,6 @@ def new_plugin(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
         "name": name,
         "module": module,
         "strategy": "".join(part.capitalize() for part in name.split("-")),
-        "api": str(API_VERSION),
         "version": __version__,
     }
     target = Path(folder) if folder is not None else Path(f"lsampler-{name}")

@@ -14,7 +14,8 @@ from lsampler.reports.analysis.cubes import fitted_cores
 from lsampler.reports.analysis.planes import Drawn, Plane, ellipse, limits, overlays
 from lsampler.reports.analysis.section import Figure, Result, Section, Table
 from lsampler.scoring.core import calibration_split
-from lsampler.scoring.evaluator import HELD_OUT_ROW, share_score
+from lsampler.scoring.sample_sets import HELD_OUT_ROW
+from lsampler.scoring.scores import Metric, share_score
 
 __all__ = ["SECTION"]
 
@@ -75,7 +76,7 @@ def add_shares(result: Result, sets: list[Drawn], cores: list[tuple[str, Any, fl
         shares[vectors.name] = {}
         for name, core, level in cores:
             inside = int(np.sum(core.levels(vectors.latents) <= level))
-            score = share_score(name, inside, len(vectors.latents), group="", label="", better="real")
+            score = share_score(Metric(name, group="", label="", better="real"), inside, len(vectors.latents))
             shares[vectors.name][name] = {"share": score.value, "low": score.low, "high": score.high}
             row.append(f"{100 * score.value:.1f} % ({100 * score.low:.1f} to {100 * score.high:.1f})")
         rows.append(row)

@@ -15,12 +15,13 @@ from lsampler.reports.analysis.context import STATISTICS_ONLY, Context
 from lsampler.reports.analysis.correlations import strongest_pairs
 from lsampler.reports.analysis.planes import Drawn, Plane, draw_planes
 from lsampler.reports.analysis.section import Figure, Result, Section, Table, percent
-from lsampler.scoring.evaluator import share_score
+from lsampler.scoring.scores import Metric, share_score
 from lsampler.statistics.summary import Statistics
 
 __all__ = ["SECTION", "SliceCounts", "default_pairs", "matching_b"]
 
 POST_HALF_SIDES = (1.5, 2.0)
+CHANCE = Metric("chance", group="", label="", better="real")
 NORMAL_VECTORS = 500_000
 NORMAL_VALUES = 2**28
 
@@ -143,7 +144,7 @@ def add_table(result: Result, counted: SliceCounts, expected: SliceCounts) -> No
     rows = []
     for row, (i, j) in enumerate(counted.pairs):
         for place, b in enumerate(counted.half_sides):
-            chance = share_score("", int(expected.counts[row, place]), expected.n, group="", label="", better="real")
+            chance = share_score(CHANCE, int(expected.counts[row, place]), expected.n)
             number = int(counted.counts[row, place])
             predicted = (
                 f"{chance.value * counted.n:.3g} ({chance.low * counted.n:.2g} to {chance.high * counted.n:.2g})"

@@ -30,7 +30,7 @@ from lsampler.reports.analysis.context import STATISTICS_ONLY, Context, Options
 from lsampler.reports.analysis.report import Report, Written
 from lsampler.reports.analysis.section import Result, Section
 from lsampler.reports.analysis.verdicts import Verdict, judge
-from lsampler.reports.identity import identity
+from lsampler.reports.content_digest import content_digest
 from lsampler.reports.pages import plain
 from lsampler.samplers.base import LatentSampler
 from lsampler.statistics.passes import in_double_precision
@@ -146,7 +146,7 @@ def _analysed(
     """The sections, one after the other; the report is whole after each."""
     name, origin_of = context.reference.name, ""
     if report:
-        origin_of = identity(context.reference, progress)
+        origin_of = content_digest(context.reference, progress)
         report.begin(section_keys())
     keys = {section.key: _key(section, context.options, origin_of) for section in SECTIONS}
     reused: list[str] = []

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lsampler.files import new_file
 from lsampler.plots import house_style, save_figure
 from lsampler.reports.comparison.plots import draw_nearest, draw_planes, draw_radii, draw_trade_off
-from lsampler.reports.comparison.run import Cell, Comparison
+from lsampler.reports.comparison.run import Comparison
 from lsampler.reports.comparison.verdict import best_rows
 from lsampler.reports.pages import as_csv, inline_svg, plain, render
-from lsampler.scoring.evaluator import Score
+from lsampler.scoring.rows import Row
+from lsampler.scoring.scores import Score
 
 __all__ = ["write"]
 
@@ -32,6 +34,27 @@ SUMMARY_METRICS = (
     "near-copies",
     "faces",
 )
+TRADE_OFF = (
+    "Fidelity and diversity",
+    "Each strategy's precision over its recall, with 95 % intervals. Curves are sweeps, with the first and last value "
+    "of the parameter. The star is real data against other real data: no sampler can be expected above and to the "
+    "right of it. Samples far to the upper left are clean and alike.",
+)
+PLANES = (
+    "Leading PCA planes",
+    "Samples (red) over real vectors (blue), 300 each, in units of sigma along the principal components. Circles are "
+    "the confidence ellipses of 1, 2 and 3 sigma.{few}",
+)
+RADIUS = (
+    "Radius",
+    "Distance from the centre over all components at once: 5 to 95 % (thin), 25 to 75 % (thick), and the median. The "
+    "shaded region is where real vectors are; bars to its left are shrunk to the centre.",
+)
+NOVELTY = (
+    "Novelty",
+    "Distance to the nearest train vector, drawn in the same way. Bars far to the left of the real vectors' are "
+    "copies, or lie in the crowded centre.",
+)
 DIRECTIONS = {
     "higher": "higher is better",
     "lower": "lower is better",
@@ -39,156 +62,121 @@ DIRECTIONS = {
 }
 
 
-def write(out: Path, comparison: Comparison, pictures: Mapping[str, Path]) -> None:
-    """All files of the report."""
+def write(out: Path, comparison: Comparison) -> None:
+    """Write all files of the report."""
     contents = {
         "scores.json": json.dumps(plain(comparison.as_dict()), indent=1, allow_nan=False),
         "scores.csv": scores_csv(comparison),
         "summary.md": summary(comparison),
-        "index.html": page(comparison, pictures),
+        "index.html": page(comparison),
     }
     for name, text in contents.items():
         with new_file(out / name, force=True) as beside:
             beside.write_text(text, encoding="utf-8")
 
 
-def metrics(cells: Sequence[Cell]) -> list[Score]:
-    """One score of each metric, in the order of the evaluators: its label, group, meaning."""
+def metrics(rows: Sequence[Row]) -> list[Score]:
+    """One score of each metric, which tells its label, group and meaning, in the order of the evaluators."""
     found: dict[str, Score] = {}
-    for cell in cells:
-        for metric, score in cell.scores.items():
+    for row in rows:
+        for metric, score in row.by_metric.items():
             found.setdefault(metric, score)
     groups = list(dict.fromkeys(score.group for score in found.values()))
     return sorted(found.values(), key=lambda score: groups.index(score.group))
 
 
 def scores_csv(comparison: Comparison) -> str:
-    """A line for every row and metric."""
-    rows = [
-        [cell.name, cell.kind, cell.n, s.metric, s.value, s.low, s.high, s.interval, s.better, s.n]
-        for cell in comparison.cells
-        for s in cell.scores.values()
+    """One line for every row and metric."""
+    lines = [
+        [row.name, row.kind, row.n, s.metric, s.value, s.low, s.high, s.interval, s.better, s.n]
+        for row in comparison.rows
+        for s in row.by_metric.values()
     ]
     heads = ["row", "kind", "vectors", "metric", "value", "low", "high", "interval", "better", "n"]
-    return as_csv(heads, rows)
+    return as_csv(heads, lines)
 
 
 def summary(comparison: Comparison) -> str:
     """Verdict and the main scores as Markdown."""
-    cells = comparison.cells
-    shown = [score for score in metrics(cells) if score.metric in SUMMARY_METRICS]
-    best = {score.metric: best_rows(cells, score.metric) for score in shown}
+    rows = comparison.rows
+    shown = [score for score in metrics(rows) if score.metric in SUMMARY_METRICS]
+    best = {score.metric: best_rows(rows, score.metric) for score in shown}
     lines = [f"# Comparison of strategies on {comparison.reference}", ""]
     lines += [f"- {sentence}" for sentence in comparison.verdict.sentences]
     heads = ["samples", *(f"{score.label} ({score.better})".replace("\n", " ") for score in shown)]
     lines += ["", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for cell in cells:
-        texts = [f"*{cell.name}*" if cell.kind != "drawn" else cell.name]
+    for row in rows:
+        texts = [f"*{row.name}*" if row.kind != "drawn" else row.name]
         for score in shown:
-            own = cell.scores.get(score.metric)
+            own = row.by_metric.get(score.metric)
             text = f"{own.text} ({own.range_text})" if own else "-"
-            texts.append(f"**{text}**" if cell.name in best[score.metric] else text)
+            texts.append(f"**{text}**" if row.name in best[score.metric] else text)
         lines.append("| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |")
     lines += ["", "Bold: best, or within the uncertainty of the best; 95 % intervals in brackets."]
-    lines += [f"- {cell.name}: {problem}" for cell in cells for problem in cell.problems]
+    lines += [f"- {row.name}: {problem}" for row in rows for problem in row.problems]
     return "\n".join(lines) + "\n"
 
 
-def page(comparison: Comparison, pictures: Mapping[str, Path]) -> str:
+def page(comparison: Comparison) -> str:
     """The page."""
-    cells = comparison.cells
-    columns = metrics(cells)
-    best = {score.metric: best_rows(cells, score.metric) for score in columns}
-    groups: dict[str, int] = {}
-    for score in columns:
-        groups[score.group] = groups.get(score.group, 0) + 1
+    rows = comparison.rows
+    columns = metrics(rows)
+    pictures = [(row, data_uri(row.picture)) for row in rows if row.picture]
+    sections = [("scores", "Scores"), ("pictures", "Pictures"), ("plots", "Plots"), ("glossary", "Glossary")]
+    sections.append(("provenance", "Provenance"))
     return render(
         "lsampler.reports.comparison",
         comparison=comparison,
-        cells=cells,
+        rows=rows,
         columns=columns,
-        groups=groups,
-        best=best,
+        groups=Counter(score.group for score in columns),
+        best={score.metric: best_rows(rows, score.metric) for score in columns},
         directions=DIRECTIONS,
-        figures=figures(cells),
-        pictures=[(cell, data_uri(pictures[cell.key])) for cell in cells if cell.key in pictures],
-        sections=_sections(cells, pictures),
+        figures=figures(rows),
+        pictures=pictures,
+        sections=[section for section in sections if pictures or section[0] != "pictures"],
     )
 
 
-def _sections(cells: Sequence[Cell], pictures: Mapping[str, Path]) -> list[tuple[str, str]]:
-    every = [("scores", "Scores"), ("pictures", "Pictures"), ("plots", "Plots"), ("glossary", "Glossary")]
-    every.append(("provenance", "Provenance"))
-    return [entry for entry in every if entry[0] != "pictures" or pictures]
-
-
-def figures(cells: Sequence[Cell]) -> list[tuple[str, str, Any]]:
+def figures(rows: Sequence[Row]) -> list[tuple[str, str, Any]]:
     """(title, caption, drawing) of every plot that there is something to draw for."""
-    drawn = [cell for cell in cells if cell.kind == "drawn" and cell.plots]
-    result = []
-    if any({"precision", "recall"} <= set(cell.scores) for cell in cells):
-        result.append(
-            (
-                "Fidelity and diversity",
-                "Each strategy's precision over its recall, with 95 % intervals; curves are sweeps, with the first and "
-                "last value of the parameter. The star is real data against other real data: no sampler can be "
-                "expected above and to the right of it. Far left and high: clean, alike.",
-                drawing("trade-off", lambda: draw_trade_off(cells)),
-            )
-        )
-    if any(cell.plots and cell.plots.points for cell in drawn):
-        some = _spread(cells)
-        result.append(
-            (
-                "Leading PCA planes",
-                "Samples (red) over real vectors (blue), 300 each, in units of sigma along the principal components; "
-                "circles are the confidence ellipses of 1, 2 and 3 sigma."
-                + (f" {MOST_PLANES} of {len(drawn)} rows are shown." if len(some) < len(cells) else ""),
-                drawing("planes", lambda: draw_planes(some)),
-            )
-        )
-    if drawn:
-        result.append(
-            (
-                "Radius",
-                "Distance from the centre, all components at once: 5 to 95 % (thin), 25 to 75 % (thick), median. "
-                "Shaded: where real vectors are. Bars left of it are shrunk to the centre.",
-                drawing("radii", lambda: draw_radii(cells)),
-            )
-        )
-    if any(cell.plots and cell.plots.nearest for cell in drawn):
-        result.append(
-            (
-                "Novelty",
-                "Distance to the nearest train vector, likewise. Bars far left of the real vectors' are copies, or lie "
-                "in the crowded centre.",
-                drawing("nearest", lambda: draw_nearest(cells)),
-            )
-        )
-    return result
+    drawn = [row for row in rows if row.kind == "drawn" and row.plots]
+    shown = _spread(rows)
+    few = f" {MOST_PLANES} of {len(drawn)} rows are shown." if len(shown) < len(rows) else ""
+    every = [
+        (any({"precision", "recall"} <= set(row.by_metric) for row in rows), TRADE_OFF, draw_trade_off, rows),
+        (any(row.plots and row.plots.points for row in drawn), PLANES, draw_planes, shown),
+        (bool(drawn), RADIUS, draw_radii, rows),
+        (any(row.plots and row.plots.nearest for row in drawn), NOVELTY, draw_nearest, rows),
+    ]
+    return [
+        (title, caption.replace("{few}", few), drawing(title.lower().replace(" ", "-"), draw, some))
+        for wanted, (title, caption), draw, some in every
+        if wanted
+    ]
 
 
-def _spread(cells: Sequence[Cell]) -> list[Cell]:
+def _spread(rows: Sequence[Row]) -> list[Row]:
     """Real rows, and at most twelve drawn ones: those outside sweeps first, then evenly from the sweeps."""
-    real = [cell for cell in cells if cell.kind != "drawn"]
-    drawn = [cell for cell in cells if cell.kind == "drawn" and cell.plots]
-    fixed = [cell for cell in drawn if not cell.curve]
-    varied = [cell for cell in drawn if cell.curve]
+    real = [row for row in rows if row.kind != "drawn"]
+    drawn = [row for row in rows if row.kind == "drawn" and row.plots]
+    fixed = [row for row in drawn if not (row.entry and row.entry.curve)]
+    varied = [row for row in drawn if row.entry and row.entry.curve]
     room = max(MOST_PLANES - len(fixed), 0)
     step = max(1, -(-len(varied) // room)) if room else len(varied) + 1
     return [*real, *fixed[:MOST_PLANES], *(varied[::step] if room else [])]
 
 
-def drawing(name: str, draw: Callable[[], Any]) -> Any:
+def drawing(name: str, draw: Callable[[Sequence[Row]], Any], rows: Sequence[Row]) -> Any:
     """A figure as SVG for the page."""
     import tempfile
 
     with house_style(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.svg"
-        save_figure(draw(), path)
+        save_figure(draw(rows), path)
         return inline_svg(path.read_text(encoding="utf-8"), name)
 
 
-def data_uri(path: Path) -> str:
+def data_uri(picture: bytes) -> str:
     """A picture inside the page."""
-    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    return "data:image/jpeg;base64," + base64.b64encode(picture).decode("ascii")

@@ -1,20 +1,18 @@
-"""What the scores say, in words: closest to real data, traded diversity, copies, misses.
+"""The verdict of a comparison in words: closest to real data, traded diversity, copies, misses.
 
-No single score decides. Shrinking every sample towards the centre raises fidelity (core
-membership, faces, precision, density) and even coverage; recall, the radius and the classifier
-show it. So fidelity is never praised without diversity beside it.
+No single score decides. Shrinking every sample towards the centre raises fidelity (core membership, faces, precision,
+density) and even coverage; recall, the radius and the classifier reveal it. So fidelity is never praised without
+diversity beside it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from lsampler.scoring.evaluator import Score
-
-if TYPE_CHECKING:
-    from lsampler.reports.comparison.run import Cell
+from lsampler.scoring.rows import Row
+from lsampler.scoring.scores import Score
 
 __all__ = ["Verdict", "best_rows", "judge"]
 
@@ -22,6 +20,25 @@ MISSES_PRECISION = 0.25
 LESS_RECALL = 0.75
 SHRUNKEN_RADIUS = 0.9
 TIGHT_NOVELTY = 0.5
+MANY_COPIES = 0.05
+TELLING_AUC = 0.55
+
+CLOSEST = "closest to real data"
+TRADES = "trades diversity for fidelity"
+MISSES = "misses the data"
+COPIES = "copies training vectors"
+TIGHT = "keeps close to training vectors"
+FAILED = "failed"
+
+SENTENCES = {
+    TRADES: "{names} [trades|trade] diversity for fidelity: the samples keep to the centre of the data, where images "
+    "are clean and alike. That is a choice and not a merit: no strategy is best for fidelity alone.",
+    MISSES: "{names} [misses|miss] the region that real vectors fill.",
+    COPIES: "{names} [copies|copy] training vectors: nothing new is drawn.",
+    TIGHT: "{names} [keeps|keep] close to single training vectors.",
+    FAILED: "{names} could not be scored; the reason is in the table.",
+}
+"""What is said of the rows of a role, in the order of the report; [one|many] depends on how many rows there are."""
 
 
 @dataclass(frozen=True)
@@ -32,133 +49,99 @@ class Verdict:
     roles: Mapping[str, str]
 
 
-def judge(cells: Sequence[Cell]) -> Verdict:
-    """Roles first, then sentences about them."""
-    drawn = [cell for cell in cells if cell.kind == "drawn"]
-    real = _yardstick(cells)
-    roles: dict[str, str] = {}
-    for cell in drawn:
-        role = _role(cell, real)
-        if role:
-            roles[cell.name] = role
-    honest = [cell for cell in drawn if roles.get(cell.name) is None and cell.scores]
-    closest = _closest(honest)
-    for cell in closest:
-        roles[cell.name] = "closest to real data"
-    return Verdict(_sentences(drawn, real, roles, closest), roles)
+def judge(rows: Sequence[Row]) -> Verdict:
+    """Find the role of each row, and the sentences about them."""
+    drawn = [row for row in rows if row.kind == "drawn"]
+    real = _yardstick(rows)
+    roles = {row.name: role for row in drawn if (role := _role(row, real))}
+    closest = _closest([row for row in drawn if row.name not in roles and row.scores])
+    sentences = [_of_closest(closest, real) if closest else "No strategy can be called closest to the real data."]
+    for role, sentence in SENTENCES.items():
+        names = [row.name for row in drawn if roles.get(row.name) == role]
+        if names:
+            sentences.append(_filled(sentence, names))
+    return Verdict(sentences, roles | {row.name: CLOSEST for row in closest})
 
 
-def _yardstick(cells: Sequence[Cell]) -> Cell | None:
-    real = [cell for cell in cells if cell.kind != "drawn" and cell.scores]
-    return next((cell for cell in real if "precision" in cell.scores), real[0] if real else None)
+def _yardstick(rows: Sequence[Row]) -> Row | None:
+    """The row of real data that drawn rows are measured by: one that compares with train vectors, if possible."""
+    real = [row for row in rows if row.kind != "drawn" and row.scores]
+    return next((row for row in real if "precision" in row.by_metric), real[0] if real else None)
 
 
-def _role(cell: Cell, real: Cell | None) -> str | None:
-    if not cell.scores:
-        return "failed"
-    scores, marks = cell.scores, real.scores if real else {}
-    copies, fewest = scores.get("near-copies"), scores.get("novelty-ratio")
-    if copies and copies.low > 0.05:
-        return "copies training vectors"
+def _role(row: Row, real: Row | None) -> str | None:
+    if not row.scores:
+        return FAILED
+    scores, marks = row.by_metric, real.by_metric if real else {}
+    if "near-copies" in scores and scores["near-copies"].low > MANY_COPIES:
+        return COPIES
+    shrunk = "radius-ratio" in scores and scores["radius-ratio"].high < SHRUNKEN_RADIUS
     if "precision" in scores and "precision" in marks:
-        if scores["precision"].high < MISSES_PRECISION * marks["precision"].value:
-            return "misses the data"
-        faithful = scores["precision"].high >= marks["precision"].low
-        narrow = scores["recall"].high < LESS_RECALL * marks["recall"].low
-        shrunk = "radius-ratio" in scores and scores["radius-ratio"].high < SHRUNKEN_RADIUS
-        if (faithful and narrow) or (shrunk and narrow):
-            return "trades diversity for fidelity"
-    elif "radius-ratio" in scores and scores["radius-ratio"].high < SHRUNKEN_RADIUS:
-        return "trades diversity for fidelity"
-    if fewest and fewest.high < TIGHT_NOVELTY:
-        return "keeps close to training vectors"
+        precision = scores["precision"]
+        if precision.high < MISSES_PRECISION * marks["precision"].value:
+            return MISSES
+        is_faithful = precision.high >= marks["precision"].low
+        is_narrow = scores["recall"].high < LESS_RECALL * marks["recall"].low
+        if is_narrow and (is_faithful or shrunk):
+            return TRADES
+    elif shrunk:
+        return TRADES
+    if "novelty-ratio" in scores and scores["novelty-ratio"].high < TIGHT_NOVELTY:
+        return TIGHT
     return None
 
 
-def _closest(cells: Sequence[Cell]) -> list[Cell]:
-    """The row a classifier tells least apart (or of the least Frechet distance), and all as close as it."""
+def _closest(rows: Sequence[Row]) -> list[Row]:
+    """The row that a classifier tells least apart (or of the least Frechet distance), and all as close as it."""
     for metric in ("classifier-auc", "frechet"):
-        rows = [cell for cell in cells if metric in cell.scores]
-        if rows:
-            best = min(rows, key=lambda cell: cell.scores[metric].value)
-            near = [best, *(cell for cell in rows if cell.scores[metric].low <= best.scores[metric].high)]
-            return list({cell.key or cell.name: cell for cell in reversed(near)}.values())[::-1]
+        having = [row for row in rows if metric in row.by_metric]
+        if having:
+            best = min(having, key=lambda row: row.by_metric[metric].value)
+            near = [row for row in having if row.by_metric[metric].low <= best.by_metric[metric].high]
+            return list({row.name: row for row in near}.values())
     return []
 
 
-def _sentences(
-    drawn: Sequence[Cell], real: Cell | None, roles: Mapping[str, str], closest: Sequence[Cell]
-) -> list[str]:
-    by_role: dict[str, list[str]] = {}
-    for cell in drawn:
-        by_role.setdefault(roles.get(cell.name, ""), []).append(cell.name)
-    sentences = []
-    if closest:
-        sentences.append(_of_closest(closest, real))
-    else:
-        sentences.append("No strategy can be called closest to the real data.")
-    if names := by_role.get("trades diversity for fidelity"):
-        sentences.append(
-            f"{_list(names)} {_verb(names, 'trades', 'trade')} diversity for fidelity: the samples keep to the centre "
-            "of the data, where images are clean and alike. That is a choice, not a merit: none is best for fidelity "
-            "alone."
-        )
-    if names := by_role.get("misses the data"):
-        sentences.append(f"{_list(names)} {_verb(names, 'misses', 'miss')} the region that real vectors fill.")
-    if names := by_role.get("copies training vectors"):
-        sentences.append(f"{_list(names)} {_verb(names, 'copies', 'copy')} training vectors: nothing new is drawn.")
-    if names := by_role.get("keeps close to training vectors"):
-        sentences.append(f"{_list(names)} {_verb(names, 'keeps', 'keep')} close to single training vectors.")
-    if names := by_role.get("failed"):
-        sentences.append(f"{_list(names)} could not be scored; the reason is in the table.")
-    return sentences
-
-
-def _value(score: Score) -> float:
-    return score.value
-
-
-def _of_closest(closest: Sequence[Cell], real: Cell | None) -> str:
-    names = [cell.name for cell in closest]
-    scores = sorted((cell.scores["classifier-auc"] for cell in closest if "classifier-auc" in cell.scores), key=_value)
-    text = f"{_list(names)} {_verb(names, 'comes', 'come')} closest to the real data"
-    if len(names) > 1:
+def _of_closest(closest: Sequence[Row], real: Row | None) -> str:
+    scores = [row.by_metric["classifier-auc"] for row in closest if "classifier-auc" in row.by_metric]
+    scores.sort(key=lambda score: score.value)
+    text = "{names} [comes|come] closest to the real data"
+    if len(closest) > 1:
         text += " (within the uncertainty, so none is ahead)"
     if not scores:
-        return text + ", by the Frechet distance of the latent vectors."
-    span = " to ".join(dict.fromkeys(f"{score.value:.2f}" for score in (scores[0], scores[-1])))
-    text += f": a classifier tells {_verb(names, 'its', 'their')} samples from held-out vectors with AUC {span}"
-    text += " (0.5 is a coin toss, 1 is always)"
-    mark = real.scores.get("classifier-auc") if real else None
-    if mark:
-        text += f", where other real vectors get {mark.value:.2f}"
-    if scores[0].low > (mark.high if mark else 0.55):
-        text += ". So even these are told apart from real vectors"
-    return text + "."
+        text += ", by the Frechet distance of the latent vectors"
+    else:
+        span = " to ".join(dict.fromkeys(f"{score.value:.2f}" for score in (scores[0], scores[-1])))
+        text += f": a classifier tells [its|their] samples from held-out vectors with AUC {span}"
+        text += " (0.5 is guessing, 1 is no mistake)"
+        mark = real.by_metric.get("classifier-auc") if real else None
+        if mark:
+            text += f", where other real vectors get {mark.value:.2f}"
+        if scores[0].low > (mark.high if mark else TELLING_AUC):
+            text += ". So even these are told apart from real vectors"
+    return _filled(text + ".", [row.name for row in closest])
 
 
-def _list(names: Sequence[str]) -> str:
+def _filled(sentence: str, names: Sequence[str]) -> str:
     quoted = [f"“{name}”" for name in names]
-    return quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " and " + quoted[-1]
+    listed = quoted[0] if len(quoted) == 1 else ", ".join(quoted[:-1]) + " and " + quoted[-1]
+    numbered = re.sub(r"\[(\w+)\|(\w+)\]", r"\1" if len(names) == 1 else r"\2", sentence)
+    return numbered.replace("{names}", listed)
 
 
-def _verb(names: Sequence[str], one: str, many: str) -> str:
-    return one if len(names) == 1 else many
-
-
-def best_rows(cells: Sequence[Cell], metric: str) -> set[str]:
+def best_rows(rows: Sequence[Row], metric: str) -> set[str]:
     """Names of the drawn rows that are best by a metric, and of those within their uncertainty.
 
-    Where the real data's value is the best, rows are measured by their distance from it. No row is
-    best where all are within the uncertainty of each other.
+    Where the value of the real data is the best, rows are measured by their distance from it. No row is best where
+    all are within the uncertainty of each other.
     """
-    rows = [(cell.name, cell.scores[metric]) for cell in cells if cell.kind == "drawn" and metric in cell.scores]
-    if len(rows) < 2:
+    drawn = [(row.name, row.by_metric[metric]) for row in rows if row.kind == "drawn" and metric in row.by_metric]
+    if len(drawn) < 2:
         return set()
-    direction = rows[0][1].better
+    direction = drawn[0][1].better
     target: float | None = None
     if direction == "real":
-        marks = [cell.scores[metric] for cell in cells if cell.kind != "drawn" and metric in cell.scores]
+        marks = [row.by_metric[metric] for row in rows if row.kind != "drawn" and metric in row.by_metric]
         if not marks:
             return set()
         target = marks[-1].value
@@ -168,6 +151,6 @@ def best_rows(cells: Sequence[Cell], metric: str) -> set[str]:
             return abs(score.value - target)
         return -score.value if direction == "higher" else score.value
 
-    _, best = min(rows, key=lambda row: loss(row[1]))
-    names = {name for name, score in rows if score.low <= best.high and score.high >= best.low}
-    return names if len(names) < len(rows) else set()
+    _, best = min(drawn, key=lambda entry: loss(entry[1]))
+    names = {name for name, score in drawn if score.low <= best.high and score.high >= best.low}
+    return names if len(names) < len(drawn) else set()

@@ -1,4 +1,4 @@
-"""Help, printed in half the time."""
+"""Command classes: messages in the words of the command line, and help without what only Markdown needs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from lsampler.cli.messages import ARGUMENT, in_options
+from lsampler.errors import LsamplerError
+
 if TYPE_CHECKING:
     from typer import Context
 
@@ -18,28 +21,45 @@ UNUSED = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}
 
 
 class Command(TyperCommand):
-    """A command whose help is quick."""
+    """A command that prints help quickly, and names options where the library names arguments."""
 
     def format_help(self, ctx: Context, formatter: Any) -> None:  # type: ignore[override]
-        """Print it."""
+        """Print the help."""
         _import_typer_help()
         super().format_help(ctx, formatter)
+
+    def invoke(self, ctx: Context) -> Any:  # type: ignore[override]
+        """Run the command. Raises LsamplerError, with options in place of Python arguments."""
+        try:
+            return super().invoke(ctx)
+        except LsamplerError as error:
+            options = {str(parameter.name) for parameter in self.params}
+            raise LsamplerError(in_options(str(error), options, _loader_parameters(str(error), options))) from error
 
 
 class Group(TyperGroup):
-    """A group of commands whose help is quick."""
+    """A group of commands that prints help quickly."""
 
     def format_help(self, ctx: Context, formatter: Any) -> None:  # type: ignore[override]
-        """Print it."""
+        """Print the help."""
         _import_typer_help()
         super().format_help(ctx, formatter)
+
+
+def _loader_parameters(message: str, options: set[str]) -> set[str]:
+    """The parameters of autoencoder loaders, if a message names an argument that may be one."""
+    if "model_param" not in options or not ARGUMENT.search(message):
+        return set()
+    from lsampler.plugins.registry import registry
+
+    return {name for found in registry().of_kind("autoencoder loader").values() for name in found.plugin.model_fields}
 
 
 def _import_typer_help() -> None:
     """Import what typer prints help with, but not rich.markdown and rich.traceback.
 
-    It uses them for help written in markdown and for pretty tracebacks, and lsampler has neither. With
-    markdown-it and pygments behind them they take twice as long as the rest of rich.
+    Typer uses these two for help written in Markdown and for formatted tracebacks; lsampler has neither. Together
+    with markdown-it and pygments they take twice as long to import as the rest of rich.
     """
     if "typer.rich_utils" in sys.modules:
         return
@@ -55,7 +75,7 @@ def _import_typer_help() -> None:
 
 
 class _Later(type):
-    """A class in place of another of the same name, which is imported when it is called after all."""
+    """Stands in for a class, which is imported when it is called after all."""
 
     home: str
 

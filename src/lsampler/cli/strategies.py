@@ -1,0 +1,56 @@
+"""Options of the commands that score: which strategies, which evaluators, which model and store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lsampler.cli.common import model_settings
+from lsampler.cli.messages import in_options
+
+if TYPE_CHECKING:
+    from lsampler.scoring.evaluator import Evaluator
+    from lsampler.workspace import Workspace
+
+__all__ = ["AllPlugins", "Evaluators", "Plugins", "load_evaluators", "open_for", "print_reasons", "strategy_names"]
+
+Plugins = Annotated[list[str], typer.Option("--plugin", "-p", help="Draw and score this strategy; may be repeated.")]
+AllPlugins = Annotated[bool, typer.Option("--all", help="Draw and score every strategy.")]
+Evaluators = Annotated[
+    list[str], typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="core-membership")
+]
+
+
+def strategy_names(plugin: Sequence[str], *, all_plugins: bool) -> list[str]:
+    """The strategies that a command line names, each once."""
+    from lsampler.plugins.registry import registry
+
+    return list(dict.fromkeys([*plugin, *(registry().of_kind("sampler") if all_plugins else [])]))
+
+
+def load_evaluators(names: Sequence[str], settings: Mapping[str, Mapping[str, str]] | None = None) -> list[Evaluator]:
+    """The evaluators of these names with their settings, or those that run by default."""
+    from lsampler.plugins.registry import registry
+
+    known = registry()
+    by_default = (
+        name for name, found in known.of_kind("evaluator").items() if getattr(found.plugin, "by_default", True)
+    )
+    settings = settings or {}
+    return [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in names or by_default]
+
+
+def print_reasons(lines: Iterable[str]) -> None:
+    """Print why scores are missing, in the words of the command line."""
+    for line in lines:
+        print(in_options(line, ("model", "model_param", "store")))
+
+
+def open_for(model: str | None, model_param: Sequence[str], store: Path | None) -> Workspace:
+    """The model and the store that a command line names."""
+    from lsampler.workspace import open_workspace
+
+    return open_workspace(model, store, model_settings(model, model_param))

@@ -1,0 +1,160 @@
+"""Rows of scores, one per set of samples, and the folder that keeps them under keys of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from lsampler._version import __version__
+from lsampler.files import disk_errors, new_file
+from lsampler.scoring.entries import Entry
+from lsampler.scoring.plot_data import PlotData
+from lsampler.scoring.samples import Kind
+from lsampler.scoring.scores import Score
+
+__all__ = ["Outcome", "Record", "Row", "RowCache"]
+
+ROWS = "rows"
+RECORD = "row.json"
+PICTURE = "images.jpg"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The scores of one set of samples, and the reasons for what could not be scored.
+
+    Attributes:
+        name: the row's name.
+        n: how many vectors; 0 if they could not be drawn.
+        scores: in the order of the evaluators.
+        problems: what is missing from this row, and why.
+        kind: ``drawn``, ``held-out`` or ``train``.
+        entry: the strategy that drew them, in a comparison.
+        unprepared: evaluators that could not learn from the real data, and why.
+        caveats: what is missing from every row of an evaluator, and why.
+        plots: what the plots need.
+        picture: the first decoded images, as JPEG.
+        seconds: how long drawing and scoring took, when it was done.
+    """
+
+    name: str
+    n: int
+    scores: Sequence[Score]
+    problems: Sequence[str] = ()
+    kind: Kind = "drawn"
+    entry: Entry | None = None
+    unprepared: Sequence[str] = ()
+    caveats: Sequence[str] = ()
+    plots: PlotData | None = None
+    picture: bytes | None = field(default=None, repr=False)
+    seconds: float = field(default=0.0, compare=False)
+
+    @cached_property
+    def by_metric(self) -> dict[str, Score]:
+        """The scores by the names of their metrics."""
+        return {score.metric: score for score in self.scores}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one evaluator found for one row.
+
+    Attributes:
+        scores: in the evaluator's order.
+        problem: why there are none, or not all.
+        caveats: what is missing from all rows.
+        prepared: whether the evaluator could learn from the real data at all.
+    """
+
+    scores: list[Score]
+    problem: str | None = None
+    caveats: list[str] = field(default_factory=list)
+    prepared: bool = True
+
+
+@dataclass
+class Record:
+    """Everything about a row that takes time to compute.
+
+    Attributes:
+        outcomes: by the digest of the evaluator.
+        plots: see :class:`Row`.
+        n: see :class:`Row`.
+        seconds: see :class:`Row`.
+        picture: see :class:`Row`; kept in a file of its own.
+        problems: of this run alone, not kept.
+    """
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    plots: PlotData | None = None
+    n: int = 0
+    seconds: float = 0.0
+    picture: bytes | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, found: Record) -> bool:
+        """Take over what was found; returns whether anything of it is new."""
+        outcomes = self.outcomes | found.outcomes
+        is_new = outcomes != self.outcomes or found.plots is not None or found.picture is not None
+        self.outcomes, self.plots = outcomes, found.plots or self.plots
+        self.picture, self.n, self.problems = found.picture or self.picture, found.n or self.n, found.problems
+        if is_new:
+            self.seconds = round(self.seconds + found.seconds, 1)
+        return is_new
+
+
+class RowCache:
+    """Finished rows in a folder, under keys of everything that they depend on, and the pictures beside them.
+
+    Args:
+        folder: None keeps nothing.
+        content: a digest of the real data.
+    """
+
+    def __init__(self, folder: Path | None = None, content: str = "") -> None:
+        self.folder, self.content = folder, content
+
+    def key(self, *others: Any) -> str:
+        """The key of a row, from the real data and all else that it depends on."""
+        return _digest([__version__, self.content, *others])
+
+    def read(self, key: str) -> Record:
+        """What an earlier run kept; an empty record where there is nothing, or a damaged or edited file."""
+        if self.folder is None:
+            return Record()
+        folder = self.folder / ROWS / key
+        try:
+            kept = json.loads((folder / RECORD).read_bytes())
+            if kept["digest"] != _digest(kept["record"]):
+                return Record()
+            record = TypeAdapter(Record).validate_python(kept["record"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return Record()
+        if (folder / PICTURE).is_file():
+            record.picture = (folder / PICTURE).read_bytes()
+        return record
+
+    def keep(self, key: str, record: Record) -> None:
+        """Write a record in place of an earlier one."""
+        if self.folder is None:
+            return
+        folder = self.folder / ROWS / key
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        kept = asdict(replace(record, picture=None, problems=[]))
+        with new_file(folder / RECORD, force=True) as beside:
+            beside.write_text(json.dumps({"digest": _digest(kept), "record": kept}), encoding="utf-8")
+        if record.picture is not None:
+            with new_file(folder / PICTURE, force=True) as beside:
+                beside.write_bytes(record.picture)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=10).hexdigest()

@@ -1,0 +1,208 @@
+"""What evaluators are given: samples, and the real data that they are judged against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler.errors import LsamplerError
+from lsampler.samplers.base import LatentSampler
+from lsampler.scoring.core import calibration_split
+from lsampler.scoring.scores import seed_of
+from lsampler.store.reference import Reference
+
+__all__ = [
+    "MOST_ROWS",
+    "Decode",
+    "Encode",
+    "Kind",
+    "RealData",
+    "Samples",
+    "check_samples",
+    "compared_rows",
+    "rows_by_index",
+]
+
+MOST_ROWS = 2000
+"""How many train vectors samples are compared with, at most."""
+Kind = Literal["drawn", "held-out", "train"]
+Latents: TypeAlias = NDArray[np.float32]
+Decode: TypeAlias = Callable[[Latents], NDArray[np.uint8]]
+Encode: TypeAlias = Callable[[NDArray[np.uint8]], Latents]
+LogProb: TypeAlias = Callable[[Latents], NDArray[np.float64]]
+
+
+class Samples:
+    """Latent vectors to be scored, decoded when an evaluator first needs their images.
+
+    Args:
+        name: the row's name.
+        latents: (n, D) float32, finite.
+        decode: latent vectors -> images (n, H, W, C) uint8; None if there is no decoder.
+        encode: images (n, H, W, C) uint8 -> latent vectors (n, D); None if there is no encoder.
+        kind: ``drawn``; ``held-out`` or ``train`` for rows of real data.
+        log_prob: the density they were drawn from: vectors (n, D) -> (n,) in nats; None if there is none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        latents: Latents,
+        *,
+        decode: Decode | None = None,
+        encode: Encode | None = None,
+        kind: Kind = "drawn",
+        log_prob: LogProb | None = None,
+    ) -> None:
+        self.name, self.latents, self.kind, self.log_prob = name, latents, kind, log_prob
+        self._decode, self._encode = decode, encode
+        self._heads: dict[int, Samples] = {}
+
+    @classmethod
+    def drawn_by(
+        cls,
+        sampler: LatentSampler,
+        n: int,
+        *,
+        seed: int = 0,
+        name: str | None = None,
+        decode: Decode | None = None,
+        encode: Encode | None = None,
+    ) -> Samples:
+        """Vectors drawn by a fitted strategy, with its density if it has one."""
+        log_prob = sampler.log_prob if sampler.has_density() else None
+        latents: Latents = sampler.sample(n, seed=seed).numpy()
+        return cls(name or sampler.name, latents, decode=decode, encode=encode, log_prob=log_prob)
+
+    def head(self, n: int) -> Samples:
+        """The first ``n`` samples, or all if there are fewer.
+
+        Evaluators that ask for the same number share the decoded images. An evaluator of images asks for those that
+        it scores, because a set may hold more samples than there is memory for their images.
+        """
+        if n >= len(self.latents):
+            return self
+        if n not in self._heads:
+            ways: dict[str, Any] = {"decode": self._decode, "encode": self._encode, "log_prob": self.log_prob}
+            self._heads[n] = Samples(self.name, self.latents[:n], kind=self.kind, **ways)
+        return self._heads[n]
+
+    @cached_property
+    def images(self) -> NDArray[np.uint8]:
+        """(n, H, W, C) uint8. Raises LsamplerError if there is no decoder."""
+        if self._decode is None:
+            raise LsamplerError("needs decoded images; give `model=...`")
+        return self._decode(self.latents)
+
+    @cached_property
+    def encoded_again(self) -> Latents:
+        """(n, D): the samples decoded and encoded again. Raises LsamplerError without a model."""
+        if self._encode is None:
+            raise LsamplerError("needs an encoder; give `model=...`")
+        return self._encode(self.images)
+
+
+class RealData:
+    """What samples are judged against: a reference, its real vectors, and its autoencoder.
+
+    Args:
+        reference: a store, an array, or a bundle's reference, which has no vectors.
+        decode: as in :class:`Samples`.
+        encode: as in :class:`Samples`.
+        seed: of the random choice of vectors.
+        rows: how many train vectors samples are compared with where all would be too many.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        *,
+        decode: Decode | None = None,
+        encode: Encode | None = None,
+        seed: int = 0,
+        rows: int = MOST_ROWS,
+    ) -> None:
+        self.reference, self.decode, self.encode, self.seed, self.rows = reference, decode, encode, seed, rows
+
+    @cached_property
+    def held_out(self) -> Latents:
+        """(m, D) vectors that nothing was fitted to. Raises LsamplerError if there are none."""
+        self._require_latents()
+        rows = self.reference.held_out()
+        if not len(rows):
+            raise LsamplerError(f"{self.reference.name} holds no held-out vectors; encode again, and hold some out")
+        return rows
+
+    def held_out_for(self, samples: Samples) -> Latents:
+        """The held-out vectors that ``samples`` may be compared with: for the held-out row the other half."""
+        return calibration_split(self.held_out)[0] if samples.kind == "held-out" else self.held_out
+
+    @cached_property
+    def train(self) -> Latents:
+        """(k, D) random train vectors, at most ``rows`` and half of all: samples are compared with them."""
+        return self._halves[0]
+
+    @cached_property
+    def other(self) -> Latents:
+        """As many other train vectors: the best that any sampler can reach against :attr:`train`."""
+        return self._halves[1]
+
+    @cached_property
+    def _halves(self) -> tuple[Latents, Latents]:
+        self._require_latents()
+        count = self.reference.statistics().count
+        rows = min(self.rows, count // 2)
+        chosen = np.random.default_rng([self.seed, seed_of("halves")]).choice(count, 2 * rows, replace=False)
+        taken = rows_by_index(self.reference.chunks(), self.reference.dimension, chosen)
+        return taken[:rows], taken[rows:]
+
+    def rows_of(self, samples: Samples) -> Latents:
+        """At most as many samples as :attr:`train` has rows, so that all sets are of one size."""
+        return samples.latents[: len(self.train)]
+
+    def samples(self, name: str, latents: Latents, kind: Kind = "drawn") -> Samples:
+        """Samples of this latent space, which its autoencoder decodes."""
+        return Samples(name, latents, decode=self.decode, encode=self.encode, kind=kind)
+
+    def _require_latents(self) -> None:
+        if not self.reference.has_latents:
+            raise LsamplerError(
+                f"needs real vectors; {self.reference.name} holds statistics only, give `store=...` of its latents"
+            )
+
+
+def compared_rows(sizes: Sequence[int]) -> int:
+    """How many train vectors sets of samples of these sizes are compared with."""
+    return min(MOST_ROWS, max(sizes, default=MOST_ROWS))
+
+
+def check_samples(samples: Samples, reference: Reference) -> None:
+    """Raise LsamplerError unless samples are vectors (n, D) of finite numbers."""
+    check_shape(samples.name, samples.latents.shape, reference)
+    if not np.isfinite(samples.latents).all():
+        raise LsamplerError(f"{samples.name}: holds NaN or infinite latents; draw them again")
+
+
+def check_shape(name: str, shape: tuple[int, ...], reference: Reference) -> None:
+    """Raise LsamplerError unless this is the shape of latent vectors of the reference, (n, D)."""
+    if len(shape) != 2 or shape[1] != reference.dimension:
+        raise LsamplerError(f"{name}: latents of shape {shape}, D of {reference.name} is {reference.dimension}")
+    if not shape[0]:
+        raise LsamplerError(f"{name}: holds no latents; draw at least one")
+
+
+def rows_by_index(chunks: Iterable[Latents], dimension: int, indices: NDArray[np.int64]) -> Latents:
+    """Vectors by their indices, in that order, from one pass over all chunks."""
+    result = np.empty((len(indices), dimension), dtype=np.float32)
+    order = np.argsort(indices)
+    ascending = indices[order]
+    start = 0
+    for chunk in chunks:
+        first, last = np.searchsorted(ascending, [start, start + len(chunk)])
+        result[order[first:last]] = chunk[ascending[first:last] - start]
+        start += len(chunk)
+    return result
