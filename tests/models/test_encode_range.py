@@ -30,7 +30,7 @@ from lsampler import (
     open_images,
 )
 from lsampler.compute.ahead import one_behind
-from lsampler.data.images import ImageBatches
+from lsampler.data.batches import ImageBatches
 from lsampler.models.conv_autoencoder import PIECE
 from lsampler.models.decoding import decode_stream
 from lsampler.models.encoding import encode_range

@@ -29,7 +29,7 @@ from lsampler import (
     open_images,
     open_store,
 )
-from lsampler.data.images import source_digest
+from lsampler.data.sources import source_digest
 from lsampler.models.encoding import default_held_out
 
 Lsampler = Callable[..., subprocess.CompletedProcess[str]]

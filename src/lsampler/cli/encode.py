@@ -51,13 +51,6 @@ def encode(
             show_default="for a GPU and many images one per core, else 0",
         ),
     ] = None,
-    precision: Annotated[
-        str, typer.Option(help="float32, or bfloat16: mixed precision, checked against float32 on the first batch.")
-    ] = "float32",
-    compile_: Annotated[
-        bool,
-        typer.Option("--compile", help="Run the encoder through torch.compile, checked in the same way."),
-    ] = False,
     append: Annotated[bool, typer.Option("--append", help="Add to a store that exists.")] = False,
     device: Device = "auto",
     strict: Strict = False,
@@ -82,8 +75,6 @@ def encode(
         strict=strict,
         append=append,
         workers=workers,
-        precision=precision,  # type: ignore[arg-type]  # checked there
-        compile=compile_,
         opened=opened if cluster else None,
     )
     if held_out is None:
@@ -96,8 +87,5 @@ def encode(
     if result.resumed:
         print(f"resumed after {result.resumed} images of an interrupted run")
     report_skipped(result.skipped)
-    if result.deviation is not None:
-        name = " and ".join([precision] * (precision != "float32") + ["compile"] * compile_)
-        print(f"{name}: latents differ from float32 by at most {result.deviation:.2g} sigma, on the first batch")
     store = result.store
     print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from lsampler.compute.ahead import one_behind
 from lsampler.compute.engine import current_engine
-from lsampler.data.images import ImageBatches, ImageSource, PixelBatch, cores, source_digest
+from lsampler.data.batches import ImageBatches, PixelBatch, cores
+from lsampler.data.sources import ImageSource, source_digest
 from lsampler.errors import LsamplerError
 from lsampler.files import check_output
 from lsampler.models.conv_autoencoder import ConvAutoencoder
-from lsampler.models.precision import Precision, QuickEncoder, device_of
-from lsampler.models.protocols import Autoencoder
+from lsampler.models.protocols import Autoencoder, device_of
 from lsampler.progress import Progress, track
 from lsampler.store.file_store import FileStore, committed_shards
 from lsampler.store.latent_store import Rows
@@ -59,8 +59,6 @@ class EncodeOptions:
         append: add to an existing store of other images, encoded by the same encoder.
         workers: processes that load images; 0 loads in threads of this one, None chooses. Processes
             import the calling script: there, guard the call by ``if __name__ == "__main__":``.
-        precision: ``bfloat16`` runs the encoder in PyTorch's automatic mixed precision.
-        compile: run the encoder through ``torch.compile``, which needs a C++ compiler on the CPU.
         shard_images: images per shard of a sharded store; rounded up to whole batches.
         opened: how workers of a cluster open the model and the images.
     """
@@ -69,8 +67,6 @@ class EncodeOptions:
     strict: bool = False
     append: bool = False
     workers: int | None = 0
-    precision: Precision = "float32"
-    compile: bool = False
     shard_images: int = SHARD_IMAGES
     opened: Opened | None = None
 
@@ -83,14 +79,11 @@ class EncodingResult:
         store: the result.
         resumed: rows that an interrupted run had committed.
         skipped: images that could not be used, with the reasons.
-        deviation: how far the latents of the first batch are from plain float32's, at most, in
-            standard deviations of their component; None in plain float32.
     """
 
     store: FileStore | ShardedStore
     resumed: int
     skipped: dict[str, str]
-    deviation: float | None = None
 
 
 def encode_images(
@@ -113,13 +106,13 @@ def encode_images(
         path: of an HDF5 file, or of a sharded store if its name ends in ``.shards``: that one may be encoded on a
             cluster (:func:`on_cluster`).
         held_out: how many of the source's last images are held out.
-        options: batch size, precision, and the like.
+        options: batch size, loading, and the like.
         force: replace an existing store and discard an interrupted run.
         progress: shows the progress.
 
     Raises:
-        LsamplerError: the store exists, was begun with another encoder, precision or other images, or
-            holds these images already; a quicker encoder's latents are not those of plain float32.
+        LsamplerError: the store exists, was begun with another encoder or other images, or holds these images
+            already.
     """
     total = len(source.ids)
     if not 0 <= held_out < total:
@@ -136,10 +129,7 @@ def encode_images(
             f"{source.name}: image '{next(iter(skipped))}' could not be used; fix it and pass `force=True` to start "
             "anew, or leave out `strict=True`"
         )
-    encoder = autoencoder
-    if options.precision != "float32" or options.compile:
-        encoder = QuickEncoder(autoencoder, options.precision, compile=options.compile)
-    encoded = encode_range(encoder, source, start, total, first_held_out=total - held_out, options=options)
+    encoded = encode_range(autoencoder, source, start, total, first_held_out=total - held_out, options=options)
     with writer, closing(encoded):
         for part in track(encoded, progress, "encoding", total, _images, start):
             if isinstance(part, Skipped):
@@ -149,7 +139,7 @@ def encode_images(
         if not writer.committed + writer.pending:
             identity, reason = next(iter(skipped.items()))
             raise LsamplerError(f"{source.name}: no usable image; '{identity}' {reason}")
-    return EncodingResult(FileStore(path), resumed, skipped, getattr(encoder, "deviation", None))
+    return EncodingResult(FileStore(path), resumed, skipped)
 
 
 def _images(part: Rows | Skipped) -> int:
@@ -181,7 +171,7 @@ def _writer(
     return StoreWriter(
         path,
         autoencoder.dimension,
-        _provenance(autoencoder, options.precision),
+        _provenance(autoencoder),
         origin=_origin(source, held_out),
         force=force,
     )
@@ -257,10 +247,8 @@ def _encode_shards(
     progress: Progress | None,
 ) -> EncodingResult:
     """The latents of :func:`encode_images`, up to the rounding of the number of threads, one task per shard."""
-    plain = EncodeOptions()
-    for name in ("append", "precision", "compile"):
-        if (value := getattr(options, name)) != getattr(plain, name):
-            raise LsamplerError(f"`{name}={value}` does not go with a sharded store; choose a name ending in .h5")
+    if options.append:
+        raise LsamplerError("`append=True` does not go with a sharded store; choose a name ending in .h5")
     if current_engine().remote and options.opened is None:
         raise LsamplerError("workers of a cluster cannot open this model; give `opened=...`")
     total, step = len(source.ids), -(-options.shard_images // options.batch_size) * options.batch_size
@@ -330,8 +318,7 @@ def _launch(autoencoder: Autoencoder, batch: PixelBatch, device: torch.device) -
         # From pinned memory a copy does not hold up this thread; as bytes it is a quarter as long.
         pixels = pixels.pin_memory().to(device, non_blocking=True)
     images = pixels.permute(0, 3, 1, 2)
-    plain = autoencoder.autoencoder if isinstance(autoencoder, QuickEncoder) else autoencoder
-    if not isinstance(plain, ConvAutoencoder):
+    if not isinstance(autoencoder, ConvAutoencoder):
         images = images.contiguous()  # which others may rely on
     if images.dtype == torch.uint8:
         # By a tensor: a GPU would multiply by the reciprocal of a plain number, which rounds differently.
@@ -349,17 +336,16 @@ def _processes(workers: int | None, device: torch.device, images: int) -> int:
     return min(cores(), MOST_PROCESSES) if device.type == "cuda" and images >= MANY_IMAGES else 0
 
 
-def _provenance(autoencoder: Autoencoder, precision: Precision = "float32") -> dict[str, str | int]:
-    """The attributes of a store of encoded images; float32 is not mentioned."""
+def _provenance(autoencoder: Autoencoder) -> dict[str, str | int]:
+    """The attributes of a store of encoded images."""
     preprocess = autoencoder.preprocess.as_dict()
-    settings: dict[str, str | int] = {
+    return {
         "kind": "encoded images",
         "encoder": autoencoder.fingerprint,
         "image_size": preprocess["size"],
         "crop": preprocess["crop"],
         "channels": preprocess["channels"],
     }
-    return settings if precision == "float32" else settings | {"precision": precision}
 
 
 def _origin(source: ImageSource, held_out: int) -> dict[str, str | int]:

@@ -86,7 +86,7 @@ def sample_store(
     saved, digest = partial_folder(Path(path)).absolute() / SAMPLER, sampler._digest()
     step = -(-options.shard_rows // BLOCK_ROWS) * BLOCK_ROWS
     tasks = [
-        _DrawTask(str(saved), digest, start, rows, seed, str(target), options.threads)
+        _DrawTask(type(sampler), str(saved), digest, start, rows, seed, str(target), options.threads)
         for start, rows in ranges(n, step)
     ]
     return write_shards(
@@ -104,6 +104,7 @@ def sample_store(
 class _DrawTask:
     """Rows of a fitted strategy."""
 
+    strategy: type[LatentSampler]
     sampler: str
     digest: str
     start: int
@@ -120,7 +121,7 @@ class _DrawTask:
 
     def chunks(self) -> Iterator[Rows]:
         """The rows, block by block."""
-        sampler = LatentSampler.load(self.sampler)
+        sampler = self.strategy.load(self.sampler)
         threads = 1 if current_engine().remote else self.threads
         for rows in sampler.stream(self.rows, seed=self.seed, device=self.device, threads=threads, start=self.start):
             yield Rows(rows.cpu().numpy())
