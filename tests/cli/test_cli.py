@@ -210,7 +210,7 @@ class TestBundle:
 
     def test_holds_no_latent_vectors(self) -> None:
         with pytest.raises(Exception, match="statistics only"):
-            list(load_bundle().chunks())
+            list(load_bundle().reference.chunks())
 
     def test_refuses_the_store_of_another_encoder(
         self, cli: Callable[..., Any], tiny_model_file: Path, tmp_path: Path

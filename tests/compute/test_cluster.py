@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -24,18 +23,12 @@ from lsampler import (
     LsamplerError,
     ShardedStore,
     load_bundle,
-    load_evaluator,
     load_sampler,
     on_cluster,
 )
-from lsampler.bundles.digits import write_digits
 from lsampler.compute import dask_cluster as module
 from lsampler.compute.engine import current_engine
-from lsampler.scoring import pipeline as scoring
-from lsampler.scoring.pipeline import Drawn, Stored, score_sets
 from lsampler.store.shard_writer import sample_shards
-from lsampler.store.writer import write_store
-from lsampler.workspace import Opened, open_workspace
 
 distributed = pytest.importorskip("distributed")
 
@@ -275,133 +268,3 @@ def test_workers_encode_the_latents_of_this_process(
     expected, found = ShardedStore(here), ShardedStore(there)
     np.testing.assert_allclose(found.read(), expected.read(), rtol=1e-5, atol=1e-6)
     assert (found.ids(), found.splits()) == (expected.ids(), expected.splits())
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with latents of digits, and 50 samples in shards."""
-    folder = tmp_path_factory.mktemp("scored")
-    store = write_digits(folder / "digits")
-    gaussian = load_sampler("gaussian").fit(store)
-    sample_shards(gaussian, 50, folder / "few.shards", {"kind": "samples", "encoder": store.fingerprint})
-    return folder
-
-
-def test_workers_score_as_this_process_does(
-    cli: Callable[..., Answer], cluster: Any, scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(scored)  # where the workers are not
-    scores = [word for name in ("core-membership", "fidelity-diversity", "log-likelihood") for word in ("-e", name)]
-    drawn = ("-p", "pca-ellipse", "-p", "multivariate-normal", "-n", 100, "--seed", 3)
-    common = ("evaluate", "few.shards", *drawn, *scores, "-e", "cycle-consistency", "--store", "digits/latents.h5")
-    here = cli(*common, "--json", tmp_path / "here.json")
-    there = cli(*common, "--json", tmp_path / "there.json", "--cluster", cluster.scheduler_address)
-    assert (here.code, there.code) == (0, 0)
-    assert there.out == here.out
-    assert "pca-ellipse: log-likelihood: gives" in there.out
-    assert (tmp_path / "there.json").read_text() == (tmp_path / "here.json").read_text()
-    rows = json.loads((tmp_path / "there.json").read_text())["rows"]
-    names = ["held-out real vectors", "other real vectors", "few.shards", "pca-ellipse", "multivariate-normal"]
-    assert [row["name"] for row in rows] == names
-    assert {score["metric"] for score in rows[-1]["scores"]} > {"recall", "log-likelihood-gain", "interval/nominal"}
-
-
-@pytest.mark.parametrize("strategy", ["gaussian", None])
-def test_sets_left_out_on_workers_are_those_left_out_here(cluster: Any, scored: Path, strategy: str | None) -> None:
-    workspace = open_workspace(None, scored / "digits" / "latents.h5")
-    fails = Drawn.of(load_sampler("neighbour-interpolation", k=1500), 400, required=False)
-    sets = [Stored(str(scored / "few.shards")), fails]
-    if strategy:
-        sets.append(Drawn.of(load_sampler(strategy), 100))
-    evaluators = [load_evaluator("fidelity-diversity")]
-    here, left_out = score_sets(sets, workspace, evaluators, seed=1)
-    with on_cluster(cluster.scheduler_address):
-        assert score_sets(sets, workspace, evaluators, seed=1) == (here, left_out)
-        with pytest.raises(LsamplerError) as raised:
-            score_sets([fails], workspace, evaluators)
-    assert [str(raised.value)] == left_out
-    # The other real vectors are as many as the largest set that could be had.
-    assert [row.n for row in here.rows[1:]] == ([100, 50, 100] if strategy else [50, 50])
-
-
-def test_evaluators_that_fail_on_workers_are_those_that_fail_here(cluster: Any) -> None:
-    workspace, sets = open_workspace("digits", None), [Drawn.of(load_sampler("gaussian"), 20)]
-    novelty, cores = load_evaluator("novelty"), load_evaluator("core-membership")
-    here = score_sets(sets, workspace, [novelty, cores])
-    assert "no scores of novelty: needs real vectors" in here[0].caveats[0]
-    with on_cluster(cluster.scheduler_address):
-        assert score_sets(sets, workspace, [novelty, cores]) == here
-        with pytest.raises(LsamplerError, match=r"^no scores of novelty: needs real vectors; digits holds"):
-            score_sets(sets, workspace, [novelty])
-
-
-def test_workers_score_a_store_that_was_written_anew(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    path, rng = "latents.h5", np.random.default_rng(0)
-    sets = [Drawn.of(load_sampler("gaussian"), 30)]
-    evaluators = [load_evaluator("fidelity-diversity"), load_evaluator("core-membership")]
-    for scale in (1, 2):
-        write_store(path, 3, [(scale * rng.normal(size=(200, 3)).astype(np.float32), None, None)], {}, force=True)
-        workspace = open_workspace(None, path)
-        here = score_sets(sets, workspace, evaluators)
-        assert "core 'interval' not calibrated: latents.h5 lacks the held-out vectors for it" in here[0].caveats
-        with on_cluster(cluster.scheduler_address):
-            assert score_sets(sets, workspace, evaluators) == here
-
-
-def test_a_worker_scores_one_set_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = scoring._Run(Opened("digits"), "digits", (("core-membership", "{}"),), 0, 20, "token")
-    alone = []
-
-    def made(*_: object) -> str:
-        alone.append(scoring._alone.locked())
-        return "left out"
-
-    monkeypatch.setattr(scoring, "_made", made)
-    scoring._scored(scoring._Task(run, Drawn.of(load_sampler("gaussian"), 20)))
-    assert alone == [True]
-
-
-@pytest.mark.parametrize(
-    ("opened", "evaluator", "drawn", "message"),
-    [
-        (Opened(None, "/nowhere/z.h5"), "core-membership", Drawn("gaussian", "{}", 5), "/nowhere/z.h5: no such"),
-        (Opened("digits"), "of-tomorrow", Drawn("gaussian", "{}", 5), "no evaluator 'of-tomorrow'"),
-        (Opened("digits"), "core-membership", Drawn("of-mars", "{}", 5, required=False), "no sampler 'of-mars'"),
-    ],
-)
-def test_what_a_worker_lacks_is_named(opened: Opened, evaluator: str, drawn: Drawn, message: str) -> None:
-    run = scoring._Run(opened, "digits", ((evaluator, "{}"),), 0, 20, message)
-    with pytest.raises(LsamplerError, match=f"^a worker lacks what is here, a file or a plugin: {message}"):
-        scoring._scored(scoring._Task(run, drawn))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--cluster", "tcp://127.0.0.1:9"), "--cluster tcp://127.0.0.1:9: no Dask scheduler answers there"),
-        (("--cluster", "local:x"), "--cluster local:x: say how many workers"),
-        (("--cluster", "local:2", "--store", "nowhere.h5"), "nowhere.h5: no such latent store"),
-        (("--cluster", "local:2", "-p", "gausian"), "no sampler 'gausian'; did you mean 'gaussian'?"),
-    ],
-)
-def test_scoring_that_cannot_start_is_one_line(
-    cli: Callable[..., Answer],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    options: tuple[str, ...],
-    message: str,
-) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
-    model = () if "--store" in options else ("--model", "digits")
-    answer = cli("evaluate", "-p", "gaussian", *model, "--json", tmp_path / "scores.json", *options)
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.count("\n") == 1
-    assert message in answer.err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_help_of_evaluate_names_the_cluster(cli: Callable[..., Answer]) -> None:
-    assert "--cluster" in cli("evaluate", "--help").out
