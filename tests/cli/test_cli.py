@@ -134,7 +134,7 @@ class TestEvaluate:
         assert answer.code == 0, answer.err
         table = json.loads((tmp_path / "scores.json").read_text())
         (caveat,) = table["caveats"]
-        assert caveat.startswith("no core 'knn': needs real vectors; celeba96 holds statistics only, give the --store")
+        assert caveat.startswith("no core 'knn': needs real vectors; celeba96 holds statistics only, give `store=...`")
         rows = {row["name"]: row for row in table["rows"]}
         assert "held-out real vectors" in rows
         assert "elliptical" in rows
@@ -165,9 +165,9 @@ class TestEvaluate:
     ) -> None:
         rows = np.concatenate([tiny_store.read(), 1000 + tiny_store.read()])
         store_of(tmp_path / "two.h5", rows)
-        monkeypatch.setattr("lsampler.scoring.pipeline.MOST_BYTES", 100 * 4 * tiny_store.dimension)
+        monkeypatch.setattr("lsampler.scoring.sample_sets.MOST_BYTES", 100 * 4 * tiny_store.dimension)
         answer = cli("evaluate", tmp_path / "two.h5", "--store", tiny_store.path, "--json", tmp_path / "a.json")
-        assert f"100 of {len(rows):,} vectors are scored, evenly chosen" in answer.out
+        assert f"100 of {len(rows):,} vectors are scored, evenly spaced" in answer.out
         row = json.loads((tmp_path / "a.json").read_text())["rows"][-1]
         assert row["n"] == 100
         inside = {score["metric"]: score["value"] for score in row["scores"]}
@@ -235,7 +235,7 @@ BAD_INPUT = [
     ("device", "sample -p gaussian --device abacus", "device 'abacus' is unknown; use auto, cpu, cuda or mps"),
     ("option missing", "sample", "nothing to draw; give --plugin NAME, or --fitted FILE"),
     ("unknown command", "smaple", "No such command 'smaple'"),
-    ("trim of a bundle", "sample -p pca-ellipse --param trim=1.5", "statistics for trim=1.7 or none, not 1.5; give a --store"),
+    ("trim of a bundle", "sample -p pca-ellipse --param trim=1.5", "statistics for trim=1.7 or none, not 1.5; give --store"),
     ("output exists", "sample -p gaussian --out {dir}/there.png", "there.png: exists already; choose another name or add --force"),
     ("output folder missing", "sample -p gaussian --out {dir}/no/x.png", "does not exist; create it first"),
     ("output of odd kind", "sample -p gaussian --out {dir}/x.gif", "give a .png for a grid"),
@@ -246,7 +246,7 @@ BAD_INPUT = [
     ("model truncated", "sample -p gaussian --model {dir}/cut.safetensors", "cut.safetensors: not a readable safetensors file"),
     ("model foreign", "encode {dir}/images.npy --model {dir}/foreign.safetensors --out {dir}/x.h5", "not an autoencoder made by"),
     ("model of unknown kind", "sample -p gaussian --model {dir}/model.odd", "nothing opens it; give a bundle's name"),
-    ("model without statistics", "sample -p gaussian --model {dir}/tiny.safetensors", "add the --store of its latents"),
+    ("model without statistics", "sample -p gaussian --model {dir}/tiny.safetensors", "give --store, the store of its latents"),
     ("store missing", "sample -p gaussian --store {dir}/no.h5", "no.h5: no such latent store; check the path"),
     ("store empty", "sample -p gaussian --store {dir}/empty.h5", "empty.h5: is empty"),
     ("store truncated", "sample -p gaussian --store {dir}/cut.h5", "cut.h5: not a readable HDF5 file; it may be truncated"),

@@ -362,13 +362,13 @@ class TestRadiusQuantiles:
     def test_a_bundle_remembers_them(self, tiny_bundle: Bundle, tiny_store: LatentStore, tmp_path: Path) -> None:
         tiny_bundle.save(tmp_path / "tiny.safetensors")
         loaded = Bundle.load(tmp_path / "tiny.safetensors")
-        np.testing.assert_array_equal(loaded.radius_quantiles(), tiny_store.radius_quantiles())
+        np.testing.assert_array_equal(loaded.reference.radius_quantiles(), tiny_store.radius_quantiles())
         np.testing.assert_array_equal(
             load_sampler("elliptical").fit(loaded).sample(50), load_sampler("elliptical").fit(tiny_store).sample(50)
         )
-        with pytest.raises(LsamplerError, match=r"in 3 components; .* --store, or leave out components=3"):
+        with pytest.raises(LsamplerError, match=r"in 3 components; .*, or leave out `components=3`"):
             load_sampler("elliptical", components=3).fit(loaded)
-        with pytest.raises(LsamplerError, match="tiny holds statistics only, no latent vectors; give a --store"):
+        with pytest.raises(LsamplerError, match="tiny holds statistics only, no latent vectors; give"):
             load_sampler("elliptical", **MIXTURE).fit(loaded)
 
     def test_an_older_bundle_loads_and_says_that_it_lacks_them(self, tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ class TestRadiusQuantiles:
         write_safetensors(tmp_path / "old.safetensors", tensors, metadata)
         old = Bundle.load(tmp_path / "old.safetensors")
         assert load_sampler("multivariate-normal").fit(old).sample(3).shape == (3, 6)
-        with pytest.raises(LsamplerError, match=r"^tiny knows no quantiles of the radius[^\n]*; give a --store$"):
+        with pytest.raises(LsamplerError, match=r"^tiny knows no quantiles of the radius[^\n]*; give `store=...`$"):
             load_sampler("elliptical").fit(old)
         old.save(tmp_path / "again.safetensors")  # what it lacks it does not invent
         assert RADII not in read_safetensors(tmp_path / "again.safetensors")[1]
