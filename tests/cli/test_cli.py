@@ -157,7 +157,7 @@ def test_evaluate_scores_all_strategies_beside_real_vectors(ok: Cli, tmp_path: P
     table = json.loads((tmp_path / "scores.json").read_text())
     (caveat,) = table["caveats"]
     assert caveat.startswith("no core 'knn': needs real vectors; celeba96 holds statistics only, give `store=...`")
-    assert "left out: kde needs latent vectors, celeba96 holds statistics only; give a --store" in answer.out
+    assert "left out: kde needs latent vectors, celeba96 holds statistics only; give --store" in answer.out
     cores = ("interval", "pair-ellipses", "pca-ellipses", "ellipsoid")
     value = {}
     for row in table["rows"]:
