@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Row, Settings, in_turn, own_process
-from lsampler import ConvAutoencoder, encode_images, load_bundle, open_images
+from lsampler import ConvAutoencoder, EncodeOptions, encode_images, load_bundle, open_images
 from lsampler.data.sources import ImageSource
 from lsampler.models.decoding import BATCH, decode_stream
 
@@ -41,7 +41,7 @@ class First:
 def encode_all(autoencoder: ConvAutoencoder, source: ImageSource) -> None:
     """From the files of the images to the finished store."""
     with tempfile.TemporaryDirectory() as folder:
-        encode_images(autoencoder, source, Path(folder) / "store.h5", held_out=0, batch_size=AT_ONCE)
+        encode_images(autoencoder, source, Path(folder) / "store.h5", held_out=0, options=EncodeOptions(AT_ONCE))
 
 
 def decode_all(autoencoder: ConvAutoencoder, latents: torch.Tensor) -> None:
@@ -97,10 +97,10 @@ def _encoding(settings: Settings) -> Iterator[Row]:
     ours, network, pieces = in_turn(runs, settings.repeats)
     memory = own_process("encoding", f"once('encode', {str(settings.images.resolve())!r})").peak_mb
     step, count = "encode images of a zip archive to a store", len(source.ids)
-    limit = "reading JPEG files, on the cores that the network needs"
+    limit = "reading JPEG files on the cores that the network needs"
     peer = f"bare forward pass on ready batches of {AT_ONCE}"
     yield Row(step, peer, "images", ours, count, network, count, 0.9, memory, limit=limit)
-    yield Row(step, "the same in lsampler's pieces", "images", ours, count, pieces, count)
+    yield Row(step, "the same, in the smaller batches that lsampler uses", "images", ours, count, pieces, count)
 
 
 def _decoding(settings: Settings) -> Iterator[Row]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.scoring.statistics_reference import StatisticsReference
-from lsampler.store.reference import MemoryStore, Reference
+from lsampler.store.memory_store import MemoryStore
+from lsampler.store.reference import Reference
 
 
 def reference_of(vectors: NDArray[np.float32], held_out: NDArray[np.float32] | None = None) -> MemoryStore:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lsampler.compute.seeded_blocks import BLOCK_ROWS, Block
 from lsampler.samplers.base import LatentSampler
-from lsampler.store.reference import MemoryStore, ReferenceLike, as_reference
+from lsampler.store.memory_store import MemoryStore
+from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.testing import data
 from lsampler.testing.checks import described, refuses, require, works_or_refuses
 from lsampler.testing.densities import require_same_distribution
