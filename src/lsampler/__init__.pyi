@@ -7,8 +7,9 @@ from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_coun
 from .compute.seeded_blocks import Block
 from .data.preprocess import Preprocess
 from .data.sources import open_images
-from .errors import LsamplerError
-from .models.adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
+from .errors import LsamplerError, nearest_name
+from .extras import require_extra
+from .models.adapter import AdaptedAutoencoder, ForeignLoader, ImageLayout, file_digest, module_digest
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import encode_images
@@ -62,6 +63,7 @@ __all__ = [
     "Evaluator",
     "ForeignLoader",
     "HalfWidth",
+    "ImageLayout",
     "LatentSampler",
     "LatentStore",
     "LsamplerError",
@@ -106,12 +108,14 @@ __all__ = [
     "merge_store",
     "module_digest",
     "mutual_ball_counts",
+    "nearest_name",
     "nearest_neighbours",
     "offers",
     "on_cluster",
     "open_images",
     "open_store",
     "plugin_names",
+    "require_extra",
     "require_trust",
     "sample_store",
     "save_grid",

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
 from torch import nn
 
 from lsampler import (
@@ -41,10 +40,6 @@ class PythonObject(ForeignLoader):
 
     name = "python-object"
 
-    channel_order: Literal["first", "last"] = Field(
-        default="first", description="first for images (B, C, H, W), last for (B, H, W, C)"
-    )
-
     @classmethod
     def accepts(cls, spec: str) -> bool:
         """By its form; a .py file alone is told what is missing."""
@@ -63,20 +58,13 @@ class PythonObject(ForeignLoader):
         digest = _digest(spec, owners)
         for module in filter(_is_module, owners):
             module.eval().float().to("cpu")
-
-        def move(device: Any) -> None:
-            for owner in owners:
-                owner.to(device)
-
         movable = all(callable(getattr(owner, "to", None)) for owner in owners)
-        return self.adapt(
-            spec, encode, decode, digest=digest, channel_order=self.channel_order, move=move if movable else None
-        )
+        return self.adapt(spec, encode, decode, digest=digest, weights=owners if movable else ())
 
     def _as_it_is(self, spec: str, made: Any) -> Autoencoder:
         """Settings and members are checked, and a probe goes through."""
         for key in self.model_dump(exclude_defaults=True):
-            raise LsamplerError(f"--model-param {key}: {spec} brings its own preprocess; leave it out")
+            raise LsamplerError(f"`{key}=...`: {spec} brings its own preprocess; leave it out")
         if not isinstance(made.preprocess, Preprocess):
             raise LsamplerError(f"{spec}: its preprocess is not an lsampler.Preprocess")
         if not (isinstance(made.fingerprint, str) and made.fingerprint):
