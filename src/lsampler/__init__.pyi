@@ -6,6 +6,7 @@ from .compute.frechet import frechet_distance
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
+from .data.batches import ImageBatches
 from .data.preprocess import Preprocess
 from .data.sources import open_images
 from .errors import LsamplerError, nearest_name
@@ -70,6 +71,7 @@ __all__ = [
     "Evaluator",
     "ForeignLoader",
     "HalfWidth",
+    "ImageBatches",
     "ImageLayout",
     "Judgement",
     "LatentSampler",

@@ -80,13 +80,13 @@ def test_settings_may_be_texts_as_the_command_line_gives_them() -> None:
     ("settings", "parts"),
     [
         ({"image_size": 10, "filters": (4, 4, 4, 4)}, ["image size 10", "multiple of 16"]),
-        ({"filters": ["1", "2", "x"]}, ["--filters x", "integer"]),
-        ({"filters": []}, ["--filters"]),
+        ({"filters": ["1", "2", "x"]}, ["`filters=x`", "integer"]),
+        ({"filters": []}, ["`filters="]),
         ({"filters": [4, 0]}, ["at least one filter"]),
-        ({"latent_dim": 0}, ["--latent-dim 0"]),
-        ({"channels": 2}, ["--channels 2"]),
-        ({"activation": "tanh"}, ["--activation tanh", "leaky-relu"]),
-        ({"depth": 4}, ["--depth"]),
+        ({"latent_dim": 0}, ["`latent_dim=0`"]),
+        ({"channels": 2}, ["`channels=2`"]),
+        ({"activation": "tanh"}, ["`activation=tanh`", "leaky-relu"]),
+        ({"depth": 4}, ["`depth="]),
     ],
 )
 def test_wrong_settings_are_told_in_one_line(settings: dict[str, Any], parts: list[str]) -> None:
