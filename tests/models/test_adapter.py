@@ -47,21 +47,12 @@ def whole(latents: Tensor) -> Tensor:
 
 
 class TestShapes:
-    def test_is_an_autoencoder(self) -> None:
-        assert isinstance(adapted(halves, whole), Autoencoder)
-
     def test_spatial_latents_are_flattened_and_restored(self) -> None:
         model = adapted(halves, whole)
         latents = model.encode(images())
         assert (model.latent_shape, model.dimension) == ((1, 2, 4, 8), 64)
         torch.testing.assert_close(latents, halves(images()).reshape(5, 64), rtol=0, atol=0)
         torch.testing.assert_close(model.decode(latents), images(), rtol=0, atol=0)
-
-    @pytest.mark.parametrize("batch", [1, 3, 300])
-    def test_batches_of_any_size(self, batch: int) -> None:
-        model = adapted(halves, whole)
-        assert model.encode(images(batch)).shape == (batch, 64)
-        assert model.decode(torch.rand(batch, 64)).shape == (batch, 1, 8, 8)
 
     def test_channels_last(self) -> None:
         seen: list[Tensor] = []
@@ -286,26 +277,6 @@ class TestLoader:
         assert Pair.files(f"{folder}/one.enc+{folder}/two.dec") == (folder / "one.enc", folder / "two.dec")
 
     @pytest.mark.parametrize(
-        ("spec", "message"),
-        [
-            ("one.enc", r"model 'one.enc': give two files, encoder and decoder, as ENCODER.enc\+DECODER.enc"),
-            ("one.enc+", "give two files"),
-            ("one.enc+two.txt", "give two files"),
-            ("no.enc+one.enc", "no.enc: no such file of the encoder; check the path"),
-            ("one.enc+no.dec", "no.dec: no such file of the decoder; check the path"),
-            ("one.enc+empty.dec", "empty.dec: is empty, expected a file of the decoder"),
-        ],
-    )
-    def test_a_pair_that_is_none(
-        self, spec: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(tmp_path)
-        Path("one.enc").write_text("x")
-        Path("empty.dec").touch()
-        with pytest.raises(LsamplerError, match=message):
-            Pair.files(spec)
-
-    @pytest.mark.parametrize(
         ("shape", "order", "said"),
         [
             ((None, 3, 64, 64), "first", (64, 3)),
@@ -322,11 +293,6 @@ class TestLoader:
             Pair().image_shape("e", (None, 6))
         with pytest.raises(LsamplerError, match=r"e: takes images of 3 x 64.*check channel_order"):
             Pair().image_shape("e", (None, 64, 3, 64))
-
-    def test_refuses_a_fixed_batch(self) -> None:
-        Pair.check_batch("e", None)
-        with pytest.raises(LsamplerError, match="e: takes batches of exactly 4; export it again with a dynamic batch"):
-            Pair.check_batch("e", 4)
 
 
 class TestDigests:

@@ -220,13 +220,6 @@ class TestSameResult:
         torch.testing.assert_close(model.encode(made.images), latents, rtol=0, atol=1e-5)
         torch.testing.assert_close(model.decode(latents), (decoded + 1) / 2, rtol=0, atol=1e-5)
 
-    @pytest.mark.parametrize(("spec", "parameters"), EACH, ids=ids(EACH))
-    def test_can_be_asked_onto_a_device(
-        self, spec: str, parameters: dict[str, Any], made: Made, opened: Callable[..., Any]
-    ) -> None:
-        model = opened(spec, **parameters).to(torch.device("cpu"))
-        torch.testing.assert_close(model.encode(made.images), made.expected(made.images)[0], rtol=0, atol=1e-5)
-
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
     @pytest.mark.parametrize(("spec", "parameters"), EACH, ids=ids(EACH))
     def test_the_same_on_a_gpu(
