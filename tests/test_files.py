@@ -80,7 +80,7 @@ def test_a_failure_leaves_nothing_new(tmp_path: Path, failure: type[BaseExceptio
 def test_an_existing_file_is_kept_without_force_and_replaced_with_it(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(LsamplerError, match=r"exists already.*--force"), new_file(target):
+    with pytest.raises(LsamplerError, match=r"exists already.*`force=True`"), new_file(target):
         pytest.fail("nothing may be written")
     assert target.read_text() == "old"
     with new_file(target, force=True) as beside:
@@ -189,7 +189,7 @@ def test_force_replaces_a_folder_as_a_whole(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("old")
-    with pytest.raises(LsamplerError, match="--force"), new_directory(target):
+    with pytest.raises(LsamplerError, match="`force=True`"), new_directory(target):
         pytest.fail("nothing may be written")
     with new_directory(target, force=True) as beside:
         (beside / "new").write_text("new")

@@ -14,7 +14,7 @@ from .extras import require_extra
 from .models.adapter import AdaptedAutoencoder, ForeignLoader, ImageLayout, file_digest, module_digest
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
-from .models.encoding import encode_images
+from .models.encoding import EncodeOptions, encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
 from .models.training.options import TrainingOptions, TrainingResult
 from .models.training.train import train_autoencoder
@@ -25,7 +25,7 @@ from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
 from .reports.comparison.verdict import Verdict
 from .samplers.base import LatentSampler, State
-from .samplers.sampling import sample_store
+from .samplers.sampling import DrawOptions, sample_store
 from .samplers.whitened import WhitenedReference, WhitenedSampler
 from .scoring.core import Core
 from .scoring.evaluation import Evaluation, evaluate
@@ -40,10 +40,13 @@ from .statistics.pca import Pca
 from .statistics.statistics import Statistics
 from .statistics.whitening import SINGLE_PRECISION, Whitening
 from .store.exchange import export_latents, import_latents
-from .store.reference import MemoryStore, Reference
-from .store.shard_writer import merge_store, shard_store
-from .store.sharded import ShardedStore, open_store
-from .store.single_file import LatentStore
+from .store.file_store import FileStore
+from .store.latent_store import LatentStore
+from .store.memory_store import MemoryStore
+from .store.opening import as_reference, open_store
+from .store.reference import Reference
+from .store.sharded_store import ShardedStore
+from .store.sharding import merge_store, shard_store
 from .store.writer import StoreWriter
 
 __version__: str
@@ -54,7 +57,6 @@ __all__ = [
     "AdaptedAutoencoder",
     "Analysis",
     "AnalysisOptions",
-    "MemoryStore",
     "Autoencoder",
     "AutoencoderLoader",
     "Balls",
@@ -65,10 +67,13 @@ __all__ = [
     "ConvConfig",
     "Core",
     "Decoder",
+    "DrawOptions",
+    "EncodeOptions",
     "Encoder",
     "Entry",
     "Evaluation",
     "Evaluator",
+    "FileStore",
     "ForeignLoader",
     "HalfWidth",
     "ImageBatches",
@@ -77,6 +82,7 @@ __all__ = [
     "LatentSampler",
     "LatentStore",
     "LsamplerError",
+    "MemoryStore",
     "Metric",
     "Neighbours",
     "Pca",
@@ -101,6 +107,7 @@ __all__ = [
     "Whitening",
     "__version__",
     "analyze",
+    "as_reference",
     "ball_counts",
     "bootstrap_score",
     "build_bundle",

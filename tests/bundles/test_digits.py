@@ -24,7 +24,7 @@ def test_the_example_holds_all_digits_and_latents_of_the_bundle(store: LatentSto
     np.testing.assert_array_equal(images, digit_images())
     assert (store.count("train"), store.count("held-out"), store.dimension) == (1200, 597, 10)
     assert store.fingerprint == load_bundle("digits").fingerprint
-    mean = load_bundle("digits").statistics().mean
+    mean = load_bundle("digits").reference.statistics().mean
     np.testing.assert_allclose(store.statistics().mean, mean, atol=0.02)  # its weights are half-precision
 
 
@@ -53,7 +53,7 @@ def test_scores_tell_that_one_normal_is_wrong_and_a_mixture_or_flow_is_right(sto
     drawn = [Samples.drawn_by(load_sampler(name).fit(store), 600) for name in ("multivariate-normal", strategy)]
     names = ("fidelity-diversity", "log-likelihood")
     table = evaluate(drawn, store, [load_evaluator(name) for name in names])
-    normal, better = ({score.metric: score for score in row.scores} for row in table.rows[-2:])
+    normal, better = (row.by_metric for row in table.rows[-2:])
     for metric in ("coverage", "clipped-density", "held-out-log-likelihood"):
         assert better[metric].low > normal[metric].high
     assert better["log-likelihood-gain"].low > 0

@@ -19,6 +19,7 @@ import pytest
 from support import Answer
 
 from lsampler import (
+    DrawOptions,
     LatentSampler,
     LsamplerError,
     ShardedStore,
@@ -54,7 +55,7 @@ def sampler() -> LatentSampler:
 @pytest.fixture
 def drawn(cluster: Any, sampler: LatentSampler, tmp_path: Path) -> ShardedStore:
     with on_cluster(cluster.scheduler_address):
-        return sample_store(sampler, ROWS, tmp_path / "drawn.shards", shard_rows=20480)
+        return sample_store(sampler, ROWS, tmp_path / "drawn.shards", options=DrawOptions(shard_rows=20480))
 
 
 def test_workers_draw_the_rows_of_the_seed(sampler: LatentSampler, drawn: ShardedStore) -> None:
@@ -93,7 +94,7 @@ def test_a_worker_killed_mid_run_is_replaced_and_nothing_is_lost(sampler: Latent
     ):
         watching = threading.Thread(target=kill_a_worker, args=(watcher,))
         watching.start()
-        found = sample_store(sampler, 60 * 2048, path, shard_rows=2048)
+        found = sample_store(sampler, 60 * 2048, path, options=DrawOptions(shard_rows=2048))
         watching.join()
     assert killed
     np.testing.assert_array_equal(found.read(), sampler.sample(60 * 2048, seed=0).numpy())
@@ -117,7 +118,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
 ) -> None:
     """Regression: the workers heard it too, and each wrote its traceback."""
     out = tmp_path / "a.shards"
-    sample_store(sampler, 40 * 2048, tmp_path / "whole.shards", shard_rows=2048)
+    sample_store(sampler, 40 * 2048, tmp_path / "whole.shards", options=DrawOptions(shard_rows=2048))
     command = ("store", "shard", tmp_path / "whole.shards", out, "--rows", "2048")
     started = subprocess.Popen(
         [sys.executable, "-m", "lsampler", *command, "--cluster", "local:1"],

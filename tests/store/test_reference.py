@@ -10,8 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lsampler import LatentStore, LsamplerError, MemoryStore, Reference, load_core, load_sampler
-from lsampler.store.reference import BLOCK_ROWS, Split, as_reference
+from lsampler import LatentStore, LsamplerError, MemoryStore, Reference, as_reference, load_core, load_sampler
+from lsampler.store.reference import Split
 
 
 class CountedPasses(MemoryStore):
@@ -25,10 +25,10 @@ class CountedPasses(MemoryStore):
 
 
 def test_blocks_are_the_rows_in_order_and_never_larger_than_a_block() -> None:
-    rows = np.arange(2.0 * (2 * BLOCK_ROWS + 5)).reshape(-1, 2)
+    rows = np.arange(2.0 * (2 * 4096 + 5)).reshape(-1, 2)
     reference = MemoryStore(rows, rows[:3])
     blocks = list(reference.chunks())
-    assert [len(block) for block in blocks] == [BLOCK_ROWS, BLOCK_ROWS, 5]
+    assert [len(block) for block in blocks] == [4096, 4096, 5]
     assert all(block.dtype == np.float32 for block in blocks)
     np.testing.assert_array_equal(np.concatenate(blocks), rows)
     np.testing.assert_array_equal(reference.latents(), rows)
@@ -71,9 +71,9 @@ def test_held_out_vectors_that_are_not_finite_are_refused(bad: float) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, 1e200])
 def test_train_vectors_that_are_not_finite_are_refused_when_asked_for(bad: float) -> None:
-    latents = np.ones((BLOCK_ROWS + 9, 3))
-    latents[BLOCK_ROWS + 1, 0] = bad
-    with pytest.raises(LsamplerError, match=f"mine: row {BLOCK_ROWS + 1} holds NaN or infinite values"):
+    latents = np.ones((4096 + 9, 3))
+    latents[4096 + 1, 0] = bad
+    with pytest.raises(LsamplerError, match=f"mine: row {4096 + 1} holds NaN or infinite values"):
         MemoryStore(latents, name="mine").statistics()
 
 
