@@ -108,6 +108,20 @@ def test_encoded_vectors_are_float32_and_independent_of_the_batch(tiny_model: Co
     torch.testing.assert_close(torch.cat([tiny_model.encode(image[None]) for image in images]), whole)
 
 
+def test_encoding_does_not_change_the_number_of_threads_of_the_process(
+    tiny_model: ConvAutoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread would see it, and encodings that overlap would leave the number at one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr(torch, "set_num_threads", lambda number: pytest.fail(f"set to {number}"))
+        assert tiny_model.encode(torch.rand(64, 1, 8, 8)).shape == (64, 6)
+    finally:
+        monkeypatch.undo()
+        torch.set_num_threads(threads)
+
+
 def test_decoded_images_are_in_range_even_far_out(tiny_model: ConvAutoencoder) -> None:
     images = tiny_model.decode(torch.randn(50, 6) * 1000)
     assert images.dtype == torch.float32

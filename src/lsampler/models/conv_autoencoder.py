@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
+from lsampler.compute.one_thread import one_kernel_thread
 from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.files import existing_file, new_file
@@ -242,17 +243,8 @@ def _apply(layers: nn.Sequential, batch: Tensor) -> Tensor:
         return torch.cat([layers(part) for part in batches])
     # Threads within a layer wait for each other after every layer, and round differently; one thread per batch does
     # neither.
-    with ThreadPoolExecutor(min(threads, len(batches)), initializer=_one_thread_from_here) as pool:
-        try:
-            return torch.cat(list(pool.map(torch.inference_mode()(layers), batches)))
-        finally:
-            torch.set_num_threads(threads)  # for new threads; this one has kept its number
-
-
-def _one_thread_from_here() -> None:
-    # torch keeps the number per thread, but a thread's first call takes over the number set last in any thread.
-    torch.get_num_threads()
-    torch.set_num_threads(1)
+    with ThreadPoolExecutor(min(threads, len(batches)), initializer=one_kernel_thread) as pool:
+        return torch.cat(list(pool.map(torch.inference_mode()(layers), batches)))
 
 
 def _initialise(layers: nn.Sequential) -> None:
