@@ -67,7 +67,7 @@ def measure(settings: Settings) -> Iterator[Row]:
         1,
         target=5.0,
         memory_mb=own_process("neighbours", f"ours(*neighbours.sets({rows}))").peak_mb,
-        limit="two float64 matrix products, of which each set with itself needs half",
+        limit="two float32 matrix products, of which each set with itself needs half",
     )
 
 

@@ -13,37 +13,42 @@ import argparse
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lsampler.reports.analysis.statements import POST_TRIMMING
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reproduction.md"
 IMAGES = ROOT / "docs" / "images" / "reproduction"
-FIGURES: dict[str, Sequence[tuple[str, str]]] = {
+FIGURES: dict[str, tuple[str, Mapping[str, str]]] = {
     "Component distributions": (
-        ("components/densities", "Number density of every component over intervals of 0.25"),
-        ("components/radius", "Density of the radius |z|"),
+        "components",
+        {
+            "densities": "Number density of every component over intervals of 0.25",
+            "radius": "Density of the radius |z|",
+        },
     ),
-    "Correlations": (("correlations/counts", "Share of pairs with |r| above a limit, beside post III"),),
-    "Naive cubes": (("cubes/radii", "Radii of uniform cubes beside the data's"),),
+    "Correlations": ("correlations", {"counts": "Share of pairs with |r| above a limit, beside post III"}),
+    "Naive cubes": ("cubes", {"radii": "Radii of uniform cubes beside the data's"}),
     "Gaussian or not": (
-        ("gaussianity/fits", "Densities of components with fitted Gaussians"),
-        ("gaussianity/contours", "Contours of pair densities with confidence ellipses"),
-        ("gaussianity/mahalanobis", "Mahalanobis distances beside those of a normal"),
+        "gaussianity",
+        {
+            "fits": "Densities of components with fitted Gaussians",
+            "contours": "Contours of pair densities with confidence ellipses",
+            "mahalanobis": "Mahalanobis distances beside those of a normal",
+        },
     ),
     "After PCA": (
-        ("principal/variance", "Explained variance"),
-        ("principal/contours", "Contours of leading pairs of principal components"),
-        ("principal/trimming", "Pair (2, 3) and the worst pair over the trims"),
+        "principal",
+        {
+            "variance": "Explained variance",
+            "contours": "Contours of leading pairs of principal components",
+            "trimming": "Pair (2, 3) and the worst pair over the trims",
+        },
     ),
-}
-SECTIONS = {
-    "Component distributions": "components",
-    "Correlations": "correlations",
-    "Naive cubes": "cubes",
-    "Gaussian or not": "gaussianity",
-    "After PCA": "principal",
 }
 HEAD = """# What the posts found, and what holds here
 
@@ -51,31 +56,32 @@ HEAD = """# What the posts found, and what holds here
 
 The posts analyse the latent space of one convolutional autoencoder, trained on 170,000 CelebA images. This page repeats
 every analysis for the bundled `celeba96`, on {vectors:,} images of the same dataset, and says for each statement
-whether it holds. The same for any autoencoder: `lsampler analyze latents.h5 --out report/`.
+whether it holds. `lsampler analyze latents.h5 --out report/` does the same for any autoencoder.
 
 **What is different here.** The layers are the posts' (four convolutions with 64, 64, 128 and 128 filters, leaky ReLU,
 96 x 96 pixels, D = 256). But `celeba96` was trained on 9,000 images instead of 170,000, with random flips, another
-optimiser schedule and initialisation, in another framework; its {vectors:,} latents here are those of its training
-images. And its latent space has another unit: it was scaled so that the root mean square spread of a component is 1. A
-statement that differs says that the finding depends on the encoder, not that the post was wrong.
+optimiser schedule and initialisation, and in another framework; the {vectors:,} latents here are those of its training
+images. Its latent space also has another unit: it was scaled so that the root mean square spread of a component is 1.
+A statement that differs means that the finding depends on the encoder, not that the post was wrong.
 """
 READING = """## How to read it
 
-- What the posts build on is confirmed: one coherent region off the origin, Gaussian densities on every axis, elliptic
-  contours in every plane, before and after a PCA. Their trimming table is met to within {trimming:.1f} points.
-- What does not carry over is how the encoder spreads its variance: here fewer principal components carry more of it,
-  and many more components correlate.
-- The conclusion "multivariate normal" needs one test more than the posts made, of all components at once. Mahalanobis
+- What the posts build on is confirmed: one coherent region off the origin, Gaussian densities on every axis, and
+  elliptic contours in every plane, before and after a PCA. Their trimming table is reproduced to within
+  {trimming:.1f} points.
+- How the encoder spreads its variance does not carry over: here fewer principal components carry more of it, and many
+  more components correlate.
+- The conclusion "multivariate normal" needs one more test than the posts made, of all components at once. Mahalanobis
   radii run from {q05:.1f} to {q95:.1f} (5 and 95 %), where a normal in 256 dimensions stays within {n05:.1f} and
   {n95:.1f}. Each axis and each plane looks normal; the whole is elliptical with heavy tails.
-- Nor do confidence ellipses bound the data jointly: a 2-sigma ellipse holds {two:.0f} % in a plane, and all ellipses at
+- Confidence ellipses do not bound the data jointly: a 2-sigma ellipse holds {two:.0f} % in a plane, and all ellipses at
   once hold {joint:.1f} %. That is why lsampler calibrates its cores on held-out vectors.
-- Filaments, which the posts' author later took back: zoomed to a quarter of a sigma, nearest neighbours are
+- The author of the posts later withdrew the filaments. Zoomed to a quarter of a sigma, nearest neighbours are
   {clark:.0f} % as far apart as in a normal sample, which has no filaments.
 """
 
 
-# What the text above says of the verdicts; where one changes, the text has to be thought over.
+# The judgements that the text above relies on; if one changes, the text has to be rewritten.
 READ = {
     "one-region": "holds",
     "off-centre": "holds",
@@ -98,9 +104,9 @@ def main() -> None:
     parser.add_argument("report", type=Path, help="folder written by 'lsampler analyze'")
     report = parser.parse_args().report
     analysis = json.loads((report / "analysis.json").read_text(encoding="utf-8"))
-    changed = [v["key"] for v in analysis["verdicts"] if READ.get(v["key"], v["status"]) != v["status"]]
+    changed = [j["key"] for j in analysis["judgements"] if READ.get(j["key"], j["status"]) != j["status"]]
     if changed:
-        sys.exit(f"the verdicts on {', '.join(changed)} are not what the text says; rewrite READING and READ")
+        sys.exit(f"the judgements of {', '.join(changed)} are not what the text says; rewrite READING and READ")
     shutil.rmtree(IMAGES, ignore_errors=True)
     IMAGES.mkdir(parents=True)
     PAGE.write_text(page(analysis, report), encoding="utf-8")
@@ -112,14 +118,14 @@ def page(analysis: Mapping[str, Any], report: Path) -> str:
     sections = analysis["sections"]
     parts = [
         HEAD.format(vectors=sections["components"]["vectors"]),
-        verdict_table(analysis["verdicts"]),
+        statement_table(analysis["judgements"]),
         reading(sections),
     ]
-    for title, figures in FIGURES.items():
-        parts += [f"## {title}\n", findings_of(report / SECTIONS[title])]
-        for name, caption in figures:
-            target = IMAGES / f"{name.replace('/', '-')}.svg"
-            shutil.copyfile(report / f"{name}.svg", target)
+    for title, (section, figures) in FIGURES.items():
+        parts += [f"## {title}\n", findings_of(report / section)]
+        for name, caption in figures.items():
+            target = IMAGES / f"{section}-{name}.svg"
+            shutil.copyfile(report / section / f"{name}.svg", target)
             parts.append(f"![{caption}](images/reproduction/{target.name})\n\n*{caption}.*\n")
     parts += ["## Filaments\n", findings_of(report / "filaments"), findings_of(report / "tsne")]
     parts.append(
@@ -128,17 +134,18 @@ def page(analysis: Mapping[str, Any], report: Path) -> str:
     return "\n".join(parts)
 
 
-def verdict_table(verdicts: Sequence[Mapping[str, str]]) -> str:
-    """All verdicts as a Markdown table."""
-    tally = {status: sum(v["status"] == status for v in verdicts) for status in ("holds", "differs")}
+def statement_table(judgements: Sequence[Mapping[str, str]]) -> str:
+    """All statements and whether they hold, as a Markdown table."""
+    tally = Counter(judgement["status"] for judgement in judgements)
     rows = [
-        f"## Verdicts\n\nOf {len(verdicts)} statements {tally['holds']} hold and {tally['differs']} differ.\n",
+        "## The posts' statements\n",
+        f"Of {len(judgements)} statements, {tally['holds']} hold and {tally['differs']} differ.\n",
         "| statement | post | the post's value | here | | why |",
         "|---|---|---|---|---|---|",
     ]
-    for v in verdicts:
-        status = {"holds": "holds", "differs": "**differs**"}.get(v["status"], v["status"])
-        cells = (v["statement"], v["post"], v["theirs"], v["here"] or "-", status, v["why"])
+    for row in judgements:
+        status = "**differs**" if row["status"] == "differs" else row["status"]
+        cells = (row["statement"], row["post"], row["theirs"], row["here"] or "-", status, row["why"])
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
 
@@ -148,10 +155,9 @@ def reading(sections: Mapping[str, Any]) -> str:
     radii = sections["gaussianity"]["mahalanobis"]
     ellipses = sections["gaussianity"]["ellipses"]
     windows = [row for row in sections["filaments"]["planes"] if row["half_side_sigma"] == 0.25]
-    post = {1.35: 0.72, 1.45: 0.81, 1.55: 0.88, 1.7: 0.94, 1.8: 0.96}
     rows = sections["principal"]["trimming"]
     return READING.format(
-        trimming=100 * max(abs(row["share"] - post[row["trim"]]) for row in rows),
+        trimming=100 * max(abs(row["share"] - POST_TRIMMING[f"{row['trim']:g}"]) for row in rows),
         q05=radii["q05"],
         q95=radii["q95"],
         n05=radii["normal_q05"],

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lsampler import MemoryStore, Samples, compare, load_bundle, load_evaluator, load_sampler, open_images
-from lsampler.data.images import ImageBatches
+from lsampler.data.batches import ImageBatches
 
 HELD_OUT = 1000
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler.cli.common import Seed, console, examples
+from lsampler.cli.common import Cluster, Seed, console, examples
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
             "lsampler analyze latents.h5 --out report/ --section components --section correlations",
             "lsampler analyze latents.h5 --out report/ --tsne 20000",
             "lsampler analyze celeba96 --out report/",
+            "lsampler analyze photos.shards --out report/ --cluster local:4",
         )
     )(analyze)
 
@@ -34,7 +35,7 @@ def analyze(
             help="A latent store (.h5, .shards), or a bundle: its name or .safetensors file.", metavar="LATENTS"
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the report; one that is there is completed.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report; an existing report is completed.")],
     section: Annotated[
         list[str],
         typer.Option(
@@ -62,44 +63,44 @@ def analyze(
             show_default="the strongest and farthest",
         ),
     ] = [],  # noqa: B006
-    threshold: Annotated[float, typer.Option(help="List pairs whose correlation exceeds this in size.")] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(help="List pairs whose correlation exceeds this in absolute value.")
+    ] = 0.5,
     bin_width: Annotated[
         float | None,
-        typer.Option(help="Of the number densities, in latent units.", show_default="0.25 for a unit spread"),
+        typer.Option(help="Bin width of the number densities, in latent units.", show_default="0.25 for a unit spread"),
     ] = None,
     trim: Annotated[
         float | None,
-        typer.Option(help="Before PCA, leave out vectors beyond this many half-widths; 0 keeps all."),
+        typer.Option(help="Before the PCA, leave out vectors beyond this many half-widths; 0 keeps all."),
     ] = 1.7,
     tsne: Annotated[
         int | None, typer.Option(metavar="N", help="Also map N vectors by t-SNE (extra 'tsne'; takes minutes).")
     ] = None,
     seed: Seed = 0,
+    cluster: Cluster = None,
 ) -> None:
     """Analyse how the encoder fills its latent space, and check each statement of the posts.
 
     Writes index.html, which opens offline, analysis.json, and a folder of figures (SVG) and tables (CSV) for each
-    section. Interrupted, or with other options, the same command does only what is missing or has changed.
+    section. After an interruption, or with other options, rerun it: only what is missing or has changed is done.
     """
+    from lsampler.compute.dask_cluster import on_cluster
     from lsampler.progress import rich_progress
-    from lsampler.reports.analysis import DEFAULT_STRATEGIES
+    from lsampler.reports.analysis import AnalysisOptions
     from lsampler.reports.analysis import analyze as run
 
-    pairs = [_pair(text) for text in pair]
-    with rich_progress() as progress:
-        analysis = run(
-            _open(latents),
-            out,
-            sections=section or None,
-            bin_width=bin_width,
-            threshold=threshold,
-            pairs=pairs,
-            strategies=plugin or DEFAULT_STRATEGIES,
-            trim=trim or None,
-            tsne=tsne,
-            seed=seed,
-            progress=progress,
-        )
+    options = AnalysisOptions(
+        bin_width=bin_width,
+        threshold=threshold,
+        pairs=[_pair(text) for text in pair],
+        strategies=plugin or AnalysisOptions.strategies,
+        trim=trim or None,
+        tsne=tsne,
+        seed=seed,
+    )
+    with rich_progress() as progress, on_cluster(cluster):
+        analysis = run(_open(latents), out, sections=section or None, options=options, progress=progress)
     _print(analysis, out)
 
 
@@ -126,13 +127,12 @@ def _print(analysis: Analysis, out: Path) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What the posts found, and what holds here")
     table.title_justify, table.title_style = "left", "bold"
-    for head in ("statement", "the posts", "here", "verdict"):
+    for head in ("statement", "the posts", "here", "judgement"):
         table.add_column(head, overflow="fold")
-    styles = {"holds": "green", "differs": "yellow", "not measurable here": "dim"}
-    for verdict in analysis.verdicts:
-        status = verdict.status.removesuffix(" here")
-        cells = (verdict.statement, verdict.theirs, verdict.here)
-        table.add_row(*map(escape, cells), f"[{styles[verdict.status]}]{status}[/]")
+    styles = {"holds": "green", "differs": "yellow", "not measured": "dim"}
+    for judgement in analysis.judgements:
+        cells = (judgement.statement, judgement.theirs, judgement.here)
+        table.add_row(*map(escape, cells), f"[{styles[judgement.status]}]{judgement.status}[/]")
     console().print(table)
     for key, problem in analysis.problems.items():
         print(f"section {key}: {problem}")

@@ -1,8 +1,9 @@
-"""What every plugin class is: a name, a summary, and typed, validated, documented parameters."""
+"""The base class of all plugins: a name, a summary, and typed, validated, documented parameters."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -14,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 import annotated_types
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from lsampler.errors import LsamplerError, nearest_name
@@ -42,14 +43,14 @@ class Parameter:
 class Plugin(BaseModel):
     """A pydantic model whose fields are the plugin's parameters.
 
-    Subclasses set :attr:`name` and declare their parameters as fields with a description; the
+    Subclasses set :attr:`name` and declare their parameters as fields with a description. The
     first line of their docstring is the summary that ``lsampler plugins`` prints.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
-    """How the plugin is called on the command line, in lower case with hyphens."""
+    """The plugin's name on the command line, in lower case with hyphens."""
 
     def __init__(self, **parameters: Any) -> None:
         try:
@@ -66,9 +67,10 @@ class Plugin(BaseModel):
     def from_strings(cls, settings: Mapping[str, str]) -> Self:
         """Build the plugin from ``key=value`` strings, as the command line gives them.
 
-        ``none`` stands for no value; everything else is read as its parameter's type demands.
+        A text is read by the type of its parameter: ``none`` as no value and ``[1, 2]`` as a list only where the
+        parameter accepts them.
         """
-        return cls(**{key: _from_string(text) for key, text in settings.items()})
+        return cls(**{key: _from_string(text, cls.model_fields.get(key)) for key, text in settings.items()})
 
     @classmethod
     def parameters(cls) -> list[Parameter]:
@@ -89,7 +91,7 @@ class Plugin(BaseModel):
         return self.model_dump(mode="json")
 
     def settings_json(self) -> str:
-        """The same as JSON with sorted keys: equal text, equal settings."""
+        """All parameters as JSON with sorted keys: equal text means equal settings."""
         return json.dumps(self.settings(), sort_keys=True)
 
     def key(self) -> str:
@@ -183,19 +185,25 @@ def _digest(*texts: str) -> str:
     return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).hexdigest()
 
 
-def _from_string(text: str) -> Any:
-    if text.lower() in ("none", "null"):
-        return None
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+def _from_string(text: str, field: FieldInfo | None) -> Any:
+    """The first reading that the parameter accepts: no value, JSON, or the text itself."""
+    if field is None:
         return text
+    readings: list[Any] = [None] if text.lower() in ("none", "null") else []
+    with contextlib.suppress(json.JSONDecodeError):
+        readings.append(json.loads(text))
+    accepts: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+    for reading in readings:
+        with contextlib.suppress(ValidationError):
+            accepts.validate_python(reading)
+            return reading
+    return text
 
 
 def _type_name(annotation: Any) -> str:
     options = get_args(annotation)
     if not options:
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
     if type(None) in options:
         rest = [option for option in options if option is not type(None)]

@@ -16,6 +16,7 @@ from lsampler.errors import LsamplerError, nearest_name
 from lsampler.statistics.histograms import Histograms
 from lsampler.statistics.moments import Moments, moments_of
 from lsampler.statistics.passes import Segment, View, gather_histograms, gather_moments
+from lsampler.statistics.whitening import Whitening
 
 __all__ = ["FWHM_PER_SIGMA", "GaussianFit", "HalfWidth", "Pca", "Statistics", "trimmed", "trimmed_chunks"]
 
@@ -197,6 +198,16 @@ class Statistics:
         axes = vectors.T[::-1]
         signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
         return Pca(self.mean, np.ascontiguousarray(axes * signs[:, np.newaxis]), np.maximum(variances[::-1], 0.0))
+
+    def whitening(self, components: int | None = None) -> Whitening:
+        """The map to the leading principal coordinates divided by their standard deviations; None keeps all D.
+
+        Raises:
+            LsamplerError: the covariance has fewer directions of positive variance.
+        """
+        count = components or self.dimension
+        self.require_rank(count)
+        return Whitening(self.mean, np.sqrt(self.pca.variances[:count, np.newaxis]) * self.pca.axes[:count])
 
     def half_widths(self, kind: HalfWidth = "moments", *, bin_width: float | None = None) -> NDArray[np.float64]:
         """(D,) full widths at half maximum, w_j: what the posts call half-width or FHWM.

@@ -1,8 +1,9 @@
-"""Every analysis of the posts, on any latents: one module per section, and a page that shows them."""
+"""Every analysis of the posts, on any latents: ``sections/`` measures, ``statements.py`` says what the posts claim."""
 
 from __future__ import annotations
 
-from lsampler.reports.analysis.run import DEFAULT_STRATEGIES, SECTIONS, Analysis, analyze, section_keys
-from lsampler.reports.analysis.verdicts import Verdict
+from lsampler.reports.analysis.judgements import Judgement
+from lsampler.reports.analysis.options import AnalysisOptions
+from lsampler.reports.analysis.run import Analysis, analyze
 
-__all__ = ["DEFAULT_STRATEGIES", "SECTIONS", "Analysis", "Verdict", "analyze", "section_keys"]
+__all__ = ["Analysis", "AnalysisOptions", "Judgement", "analyze"]

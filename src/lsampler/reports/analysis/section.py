@@ -1,15 +1,12 @@
-"""What a section of the analysis is, and what it gives."""
+"""What a section of the analysis is, and what it yields: numbers, findings, tables and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-if TYPE_CHECKING:
-    from lsampler.reports.analysis.context import Context
-
-__all__ = ["Figure", "Result", "Section", "Table", "percent"]
+from lsampler.reports.analysis.context import Context
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -19,26 +16,22 @@ def percent(share: float, digits: int = 0) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: all rows in a CSV file, the first ``shown`` on the page.
-
-    Attributes:
-        name: of the file, without suffix.
-        title: above the table on the page.
-        columns: their heads.
-        rows: cells; numbers stay numbers in the file.
-        shown: how many rows the page shows; 0 for the file alone.
-    """
+    """A table: all rows go to a CSV file of that name, the first ``shown`` to the page."""
 
     name: str
     title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
+    columns: Mapping[str, Iterable[Any]]
     shown: int = 30
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The cells row by row; numbers stay numbers."""
+        return list(zip(*self.columns.values(), strict=True))
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: the file's name without suffix, what it shows, and how it is drawn."""
+    """A figure: the name of its file without suffix, what it shows, and the function that draws it."""
 
     name: str
     caption: str
@@ -47,15 +40,7 @@ class Figure:
 
 @dataclass
 class Result:
-    """What a section gives.
-
-    Attributes:
-        measured: every number, by name; plain Python values once it is written.
-        findings: what the numbers say, a sentence each.
-        tables: of the section.
-        figures: of the section.
-        missing: what could not be done here, and why.
-    """
+    """What a section yields: its numbers by name, what they say, tables, figures, and what could not be measured."""
 
     measured: dict[str, Any]
     findings: list[str] = field(default_factory=list)
@@ -63,29 +48,56 @@ class Result:
     figures: list[Figure] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
+    def table(self, name: str, title: str, columns: Mapping[str, Iterable[Any]], shown: int = 30) -> None:
+        """Add a table. Arguments as those of :class:`Table`."""
+        self.tables.append(Table(name, title, columns, shown))
+
+    def figure(self, name: str, caption: str, draw: Callable[[], Any]) -> None:
+        """Add a figure, which is drawn when a report is written. Arguments as those of :class:`Figure`."""
+        self.figures.append(Figure(name, caption, draw))
+
+    def can_measure(self, what: str, context: Context) -> bool:
+        """Whether the latent vectors are at hand; otherwise ``what`` is noted as missing."""
+        if not context.has_latents:
+            self.missing.append(context.missing(what))
+        return context.has_latents
+
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the analysis.
+    """One section of the analysis: a function, and what is known about it beforehand.
 
     Attributes:
-        key: its name on the command line and in ``analysis.json``.
         title: its heading.
-        post: which post it follows.
-        about: what it does, for the reader of the page.
-        run: does it.
-        passes: how often it reads all latent vectors, for the progress bar.
+        post: the post that it follows.
         uses: the options that change it; the others do not make it stale.
-        needs_latents: whether it can do nothing with statistics alone.
-        uses_cores: whether it says something of every core that is installed.
+        strategies: the strategies that it always draws from.
+        uses_cores: whether it measures with every core that is installed.
+        needs_latents: whether statistics alone are of no use to it.
+        fewest_components: the smallest D for which it makes sense.
+        key: its name on the command line and in ``analysis.json``.
+        about: what it does, for the reader of the page.
     """
 
-    key: str
     title: str
     post: str
-    about: str
-    run: Callable[[Context], Result]
-    passes: int = 1
     uses: tuple[str, ...] = ()
-    needs_latents: bool = False
+    strategies: tuple[str, ...] = ()
     uses_cores: bool = False
+    needs_latents: bool = False
+    fewest_components: int = 1
+    key: str = ""
+    about: str = ""
+    run: Callable[[Context], Result] = field(default=lambda context: Result({}))
+
+    def __call__(self, run: Callable[[Context], Result]) -> Section:
+        """The section that ``run`` does: its name is the key, its docstring says what the section is about."""
+        return replace(self, key=run.__name__, about=" ".join((run.__doc__ or "").split()), run=run)
+
+    def problem(self, context: Context) -> str | None:
+        """Why the section cannot be done for a reference; None if it can."""
+        if self.needs_latents and not context.has_latents:
+            return f"{context.missing('The section')} Give a store."
+        if context.dimension < self.fewest_components:
+            return f"The section needs at least {self.fewest_components} components."
+        return None

@@ -1,0 +1,1 @@
+"""How the sections' figures are drawn."""

@@ -1,0 +1,290 @@
+"""The statements of the posts: what each says, the quantity that it is judged by, the rule, and the sentence.
+
+The rules are thresholds on effect sizes, the same for every store. ``judgements.py`` applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lsampler.reports.analysis.sections.correlations import POST_COUNTS, POST_PAIRS
+from lsampler.reports.analysis.sections.gaussianity import EFFECT
+
+# The Clark-Evans R of n random points scatters by 0.52 / sqrt(n): fewer points would look like filaments by chance.
+ENOUGH_POINTS = 100
+POST_TRIMMING = {"1.35": 0.72, "1.45": 0.81, "1.55": 0.88, "1.7": 0.94, "1.8": 0.96}
+POST_WEAK = POST_COUNTS[0] / POST_PAIRS
+
+
+class NotMeasuredError(Exception):
+    """A value that no section could measure."""
+
+
+class Measured:
+    """What the sections measured, by dotted names such as ``components.radius.peak``."""
+
+    def __init__(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
+        self._sections = sections
+
+    def __getitem__(self, name: str) -> Any:
+        """The value. Raises NotMeasuredError if it is absent or None."""
+        value: Any = self._sections
+        for key in name.split("."):
+            if not isinstance(value, Mapping) or value.get(key) is None:
+                raise NotMeasuredError(name)
+            value = value[key]
+        return value
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of the posts.
+
+    Attributes:
+        key: its stable name.
+        post: where it is made.
+        text: what it says.
+        theirs: the post's value.
+        quantity: the measured numbers that decide.
+        rule: whether it holds for these numbers.
+        here: a format of these numbers for the reader; ``{:.0%}`` becomes ``39 %``.
+        why: the rule in words.
+    """
+
+    key: str
+    post: str
+    text: str
+    theirs: str
+    quantity: Callable[[Measured], Sequence[Any]]
+    rule: Callable[..., bool]
+    here: str
+    why: str
+
+
+def of(*names: str) -> Callable[[Measured], Sequence[Any]]:
+    """Measured numbers as they are."""
+    return lambda m: [m[name] for name in names]
+
+
+def share_near_normal(section: str) -> Callable[[Measured], Sequence[Any]]:
+    """The share of a section's components whose KS distance from a normal is at most 0.05, plus chance."""
+
+    def quantity(m: Measured) -> Sequence[Any]:
+        distances, limit = m[f"{section}.ks"], EFFECT + 2 * m["gaussianity.lilliefors_critical"]
+        return [sum(distance <= limit for distance in distances) / len(distances)]
+
+    return quantity
+
+
+def lowest_share_inside(strategy: str) -> Callable[[Measured], Sequence[Any]]:
+    """The share of a strategy's vectors inside the strictest core."""
+    return lambda m: [min(core["share"] for core in m[f"generated.inside.{strategy}"].values())]
+
+
+def normality(m: Measured) -> Sequence[Any]:
+    """Whether the latents are called normal, the largest KS distance of a component, and the radii."""
+    radii, largest = m["gaussianity.mahalanobis"], ("gaussianity.largest_ks", "gaussianity.largest_ks_principal")
+    names = ("ks", "q05", "q95", "normal_q05", "normal_q95")
+    return [m["gaussianity.normal"], max(m[name] for name in largest), *(radii[name] for name in names)]
+
+
+def matching_cube(m: Measured) -> Sequence[Any]:
+    """The share of the matching cube's vectors inside the strictest core."""
+    inside = m["cubes.cubes"][-1]["inside"].values()
+    if not inside:
+        raise NotMeasuredError("cubes.inside")
+    return [min(inside)]
+
+
+def leading_variances(m: Measured) -> Sequence[Any]:
+    """The variance of the first principal component over that of the second."""
+    ratios = m["principal.explained_variance_ratio"]
+    if len(ratios) < 2 or ratios[1] == 0:
+        raise NotMeasuredError("principal.explained_variance_ratio")
+    return [ratios[0] / ratios[1]]
+
+
+def trimming(m: Measured) -> Mapping[str, Any]:
+    """The rows of the trimming table by their trim, all of those of post IX."""
+    rows = {f"{row['trim']:g}": row for row in m["principal.trimming"]}
+    if set(rows) != set(POST_TRIMMING):
+        raise NotMeasuredError("principal.trimming")
+    return rows
+
+
+def inner_correlations(m: Measured) -> Sequence[Any]:
+    """|r| of the inner core of pair (2, 3) at the loosest and at the tightest trim."""
+    return [abs(trimming(m)[trim]["pairs"][0]["inner_correlation"]) for trim in ("1.8", "1.35")]
+
+
+def closest_window(m: Measured) -> Sequence[Any]:
+    """Of the finest windows the lowest distance over a normal sample's, and whether all normal samples have more."""
+    planes = m["filaments.planes"]
+    finest = min(row["half_side_sigma"] for row in planes)
+    rows = [
+        row for row in planes if row["half_side_sigma"] == finest and row["rank"] and row["points"] >= ENOUGH_POINTS
+    ]
+    if not rows:
+        raise NotMeasuredError("filaments.planes")
+    lowest = min(rows, key=lambda row: row["clark_evans"] / row["normal_clark_evans"])
+    return [lowest["clark_evans"] / lowest["normal_clark_evans"], lowest["rank"] * (1 + lowest["normal_samples"]) < 1.5]
+
+
+# A table. Of each statement: key, post, what it says, the post's value; quantity; rule; here; the rule in words.
+# fmt: off
+STATEMENTS: Sequence[Statement] = (
+    Statement("centred-components", "filaments; III", "Most components peak close to zero.", "most of 256",
+        of("components.share_centred_near_zero"), lambda share: share >= 0.75, "{:.0%} of the components near zero",
+        "Holds if three quarters of the components have |mean| below a quarter of the median half-width."),
+    Statement("few-dominant", "III", "A few components dominate: they lie far from zero or are wide.", "20 of 256",
+        lambda m: [len(m["components.dominant"]), m["components.dimension"]], lambda count, d: 1 <= count <= d / 5,
+        "{} of {}",
+        "Holds if at least one component and at most a fifth of them stand out by three robust standard deviations."),
+    Statement("one-region", "VI, VIII", "The vectors fill one coherent region.", "one region",
+        lambda m: [min(m["components.share_single_peaked"], m["principal.share_single_peaked"])],
+        lambda share: share == 1.0, "{:.0%} of all densities have one peak",
+        "Holds if every density of components and principal components has one peak; a cluster of a fifth adds one."),
+    Statement("off-centre", "III", "The centre of the region lies off the origin.", "off the origin",
+        of("origin.position.sigmas_along_centre"), lambda sigmas: sigmas > 1, "{:.1f} sigma",
+        "Holds if the centre is more than one sigma from the origin, measured along the line that joins them."),
+    Statement("radius-from-moments", "filaments",
+        "The radius density peaks where the components' means and widths put it.", "peak 16.5",
+        of("components.radius.peak", "components.radius.expected"),
+        lambda peak, expected: abs(peak / expected - 1) <= 0.1, "peak {:.2f}, expected {:.2f}",
+        "Holds if the peak is within 10 % of sqrt(sum(mu^2 + sigma^2))."),
+    Statement("radius-sqrt-d", "filaments", "That peak is near sqrt(D).", "16.5, where sqrt(D) is 16",
+        of("components.radius.peak", "components.radius.sqrt_dimension"),
+        lambda peak, root: abs(peak / root - 1) <= 0.1, "peak {:.2f}, sqrt(D) = {:.2f}",
+        "Holds if the peak is within 10 % of sqrt(D), which needs components of sigma 1 around zero."),
+    Statement("radius-shell", "filaments",
+        "Neither the surroundings of the origin nor radii above twice the peak hold vectors.",
+        "none above 32, peak 16.5",
+        lambda m: [m["components.radius.minimum"] / m["components.radius.peak"],
+                   m["components.radius.share_above_twice_peak"]],
+        lambda low, above: low > 1 / 3 and above < 0.01, "shortest {:.2f} of the peak, {:.2%} above twice the peak",
+        "Holds if no vector is shorter than a third of the peak and fewer than 1 % are twice as long."),
+    Statement("few-strong-pairs", "III", "Only few pairs correlate above 0.5.", "16 of 32,640 (0.05 %)",
+        lambda m: [m["correlations.counts"][4], m["correlations.pairs"], m["correlations.shares"][4]],
+        lambda count, pairs, share: 0 < share <= 0.005, "{:,} of {:,} pairs ({:.2%})",
+        "Holds if at least one pair and at most 0.5 % of all pairs have |r| above 0.5."),
+    Statement("weak-pairs", "III", "Some pairs correlate above 0.1.", "1,456 of 32,640 (4.5 %)",
+        lambda m: [m["correlations.shares"][0]], lambda share: POST_WEAK / 3 <= share <= POST_WEAK * 3,
+        "{:.1%} of all pairs",
+        "Holds if the share of pairs with |r| above 0.1 is within a factor of 3 of the post's."),
+    Statement("strongest-pair", "III", "The strongest correlations are strong.", "|r| = 0.85",
+        lambda m: [abs(m["correlations.largest"])], lambda largest: largest >= 0.5, "|r| = {:.2f}",
+        "Holds if the strongest correlation is at least 0.5 in size."),
+    Statement("dominant-pairs", "III", "The strong pairs are mostly those of dominant components.",
+        "all of 16 pairs contain one",
+        of("correlations.share_of_strong_pairs_with_a_dominant_component"), lambda share: share >= 0.5,
+        "{:.0%} of the strong pairs",
+        "Holds if half of the pairs above the threshold contain a dominant component."),
+    Statement("empty-slice", "IV", "Flat slices around the origin are nearly empty.", "56 of 80,000 (0.07 %)",
+        lambda m: [max(row[0] for row in m["origin.counts"]), m["origin.vectors"], m["origin.half_sides"][0]],
+        lambda most, n, b: most < 0.01 * n, "at most {} of {:,} (b = {:g})",
+        "Holds if the fullest of the slices holds less than 1 % of the vectors."),
+    Statement("border", "III, IV", "The origin lies at the border of the region.", "at the border",
+        of("origin.position.share_beyond"), lambda beyond: beyond < 0.05, "{:.2%} of the vectors lie beyond it",
+        "Holds if fewer than 5 % of the vectors lie beyond the origin, seen from the centre."),
+    Statement("matching-b", "V", "A cube of b = 1.5 times the root mean square of a component has the right radius.",
+        "1.5, at a radius of 16.5: 1.45 times",
+        lambda m: [m["cubes.matching_b.measured"], m["cubes.matching_b.measured"] / m["cubes.rms_component"]],
+        lambda b, relative: 1.3 <= relative <= 1.9, "b = {:.2f}, {:.2f} times that",
+        "Holds if the measured b is 1.3 to 1.9 times the root mean square of a component; the exact one is sqrt(3)."),
+    Statement("thin-shell", "V", "Uniform vectors fill only a thin shell.", "thin",
+        lambda m: [m["cubes.cubes"][-1]["std_radius"] / m["cubes.cubes"][-1]["mean_radius"],
+                   m["components.radius.std"] / m["components.radius.mean"]],
+        lambda spread, data: spread < 0.1 and spread < data / 2, "{:.1%} of the mean (data: {:.1%})",
+        "Holds if the radii of a cube spread by less than 10 % of their mean, and by less than half of the data's."),
+    Statement("cubes-miss", "V", "Uniform cubes miss the region even at the best b.", "hardly a face",
+        matching_cube, lambda inside: inside < 0.05, "at most {:.1%} inside the strictest core",
+        "Holds if some core contains fewer than 5 % of the vectors of the cube that matches."),
+    Statement("intervals-miss", "VII", "Component-wise intervals ignore correlations, and vectors leave the region.",
+        "disturbed faces",
+        lowest_share_inside("component-uniform"), lambda inside: inside < 0.5, "{:.1%} inside the strictest core",
+        "Holds if some core leaves out half of the vectors of component-uniform."),
+    Statement("gaussian-components", "VIII", "Gaussians fit the density of every component.", "all, roughly",
+        share_near_normal("gaussianity"), lambda share: share >= 0.9, "{:.0%} of the components",
+        "Holds if the KS distance from a normal is at most 0.05 (plus chance) for nine in ten components."),
+    Statement("two-sigma", "VIII", "The 2-sigma ellipse of a pair holds 70 to 90 %.", "70 to 90 %",
+        lambda m: [m[f"gaussianity.ellipses.{name}"][1] for name in ("mean", "lowest", "highest")],
+        lambda mean, low, high: 0.7 <= mean <= 0.9, "{:.1%} ({:.1%} to {:.1%})",
+        "Holds if the mean over all pairs is between 70 and 90 %; a normal has 86.5 % whatever the eccentricity."),
+    Statement("three-sigma", "VIII", "The 3-sigma ellipse of a pair holds 97 % or more.", "97 % or more",
+        lambda m: [m["gaussianity.ellipses.mean"][2]], lambda mean: mean >= 0.97, "{:.1%}",
+        "Holds if the mean over all pairs is at least 97 %; a normal has 98.9 %."),
+    Statement("elliptic-contours", "VIII", "Contours of pairs are ellipses.", "to first order",
+        lambda m: [min(pair["ellipticity"][0] for pair in m["gaussianity.pairs"])], lambda worst: worst >= 0.8,
+        "overlap at least {:.0%}",
+        "Holds if the densest 39 % overlap the ellipse by 80 % or more in each of the pairs shown."),
+    Statement("joint-ellipses", "VIII, X", "The 2-sigma ellipses of all pairs together bound the core of the data.",
+        "not counted",
+        lambda m: [m["gaussianity.ellipses.joint"][1]], lambda joint: joint >= 0.7, "{:.1%} inside all of them",
+        "Holds if 70 % of the vectors are inside the 2-sigma ellipses of all pairs at once."),
+    Statement("multivariate-normal", "VIII, IX", "The whole is a multivariate normal.", "roughly",
+        normality, lambda normal, *numbers: bool(normal),
+        "largest KS of a component {1:.3f}, of the radius {2:.3f}; radius {3:.1f} to {4:.1f} "
+        "(normal: {5:.1f} to {6:.1f})",
+        "Holds if no component, no principal component and not the Mahalanobis radius differ from a normal by a KS "
+        "distance above 0.05 (plus chance). A wider radius means heavy tails that all components share."),
+    Statement("variance-80", "IX", "Nearly half of the components explain 80 %.", "120 of 256 (47 %)",
+        lambda m: [m["principal.components_for"]["0.80"], m["components.dimension"],
+                   m["principal.components_for"]["0.80"] / m["components.dimension"]],
+        lambda count, d, share: 0.3 <= share <= 0.6, "{} of {} ({:.0%})",
+        "Holds if 80 % of the variance needs 30 to 60 % of the components."),
+    Statement("first-15", "IX", "The first 15 components matter but do not dominate.", "significant",
+        of("principal.share_of_first_15"), lambda share: 0.1 <= share <= 0.5, "{:.0%} of the variance",
+        "Holds if the first 15 components explain between 10 and 50 %."),
+    Statement("dominant-axis", "filaments", "One principal component dominates.", "one",
+        leading_variances, lambda ratio: ratio >= 1.5, "{:.2f} times the second",
+        "Holds if the first principal component has at least 1.5 times the variance of the second."),
+    Statement("diagonal", "IX", "The PCA diagonalises the correlation matrix.", "below 2e-7",
+        of("principal.largest_off_diagonal"), lambda largest: largest < 2e-7, "{:.0e}",
+        "Holds if the largest off-diagonal correlation is below 2e-7."),
+    Statement("gaussian-principal", "IX", "Principal components are Gaussian too.", "all, roughly",
+        share_near_normal("principal"), lambda share: share >= 0.9, "{:.0%} of the components",
+        "Holds if the KS distance from a normal is at most 0.05 (plus chance) for nine in ten components."),
+    Statement("centred-principal", "IX", "Their Gaussians are centred at zero.", "very close",
+        of("principal.largest_fit_centre"), lambda offset: offset <= 0.25, "at most {:.2f} sigma off",
+        "Holds if every fitted Gaussian is centred within 0.25 sigma of zero."),
+    Statement("upright-ellipses", "IX", "Contours of leading pairs lie along the principal axes.",
+        "most; not (2, 3), (2, 7), (3, 7)",
+        of("principal.median_inner_correlation", "principal.largest_inner_correlation"),
+        lambda median, worst: median < 0.1, "inner |r| {:.2f} (median), {:.2f} (worst)",
+        "Holds if the correlation inside the inner core is below 0.1 for half of the leading pairs."),
+    Statement("trimming-survivors", "IX", "Trimming at 1.35 / 1.45 / 1.55 / 1.7 / 1.8 half-widths keeps these shares.",
+        "72 / 81 / 88 / 94 / 96 %",
+        lambda m: [100 * trimming(m)[t]["share"] for t in POST_TRIMMING],
+        lambda *percents: all(abs(p - 100 * q) <= 5 for p, q in zip(percents, POST_TRIMMING.values(), strict=True)),
+        "{:.0f} / {:.0f} / {:.0f} / {:.0f} / {:.0f}%",
+        "Holds if every share is within 5 points of the post's."),
+    Statement("trimming-aligns", "IX", "Trimming outliers turns the inner core of pair (2, 3) upright.",
+        "aligned for t of 1.35 to 1.55",
+        inner_correlations, lambda loose, tight: tight < loose or max(tight, loose) < 0.05,
+        "inner |r| {:.2f} at 1.8, {:.2f} at 1.35",
+        "Holds if the inner correlation of pair (2, 3) is smaller at t = 1.35 than at 1.8, or below 0.05 at both."),
+    Statement("ellipse-planes", "X", "Vectors of pca-ellipse lie inside the confidence ellipses of the planes.",
+        "all of 20, at 2.2 sigma",
+        lambda m: [min(m["generated.planes.pca-ellipse"])], lambda share: share >= 0.99, "{:.1%} in the worst plane",
+        "Holds if 99 % of the vectors of pca-ellipse are inside the 2.2-sigma ellipse of each of the planes shown."),
+    Statement("ellipse-inside", "X", "They lie inside the region of the data.", "all",
+        lowest_share_inside("pca-ellipse"), lambda inside: inside >= 0.9, "{:.1%} inside the strictest core",
+        "Holds if at least 90 % of the vectors of pca-ellipse are inside every core."),
+    Statement("filaments", "filaments (withdrawn)", "Zoomed in, the vectors lie on lines around voids.",
+        "lines and voids",
+        closest_window, lambda ratio, closest: ratio < 0.8 and closest, "{:.0%} of a normal sample's distance",
+        "Holds if in a smallest window neighbours are closer than in all normal samples, and by at least a fifth: "
+        "random points show lines too."),
+    Statement("one-dimensional", "filaments (withdrawn)", "The filaments are one-dimensional, like strings.",
+        "one-dimensional",
+        of("filaments.neighbours.data.two_nn_dimension", "filaments.neighbours.normal.two_nn_dimension"),
+        lambda data, normal: data < 2 and data < normal / 2, "intrinsic dimension {:.1f} (normal sample: {:.1f})",
+        "Holds if the intrinsic dimension is below 2 and below half of a normal sample's."),
+    Statement("tsne-voids", "filaments (withdrawn)", "t-SNE shows voids and strings.", "voids at all scales",
+        lambda m: [min(row["clark_evans"] / row["normal_clark_evans"] for row in m["tsne.maps"])],
+        lambda ratio: ratio < 0.8, "{:.0%} of the normal sample's distance",
+        "Holds if points of some map are closer together than 80 % of those of the normal sample's map."),
+)
+# fmt: on
