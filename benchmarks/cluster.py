@@ -40,7 +40,7 @@ def measure(settings: Settings) -> Iterator[Row]:
                     theirs,
                     rows,
                     target=1.7,
-                    limit="the cores, which workers, scheduler and the disk's share of the kernel have in common",
+                    limit="the cores, which workers, scheduler and disk share",
                 )
 
 

@@ -16,14 +16,18 @@ def measure(settings: Settings) -> Iterator[Row]:
     with TemporaryDirectory(dir=settings.scratch) as scratch:
         folder = Path(scratch)
         faces = ("sample", "--plugin", "pca-ellipse", "--out", folder / "faces.png", "--force")
-        yield _timed("lsampler --help", ("--help",), settings.repeats, 0.25, "start of Python, and rich")
+        yield _timed("lsampler --help", ("--help",), settings.repeats, 0.25, "the start of Python and rich")
         yield _timed("lsampler sample of 64 faces", faces, settings.repeats, 5.0, "the import of torch")
         for full in ANALYSED:
             rows, store = settings.rows(full), folder / f"{full}.h5"
             command("sample", "--plugin", "multivariate-normal", "--n", rows, "--out", store)
             analyze = ("analyze", store, "--out", folder / f"report{full}")
             yield _timed(
-                f"lsampler analyze of {rows:,} vectors", analyze, 1, None, "figures; for many vectors the passes"
+                f"lsampler analyze of {rows:,} vectors",
+                analyze,
+                1,
+                None,
+                "the figures and, for many vectors, the passes",
             )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measuring import Row, Settings, in_turn, own_process
 from lsampler import ConvAutoencoder, encode_images, load_bundle, open_images
-from lsampler.data.images import ImageSource
+from lsampler.data.sources import ImageSource
 from lsampler.models.decoding import BATCH, decode_stream
 
 COUNT = 2000
@@ -97,10 +97,10 @@ def _encoding(settings: Settings) -> Iterator[Row]:
     ours, network, pieces = in_turn(runs, settings.repeats)
     memory = own_process("encoding", f"once('encode', {str(settings.images.resolve())!r})").peak_mb
     step, count = "encode images of a zip archive to a store", len(source.ids)
-    limit = "reading JPEG files, on the cores that the network needs"
+    limit = "reading JPEG files on the cores that the network needs"
     peer = f"bare forward pass on ready batches of {AT_ONCE}"
     yield Row(step, peer, "images", ours, count, network, count, 0.9, memory, limit=limit)
-    yield Row(step, "the same in lsampler's pieces", "images", ours, count, pieces, count)
+    yield Row(step, "the same, in the smaller batches that lsampler uses", "images", ours, count, pieces, count)
 
 
 def _decoding(settings: Settings) -> Iterator[Row]:

@@ -61,6 +61,7 @@ class Row:
         memory_base_mb: of that, the interpreter with torch.
         memory_target_mb: what it may need above that.
         limit: what limits the step now.
+        promise: what it keeps that the peer does not.
     """
 
     step: str
@@ -75,6 +76,7 @@ class Row:
     memory_base_mb: float | None = None
     memory_target_mb: float | None = None
     limit: str = ""
+    promise: str = ""
 
     @property
     def ratios(self) -> list[float]:
@@ -109,7 +111,7 @@ class Row:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Row:
         """What :meth:`as_dict` gave."""
-        return cls(**{key: values[key] for key in cls.__dataclass_fields__})
+        return cls(**{key: values[key] for key in cls.__dataclass_fields__ if key in values})
 
 
 def seconds(run: Callable[[], object]) -> float:

@@ -47,5 +47,5 @@ def measure(settings: Settings) -> Iterator[Row]:
         memory_mb=own.peak_mb,
         memory_base_mb=own.before_mb,
         memory_target_mb=200.0,
-        limit="the product for the covariance, and the checksum of what is read",
+        limit="the product for the covariance and the checksum of the data read",
     )

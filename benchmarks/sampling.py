@@ -121,7 +121,7 @@ def _uniform(settings: Settings) -> Iterator[Row]:
             rows,
             target=0.7,
             memory_mb=own_process("sampling", f"once({name!r}, {rows})").peak_mb,
-            limit="the generator (SFC64), and passes over its numbers: to float, into the bounds, in search of NaN",
+            limit="the generator (SFC64) and three passes over its numbers",
         )
 
 

@@ -58,5 +58,5 @@ def measure(settings: Settings) -> Iterator[Row]:
         memory_mb=all_rows.peak_mb,
         memory_base_mb=few.peak_mb,
         memory_target_mb=50.0,
-        limit="the system's copy into its memory for files, in one thread, while all cores draw and take checksums",
+        limit="the system's copy into its file cache on one thread, while all cores draw and compute checksums",
     )

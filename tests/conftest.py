@@ -1,4 +1,4 @@
-"""Small models and data that the project makes itself, and the real images where they are."""
+"""Fixtures for all tests: small models and data that the project makes itself, real images if there are any."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from support import Answer
 
-from lsampler import ConvAutoencoder, ConvConfig, LatentStore, MemoryStore, Preprocess, encode_images, open_images
+from lsampler import (
+    ConvAutoencoder,
+    ConvConfig,
+    LatentStore,
+    MemoryStore,
+    Preprocess,
+    encode_images,
+    open_images,
+    open_store,
+)
 from lsampler.cli import main
 
 CELEBA_ARCHIVE = "img_align_celeba.zip"
@@ -46,25 +55,46 @@ def digits_npy(digits: NDArray[np.float32], tmp_path_factory: pytest.TempPathFac
     return path
 
 
-@pytest.fixture
-def tiny_model() -> ConvAutoencoder:
-    """An untrained autoencoder for 8 x 8 grey images, D = 6; always the same weights."""
+def untrained() -> ConvAutoencoder:
     torch.manual_seed(7)
     config = ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=6)
     return ConvAutoencoder(config, preprocess=Preprocess(8, "none", 1)).eval()
 
 
 @pytest.fixture
-def tiny_model_file(tiny_model: ConvAutoencoder, tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.safetensors"
-    tiny_model.save(path)
-    return path
+def tiny_model() -> ConvAutoencoder:
+    """An untrained autoencoder for 8 x 8 grey images, D = 6; always the same weights."""
+    return untrained()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of the tiny model."""
+    path: Path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
+    untrained().save(path)
+    return path.read_bytes()
 
 
 @pytest.fixture
-def tiny_store(tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path) -> LatentStore:
+def tiny_model_file(tiny_model_bytes: bytes, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    path.write_bytes(tiny_model_bytes)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_store_bytes(digits_npy: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of the tiny store."""
+    path: Path = tmp_path_factory.mktemp("tiny") / "tiny.h5"
+    encode_images(untrained(), open_images(digits_npy), path, held_out=297)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def tiny_store(tiny_store_bytes: bytes, tmp_path: Path) -> LatentStore:
     """The digits encoded by the tiny model, the last 297 held out."""
-    return encode_images(tiny_model, open_images(digits_npy), tmp_path / "tiny.h5", held_out=297).store
+    (tmp_path / "tiny.h5").write_bytes(tiny_store_bytes)
+    return open_store(tmp_path / "tiny.h5")
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +113,7 @@ def reference(correlated: NDArray[np.float32]) -> MemoryStore:
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Run the command line inside the test's process, which spares the import of torch."""
+    """Run the command line in the process of the test, which saves the import of torch."""
 
     def run(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["lsampler", *map(str, arguments)])
@@ -97,8 +127,20 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
+def ok(cli: Callable[..., Answer]) -> Callable[..., Answer]:
+    """The fixture ``cli`` for commands that succeed."""
+
+    def run(*arguments: object) -> Answer:
+        answer = cli(*arguments)
+        assert answer.code == 0, answer.err
+        return answer
+
+    return run
+
+
+@pytest.fixture
 def lsampler() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command line in a process of its own, as a user does."""
+    """Run the command line in its own process, as a user does."""
 
     def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "lsampler", *map(str, arguments)]

@@ -1,4 +1,4 @@
-"""What several test modules share and no fixture is."""
+"""What several test modules share beside fixtures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Answer(NamedTuple):
-    """What a command line left: exit code, standard output and standard error."""
+    """The exit code, standard output and standard error of a command."""
 
     code: int
     out: str

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lsampler import MemoryStore, compare, decode_images, load_bundle, load_evaluator, load_sampler, open_images
-from lsampler.data.images import ImageBatches
+from lsampler.data.batches import ImageBatches
 from lsampler.scoring.evaluator import Samples
 
 HELD_OUT = 1000

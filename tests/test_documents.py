@@ -1,4 +1,4 @@
-"""What the documents show, run as it stands."""
+"""The examples and links of the documents work, and the code keeps what they say of safety."""
 
 from __future__ import annotations
 
@@ -35,25 +35,22 @@ def test_the_one_file_strategy_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     for link in links:
         assert (page.parent / link).exists(), link
 
 
 def test_no_module_unpickles_or_evaluates() -> None:
-    """No pickle, no eval; torch.load only of our own checkpoints, and of their weights only."""
+    """No pickle, no eval; torch.load only reads weights."""
+    calls = r"\bimport pickle|\bpickle\.|allow_pickle=True|(?<!\.)\beval\(|(?<!\.)\bexec\("
+    forbidden = rf"{calls}|torch\.load\((?!.*weights_only=True)"
     for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
-        text = path.read_text()
-        assert not re.search(r"\bimport pickle|\bpickle\.|allow_pickle=True|(?<!\.)\beval\(|(?<!\.)\bexec\(", text), (
-            path
-        )
-        for call in re.findall(r"torch\.load\([^\n]*", text):
-            assert "weights_only=True" in call, path
+        assert not re.search(forbidden, path.read_text()), path
 
 
 def test_the_pages_of_figures_are_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written by ``make bench`` from its JSON, not by hand."""
+    """``make bench`` writes them from its JSON."""
     monkeypatch.syspath_prepend(str(ROOT))
     from benchmarks import document, scaling
 

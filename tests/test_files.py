@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lsampler import ConvAutoencoder, LsamplerError
-from lsampler.data.pictures import image_grid, reconstruction_grid, to_uint8, training_curve
+from lsampler.data.pictures import image_grid, to_uint8
 from lsampler.files import (
     FOLDERS,
     MARK,
@@ -27,6 +27,7 @@ from lsampler.files import (
     new_file,
 )
 from lsampler.models.decoding import save_folder
+from lsampler.models.training.figures import reconstruction_grid, training_curve
 from lsampler.progress import rich_progress, track
 
 

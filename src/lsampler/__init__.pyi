@@ -2,24 +2,30 @@
 
 from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
 from .compute.dask_cluster import on_cluster
-from .compute.distances import frechet_distance
+from .compute.frechet import frechet_distance
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
+from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
-from .data.images import Preprocess, open_images
+from .data.preprocess import Preprocess
+from .data.sources import open_images
 from .errors import LsamplerError
+from .extras import require_extra
 from .models.adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
+from .models.training.options import TrainingOptions, TrainingResult
+from .models.training.train import train_autoencoder
 from .models.trust import require_trust
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
-from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_sampler, plugin_names
+from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_fitted, load_sampler, plugin_names
 from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
 from .reports.comparison.verdict import Verdict
 from .samplers.base import LatentSampler, State
 from .samplers.sampling import sample_store
+from .samplers.whitened import WhitenedReference, WhitenedSampler
 from .scoring.core import Core
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluator import Evaluator
@@ -28,7 +34,10 @@ from .scoring.sample_sets import Subject
 from .scoring.samples import RealData, Samples
 from .scoring.scores import Metric, Score, bootstrap_score, share_score
 from .scoring.statistics_reference import StatisticsReference
-from .statistics.summary import FWHM_PER_SIGMA, HalfWidth, Pca, Statistics
+from .statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
+from .statistics.pca import Pca
+from .statistics.statistics import Statistics
+from .statistics.whitening import SINGLE_PRECISION, Whitening
 from .store.exchange import export_latents, import_latents
 from .store.reference import MemoryStore, Reference
 from .store.shard_writer import merge_store, shard_store
@@ -71,6 +80,7 @@ __all__ = [
     "Preprocess",
     "RealData",
     "Reference",
+    "SINGLE_PRECISION",
     "Row",
     "Samples",
     "Score",
@@ -80,7 +90,12 @@ __all__ = [
     "StatisticsReference",
     "StoreWriter",
     "Subject",
+    "TrainingOptions",
+    "TrainingResult",
     "Verdict",
+    "WhitenedReference",
+    "WhitenedSampler",
+    "Whitening",
     "__version__",
     "analyze",
     "ball_counts",
@@ -99,6 +114,7 @@ __all__ = [
     "load_bundle",
     "load_core",
     "load_evaluator",
+    "load_fitted",
     "load_safetensors_autoencoder",
     "load_sampler",
     "merge_store",
@@ -107,13 +123,16 @@ __all__ = [
     "nearest_neighbours",
     "offers",
     "on_cluster",
+    "one_thread",
     "open_images",
     "open_store",
     "plugin_names",
+    "require_extra",
     "require_trust",
     "sample_store",
     "save_grid",
     "shard_store",
     "share_score",
     "swept",
+    "train_autoencoder",
 ]

@@ -1,4 +1,4 @@
-"""A command imports what it uses and no more; the list of commands says what each says of itself."""
+"""A command imports what it uses and no more; all commands are listed, have help, and complete in the shell."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from support import Answer
+from typer.main import get_command
 
-from lsampler.cli import COMMANDS, _command, command_classes
+from lsampler import cli as command_line
+from lsampler.cli import COMMANDS, app
 
 RUN = "from lsampler.cli import main; main()"
 HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "h5py", "PIL", "lightning", "dask"}
-PLAIN = [(name,) for name in COMMANDS]
-ALL = PLAIN + [(name, inner) for name in COMMANDS for inner in getattr(_command(name), "commands", ())]
+GROUP: Any = get_command(app)
+COMMAND = {name: GROUP.resolve_command(typer.Context(GROUP), [name])[1] for name in COMMANDS}
+INNER = [(name, inner) for name in COMMANDS for inner in getattr(COMMAND[name], "commands", ())]
+Cli = Callable[..., Answer]
 
 
 def imported(code: str, *arguments: object) -> set[str]:
@@ -38,17 +44,18 @@ def test_the_package_alone_imports_nothing_heavy() -> None:
     assert not modules & (HEAVY | {"typer", "rich", "pydantic", "pluggy"})
 
 
-def test_a_version_needs_no_rich() -> None:
+def test_a_version_needs_no_rich(cli: Cli) -> None:
     assert not imported(RUN, "--version") & (HEAVY | {"rich", "pydantic"})
+    assert cli("--version").out.split()[0] == "lsampler"
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("sample", "--help"), ("store", "--help")])
+@pytest.mark.parametrize("arguments", [("--help",), ("sample", "--help"), ("store", "--help"), ("evaluate", "--help")])
 def test_help_imports_what_prints_it_and_nothing_heavy(arguments: tuple[str, ...]) -> None:
     modules = imported(RUN, *arguments)
     assert "rich.panel" in modules
     assert not modules & (HEAVY | {"markdown_it", "pygments", "rich.traceback"})
     ours = {module.rpartition(".")[2] for module in modules if module.startswith("lsampler.cli.")}
-    assert ours == {"common", "command_classes", "messages", *arguments} - {"--help"}
+    assert ours - {"strategies"} == {"common", "command_classes", "messages", *arguments} - {"--help"}
 
 
 def test_faces_of_the_bundle_import_what_draws_and_decodes_them(tmp_path: Path) -> None:
@@ -71,33 +78,29 @@ def test_the_plugins_are_listed_without_what_only_their_work_needs() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_list_says_what_the_command_says_of_itself(name: str) -> None:
-    command = _command(name)
-    assert (command.name, command.help.split("\n\n")[0]) == (name, COMMANDS[name][1])
+def test_the_list_repeats_the_summary_in_the_help_of_the_command(name: str) -> None:
+    assert (COMMAND[name].name, COMMAND[name].help.split("\n\n")[0]) == (name, COMMANDS[name][1])
 
 
-def test_no_command_is_missing_from_the_list() -> None:
-    folder = Path(command_classes.__file__).parent
-    modules = {path.stem for path in folder.glob("*.py") if "def add_to(" in path.read_text()}
-    assert modules == {module for module, _ in COMMANDS.values()}
-    sources = [(folder / f"{module}.py").read_text() for module in modules]
-    registered = sum(text.count("    app.command(") + text.count("    app.add_typer(") for text in sources)
+def test_no_command_is_missing_from_the_list(cli: Cli) -> None:
+    files = {path.stem: path.read_text() for path in Path(command_line.__file__).parent.glob("*.py")}
+    sources = {name: text for name, text in files.items() if "def add_to(" in text}
+    assert set(sources) == {module for module, _ in COMMANDS.values()}
+    registered = sum(text.count("    app.command(") + text.count("    app.add_typer(") for text in sources.values())
     assert registered == len(COMMANDS)
-
-
-@pytest.mark.parametrize("words", ALL, ids=" ".join)
-@pytest.mark.parametrize("option", ["--help", "-h"])
-def test_every_command_has_help_in_panels(words: tuple[str, ...], option: str, cli: Callable[..., Any]) -> None:
-    answer = cli(*words, option)
-    assert (answer.code, answer.err) == (0, "")
-    assert " ".join(words) in answer.out.splitlines()[1]
-    assert "╭─ Options ─" in answer.out
-
-
-def test_the_list_of_commands_is_complete_and_in_order(cli: Callable[..., Any]) -> None:
     lines = cli("--help").out.split("╭─ Commands ")[1].splitlines()
     names = [line[2:].split(" ")[0] for line in lines if line.startswith("│ ") and line[2] != " "]
     assert names == list(COMMANDS)
+
+
+@pytest.mark.parametrize("words", [*((name,) for name in COMMANDS), *INNER], ids=" ".join)
+def test_every_command_has_help_in_panels_with_examples(words: tuple[str, ...], cli: Cli) -> None:
+    answer = cli(*words, "--help")
+    assert (answer.code, answer.err) == (0, "")
+    assert " ".join(words) in answer.out.splitlines()[1]
+    assert "╭─ Options ─" in answer.out
+    assert f"lsampler {words[0]}" in answer.out.split("Examples", 1)[-1]
+    assert cli(*words, "-h") == answer
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,7 @@ def test_the_list_of_commands_is_complete_and_in_order(cli: Callable[..., Any]) 
         (("store", "imprt"), "lsampler: No such command 'imprt'. Did you mean 'import'?"),
     ],
 )
-def test_an_unknown_command_is_told_in_one_line(words: tuple[str, ...], message: str, cli: Callable[..., Any]) -> None:
+def test_an_unknown_command_is_refused_in_one_line(words: tuple[str, ...], message: str, cli: Cli) -> None:
     answer = cli(*words)
     assert (answer.code, answer.err) == (2, message + "\n")
 
@@ -121,22 +124,8 @@ def test_an_unknown_command_is_told_in_one_line(words: tuple[str, ...], message:
         ("lsampler sample --pl", ["--plugin"]),
     ],
 )
-def test_the_shell_completes_commands_and_their_options(line: str, expected: list[str], tmp_path: Path) -> None:
-    asked = {"_LSAMPLER_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    code = f"import os, sys; sys.argv[0] = 'lsampler'; os.environ.update({asked}); {RUN}"
+def test_the_shell_completes_commands_and_their_options(line: str, expected: list[str]) -> None:
+    environment = {"_LSAMPLER_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    code = f"import os, sys; sys.argv[0] = 'lsampler'; os.environ.update({environment}); {RUN}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.split() == expected
-
-
-def test_what_help_leaves_out_is_there_for_others() -> None:
-    """Help in markdown and pretty tracebacks, for a program that has them, in the same process."""
-    code = (
-        "from lsampler.cli import command_classes; command_classes._import_typer_help(); import sys; "
-        "assert 'rich.markdown' not in sys.modules; "
-        "from typer import rich_utils; import rich.markdown, rich.traceback; "
-        "made = rich_utils._make_rich_text(text='*a*', markup_mode='markdown'); "
-        "assert type(made) is rich.markdown.Markdown; "
-        "made = rich_utils.Traceback.from_exception(ValueError, ValueError('x'), None); "
-        "assert type(made) is rich.traceback.Traceback"
-    )
-    assert "markdown_it" in imported(code)

@@ -20,7 +20,8 @@ from PIL import Image, ImageOps
 
 from lsampler import LsamplerError, Preprocess, open_images
 from lsampler.cli import main
-from lsampler.data.images import ImageBatches, ImageError, ImageSource, source_digest
+from lsampler.data.batches import ImageBatches
+from lsampler.data.sources import ImageError, ImageSource, source_digest
 
 Pixels = NDArray[np.uint8]
 
@@ -339,7 +340,7 @@ def test_strict_stops_at_the_first_damaged_image(tmp_path: Path) -> None:
     reader = ImageBatches(open_images(damaged(tmp_path)), Preprocess(8, "none", 3), strict=True)
     with pytest.raises(LsamplerError) as error:
         list(reader.read(3))
-    assert_one_line(error, "'2.png'", "--strict")
+    assert_one_line(error, "'2.png'", "leave out `strict=True`")
 
 
 def test_reading_may_start_anywhere(digits_npy: Path) -> None:
@@ -348,10 +349,10 @@ def test_reading_may_start_anywhere(digits_npy: Path) -> None:
     assert indices == list(range(1650, 1797))
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_the_number_of_workers_changes_nothing(digits_npy: Path, workers: int) -> None:
-    got, _ = read_all(open_images(digits_npy), Preprocess(12, "none", 1), workers=workers)
-    wanted, _ = read_all(open_images(digits_npy), Preprocess(12, "none", 1), workers=2)
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_number_of_threads_changes_nothing(digits_npy: Path, threads: int) -> None:
+    got, _ = read_all(open_images(digits_npy), Preprocess(12, "none", 1), threads=threads)
+    wanted, _ = read_all(open_images(digits_npy), Preprocess(12, "none", 1), threads=2)
     np.testing.assert_array_equal(got, wanted)
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from lsampler import ConvAutoencoder, LsamplerError, Preprocess, decode_images, encode_images, open_images
 from lsampler.compute.ahead import one_behind
-from lsampler.data.images import ImageBatches
+from lsampler.data.batches import ImageBatches
 from lsampler.models.conv_autoencoder import PIECE
 from lsampler.models.decoding import decode_stream
 from lsampler.models.encoding import EncodedImages, encode_range
@@ -129,7 +129,7 @@ def test_every_skipped_image_of_a_range_is_told_once(
         parts = ranges(tiny_model, tmp_path / "a.npy", bounds, batch_size=2)
         assert sorted(identity for part in parts for identity in part.skipped) == [f"{k:02d}" for k in bad]
         assert [int(identity) for part in parts for identity in part.ids] == sorted(set(range(20)) - set(bad))
-    with pytest.raises(LsamplerError, match=r"image '04' .*--strict"):
+    with pytest.raises(LsamplerError, match=r"image '04' .*`strict=True`"):
         ranges(tiny_model, tmp_path / "a.npy", [2, 20], strict=True)
 
 

@@ -25,7 +25,7 @@ from lsampler import (
     open_images,
     open_store,
 )
-from lsampler.data.images import source_digest
+from lsampler.data.sources import source_digest
 from lsampler.models.encoding import default_held_out
 from lsampler.store import writer as store_module
 from lsampler.store.single_file import partial_folder, pieces

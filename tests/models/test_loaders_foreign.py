@@ -142,7 +142,7 @@ def test_pythae_benchmark_networks_are_built_when_named(
     own.save(str(tmp_path))
     given = images(*shape[:2])
     expected = own.predict(given)
-    with pytest.raises(LsamplerError, match=r"encoder.pkl: opening a pickled network .* `trusted=true`"):
+    with pytest.raises(LsamplerError, match=r"encoder.pkl: opening a pickled network .* `trusted=True`"):
         load_autoencoder(str(tmp_path))
     trusted = load_autoencoder(str(tmp_path), trusted=True)
     for file in ("encoder.pkl", "decoder.pkl"):

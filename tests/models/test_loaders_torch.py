@@ -357,7 +357,7 @@ class TestPrograms:
         monkeypatch.setattr(torch.export, "load", never)
         monkeypatch.setattr(torch.jit, "load", never)
         for suffix in ("pt2", "ts"):
-            with pytest.raises(LsamplerError, match="trusted=true"):
+            with pytest.raises(LsamplerError, match="trusted=True"):
                 opened(f"{{dir}}/enc.{suffix}+{{dir}}/dec.{suffix}", **GREY)
 
     def test_torch_export_load_does_run_what_is_in_a_file(self, made: Made, tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ class TestPrograms:
         torch.save(((Payload(),), {}), pickled)
         rewritten(made.folder / "enc.pt2", evil, "data/sample_inputs/model.pt", lambda _: pickled.getvalue())
         logging.getLogger("torch._export.serde.serialize").setLevel(logging.CRITICAL)
-        with pytest.raises(LsamplerError, match="trusted=true"):
+        with pytest.raises(LsamplerError, match="trusted=True"):
             load_autoencoder(f"{evil}+{made.folder}/dec.pt2")
         assert not witness.exists()
         load_autoencoder(f"{evil}+{made.folder}/dec.pt2", trusted=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lsampler import ConvAutoencoder, LsamplerError, Preprocess, encode_images, open_images
-from lsampler.data.images import ImageBatches, PixelBatch
+from lsampler.data.batches import ImageBatches, PixelBatch
 
 PREPROCESS = Preprocess(8, "none", 1)
 
@@ -98,7 +98,7 @@ def test_source_that_cannot_be_handed_over_is_refused() -> None:
     class Local(Deadly):
         name = "local"
 
-    with pytest.raises(LsamplerError, match=r"local: cannot be handed to other processes .* --workers 0"):
+    with pytest.raises(LsamplerError, match=r"local: cannot be sent to other processes .* `workers=0`"):
         list(ImageBatches(Local(), PREPROCESS, processes=1).pixels(1))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lsampler.compute.scratch import scratch
 from lsampler.store import chunks as module
 from lsampler.store.chunks import ChunkWriter, chunk_rows, fletcher32, read_chunks, sealed
 
@@ -139,21 +137,6 @@ def test_memory_that_is_used_again_holds_the_rows_until_the_next_are_read(tmp_pa
         too_many = read_chunks(dataset, 8, 0, 40, memory)
         np.testing.assert_array_equal(too_many, rows)
         assert not np.shares_memory(too_many, memory)
-
-
-def test_a_thread_is_given_the_same_memory_again_but_never_twice_at_once() -> None:
-    with scratch(1000) as one, scratch(1000) as other:
-        assert not np.shares_memory(one, other)
-    with scratch(1000) as again, scratch(2000) as larger:
-        assert np.shares_memory(again, one) or np.shares_memory(again, other)
-        assert len(larger) == 2000
-    with ThreadPoolExecutor(1) as pool, scratch(1000) as here:
-
-        def elsewhere() -> bool:
-            with scratch(1000) as there:
-                return np.shares_memory(here, there)
-
-        assert not pool.submit(elsewhere).result()
 
 
 def test_a_chunk_cut_short_is_not_completed_by_what_memory_held(

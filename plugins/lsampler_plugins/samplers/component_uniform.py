@@ -1,4 +1,4 @@
-"""component-uniform: an interval of its own for every component (post VII)."""
+"""component-uniform: an interval for every component (post VII)."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, HalfWidth, LatentSampler, Reference, State, offers
+from lsampler import SINGLE_PRECISION, Block, HalfWidth, LatentSampler, Reference, State, offers
 
 
 class ComponentUniform(LatentSampler):
@@ -33,9 +33,11 @@ class ComponentUniform(LatentSampler):
         return block.uniform(len(state["low"]), low=state["low"], high=state["high"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """-sum_j log(high_j - low_j) in the box."""
-        inside = ((latents >= state["low"]) & (latents <= state["high"])).all(dim=1)
-        return torch.where(inside, -torch.log(state["high"] - state["low"]).sum(), -torch.inf)
+        """-sum_j log(high_j - low_j) in the box, up to the rounding of draws at its faces."""
+        low, high = state["low"], state["high"]
+        rounding = SINGLE_PRECISION * torch.maximum(low.abs(), high.abs())
+        inside = ((latents >= low - rounding) & (latents <= high + rounding)).all(dim=1)
+        return torch.where(inside, -torch.log(high - low).sum(), -torch.inf)
 
 
 lsampler_samplers = offers(ComponentUniform)

@@ -7,27 +7,24 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, offers
+from lsampler import Block, LsamplerError, State, WhitenedReference, WhitenedSampler, offers, one_thread
+from lsampler_plugins.samplers.normal_scores import increasing, normal_scores, scores_of, values_at
 
-BEYOND = 4
 LARGEST_SCORE = 3.5
-LEAST_SLOPE = 1e-3
 NODES = 121
 
 
-class Elliptical(LatentSampler):
+class Elliptical(WhitenedSampler):
     """An elliptical distribution: directions of a normal, radii of the data.
 
     z = mu + R sum_k sqrt(lambda_k) s_k e_k, s uniform on the unit sphere (Fang, Kotz and Ng 1990,
-    Symmetric Multivariate and Related Distributions). In many dimensions a normal has one radius
-    for all, sqrt(D), and data have not. R = exp(h(x)), x ~ N(0, 1): h joins the quantiles of the data's
-    log Mahalanobis radius by straight lines and goes on straight beyond the outermost, so the tails
-    are log-normal and the density is positive everywhere but at the centre.
+    Symmetric Multivariate and Related Distributions). In many dimensions all vectors of a normal have
+    nearly the same radius, sqrt(D), but those of data do not. R = exp(h(x)), x ~ N(0, 1): h joins the
+    quantiles of the data's log Mahalanobis radius by straight lines and goes on straight beyond the
+    outermost, so the tails are log-normal and the density is positive everywhere but at the centre.
 
     With ``direction=mixture``, s is the direction of a vector from a Gaussian mixture with
     diagonal covariances, fitted to the directions of the data along the principal axes; it needs
@@ -39,101 +36,65 @@ class Elliptical(LatentSampler):
     direction: Literal["normal", "mixture"] = Field(
         default="normal", description="of a normal, the same for all; or of a Gaussian mixture, which needs latents"
     )
-    mixture_components: int = Field(default=20, ge=1, description="of the Gaussian mixture")
-    components: int | None = Field(
-        default=None, ge=1, description="number of leading principal components to keep; none keeps all D"
-    )
+    mixture_components: int = Field(default=20, ge=1, description="number of normals in the mixture")
     temperature: float = Field(default=1.0, gt=0, description="multiplies the radius")
     seed: int = Field(default=0, ge=0, description="of the mixture's first guess")
 
-    def learn(self, reference: Reference) -> State:
-        """The centre, the scaled axes, the table of the radius, and the mixture if there is one."""
-        q = self.components or reference.dimension
-        statistics = reference.statistics()
-        statistics.require_rank(q)
-        pca = statistics.pca
-        scores, log_radii = radius_table(reference.radius_quantiles(self.components), statistics.count)
-        state = {
-            "mean": pca.mean,
-            "axes": np.sqrt(pca.variances[:q, np.newaxis]) * pca.axes[:q],
-            "scores": scores,
-            "log_radii": log_radii + math.log(self.temperature),
-        }
-        return state if self.direction == "normal" else {**state, **self.mixture(reference, q)}
+    def learn_white(self, white: WhitenedReference) -> State:
+        """The table of the log radius, and the mixture if there is one."""
+        from scipy.special import ndtri
 
-    def mixture(self, reference: Reference, q: int) -> State:
-        """Weights (K,), means (K, q) and standard deviations (K, q) of the mixture."""
+        levels, radii = white.radius_quantiles()
+        scores = normal_scores(white.count, LARGEST_SCORE)
+        log_radii = np.interp(scores, ndtri(levels), np.log(np.maximum(radii, 1e-6 * radii[len(radii) // 2])))
+        knots = increasing(log_radii[:, np.newaxis], scores) + math.log(self.temperature)
+        state = {"scores": scores, "knots": knots}
+        return state if self.direction == "normal" else {**state, **self.mixture(white)}
+
+    def mixture(self, white: WhitenedReference) -> State:
+        """Weights (K,), means (K, q) and standard deviations (K, q) of the mixture of directions."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        pca = reference.statistics().pca
-        with threadpool_limits(1), warnings.catch_warnings():  # more threads round differently
+        if white.count < self.mixture_components:
+            raise LsamplerError(
+                f"{white.name}: {white.count} vectors are too few for `mixture_components={self.mixture_components}`"
+            )
+        with one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # any mixture has the density that it draws from
-            white = pca.transform(reference.latents(), q) / np.sqrt(pca.variances[:q])
-            if len(white) < self.mixture_components:
-                raise LsamplerError(
-                    f"{reference.name}: {len(white)} vectors, too few for mixture_components={self.mixture_components}"
-                )
-            white *= math.sqrt(q) / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-30)
+            rows = np.concatenate(list(white.chunks()))
+            rows *= math.sqrt(white.components) / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
             found = GaussianMixture(
                 self.mixture_components, covariance_type="diag", reg_covar=1e-3, random_state=self.seed
-            ).fit(white)
+            ).fit(rows)
         return {"weights": found.weights_, "means": found.means_, "deviations": np.sqrt(found.covariances_)}
 
-    def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """A direction, and a radius by interpolation in its table at a standard normal."""
-        axes, scores, log_radii = state["axes"], state["scores"], state["log_radii"]
-        at = (block.normal() - scores[0]) / (scores[1] - scores[0])
-        below = at.floor().clamp_(0, len(scores) - 2).long()
-        radius = torch.lerp(log_radii[below], log_radii[below + 1], at - below).exp_()
-        direction = block.normal(len(axes))
+    def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
+        """A direction times a radius."""
+        radius = values_at(block.normal(1), state["scores"], state["knots"]).exp_()
+        direction = block.normal(q)
         if self.direction == "mixture":
             k = block.categories(state["weights"])
             direction.mul_(state["deviations"][k]).add_(state["means"][k])
-        return torch.addmm(state["mean"], direction.mul_((radius / direction.norm(dim=1))[:, None]), axes)
+        return direction.mul_(radius / direction.norm(dim=1, keepdim=True))
 
-    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """p(radius) p(direction) / (radius^(D-1) prod_k sqrt(lambda_k)), if all components are kept."""
-        axes, scores, log_radii = state["axes"], state["scores"], state["log_radii"]
-        q, dimension = axes.shape
-        if q < dimension:
-            raise LsamplerError(f"{self.name} draws in {q} of {dimension} dimensions: there is no density")
-        variances = (axes * axes).sum(dim=1)  # the axes are orthogonal
-        white = (latents - state["mean"]) @ axes.T / variances
-        radius = white.norm(dim=1)
-        log_r = radius.log()
-        below = (torch.searchsorted(log_radii, log_r) - 1).clamp_(0, len(scores) - 2)
-        slope = (log_radii[below + 1] - log_radii[below]) / (scores[1] - scores[0])
-        x = scores[below] + (log_r - log_radii[below]) / slope
-        log_normal = -0.5 * (x * x + math.log(2 * math.pi)) - slope.log() - q * log_r  # of r, over r^(q - 1)
+    def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
+        """p(radius) p(direction) / radius^(q-1)."""
+        q, radius = white.shape[1], white.norm(dim=1, keepdim=True)
+        x, slope = scores_of(radius.log(), state["scores"], state["knots"])
+        log_radial = -0.5 * (x * x + math.log(2 * math.pi)) - slope.log() - q * radius.log()
         if self.direction == "normal":
-            log_direction = math.lgamma(q / 2) - math.log(2) - 0.5 * q * math.log(math.pi) + torch.zeros_like(radius)
+            log_direction = math.lgamma(q / 2) - math.log(2) - 0.5 * q * math.log(math.pi) + torch.zeros(len(white))
         else:
-            log_direction = log_mixture_of_directions(white / radius[:, None], state)
-        density = log_normal + log_direction - 0.5 * variances.log().sum()
-        return torch.where(radius > 0, density, -torch.inf)
-
-
-def radius_table(quantiles: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Normal scores, equally spaced, and log R at each: more of them for more vectors, a few vectors beyond the last.
-
-    Where radii are repeated, R still varies by a thousandth, so that there is a density.
-    """
-    from scipy.special import ndtri
-
-    levels, radii = quantiles
-    reach = min(-ndtri(min(0.25, BEYOND / count)), LARGEST_SCORE)
-    scores = np.linspace(-reach, reach, 2 * max(1, round(count ** (1 / 3))) + 1)
-    log_radii = np.interp(scores, ndtri(levels), np.log(np.maximum(radii, 1e-6 * radii[len(radii) // 2])))
-    floor = LEAST_SLOPE * scores
-    return scores, np.maximum.accumulate(log_radii - floor) + floor
+            log_direction = log_mixture_of_directions(white / radius, state)
+        return torch.where(radius[:, 0] > 0, log_radial[:, 0] + log_direction, -torch.inf)
 
 
 def log_mixture_of_directions(u: Tensor, state: Mapping[str, Tensor]) -> Tensor:
     """The log density on the unit sphere, at u (n, q), of y / |y| for y from the mixture: (n,).
 
-    For one component the integral over t of t^(q-1) N(t u; m, diag(s^2)), the projected normal
-    distribution.
+    For one component it is the projected normal distribution: the integral over t of
+    t^(q-1) N(t u; m, diag(s^2)).
     """
     means, precisions = state["means"], state["deviations"] ** -2
     q = u.shape[1]

@@ -1,49 +1,56 @@
 """flow: a normalising flow, trained on the latent vectors (extra ``flow``)."""
 
-import contextlib
 import math
-import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, offers
+from lsampler import (
+    Block,
+    LsamplerError,
+    State,
+    Statistics,
+    WhitenedReference,
+    WhitenedSampler,
+    offers,
+    one_thread,
+    require_extra,
+)
 
 FEWEST = 10
 FEWEST_BATCHES = 16
 ICA_ITERATIONS = 60
 PRIOR_VALUES = 100
 ROOT = math.sqrt(2 * math.pi)
-BUILDING = threading.Lock()
 WEIGHTS = "flow."
 
 
-class Flow(LatentSampler):
+class Flow(WhitenedSampler):
     """A normalising flow: z = f(x), x ~ N(0, 1), f a trained invertible network (extra 'flow').
 
-    Latent vectors are whitened, and where their radius has heavier tails than a normal's, it is
-    drawn in by a power, r^s. Turned to independent components, the least normal one first, what
-    is left is learnt by zuko's masked autoregressive flow (Papamakarios et al. 2017, arXiv
-    1705.07057) or neural spline flow (Durkan et al. 2019, arXiv 1906.04032): each coordinate is
-    normal, or bent by a spline, in a way that depends on those before it.
+    Latent vectors are whitened, and where the tails of their radius are heavier than a normal's, the radius is
+    shortened by a power, r^s. The result is rotated to independent components, the least normal one first. Its
+    distribution is learned by zuko's masked autoregressive flow (Papamakarios et al. 2017, arXiv 1705.07057) or
+    neural spline flow (Durkan et al. 2019, arXiv 1906.04032): each coordinate is shifted and scaled, or transformed
+    by a spline, in a way that depends on those before it.
 
     Training stops when the likelihood of a validation share of the train vectors has not risen for
-    ``patience`` epochs, and keeps the best epoch. Interrupted, it is lost.
+    ``patience`` epochs, and keeps the best epoch. If it is interrupted, it has to start again.
     """
 
     name = "flow"
-    needs_latents = True
+    needs_latents: ClassVar[bool] = True
 
     kind: Literal["masked-autoregressive", "neural-spline"] = Field(
-        default="masked-autoregressive", description="each coordinate is scaled and shifted, or bent by a spline"
+        default="masked-autoregressive", description="each coordinate is shifted and scaled, or transformed by a spline"
     )
     axes: Literal["independent", "principal"] = Field(
         default="independent", description="coordinates to learn in: independent or principal components"
@@ -53,31 +60,30 @@ class Flow(LatentSampler):
     dropout: float = Field(default=0.5, ge=0, lt=1, description="share of hidden units left out while training")
     learning_rate: float = Field(default=1e-3, gt=0, description="of AdamW")
     weight_decay: float = Field(default=0.01, ge=0, description="of AdamW")
-    batch_size: int = Field(default=128, ge=1, description="vectors a step, fewer where there are few")
+    batch_size: int = Field(default=128, ge=1, description="vectors per step, fewer where there are few")
     max_epochs: int = Field(default=60, ge=1, description="passes over the vectors, at most")
     patience: int = Field(default=3, ge=1, description="epochs without a better validation likelihood, then it stops")
     validation: float = Field(default=0.1, gt=0, lt=1, description="share of the train vectors that are not trained on")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of validation share, initial weights, and batches")
 
-    def learn(self, reference: Reference) -> State:
-        """The axes of the whitening, the radial map, and the weights of the best epoch."""
+    def default_components(self, statistics: Statistics) -> int:
+        """As many as there are directions in which the vectors differ."""
+        return statistics.pca.rank
+
+    def learn_white(self, white: WhitenedReference) -> State:
+        """The radial map, the rotation, and the weights of the best epoch."""
         _zuko()
-        statistics = reference.statistics()
-        if statistics.count < FEWEST:
-            raise LsamplerError(f"{self.name}: {statistics.count} vectors of {reference.name}, it needs {FEWEST}")
-        pca = statistics.pca
-        if pca.rank == 0:
-            statistics.require_spread()
-        axes = np.sqrt(pca.variances[: pca.rank, np.newaxis]) * pca.axes[: pca.rank]
-        with _one_thread():
-            white = (reference.latents() - pca.mean) @ (axes.T / pca.variances[: pca.rank])
-            radial = radial_map(np.linalg.norm(white, axis=1), pca.rank)
-            rows = inwards(torch.from_numpy(white), torch.from_numpy(radial))[0].numpy()
-            if self.axes == "independent" and pca.rank > 1:
+        if white.count < FEWEST:
+            raise LsamplerError(f"{self.name}: {white.count} vectors of {white.name}, it needs {FEWEST}")
+        with one_thread():
+            rows = np.concatenate(list(white.chunks()))
+            radial = radial_map(np.linalg.norm(rows, axis=1), white.components)
+            rows = inwards(torch.from_numpy(rows), torch.from_numpy(radial))[0].numpy()
+            turn = np.eye(white.components)
+            if self.axes == "independent" and white.components > 1:
                 turn = independent(rows, self.seed)
-                rows, axes = rows @ turn.T, turn @ axes
-            weights, spread = self._trained(torch.from_numpy(rows).float())
-        return {"mean": pca.mean, "axes": axes, "radial": radial, "spread": np.array(spread)} | {
+            weights, spread = self._trained(torch.from_numpy(rows @ turn.T).float())
+        return {"radial": radial, "turn": turn, "spread": np.array(spread)} | {
             WEIGHTS + key: value.cpu().numpy() for key, value in weights.items()
         }
 
@@ -102,7 +108,10 @@ class Flow(LatentSampler):
                 optimizer.step()
             loss = _loss(network, judged)
             if not math.isfinite(loss):
-                raise LsamplerError(f"{self.name}: training diverged in epoch {epoch + 1}; use a smaller learning_rate")
+                raise LsamplerError(
+                    f"{self.name}: training diverged in epoch {epoch + 1}; "
+                    f"use a smaller `learning_rate={self.learning_rate / 10:g}`"
+                )
             if loss < best:
                 best, best_weights, best_epoch = loss, deepcopy(network.state_dict()), epoch
             advance(1)
@@ -113,16 +122,15 @@ class Flow(LatentSampler):
         return best_weights, spread_of(_base(network, judged)[0])
 
     def _network(self, dimension: int, generator: torch.Generator | None = None) -> Any:
-        """The flow, near the identity; always the same weights, and no trace in torch's global generator."""
+        """The flow, near the identity; always the same weights."""
         flows = _zuko().flows
         settings: dict[str, Any] = {
             "transforms": self.layers,
             "hidden_features": (self.hidden,),
             "activation": lambda: _Activation(self.dropout, generator),
         }
-        with BUILDING, torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)
-            make = flows.MAF if self.kind == "masked-autoregressive" else flows.NSF
+        make = flows.MAF if self.kind == "masked-autoregressive" else flows.NSF
+        with _InitialWeights(self.seed):
             network = make(dimension, **settings)
         with torch.no_grad():
             for transform in network.transform.transforms:
@@ -133,34 +141,41 @@ class Flow(LatentSampler):
         return network
 
     def _restored(self, state: Mapping[str, Tensor]) -> Any:
-        network = self._network(len(state["axes"]))
+        network = self._network(len(state["turn"]))
         weights = {key.removeprefix(WEIGHTS): value for key, value in state.items() if key.startswith(WEIGHTS)}
         network.load_state_dict(weights, assign=True)
         return network.eval()
 
-    def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """Standard normals through the inverse flow, out along the radius, and back along the axes."""
-        axes = state["axes"]
+    def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
+        """Standard normals through the inverse flow, rotated back, with the radius restored."""
         with torch.no_grad():
-            rows = inverse(self._restored(state), state["spread"] * block.normal(len(axes)))
-        return torch.addmm(state["mean"], outwards(rows, state["radial"]), axes)
+            rows = inverse(self._restored(state), state["spread"] * block.normal(q))
+        return outwards(rows @ state["turn"], state["radial"])
 
-    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """The flow's density, times the derivatives of the radial map and of the whitening."""
-        axes = state["axes"]
-        if len(axes) < self.dimension:
-            raise LsamplerError(f"{self.name} draws in {len(axes)} of {self.dimension} dimensions: there is no density")
-        white = torch.linalg.solve(axes, latents - state["mean"], left=False)
+    def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
+        """The flow's density, times the derivative of the radial map."""
         rows, log_derivative = inwards(white, state["radial"])
-        base, moved = _base(self._restored(state), rows)
+        base, moved = _base(self._restored(state), rows @ state["turn"].T)
         x = base / state["spread"]
-        log_volume = torch.linalg.slogdet(axes).logabsdet + len(axes) * (state["spread"] * ROOT).log()
-        density: Tensor = -0.5 * (x * x).sum(dim=1) + moved + log_derivative - log_volume
-        return density
+        density: Tensor = -0.5 * (x * x).sum(dim=1) + moved + log_derivative
+        return density - white.shape[1] * (state["spread"] * ROOT).log()
+
+
+class _InitialWeights(TorchFunctionMode):
+    """Networks built in this context, by this thread, get their weights from a generator of their own."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.__name__ in ("uniform_", "kaiming_uniform_", "normal_", "randn"):
+            kwargs = {**(kwargs or {}), "generator": self.generator}
+        return function(*args, **(kwargs or {}))
 
 
 class _Activation(nn.Module):
-    """log(1 + x^2), with dropout: the spread of a coordinate follows the size of others more than their sign."""
+    """log(1 + x^2) with dropout: the spread of a coordinate depends on the size of others more than on their sign."""
 
     def __init__(self, dropout: float, generator: torch.Generator | None) -> None:
         super().__init__()
@@ -178,7 +193,7 @@ class _Activation(nn.Module):
 def inverse(network: Any, rows: Tensor) -> Tensor:
     """Base vectors (n, q) through the inverse flow, (n, q).
 
-    zuko evaluates a whole network for every coordinate. Here each hidden unit is evaluated once, when the
+    zuko evaluates the whole network for every coordinate. Here each hidden unit is evaluated once, when the
     last coordinate that it depends on is known, which at D = 256 is 30 times as fast.
     """
     for transform in reversed(network.transform.transforms):
@@ -214,7 +229,7 @@ def independent(rows: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # any rotation will do, a better one helps
+        warnings.simplefilter("ignore", ConvergenceWarning)  # any rotation is valid, a better one helps
         found = FastICA(whiten=False, max_iter=ICA_ITERATIONS, tol=1e-3, random_state=seed % 2**32).fit(rows)
     left, _, right = np.linalg.svd(found.components_)
     turn = left @ right
@@ -227,8 +242,8 @@ def independent(rows: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 def radial_map(radii: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
     """(log of the smallest radius, exponent s, log of a factor a) of the map r -> a r^s.
 
-    The mean and variance of log r become those of a normal's radius. Where tails are no heavier
-    than a normal's it is the identity. Below the smallest radius it is linear, so that the density
+    The mean and variance of log r become those of a normal's radius. If the tails are no heavier
+    than a normal's, the map is the identity. Below the smallest radius it is linear, so that the density
     stays finite at the centre.
     """
     from scipy.special import digamma, polygamma
@@ -261,9 +276,10 @@ def outwards(rows: Tensor, radial: Tensor) -> Tensor:
 
 
 def spread_of(base: Tensor) -> float:
-    """The standard deviation of base vectors, and of PRIOR_VALUES more values of 1, which few vectors hardly change.
+    """The root mean square of base vectors and of PRIOR_VALUES more values of 1, so that few vectors hardly change it.
 
-    What the network was not trained on lies some per cent further out, and samples without it too far in.
+    Vectors that the network was not trained on lie some per cent further out; without this factor samples lie too
+    close to the centre.
     """
     return math.sqrt((PRIOR_VALUES + float(base.double().square().sum())) / (PRIOR_VALUES + base.numel()))
 
@@ -281,24 +297,8 @@ def _loss(network: Any, rows: Tensor) -> float:
     return float((0.5 * base.square().sum(dim=1) - moved).double().mean())
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Products split over threads round differently, and training multiplies the difference."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _zuko() -> Any:
-    try:
-        import zuko
-    except ImportError as error:
-        raise LsamplerError("flow needs zuko; install it with: pip install 'lsampler[flow]'") from error
-    return zuko
+    return require_extra("zuko", extra="flow", user="flow")
 
 
 lsampler_samplers = offers(Flow)

@@ -13,8 +13,8 @@ from lsampler import FWHM_PER_SIGMA, Block, HalfWidth, LatentSampler, Reference,
 class Gaussian(LatentSampler):
     """An independent normal for every component: z_j ~ N(mu_j, sigma_j^2).
 
-    Post V proposes it, post VIII shows that each component is close to Gaussian; what it ignores
-    are the correlations between them.
+    Post V proposes it, and post VIII shows that each component is close to Gaussian. It ignores the
+    correlations between them.
     """
 
     name = "gaussian"

@@ -37,7 +37,7 @@ class LinePath(LatentSampler):
         default=0.8, gt=0, description="plane, principal: how far to either side of the centre, in half-widths"
     )
     points: int = Field(
-        default=8, ge=2, description="even: points on the line; row r of the result is point r mod points"
+        default=8, ge=2, description="even: number of points on the line; row r of the result is point r mod points"
     )
     spacing: Literal["even", "random"] = Field(
         default="even", description="even: points in order along the line; random: uniform on it"
@@ -87,7 +87,7 @@ class LinePath(LatentSampler):
 
     def _two_vectors(self, reference: Reference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if not reference.has_latents:
-            raise LsamplerError(f"{self.name}: path=between needs latent vectors, not statistics only; give a --store")
+            raise LsamplerError(f"{self.name}: `path=between` needs latent vectors; give `store=...`")
         rows = reference.latents().astype(np.float64)
         if max(self.first, self.second) >= len(rows):
             raise LsamplerError(

@@ -16,11 +16,11 @@ class NeighbourInterpolation(LatentSampler):
     """On the straight line from a data vector to one of its nearest neighbours.
 
     z = x + t (y - x): x any train vector, y any of its k nearest neighbours, t ~ U(0, 1), as in
-    SMOTE (Chawla et al. 2002, arXiv 1106.1813). It keeps to where data are, whatever their shape,
+    SMOTE (Chawla et al. 2002, arXiv 1106.1813). Samples stay close to the data, whatever their shape,
     but a sample is never new in more than one direction: read the score ``novelty`` beside it.
     Where neighbours are far apart, as in many dimensions, samples lie nearer to the centre.
 
-    It holds the train vectors, or ``most`` of them, and searches the neighbours exactly, in a
+    It holds the train vectors, or ``most`` of them, and finds their neighbours exactly, in a
     time that grows with the square of their number. There is no density.
     """
 
@@ -30,7 +30,7 @@ class NeighbourInterpolation(LatentSampler):
     k: int = Field(default=5, ge=1, description="the neighbour is any of the k nearest")
     space: Literal["raw", "whitened"] = Field(
         default="raw",
-        description="where neighbours are near: as latent vectors, or with all principal axes scaled to 1",
+        description="the coordinates in which neighbours are near: latent vectors, or whitened principal components",
     )
     most: int = Field(default=50_000, ge=2, description="of a larger store only this many random vectors are used")
     seed: int = Field(default=0, ge=0, description="chooses these vectors")
@@ -43,21 +43,19 @@ class NeighbourInterpolation(LatentSampler):
             rows = rows[np.sort(chosen)]
         if len(rows) <= self.k:
             raise LsamplerError(
-                f"{reference.name}: {len(rows)} vectors, each needs k={self.k} neighbours; "
-                f"encode more images{f' or use --param k={len(rows) - 1}' if len(rows) > 1 else ''}"
+                f"{reference.name}: {len(rows)} vectors, each needs `k={self.k}` neighbours; "
+                f"encode more images{f' or use `k={len(rows) - 1}`' if len(rows) > 1 else ''}"
             )
-        places = self.search_space(rows, reference)
-        found = nearest_neighbours(places, places, self.k, exclude_self=True)
+        searched = self.search_space(rows, reference)
+        found = nearest_neighbours(searched, searched, self.k, exclude_self=True)
         return {"rows": rows, "neighbours": found.indices}
 
     def search_space(self, rows: NDArray[np.float32], reference: Reference) -> NDArray[np.float32]:
         """The vectors in the coordinates whose distances count."""
         if self.space == "raw":
             return rows
-        pca = reference.statistics().pca
-        scale = np.sqrt(pca.variances[: pca.rank])
-        parts = [pca.transform(part, pca.rank) / scale for part in np.array_split(rows, -(-len(rows) // 4096))]
-        return np.concatenate(parts).astype(np.float32)
+        statistics = reference.statistics()
+        return statistics.whitening(statistics.pca.rank).forward(rows).astype(np.float32)
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         """A vector, one of its neighbours, and a point between them."""

@@ -1,20 +1,19 @@
-"""pca-ellipse: inside all pairwise confidence ellipses after a PCA (post X). The one that succeeds."""
+"""pca-ellipse: inside the ellipses of all pairs of principal components (post X), the posts' successful strategy."""
 
 import math
 from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, HalfWidth, LatentSampler, LsamplerError, Reference, State, offers
+from lsampler import Block, HalfWidth, LsamplerError, State, Statistics, WhitenedReference, WhitenedSampler, offers
 
 DEFAULT_COMPONENTS = 100
 
 
-class PcaEllipse(LatentSampler):
+class PcaEllipse(WhitenedSampler):
     """Inside the ellipse of every pair of leading principal components (post X).
 
     In PCA coordinates v_1 .. v_q, with half-axes a_k = fact * w_k, the vector satisfies
@@ -24,8 +23,8 @@ class PcaEllipse(LatentSampler):
     and is then transformed back. w_k is the half-width of component k: the full width at half
     maximum, 2.3548 sigma for a Gaussian; so ``fact`` = 0.7 puts the half-axes at 1.65 sigma.
 
-    ``exact`` draws uniformly from that region, in closed form. ``iteration`` is the posts' way:
-    one component after the other in random order, each uniform in what the others leave it.
+    ``exact`` draws uniformly from that region, in closed form. ``iteration`` is the posts' method:
+    one component after the other in random order, each uniform in the interval that the others leave it.
     """
 
     name = "pca-ellipse"
@@ -48,37 +47,28 @@ class PcaEllipse(LatentSampler):
         description="before PCA, leave out vectors beyond this many half-widths (post IX); none keeps all",
     )
 
-    def learn(self, reference: Reference) -> State:
-        """The centre, the kept axes scaled to the half-axes, the share of the region's cube."""
-        q = self.components or min(DEFAULT_COMPONENTS, reference.dimension)
-        statistics = reference.statistics(self.trim)
-        statistics.require_rank(q)
-        widths = reference.principal_half_widths(self.half_width, q, trim=self.trim)
-        axes = self.fact * widths[:, np.newaxis] * statistics.pca.axes[:q]
-        return {"mean": statistics.mean, "half_axes": axes, "cube_share": np.array(cube_share(q))}
+    def default_components(self, statistics: Statistics) -> int:
+        """100, or D if that is smaller."""
+        return min(DEFAULT_COMPONENTS, statistics.dimension)
 
-    def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """Draw u = v / a, then transform back: z = mu + sum_k u_k a_k e_k."""
-        axes = state["half_axes"]
-        if self.method == "exact":
-            u = exact(block, len(axes), float(state["cube_share"]))
-        else:
-            u = iteration(block, len(axes))
-        return torch.addmm(state["mean"], u, axes)
+    def learn_white(self, white: WhitenedReference) -> State:
+        """The half-axes a_k in units of sigma."""
+        return {"half_axes": self.fact * white.half_widths(self.half_width)}
 
-    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """One over the region's volume inside it, for ``exact`` with all components kept."""
-        axes = state["half_axes"]
-        q, dimension = axes.shape
-        if q < dimension or self.method != "exact":
-            raise LsamplerError(
-                f"{self.name} has a density with method=exact and components={dimension} only, "
-                f"not {self.method} and {q}"
-            )
-        squares = (axes * axes).sum(dim=1)  # of the half-axes a_k: the axes are orthogonal
-        u = ((latents - state["mean"]) @ axes.T / squares).square()
-        two_largest = u.topk(min(2, q), dim=1).values.sum(dim=1)
-        log_volume = 0.5 * q * math.log(2) - torch.log(state["cube_share"]) + 0.5 * torch.log(squares).sum()
+    def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
+        """Draw u = v / a."""
+        u = exact(block, q) if self.method == "exact" else iteration(block, q)
+        return u.mul_(state["half_axes"])
+
+    def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
+        """One over the region's volume inside it, for ``exact``."""
+        if self.method != "exact":
+            raise LsamplerError(f"{self.name} has a density with `method=exact` only, not with {self.method}")
+        half_axes = state["half_axes"]
+        u = (white.abs() - self.rounding(state, white)).clamp_(min=0) / half_axes
+        q = u.shape[1]
+        log_volume = 0.5 * q * math.log(2) - math.log(cube_share(q)) + half_axes.log().sum()
+        two_largest = u.square().topk(min(2, q), dim=1).values.sum(dim=1)
         return torch.where(two_largest <= 1, -log_volume, -torch.inf)
 
 
@@ -98,14 +88,13 @@ def cube_share(q: int) -> float:
     for n in range(60):  # every term is positive and less than half of the one before
         hypergeometric += a / (a + n) * term
         term *= (0.5 + n) / (1 + n) * 0.5
-    rest = q / (math.sqrt(2) * (q + 1)) * hypergeometric
-    return float(1 / (1 + rest))
+    return 1 / (1 + q / (math.sqrt(2) * (q + 1)) * hypergeometric)
 
 
-def exact(block: Block, q: int, share: float) -> Tensor:
-    """Uniform on the region |u_i|^2 + |u_j|^2 <= 1 for all pairs: (rows, q), in closed form."""
+def exact(block: Block, q: int) -> Tensor:
+    """Draw uniformly from the region u_i^2 + u_j^2 <= 1 for all pairs: (rows, q), in closed form."""
     u = block.uniform(q, low=-1.0, high=1.0)
-    in_cube = block.uniform() < share
+    in_cube = block.uniform() < cube_share(q)
     sine = sine_of_theta(block, q)
     u.mul_(torch.where(in_cube, math.sqrt(0.5), sine)[:, None])
     # Outside the cube one component, any of the q, is the large one: +-cos(theta).
@@ -115,17 +104,16 @@ def exact(block: Block, q: int, share: float) -> Tensor:
 
 
 def sine_of_theta(block: Block, q: int) -> Tensor:
-    """sin(theta), theta in [0, pi/4] with density proportional to sin(theta)^q: (rows,).
+    """Draw sin(theta), theta in [0, pi/4] with density proportional to sin(theta)^q: (rows,).
 
     s = sin(theta)^2 has density proportional to s^(a-1) (1-s)^(-1/2) on [0, 1/2], a = (q+1)/2.
     The first factor is drawn by inversion, s = U^(1/a) / 2; the second, at most sqrt(2), by
     rejection, which redraws fewer than 3 in 10 and hardly any for large q.
     """
-    a = (q + 1) / 2
-    s = block.uniform().pow_(1 / a).mul_(0.5)
-    redraw = block.uniform() > torch.sqrt(0.5 / (1 - s))
+    s = torch.zeros(block.rows, device=block.device)
+    redraw = torch.ones_like(s, dtype=torch.bool)
     while bool(redraw.any()):
-        fresh = block.uniform().pow_(1 / a).mul_(0.5)
+        fresh = block.uniform().pow_(2 / (q + 1)).mul_(0.5)
         s = torch.where(redraw, fresh, s)
         redraw &= block.uniform() > torch.sqrt(0.5 / (1 - s))
     return s.sqrt_()
@@ -135,7 +123,7 @@ def iteration(block: Block, q: int) -> Tensor:
     """Post X's iteration: (rows, q). One pass satisfies every pair.
 
     A component may range over +-sqrt(1 - m^2), m the largest |u| drawn before it. In units of the
-    half-axes all components are alike, so the sequence is drawn first and then dealt out to the
+    half-axes all components are alike, so the sequence is drawn first and then assigned to the
     components in random order.
     """
     sequence = block.uniform(q, low=-1.0, high=1.0).T.contiguous()

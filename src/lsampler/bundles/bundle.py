@@ -27,7 +27,7 @@ from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.sample_sets import HELD_OUT_ROW, Subject
 from lsampler.scoring.samples import Samples
 from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 from lsampler.store.single_file import LatentStore
 
 __all__ = [

@@ -53,12 +53,6 @@ def encode(
             show_default="for a GPU and many images one per core, else 0",
         ),
     ] = None,
-    precision: Annotated[
-        str, typer.Option(help="float32, or bfloat16: mixed precision, checked against float32 on the first batch.")
-    ] = "float32",
-    compile_: Annotated[
-        bool, typer.Option("--compile", help="Through torch.compile, checked likewise; for many images.")
-    ] = False,
     append: Annotated[bool, typer.Option("--append", help="Add to a store that exists.")] = False,
     device: Device = "auto",
     strict: Strict = False,
@@ -68,7 +62,7 @@ def encode(
     """Encode images into a latent store. Rerun the command to resume it after an interruption."""
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
-    from lsampler.data.images import open_images
+    from lsampler.data.sources import open_images
     from lsampler.models.encoding import default_held_out, encode_images
     from lsampler.models.encoding_shards import encode_shards
     from lsampler.progress import rich_progress
@@ -76,9 +70,8 @@ def encode(
 
     sharded = out.suffix == SHARDS
     check_shards(out, cluster)
-    for option, given in (("--append", append), ("--precision", precision != "float32"), ("--compile", compile_)):
-        if sharded and given:
-            raise LsamplerError(f"{option}: does not go with a sharded store; choose a name ending in .h5")
+    if sharded and append:
+        raise LsamplerError("--append: does not go with a sharded store; choose a name ending in .h5")
     source = open_images(images)
     autoencoder = open_any_model(model, model_settings(model, model_param)).to(resolve_device(device))
     if held_out is None:
@@ -109,15 +102,10 @@ def encode(
                 force=force,
                 append=append,
                 workers=workers,
-                precision=precision,  # type: ignore[arg-type]  # checked there
-                compile=compile_,
                 progress=progress,
             )
     if result.resumed:
         print(f"went on after {result.resumed} images of an interrupted run")
     report_skipped(result.skipped)
-    if result.deviation is not None:
-        name = " and ".join([precision] * (precision != "float32") + ["compile"] * compile_)
-        print(f"{name}: latents differ from float32 by at most {result.deviation:.2g} sigma, on the first batch")
     store = result.store
     print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")

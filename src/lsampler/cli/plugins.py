@@ -1,4 +1,4 @@
-"""``lsampler plugins``."""
+"""The commands ``lsampler plugins``, ``lsampler plugins show`` and ``lsampler plugins new``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lsampler.errors import LsamplerError, nearest_name
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the group."""
+    """Add the group to the command line."""
     group = typer.Typer(
         invoke_without_command=True,
         epilog=examples(
@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plugins(context: typer.Context) -> None:
-    """List strategies, cores, evaluators and autoencoder loaders, with origin and summary."""
+    """List all strategies, cores, evaluators and autoencoder loaders, with origin and summary."""
     if context.invoked_subcommand:
         return
     from rich import box
@@ -53,7 +53,7 @@ def plugins(context: typer.Context) -> None:
 
 
 def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> None:
-    """Print what a plugin does, and its parameters with type, default, range and meaning."""
+    """Print what a plugin does, and the type, default, range and meaning of its parameters."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -63,9 +63,7 @@ def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> Non
     known = registry()
     matches = [found for found in known.found if found.name == name]
     if not matches:
-        for broken in known.broken:
-            if broken.name == name:
-                raise LsamplerError(f"plugin '{name}' from {broken.origin} is broken: {broken.reason}")
+        known.refuse_broken(name)
         raise LsamplerError(f"no plugin '{name}'{nearest_name(name, {found.name for found in known.found})}")
     out = console()
     for found in matches:
@@ -86,7 +84,7 @@ def new(
         Path | None, typer.Option("--out", "-o", help="The folder to write.", show_default="lsampler-NAME")
     ] = None,
 ) -> None:
-    """Write an installable package with a strategy of your own, which works and passes its tests as it is."""
+    """Write an installable package with a new strategy, which works and passes its tests as it is."""
     from lsampler.plugins.scaffold import new_plugin
 
     folder = new_plugin(name, out)
@@ -95,6 +93,6 @@ def new(
 
 
 def _reflowed(text: str) -> str:
-    """Lines of a paragraph joined, so that the terminal breaks them; indented ones as they are."""
+    """Join the lines of each paragraph, so that the terminal wraps them; indented paragraphs are kept."""
     paragraphs = text.split("\n\n")
     return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs).replace("``", "'")

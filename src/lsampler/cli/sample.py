@@ -172,13 +172,13 @@ def _fitted_now(
 def _fitted_before(
     path: Path, plugin: str | None, param: list[str], store: Path | None, model: str | None, settings: dict[str, str]
 ) -> tuple[LatentSampler, Callable[[], Autoencoder], str]:
-    from lsampler.samplers.base import LatentSampler
+    from lsampler.plugins.loading import load_fitted
     from lsampler.workspace import open_model
 
     for option, given in (("--plugin", plugin), ("--param", param), ("--store", store)):
         if given:
             raise LsamplerError(f"{option}: a strategy from --fitted needs none; leave it out")
-    sampler = LatentSampler.load(path)
+    sampler = load_fitted(path)
     if model is None and sampler.fingerprint is None:
         return sampler, lambda: _no_decoder(path), path.name
     return sampler, lambda: open_model(model, sampler.fingerprint, settings) or _no_decoder(path), path.name

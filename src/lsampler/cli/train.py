@@ -1,19 +1,17 @@
-"""``lsampler train``."""
+"""The command ``lsampler train``."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lsampler.cli.common import Images, Seed, Strict, examples, report_skipped
 from lsampler.errors import LsamplerError
-from lsampler.models.training.processes import launch, one_voice, processes_here, team
 
 if TYPE_CHECKING:
-    from lsampler.models.training.training import TrainingResult
+    from lsampler.models.training.options import TrainingResult
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,10 +31,11 @@ def train(
     images: Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoints, curve and pictures.")],
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 25,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step, of each process.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per step, in each process.")] = 32,
     learning_rate: Annotated[float, typer.Option(min=1e-8, help="Peak of the one-cycle schedule (Adam).")] = 8e-4,
     held_out: Annotated[
-        int | None, typer.Option(min=1, help="The last images, never trained on.", show_default="a tenth")
+        int | None,
+        typer.Option(min=1, help="How many of the last images are held out.", show_default="a tenth"),
     ] = None,
     size: Annotated[int, typer.Option(help="Edge of the square images in pixels.")] = 96,
     crop: Annotated[str, typer.Option(help="centre, celeba (148/178 of the width) or none.")] = "centre",
@@ -50,74 +49,64 @@ def train(
     seed: Seed = 0,
     precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, 16-mixed.")] = "32-true",
     accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps.")] = "auto",
-    devices: Annotated[str, typer.Option(help="Lightning's: auto, how many, or which GPUs (0,2).")] = "auto",
-    nodes: Annotated[int, typer.Option(min=1, help="Machines that train together, started by torchrun.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    devices: Annotated[str, typer.Option(help="Lightning's: auto, a number, or which GPUs (0,2).")] = "auto",
+    nodes: Annotated[int, typer.Option(min=1, help="Machines that train together, started with torchrun.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     strict: Strict = False,
 ) -> None:
     """Train the posts' autoencoder on images (extra 'train').
 
-    A checkpoint is written after every epoch. Ctrl-C leaves the model of the last finished
-    epoch; --resume with the same images and options goes on.
+    A checkpoint is written after every epoch. Ctrl-C keeps the model of the last finished epoch; rerun with --resume
+    and the same images and options to continue.
     """
-    model = {"image_size": size, "filters": filters.split(","), "latent_dim": latent_dim, "activation": activation}
-    options = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "held_out": held_out,
-        "flip": flip,
-        "seed": seed,
-        "precision": precision,
-        "accelerator": accelerator,
-        "devices": devices,
-        "nodes": nodes,
-    }
-    with one_voice():
-        _train(images, out, model | {"channels": 1 if grey else 3}, crop, options, resume=resume, strict=strict)
-
-
-def _train(
-    images: Path, out: Path, model: dict[str, Any], crop: str, options: dict[str, Any], *, resume: bool, strict: bool
-) -> None:
-    from lsampler.data.images import Preprocess, open_images
+    from lsampler.data.sources import open_images
     from lsampler.models.conv_autoencoder import conv_config
-
-    preprocess = Preprocess(model["image_size"], crop, model["channels"])  # type: ignore[arg-type]
-    config = conv_config(**model)
-    source = open_images(images)
-    options["held_out"] = options["held_out"] or max(1, len(source.ids) // 10)
-    place = team()
-    processes = 1 if place else processes_here(options["accelerator"], options["devices"], options["nodes"])
-    if processes > 1:
-        launch(processes, [sys.executable, "-m", "lsampler", *sys.argv[1:]])
-        return
-    try:
-        from lsampler.models.training.training import TrainingOptions, train_autoencoder
-    except ImportError as error:
-        raise LsamplerError(f"training needs {error.name}; install it with pip install 'lsampler[train]'") from error
     from lsampler.progress import rich_progress
 
+    config = conv_config(
+        image_size=size,
+        channels=1 if grey else 3,
+        filters=filters.split(","),
+        latent_dim=latent_dim,
+        activation=activation,
+    )
+    source = open_images(images)
+    try:
+        from lsampler.models.training.train import TrainingOptions, train_autoencoder
+    except ImportError as error:
+        raise LsamplerError(f"training needs {error.name}; install it with pip install 'lsampler[train]'") from error
+    options = TrainingOptions(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        held_out=held_out or max(1, len(source.ids) // 10),
+        crop=crop,  # type: ignore[arg-type]  # checked there
+        flip=flip,
+        seed=seed,
+        precision=precision,
+        accelerator=accelerator,
+        devices=devices,
+        nodes=nodes,
+        strict=strict,
+    )
     with rich_progress() as progress:
         result = train_autoencoder(
             source,
             out,
             config=config,
-            preprocess=preprocess,
-            options=TrainingOptions(**options),
+            options=options,
             resume=resume,
-            strict=strict,
             progress=progress,
             report=lambda line: print(line, flush=True),  # a log shows each epoch as it ends
         )
-    if not place or place.rank == 0:
-        _tell(result, options["epochs"])
+    if result.rank == 0:
+        _print(result, epochs)
     if result.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(130 if result.rank == 0 else 1)
 
 
-def _tell(result: TrainingResult, epochs: int) -> None:
+def _print(result: TrainingResult, epochs: int) -> None:
     report_skipped(result.skipped)
     print(f"{result.model}: held-out MSE {result.held_out_mse:.5f}")
     if result.interrupted:
-        print(f"interrupted after {result.epochs} of {epochs} epochs; go on with --resume")
+        print(f"interrupted after {result.epochs} of {epochs} epochs; rerun with --resume to continue")

@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lsampler.data.images import Crop, Preprocess
+from lsampler.data.preprocess import Crop, Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.files import existing_file
 from lsampler.models.protocols import AutoencoderLoader

@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
-from lsampler.data.images import Preprocess
+from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.files import existing_file, new_file
 from lsampler.safetensors_files import read_safetensors, write_safetensors

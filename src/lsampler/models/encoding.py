@@ -19,12 +19,12 @@ from torch import Tensor
 
 from lsampler import open_store
 from lsampler.compute.ahead import one_behind
-from lsampler.data.images import ImageBatches, ImageSource, PixelBatch, cores, source_digest
+from lsampler.data.batches import ImageBatches, PixelBatch, cores
+from lsampler.data.sources import ImageSource, source_digest
 from lsampler.errors import LsamplerError
 from lsampler.files import check_output
 from lsampler.models.conv_autoencoder import ConvAutoencoder
-from lsampler.models.precision import Precision, QuickEncoder, device_of
-from lsampler.models.protocols import Autoencoder
+from lsampler.models.protocols import Autoencoder, device_of
 from lsampler.progress import Progress, track
 from lsampler.store.reference import Split
 from lsampler.store.single_file import LatentStore, pieces
@@ -39,16 +39,11 @@ MOST_PROCESSES = 16
 
 @dataclass(frozen=True)
 class EncodingResult:
-    """What an encoding did: rows in the store, rows that were already committed, images skipped.
-
-    ``deviation`` is how far the latents of the first batch are from plain float32's, at most, in
-    standard deviations of their component; None in plain float32.
-    """
+    """What an encoding did: rows in the store, rows that were already committed, images skipped."""
 
     store: LatentStore
     resumed: int
     skipped: dict[str, str]
-    deviation: float | None = None
 
 
 class EncodedImages(NamedTuple):
@@ -71,8 +66,6 @@ def encode_images(
     force: bool = False,
     append: bool = False,
     workers: int | None = 0,
-    precision: Precision = "float32",
-    compile: bool = False,  # noqa: A002
     progress: Progress | None = None,
 ) -> EncodingResult:
     """Encode images into a store; the last ``held_out`` of the source form the held-out split.
@@ -90,13 +83,11 @@ def encode_images(
         append: add to an existing store of other images, encoded by the same encoder.
         workers: processes that load images; 0 loads in threads of this one, None chooses. Processes
             import the calling script: there, guard the call by ``if __name__ == "__main__":``.
-        precision: ``bfloat16`` runs the encoder in PyTorch's automatic mixed precision.
-        compile: run the encoder through ``torch.compile``, which needs a C++ compiler on the CPU.
         progress: where to show the advance.
 
     Raises:
-        LsamplerError: the store exists, was begun with another encoder, precision or other images, or
-            holds these images already; a quicker encoder's latents are not those of plain float32.
+        LsamplerError: the store exists, was begun with another encoder or other images, or holds these images
+            already.
     """
     total = len(source.ids)
     if not 0 <= held_out < total:
@@ -108,11 +99,8 @@ def encode_images(
     check_output(path, force=force or append)
     if append and not force:
         _refuse_twice(Path(path), source)
-    encoder = autoencoder
-    if precision != "float32" or compile:
-        encoder = QuickEncoder(autoencoder, precision, compile=compile)
     writer = StoreWriter(
-        path, autoencoder.dimension, provenance(autoencoder, precision), origin=origin(source, held_out), force=force
+        path, autoencoder.dimension, provenance(autoencoder), origin=origin(source, held_out), force=force
     )
     start, left_out = _resume_at(writer, source)
     resumed = writer.committed
@@ -122,7 +110,7 @@ def encode_images(
             "or leave out --strict"
         )
     encoded = encode_range(
-        encoder,
+        autoencoder,
         source,
         start,
         total,
@@ -138,7 +126,7 @@ def encode_images(
         if not writer.committed + writer.pending:
             identity, reason = next(iter(left_out.items()))
             raise LsamplerError(f"{source.name}: no usable image; '{identity}' {reason}")
-    return EncodingResult(open_store(path), resumed, left_out, getattr(encoder, "deviation", None))
+    return EncodingResult(open_store(path), resumed, left_out)
 
 
 def encode_range(
@@ -201,8 +189,7 @@ def _launch(autoencoder: Autoencoder, batch: PixelBatch, device: torch.device) -
         # From pinned memory a copy does not hold up this thread; as bytes it is a quarter as long.
         pixels = pixels.pin_memory().to(device, non_blocking=True)
     images = pixels.permute(0, 3, 1, 2)
-    plain = autoencoder.autoencoder if isinstance(autoencoder, QuickEncoder) else autoencoder
-    if not isinstance(plain, ConvAutoencoder):
+    if not isinstance(autoencoder, ConvAutoencoder):
         images = images.contiguous()  # which others may rely on
     if images.dtype == torch.uint8:
         # By a tensor: a GPU would multiply by the reciprocal of a plain number, which rounds differently.
@@ -220,17 +207,16 @@ def _processes(workers: int | None, device: torch.device, images: int) -> int:
     return min(cores(), MOST_PROCESSES) if device.type == "cuda" and images >= MANY_IMAGES else 0
 
 
-def provenance(autoencoder: Autoencoder, precision: Precision = "float32") -> dict[str, str | int]:
-    """The attributes of a store of encoded images; of float32 nothing is said."""
+def provenance(autoencoder: Autoencoder) -> dict[str, str | int]:
+    """The attributes of a store of encoded images."""
     preprocess = autoencoder.preprocess.as_dict()
-    settings: dict[str, str | int] = {
+    return {
         "kind": "encoded images",
         "encoder": autoencoder.fingerprint,
         "image_size": preprocess["size"],
         "crop": preprocess["crop"],
         "channels": preprocess["channels"],
     }
-    return settings if precision == "float32" else settings | {"precision": precision}
 
 
 def origin(source: ImageSource, held_out: int) -> dict[str, str | int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lsampler.compute.seeded_blocks import resolve_device
-from lsampler.data.images import ImageSource, open_images, source_digest
+from lsampler.data.sources import ImageSource, open_images, source_digest
 from lsampler.errors import LsamplerError
 from lsampler.models.encoding import EncodingResult, encode_range, origin, provenance
 from lsampler.models.protocols import Autoencoder

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lsampler.data.images import Preprocess
+    from lsampler.data.preprocess import Preprocess
 
-__all__ = ["Autoencoder", "AutoencoderLoader", "Decoder", "Encoder"]
+__all__ = ["Autoencoder", "AutoencoderLoader", "Decoder", "Encoder", "device_of"]
 
 
 @runtime_checkable
@@ -69,3 +69,11 @@ class AutoencoderLoader(Plugin):
     @abstractmethod
     def load(self, spec: str) -> Autoencoder:
         """The autoencoder. Raises LsamplerError if it cannot be read."""
+
+
+def device_of(autoencoder: Autoencoder) -> torch.device:
+    """Return where the weights are: the CPU, for an autoencoder that does not say."""
+    import torch
+
+    device = getattr(autoencoder, "device", None)
+    return torch.device(device) if isinstance(device, str | torch.device) else torch.device("cpu")

@@ -25,5 +25,5 @@ def require_trust(file: object, kind: str, *, trusted: bool) -> None:
     if not trusted:
         raise LsamplerError(
             f"{file}: opening {kind} can run any code that is in it; if you made it or trust its author, "
-            "pass `trusted=true`"
+            "pass `trusted=True`"
         )

@@ -1,9 +1,12 @@
-"""What every plugin class is: a name, a summary, and typed, validated, documented parameters."""
+"""The base class of all plugins: a name, a summary, and typed, validated, documented parameters."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import functools
 import hashlib
+import importlib.util
 import inspect
 import json
 import sys
@@ -11,11 +14,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from types import ModuleType
-from typing import Any, ClassVar, Self, get_args
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 import annotated_types
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from lsampler.errors import LsamplerError, nearest_name
@@ -40,14 +43,14 @@ class Parameter:
 class Plugin(BaseModel):
     """A pydantic model whose fields are the plugin's parameters.
 
-    Subclasses set :attr:`name` and declare their parameters as fields with a description; the
+    Subclasses set :attr:`name` and declare their parameters as fields with a description. The
     first line of their docstring is the summary that ``lsampler plugins`` prints.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
-    """How the plugin is called on the command line, in lower case with hyphens."""
+    """The plugin's name on the command line, in lower case with hyphens."""
 
     def __init__(self, **parameters: Any) -> None:
         try:
@@ -64,9 +67,10 @@ class Plugin(BaseModel):
     def from_strings(cls, settings: Mapping[str, str]) -> Self:
         """Build the plugin from ``key=value`` strings, as the command line gives them.
 
-        ``none`` stands for no value; everything else is read as its parameter's type demands.
+        A text is read by the type of its parameter: ``none`` as no value and ``[1, 2]`` as a list only where the
+        parameter accepts them.
         """
-        return cls(**{key: _from_string(text) for key, text in settings.items()})
+        return cls(**{key: _from_string(text, cls.model_fields.get(key)) for key, text in settings.items()})
 
     @classmethod
     def parameters(cls) -> list[Parameter]:
@@ -87,7 +91,7 @@ class Plugin(BaseModel):
         return self.model_dump(mode="json")
 
     def settings_json(self) -> str:
-        """The same as JSON with sorted keys: equal text, equal settings."""
+        """All parameters as JSON with sorted keys: equal text means equal settings."""
         return json.dumps(self.settings(), sort_keys=True)
 
     def key(self) -> str:
@@ -123,39 +127,51 @@ class Plugin(BaseModel):
 def code_digest(plugin: type[Plugin]) -> str:
     """A digest of a plugin class's code, and of the version of the package that it comes from.
 
-    The code is the source of the modules of the class and of its base classes outside lsampler, together with the
-    modules of the same package that these import from. Where there is no source, as in an interactive session, the
-    digest is that of this process alone, so that nothing kept under it is used by another one.
+    The code is the source of the modules of the class and of its base classes outside lsampler, and of the modules
+    that these import from their own package. Where there is no source, as in an interactive session, the digest is
+    that of this process alone, so that no other process uses what is kept under it.
     """
-    modules: dict[str, ModuleType] = {}
+    sources: dict[str, str] = {}
     for base in plugin.__mro__:
-        if base not in Plugin.__mro__ and not _is_within(base.__module__, "lsampler"):
-            _gather(sys.modules.get(base.__module__), modules)
-    packages = {name.partition(".")[0] for name in modules}
+        name = base.__module__
+        if base not in Plugin.__mro__ and not _is_within(name, "lsampler"):
+            _gather(name, name.partition(".")[0], sources)
+            sources.setdefault(name, _live_source(base))
+    packages = {name.partition(".")[0] for name in sources}
     origins = {
         f"{point.dist.name} {point.dist.version}"
         for point in entry_points(group=ENTRY_POINTS)
         if point.dist and point.module.partition(".")[0] in packages
     }
-    return _digest(plugin.__qualname__, *sorted(origins), *(_source(plugin, modules[name]) for name in sorted(modules)))
+    return _digest(plugin.__qualname__, *sorted(origins), *(sources[name] for name in sorted(sources)))
 
 
-def _gather(module: ModuleType | None, found: dict[str, ModuleType]) -> None:
-    """Add a module, and those of its package that it imports from."""
-    if module is None or module.__name__ in found:
+def _gather(name: str, package: str, found: dict[str, str]) -> None:
+    """Add the source of a module of a package, and of those that it imports from the same package."""
+    if name in found or not _is_within(name, package):
         return
-    found[module.__name__] = module
-    package = module.__name__.partition(".")[0]
-    for value in list(vars(module).values()):
-        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        if isinstance(name, str) and _is_within(name, package):
-            _gather(sys.modules.get(name), found)
+    try:
+        spec = importlib.util.find_spec(name)
+        source = Path(str(spec and spec.origin)).read_text(encoding="utf-8")
+        tree = ast.parse(source)
+    except (ImportError, ValueError, OSError, SyntaxError):  # no module, or one without a file of Python code
+        return
+    found[name] = source
+    inside = name if spec and spec.submodule_search_locations else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                _gather(alias.name, package, found)
+        elif isinstance(node, ast.ImportFrom):
+            start = importlib.util.resolve_name("." * node.level + (node.module or ""), inside)
+            for imported in (start, *(f"{start}.{alias.name}" for alias in node.names)):
+                _gather(imported, package, found)
 
 
-def _source(plugin: type[Plugin], module: ModuleType) -> str:
-    for item in (module, plugin):
+def _live_source(plugin: type) -> str:
+    for item in (sys.modules.get(plugin.__module__), plugin):
         try:
-            return inspect.getsource(item)
+            return inspect.getsource(item)  # type: ignore[arg-type]
         except (OSError, TypeError):
             continue
     return uuid.uuid4().hex
@@ -169,19 +185,25 @@ def _digest(*texts: str) -> str:
     return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).hexdigest()
 
 
-def _from_string(text: str) -> Any:
-    if text.lower() in ("none", "null"):
-        return None
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+def _from_string(text: str, field: FieldInfo | None) -> Any:
+    """The first reading that the parameter accepts: no value, JSON, or the text itself."""
+    if field is None:
         return text
+    readings: list[Any] = [None] if text.lower() in ("none", "null") else []
+    with contextlib.suppress(json.JSONDecodeError):
+        readings.append(json.loads(text))
+    accepts: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+    for reading in readings:
+        with contextlib.suppress(ValidationError):
+            accepts.validate_python(reading)
+            return reading
+    return text
 
 
 def _type_name(annotation: Any) -> str:
     options = get_args(annotation)
     if not options:
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
         return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
     if type(None) in options:
         rest = [option for option in options if option is not type(None)]

@@ -1,23 +1,23 @@
-"""Short ways to the plugins, by name."""
+"""Plugins by name: unfitted strategies, cores and evaluators, fitted strategies from files, and autoencoders."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+import os
+from typing import Any, Literal
 
 from lsampler.errors import LsamplerError, plugin_errors
+from lsampler.models.protocols import Autoencoder, AutoencoderLoader
 from lsampler.plugins.registry import registry
+from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.saved import saved_name
+from lsampler.scoring.core import Core
+from lsampler.scoring.evaluator import Evaluator
 
-if TYPE_CHECKING:
-    from lsampler.models.protocols import Autoencoder, AutoencoderLoader
-    from lsampler.samplers.base import LatentSampler
-    from lsampler.scoring.core import Core
-    from lsampler.scoring.evaluator import Evaluator
-
-__all__ = ["load_autoencoder", "load_core", "load_evaluator", "load_sampler", "plugin_names"]
+__all__ = ["load_autoencoder", "load_core", "load_evaluator", "load_fitted", "load_sampler", "plugin_names"]
 
 
 def load_sampler(name: str, **parameters: Any) -> LatentSampler:
-    """A strategy by its plugin name, not fitted yet, such as ``load_sampler("pca-ellipse", fact=0.8)``.
+    """Return a strategy by its plugin name, not fitted yet, such as ``load_sampler("pca-ellipse", fact=0.8)``.
 
     Raises:
         LsamplerError: unknown name, or a parameter that is unknown, of the wrong type or out of range.
@@ -26,24 +26,34 @@ def load_sampler(name: str, **parameters: Any) -> LatentSampler:
     return sampler
 
 
+def load_fitted(path: str | os.PathLike[str]) -> LatentSampler:
+    """Return the fitted strategy in a file that :meth:`LatentSampler.save` wrote, by the plugin of the name in it.
+
+    Raises:
+        LsamplerError: the file is missing, damaged, or holds a strategy that is not installed.
+    """
+    sampler: LatentSampler = registry().get("sampler", saved_name(path)).load(path)
+    return sampler
+
+
 def load_core(name: str, **parameters: Any) -> Core:
-    """A core by its plugin name, not fitted yet."""
+    """Return a core by its plugin name, not fitted yet."""
     core: Core = registry().get("core", name)(**parameters)
     return core
 
 
 def load_evaluator(name: str, **parameters: Any) -> Evaluator:
-    """An evaluator by its plugin name."""
+    """Return an evaluator by its plugin name."""
     evaluator: Evaluator = registry().get("evaluator", name)(**parameters)
     return evaluator
 
 
 def load_autoencoder(spec: str, **parameters: Any) -> Autoencoder:
-    """An autoencoder from a specification, by the first loader that accepts it.
+    """Return an autoencoder from a specification, by the first loader that accepts it.
 
     Args:
         spec: a file, a folder or another text that a loader accepts.
-        **parameters: of that loader, such as ``size=64``.
+        **parameters: parameters of that loader, such as ``size=64``.
 
     Raises:
         LsamplerError: no loader accepts it, or the one that does cannot read it.
@@ -54,11 +64,12 @@ def load_autoencoder(spec: str, **parameters: Any) -> Autoencoder:
 
 
 def find_loader(spec: str) -> type[AutoencoderLoader]:
-    """The first loader that accepts a specification. Raises LsamplerError if none does."""
-    loaders: list[Any] = [found.plugin for found in registry().of_kind("autoencoder loader").values()]
+    """Return the first loader that accepts a specification. Raises LsamplerError if none does."""
+    loaders: list[type[AutoencoderLoader]] = registry().classes("autoencoder loader")
     for loader in loaders:
-        if loader.accepts(spec):
-            return cast("type[AutoencoderLoader]", loader)
+        with plugin_errors(f"{spec}: asking the loader {loader.name}"):
+            if loader.accepts(spec):
+                return loader
     raise LsamplerError(
         f"model '{spec}': nothing opens it; give a bundle's name, or a model as docs/models.md says; "
         f"loaders that are installed: {', '.join(loader.name for loader in loaders) or 'none'}"
@@ -66,5 +77,5 @@ def find_loader(spec: str) -> type[AutoencoderLoader]:
 
 
 def plugin_names(kind: Literal["sampler", "core", "evaluator", "autoencoder loader"]) -> list[str]:
-    """The names of all plugins of a kind."""
+    """Return the names of all plugins of a kind."""
     return list(registry().of_kind(kind))

@@ -1,4 +1,4 @@
-"""Finds plugins through the entry-point group ``lsampler`` and asks them what they offer."""
+"""The registry of plugins, which are found through the entry-point group ``lsampler``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[str, type[Plugin]]] = {
 
 @dataclass(frozen=True)
 class FoundPlugin:
-    """A class that a plugin offers."""
+    """A class that a plugin offers, and the distribution that it came from."""
 
     kind: str
     name: str
@@ -52,11 +52,14 @@ class BrokenPlugin:
     origin: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"plugin '{self.name}' from {self.origin} is broken: {self.reason}"
+
 
 class Registry:
-    """All plugins of an environment. A broken one is kept by name and reason, and harms no other.
+    """All plugins of an environment. A broken one is listed by name and reason, and does not affect the others.
 
-    Entry points are loaded when needed: for one of lsampler's own plugins it alone, for anything else all.
+    Entry points are loaded when they are needed: a plugin of lsampler's own is loaded alone, any other one with all.
     """
 
     def __init__(self, points: Iterable[EntryPoint] = ()) -> None:
@@ -83,7 +86,7 @@ class Registry:
 
     def _load_all(self) -> None:
         if self._waiting:
-            loaded = Registry()  # so that none is lost if this is interrupted, or asked for by two threads
+            loaded = Registry()  # so that none is lost if this is interrupted or called in two threads
             for point in self._waiting:
                 loaded._load(point)
             self._found, self._broken, self._waiting = loaded._found, loaded._broken, ()
@@ -97,7 +100,7 @@ class Registry:
             self.register(module, point.name, _origin(point))
 
     def register(self, module: object, name: str, origin: str) -> None:
-        """Ask one plugin module (or object) for what it offers."""
+        """Add the classes that one plugin module (or object) offers, or list it as broken."""
         self._load_all()
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
@@ -119,6 +122,10 @@ class Registry:
         """All plugins of a kind by name."""
         return {found.name: found for found in self.found if found.kind == kind}
 
+    def classes(self, kind: str) -> list[Any]:
+        """The classes of all plugins of a kind."""
+        return [found.plugin for found in self.of_kind(kind).values()]
+
     def get(self, kind: str, name: str) -> type[Any]:
         """The class of that name.
 
@@ -130,13 +137,17 @@ class Registry:
         known = {name: own} if own else self.of_kind(kind)
         if name in known:
             return known[name].plugin
-        broken = next((b for b in self.broken if b.name == name), None)
-        if broken:
-            raise LsamplerError(f"plugin '{name}' from {broken.origin} is broken: {broken.reason}")
+        self.refuse_broken(name)
         raise LsamplerError(f"no {kind} '{name}'{nearest_name(name, known)}; see 'lsampler plugins'")
 
+    def refuse_broken(self, name: str) -> None:
+        """Raise LsamplerError with the reason if the plugin of that name is broken."""
+        for broken in self.broken:
+            if broken.name == name:
+                raise LsamplerError(str(broken))
+
     def _own(self, kind: str, name: str) -> FoundPlugin | None:
-        """The plugin of lsampler's own entry point of that name: those come first, so that no other can take it."""
+        """The plugin of lsampler's own entry point of that name; these come first, so that no other can take it."""
         alone = Registry()
         for point in self._waiting:
             if point.name == name and _origin(point) == OURS:
@@ -178,7 +189,7 @@ def _origin(point: EntryPoint) -> str:
 
 @functools.cache
 def _name(distribution: Distribution) -> str:
-    return distribution.name  # it reads the whole metadata, each time
+    return distribution.name  # it reads the whole metadata every time
 
 
 def _reason(error: BaseException) -> str:
@@ -188,5 +199,5 @@ def _reason(error: BaseException) -> str:
 
 @functools.cache
 def registry() -> Registry:
-    """The plugins of this environment, found once. ``registry.cache_clear()`` forgets them."""
+    """The plugins of this environment, found once. ``registry.cache_clear()`` discards them."""
     return Registry.from_entry_points()

@@ -1,4 +1,4 @@
-"""The base of all strategies: fit, sample, save and load, done once for all of them."""
+"""The base of all strategies: fitting, drawing, densities, saving and loading."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,31 +17,27 @@ from torch import Tensor
 
 from lsampler.compute.seeded_blocks import Block, draw_blocks, resolve_device
 from lsampler.errors import LsamplerError, plugin_errors
-from lsampler.files import existing_file, new_file
 from lsampler.plugins.base import Plugin
 from lsampler.progress import Progress, begin
-from lsampler.safetensors_files import read_safetensors, write_safetensors
+from lsampler.samplers.saved import SavedSampler, State
 from lsampler.store.reference import Reference, ReferenceLike, as_reference
 
 __all__ = ["LatentSampler", "State"]
 
 Item = TypeVar("Item")
-State: TypeAlias = dict[str, NDArray[Any]]
-FORMAT = "lsampler-sampler"
-FORMAT_VERSION = 1
 DENSITY_ROWS = 1024
+CPU = torch.device("cpu")
 
 
 class LatentSampler(Plugin):
     """A strategy that draws latent vectors.
 
-    A subclass declares its parameters as pydantic fields and writes two methods:
-    :meth:`learn`, from a reference to named arrays, and :meth:`draw`, from those arrays and a
-    block's random numbers to latent vectors; where it has a density, :meth:`log_density` as well.
-    Blocks, seeds, threads, devices and saving are done here.
+    A subclass declares its parameters as pydantic fields and writes two methods: :meth:`learn` makes named arrays
+    from a reference, and :meth:`draw` makes latent vectors from those arrays and a block's random numbers. A strategy
+    with a density also writes :meth:`log_density`. This class does the rest: blocks, seeds, threads, devices, saving.
 
-    What :meth:`learn` finds depends on the parameters and the reference alone: a strategy that
-    needs random numbers for it has its seed as a parameter.
+    The result of :meth:`learn` depends on the parameters and the reference alone: a strategy that needs random
+    numbers for it has a seed among its parameters.
 
     Example:
         >>> import numpy as np
@@ -58,19 +54,20 @@ class LatentSampler(Plugin):
     _state: State | None = PrivateAttr(default=None)
     _fingerprint: str | None = PrivateAttr(default=None)
     _dimension: int = PrivateAttr(default=0)
-    _device: torch.device = PrivateAttr(default=torch.device("cpu"))
+    _device: torch.device = PrivateAttr(default=CPU)
     _progress: Progress | None = PrivateAttr(default=None)
+    _seed: int | None = PrivateAttr(default=None)
 
     @abstractmethod
     def learn(self, reference: Reference) -> State:
-        """What has to be known of the reference in order to draw, as named arrays.
+        """Return all that drawing needs to know of the reference, as named arrays.
 
-        Long work shows its advance by :meth:`begin` and may use :attr:`device`.
+        Long work reports its progress through :meth:`begin` and may use :attr:`device`.
         """
 
     @abstractmethod
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """A block of latent vectors (block.rows, D) float32 on ``block.device``.
+        """Draw a block of latent vectors (block.rows, D) float32 on ``block.device``.
 
         Args:
             state: what :meth:`learn` returned, as tensors on the device, floats as float32.
@@ -78,11 +75,12 @@ class LatentSampler(Plugin):
         """
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """The logarithm of the density at latent vectors (n, D) float64 -> (n,) float64, in nats.
+        """Return the logarithm of the density at latent vectors (n, D) float64 -> (n,) float64, in nats.
 
         Args:
             state: what :meth:`learn` returned, as tensors on the CPU, floats as float64.
-            latents: the vectors, in latent coordinates; -inf where nothing is drawn.
+            latents: the vectors, in latent coordinates. The result is -inf where nothing is drawn, but not at
+                vectors that were drawn inside a bound and rounded to float32.
 
         Raises:
             LsamplerError: with these parameters there is no density.
@@ -102,16 +100,16 @@ class LatentSampler(Plugin):
         Args:
             reference: what to learn from.
             device: where strategies that train a network do so; the others stay on the CPU.
-            progress: shows the advance of long work.
+            progress: shows the progress of long work.
 
         Raises:
-            LsamplerError: the reference lacks what the strategy needs, or an unknown device.
+            LsamplerError: the reference lacks what the strategy needs, or the device is unknown.
         """
         reference = as_reference(reference)
         self._device, self._progress = resolve_device(device), progress
         if self.needs_latents and not reference.has_latents:
             raise LsamplerError(
-                f"{self.name} needs latent vectors, {reference.name} holds statistics only; give a --store"
+                f"{self.name} needs latent vectors, {reference.name} holds statistics only; give `store=...`"
             )
         with plugin_errors(f"{self.name}: fitting"):
             state = self.learn(reference)
@@ -125,12 +123,19 @@ class LatentSampler(Plugin):
         return self._device
 
     def begin(self, what: str, total: int) -> Callable[[int], None]:
-        """For :meth:`learn`: show a bar of ``total`` units, if anybody looks; returns the advance function."""
+        """Start a progress bar of ``total`` units in :meth:`learn`; returns the function that advances it."""
         return begin(self._progress, what, total)
 
     @property
+    def state(self) -> State:
+        """What :meth:`learn` returned. Raises LsamplerError before :meth:`fit`."""
+        if self._state is None:
+            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
+        return self._state
+
+    @property
     def fingerprint(self) -> str | None:
-        """Of the encoder whose latents the sampler was fitted to; None if unknown."""
+        """Identifies the encoder of the latents that the sampler was fitted to; None if unknown."""
         return self._fingerprint
 
     @property
@@ -138,20 +143,31 @@ class LatentSampler(Plugin):
         """The latent dimension D; 0 before :meth:`fit`."""
         return self._dimension
 
+    @property
+    def seed_(self) -> int | None:
+        """The seed of the latest :meth:`sample` or :meth:`stream`, which draws the same rows again."""
+        return self._seed
+
     def sample(
-        self, n: int, *, seed: int = 0, device: str | torch.device = "cpu", threads: int | None = None
+        self,
+        n: int,
+        *,
+        seed: int | np.random.Generator | None = None,
+        device: str | torch.device = "cpu",
+        threads: int | None = None,
     ) -> Tensor:
         """Draw ``n`` latent vectors (n, D) float32.
 
         Args:
             n: how many, at least 1.
-            seed: the same seed gives the same rows, whatever ``n`` and ``threads``; a larger
-                ``n`` keeps the first ones.
+            seed: the same seed gives the same rows, whatever ``n`` and ``threads``; a larger ``n`` keeps the first
+                ones. A generator provides a new seed at every call. None draws fresh rows. :attr:`seed_` is the
+                seed that was used.
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``. Devices agree in distribution, not in digits.
-            threads: blocks drawn at once on the CPU; by default one per core.
+            threads: how many blocks to draw at once on the CPU; by default one per core.
 
         Raises:
-            LsamplerError: not fitted, ``n`` below 1, unknown device, NaN or wrong shape drawn.
+            LsamplerError: not fitted, ``n`` below 1, an unknown device, or NaN or a wrong shape was drawn.
         """
         return torch.cat(list(self.stream(n, seed=seed, device=device, threads=threads)))
 
@@ -159,14 +175,14 @@ class LatentSampler(Plugin):
         self,
         n: int,
         *,
-        seed: int = 0,
+        seed: int | np.random.Generator | None = None,
         device: str | torch.device = "cpu",
         threads: int | None = None,
         start: int = 0,
     ) -> Iterator[Tensor]:
-        """The rows of :meth:`sample` in blocks, in memory that does not grow with ``n``.
+        """Draw the rows of :meth:`sample` block by block, in memory that does not grow with ``n``.
 
-        ``start``, a multiple of 2048, leaves out the rows before: several processes may share the work.
+        ``start``, a multiple of 2048, leaves out the rows before it, so that several processes can share the work.
         """
         return self._stream_as(lambda rows: rows, n, seed=seed, device=device, threads=threads, start=start)
 
@@ -175,24 +191,23 @@ class LatentSampler(Plugin):
         after: Callable[[Tensor], Item],
         n: int,
         *,
-        seed: int,
+        seed: int | np.random.Generator | None,
         device: str | torch.device,
         threads: int | None,
         start: int = 0,
     ) -> Iterator[Item]:
-        """What ``after`` makes of each block of :meth:`stream`, in the thread that has drawn it."""
-        if self._state is None:
-            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
+        """Apply ``after`` to each block of :meth:`stream`, in the thread that has drawn it."""
+        target = resolve_device(device)
+        state = {name: _to_tensor(array, target) for name, array in self.state.items()}
         if n < 1:
             raise LsamplerError(f"n={n}: draw at least one vector")
-        target = resolve_device(device)
-        state = {name: _to_tensor(array, target) for name, array in self._state.items()}
+        self._seed = _resolved(seed)
 
         def drawn(block: Block) -> Tensor:
             with plugin_errors(f"{self.name}: drawing"):
                 return self._checked(self.draw(state, block), block)
 
-        return draw_blocks(drawn, after, n, seed=seed, device=target, threads=threads, start=start)
+        return draw_blocks(drawn, after, n, seed=self._seed, device=target, threads=threads, start=start)
 
     def _checked(self, rows: Tensor, block: Block) -> Tensor:
         expected = (block.rows, self._dimension)
@@ -205,7 +220,7 @@ class LatentSampler(Plugin):
         return rows
 
     def _digest(self) -> str:
-        """A name for what is drawn: of parameters and fitted state, whatever file they came from."""
+        """A digest of parameters and fitted state, the same whatever file they came from."""
         found = hashlib.sha256(json.dumps([self.name, self.settings(), self._fingerprint]).encode())
         for key, value in sorted((self._state or {}).items()):
             array = np.array(value, order="C")
@@ -213,24 +228,22 @@ class LatentSampler(Plugin):
         return found.hexdigest()
 
     def log_prob(self, latents: NDArray[Any] | Tensor) -> NDArray[np.float64]:
-        """The logarithm of the fitted strategy's density at latent vectors (n, D) -> (n,), in nats.
+        """Return the logarithm of the fitted strategy's density at latent vectors (n, D) -> (n,), in nats.
 
-        Computed in float64 on the CPU; -inf where nothing is drawn.
+        It is computed in float64 on the CPU, and -inf where nothing is drawn.
 
         Raises:
             LsamplerError: not fitted, vectors of another D, or there is no density.
         """
-        if self._state is None:
-            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
-        rows = torch.as_tensor(latents)
+        state = {name: _to_tensor(array, CPU, torch.float64) for name, array in self.state.items()}
+        rows = latents if isinstance(latents, Tensor) else torch.as_tensor(np.asarray(latents))
         if rows.ndim != 2 or rows.shape[1] != self._dimension:
             raise LsamplerError(
                 f"{self.name}: latents of shape {tuple(rows.shape)}, it was fitted with D = {self._dimension}"
             )
-        state = {name: _to_tensor(array, torch.device("cpu"), torch.float64) for name, array in self._state.items()}
         with torch.no_grad(), plugin_errors(f"{self.name}: its density"):
-            blocks = torch.split(rows.cpu(), DENSITY_ROWS) if len(rows) else ()
-            found = [self.log_density(state, block.double()) for block in blocks]
+            parts = torch.split(rows.cpu(), DENSITY_ROWS) if len(rows) else ()
+            found = [self.log_density(state, part.double()) for part in parts]
         density: NDArray[np.float64] = torch.cat([torch.empty(0, dtype=torch.float64), *found]).numpy()
         if density.shape != (len(rows),) or np.isnan(density).any():
             raise LsamplerError(f"{self.name}: its density is NaN or of a wrong shape; check its parameters")
@@ -238,52 +251,33 @@ class LatentSampler(Plugin):
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write parameters and fitted state to one safetensors file."""
-        if self._state is None:
-            raise LsamplerError(f"{self.name}: not fitted, nothing to save")
-        metadata = {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "name": self.name,
-            "parameters": self.settings(),
-            "fingerprint": self._fingerprint,
-            "dimension": self._dimension,
-        }
-        arrays = {key: torch.from_numpy(np.array(value, order="C")) for key, value in self._state.items()}
-        with new_file(path, force=force) as beside:
-            write_safetensors(beside, arrays, metadata)
+        saved = SavedSampler(self.name, self.settings(), self._fingerprint, self._dimension, self.state)
+        saved.write(path, force=force)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a fitted sampler that :meth:`save` wrote: of this class, or of any plugin from ``LatentSampler``.
+        """Read a fitted sampler of this class that :meth:`save` wrote; ``lsampler.load_fitted`` reads one of any class.
 
         Raises:
             LsamplerError: the file is missing, damaged, or holds another strategy.
         """
-        path = existing_file(path, "saved sampler")
-        metadata, tensors = read_safetensors(path)
-        if metadata.get("format") != FORMAT:
-            raise LsamplerError(f"{path}: does not hold a fitted sampler; make one with 'lsampler fit'")
-        if metadata.get("version") != FORMAT_VERSION:
-            raise LsamplerError(
-                f"{path}: sampler format {metadata.get('version')}, this lsampler reads {FORMAT_VERSION}; fit it again"
-            )
-        kind = cls._of_name(str(metadata.get("name"))) if cls is LatentSampler else cls
-        if metadata.get("name") != kind.name:
-            raise LsamplerError(f"{path}: holds a fitted {metadata.get('name')}, not a {kind.name}")
+        saved = SavedSampler.read(path)
+        if saved.name != getattr(cls, "name", None):
+            raise LsamplerError(f"{path}: holds a fitted {saved.name}; read it by lsampler.load_fitted")
         try:
-            sampler = kind(**metadata["parameters"])
-            sampler._fingerprint, sampler._dimension = metadata["fingerprint"], int(metadata["dimension"])
-        except (LsamplerError, KeyError, TypeError, ValueError) as error:
-            raise LsamplerError(f"{path}: does not fit the installed {kind.name} ({error}); fit it again") from error
-        sampler._state = {key: tensor.numpy() for key, tensor in tensors.items()}
+            sampler = cls(**saved.parameters)
+        except LsamplerError as error:
+            raise LsamplerError(f"{path}: does not fit the installed {cls.name} ({error}); fit it again") from error
+        sampler._state, sampler._fingerprint, sampler._dimension = saved.state, saved.fingerprint, saved.dimension
         return sampler
 
-    @classmethod
-    def _of_name(cls, name: str) -> type[Self]:
-        from lsampler.plugins.registry import registry
 
-        found: type[Self] = registry().get("sampler", name)
-        return found
+def _resolved(seed: int | np.random.Generator | None) -> int:
+    if seed is None or isinstance(seed, np.random.Generator):
+        return int(np.random.default_rng(seed).integers(2**63))
+    if not isinstance(seed, (int, np.integer)):
+        raise LsamplerError(f"seed={seed!r}: give a whole number from 0, a numpy.random.Generator, or None")
+    return int(seed)
 
 
 def _to_tensor(array: NDArray[Any], device: torch.device, floats: torch.dtype = torch.float32) -> Tensor:

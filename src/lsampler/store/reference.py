@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
-from lsampler.statistics.passes import Segment, View, gather_radii
-from lsampler.statistics.summary import FWHM_PER_SIGMA, HalfWidth, Statistics, trimmed
+from lsampler.statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
+from lsampler.statistics.passes import Segment, View, gather_radius_quantiles
+from lsampler.statistics.statistics import Statistics, trimmed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +101,8 @@ class Reference(ABC):
 
         The radius is the distance from the centre in units of sigma along the principal axes. The
         levels are 1/4300 to 1 - 1/4300, at equal distances of their normal scores; the i-th
-        smallest of n radii stands for the level (i - 1/2)/n, the outermost for all beyond.
+        smallest of n radii stands for the level (i - 1/2)/n, the outermost for all beyond. They
+        are exact for up to 2^20 vectors; for more, the relative error is at most 6.2e-5, in constant memory.
 
         Args:
             components: the leading principal components that count; None counts all D.
@@ -116,9 +118,10 @@ class Reference(ABC):
             statistics.require_rank(count)
             pca = statistics.pca
             white = View(centre=pca.mean, axes=pca.axes[:count] / np.sqrt(pca.variances[:count, np.newaxis]))
-            radii = gather_radii(self.segments(), white)
             levels = ndtr(RADIUS_NORMAL_SCORES)
-            self._radii[count] = np.stack([levels, np.quantile(radii, levels, method="hazen")])
+            self._radii[count] = np.stack(
+                [levels, gather_radius_quantiles(self.segments(), white, statistics.count, levels)]
+            )
         return self._radii[count]
 
     def held_out(self) -> NDArray[np.float32]:

@@ -98,6 +98,7 @@ def _check_same(store: LatentStore, identity: str) -> None:
 class _Drawn:
     """Rows of a fitted strategy."""
 
+    strategy: type[LatentSampler]
     sampler: str
     identity: str
     start: int
@@ -116,7 +117,7 @@ class _Drawn:
         }
 
     def chunks(self) -> Iterator[StoreBlock]:
-        sampler = LatentSampler.load(self.sampler)
+        sampler = self.strategy.load(self.sampler)
         threads = 1 if current_engine().remote else self.threads
         for block in sampler.stream(self.rows, seed=self.seed, device=self.device, threads=threads, start=self.start):
             yield block.cpu().numpy(), None, None
@@ -160,7 +161,10 @@ def sample_shards(
     target = _checked_target(path, shard_rows, force=force)
     step = -(-shard_rows // DRAWN_ROWS) * DRAWN_ROWS
     saved, identity = partial_folder(target).absolute() / SAMPLER, sampler._digest()
-    tasks = [_Drawn(str(saved), identity, start, rows, seed, device, threads) for start, rows in ranges(n, step)]
+    strategy = type(sampler)
+    tasks = [
+        _Drawn(strategy, str(saved), identity, start, rows, seed, device, threads) for start, rows in ranges(n, step)
+    ]
     with _Partial(target, sampler.dimension, tasks, provenance, force=force) as partial:
         sampler.save(saved, force=True)
         return partial.write(tasks, progress, "drawing")[0]

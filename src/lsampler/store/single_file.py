@@ -17,7 +17,6 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.compute.scratch import scratch
 from lsampler.errors import LsamplerError
 from lsampler.files import existing_file
 from lsampler.progress import Progress, track
@@ -104,14 +103,14 @@ class LatentStore(Reference):
             latents, splits = self._datasets(handle)
             rows_of_chunk = chunk_rows(latents)
             size = memory_for(rows_of_chunk, block_rows, self.dimension)
-            with scratch(size) if reuse else contextlib.nullcontext() as memory:
-                for first, last, chosen in self._chosen(splits, split, block_rows, start, stop):
-                    with self._rows_damage(first, last):
-                        rows = read_chunks(latents, rows_of_chunk, first, last, memory)
-                    if chosen is not None:
-                        rows = rows[chosen]
-                    if len(rows):
-                        yield rows
+            memory = np.empty(size, np.uint8) if reuse else None
+            for first, last, chosen in self._chosen(splits, split, block_rows, start, stop):
+                with self._rows_damage(first, last):
+                    rows = read_chunks(latents, rows_of_chunk, first, last, memory)
+                if chosen is not None:
+                    rows = rows[chosen]
+                if len(rows):
+                    yield rows
 
     def _chosen(
         self, splits: h5py.Dataset, split: Split | None, block_rows: int, start: int, end: int

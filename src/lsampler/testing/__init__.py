@@ -1,12 +1,12 @@
-"""Checks that anybody runs on a plugin or an autoencoder of their own, before others rely on it.
+"""The compliance kit: checks of plugins and autoencoders, to run before others rely on them.
 
-As a function, which reports all that fails together::
+As a function, which reports all failures together::
 
     from lsampler.testing import check_sampler
 
     check_sampler(MyStrategy(fact=2))
 
-As tests, one for each promise (needs pytest)::
+As tests, one for each check (needs pytest)::
 
     from lsampler.testing import parametrize_with_checks
 
@@ -14,7 +14,7 @@ As tests, one for each promise (needs pytest)::
     def test_complies(check):
         check()
 
-The promises are listed in docs/compliance.md.
+docs/compliance.md lists the checks.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from lsampler.plugins.base import Plugin
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.store.reference import ReferenceLike
-from lsampler.testing._autoencoders import AUTOENCODER_CHECKS, AutoencoderSubject
-from lsampler.testing._check import Check, ComplianceError, checks_for, require_known, run_all
-from lsampler.testing._evaluators import EVALUATOR_CHECKS, EvaluatorSubject
-from lsampler.testing._samplers import SAMPLER_CHECKS, SamplerSubject
+from lsampler.testing.autoencoders import AutoencoderChecks
+from lsampler.testing.checks import Check, ComplianceError, require_known, run_all
+from lsampler.testing.evaluators import EvaluatorChecks
+from lsampler.testing.samplers import SamplerChecks
 
 __all__ = [
     "Check",
@@ -53,66 +53,53 @@ NOTHING: Skip = MappingProxyType({})
 
 
 def check_sampler(plugin: SamplerLike, *, reference: ReferenceLike | None = None, skip: Skip = NOTHING) -> None:
-    """Ask of a strategy all that is promised of one.
+    """Run all checks of a sampling strategy.
 
     Args:
         plugin: a class, for its default parameters, or an instance, which stays unfitted.
         reference: latent vectors (N, D) to fit it to, for a strategy that cannot be fitted to 600
             vectors of D = 6; some checks need others, which it may refuse.
-        skip: name of a check -> why it is not asked of this strategy.
+        skip: name of a check -> why it is skipped.
 
     Raises:
-        ComplianceError: names every check that failed, what was seen and how to mend it.
-        LsamplerError: there is no check of a name in ``skip``.
+        ComplianceError: names every check that failed, what was observed and how to fix it.
+        LsamplerError: ``skip`` names a check that does not exist.
     """
-    require_known(skip, SAMPLER_CHECKS)
-    run_all(sampler_checks(plugin, reference=reference, skip=skip))
+    run_all(sampler_checks(plugin, reference=reference, skip=skip), skip)
 
 
 def check_evaluator(plugin: EvaluatorLike, *, skip: Skip = NOTHING) -> None:
-    """Ask of an evaluator all that is promised of one; see :func:`check_sampler`.
+    """Run all checks of an evaluator; arguments and errors are those of :func:`check_sampler`.
 
-    One that cannot score synthetic vectors and images has to say so in one line, and passes.
+    An evaluator that cannot score synthetic vectors and images passes if it says so in one line.
     """
-    require_known(skip, EVALUATOR_CHECKS)
-    run_all(evaluator_checks(plugin, skip=skip))
+    run_all(evaluator_checks(plugin, skip=skip), skip)
 
 
 def check_autoencoder(autoencoder: Autoencoder, *, skip: Skip = NOTHING) -> None:
-    """Ask of an autoencoder all that is promised of one; it stays on the CPU, or returns to it.
-
-    Raises:
-        ComplianceError: names every check that failed, what was seen and how to mend it.
-        LsamplerError: there is no check of a name in ``skip``.
-    """
-    require_known(skip, AUTOENCODER_CHECKS)
-    run_all(autoencoder_checks(autoencoder, skip=skip))
+    """Run all checks of an autoencoder, which ends up on the CPU; errors are those of :func:`check_sampler`."""
+    run_all(autoencoder_checks(autoencoder, skip=skip), skip)
 
 
 def sampler_checks(plugin: SamplerLike, *, reference: ReferenceLike | None = None, skip: Skip = NOTHING) -> list[Check]:
     """The checks of :func:`check_sampler`, to be called one by one."""
-    _require_kind(plugin, LatentSampler)
-    subject = SamplerSubject(plugin, reference)
-    return checks_for(subject.label, subject, SAMPLER_CHECKS, skip)
+    return SamplerChecks(plugin, reference).checks(skip)
 
 
 def evaluator_checks(plugin: EvaluatorLike, *, skip: Skip = NOTHING) -> list[Check]:
     """The checks of :func:`check_evaluator`, to be called one by one."""
-    _require_kind(plugin, Evaluator)
-    subject = EvaluatorSubject(plugin)
-    return checks_for(subject.label, subject, EVALUATOR_CHECKS, skip)
+    return EvaluatorChecks(plugin).checks(skip)
 
 
 def autoencoder_checks(autoencoder: Autoencoder, *, skip: Skip = NOTHING) -> list[Check]:
     """The checks of :func:`check_autoencoder`, to be called one by one."""
-    subject = AutoencoderSubject(autoencoder)
-    return checks_for(subject.label, subject, AUTOENCODER_CHECKS, skip)
+    return AutoencoderChecks(autoencoder).checks(skip)
 
 
 def parametrize_with_checks(
     subjects: Iterable[SamplerLike | EvaluatorLike | Autoencoder], *, skip: Skip = NOTHING
 ) -> Callable[[Any], Any]:
-    """Decorator for a pytest function with an argument ``check``: a test for each plugin and check.
+    """Decorator for a pytest function with an argument ``check``: one test for each plugin and check.
 
     Args:
         subjects: strategies, evaluators (classes or instances) and autoencoders.
@@ -120,11 +107,11 @@ def parametrize_with_checks(
     """
     import pytest
 
-    require_known(skip, (*SAMPLER_CHECKS, *EVALUATOR_CHECKS, *AUTOENCODER_CHECKS))
+    require_known(skip, {**SamplerChecks.methods(), **EvaluatorChecks.methods(), **AutoencoderChecks.methods()})
     found = [check for subject in subjects for check in _checks_of(subject, skip)]
-    marks = [[pytest.mark.skip(reason=check.skip)] if check.skip else [] for check in found]
+    skipped = {check.id: [pytest.mark.skip(reason=check.skip)] for check in found if check.skip}
     return pytest.mark.parametrize(
-        "check", [pytest.param(check, id=check.id, marks=mark) for check, mark in zip(found, marks, strict=True)]
+        "check", [pytest.param(check, id=check.id, marks=skipped.get(check.id, ())) for check in found]
     )
 
 
@@ -137,9 +124,3 @@ def _checks_of(subject: Any, skip: Skip) -> list[Check]:
     if issubclass(kind, Plugin) or isinstance(subject, type):
         raise LsamplerError(f"{kind.__name__}: there are checks of samplers, evaluators and autoencoder instances only")
     return autoencoder_checks(subject, skip=skip)
-
-
-def _require_kind(plugin: Any, base: type[Plugin]) -> None:
-    kind = plugin if isinstance(plugin, type) else type(plugin)
-    if not issubclass(kind, base):
-        raise LsamplerError(f"{kind.__name__} is not a subclass of lsampler.{base.__name__}; derive it from that")

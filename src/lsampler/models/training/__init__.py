@@ -1,1 +1,1 @@
-"""Training of autoencoders (extra ``train``)."""
+"""Training of the posts' autoencoder with Lightning (extra ``train``)."""

@@ -1,4 +1,4 @@
-"""Writes the package of a new plugin: ``lsampler plugins new``."""
+"""Templates of a new plugin's package, and the function that fills them in."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def new_plugin(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
     """Write an installable package with one strategy that works and passes its tests as it is.
 
     Args:
-        name: of the strategy, in lower case with hyphens.
-        folder: where to write it; by default ``lsampler-NAME`` in the current folder.
+        name: the strategy's name, in lower case with hyphens.
+        folder: the folder to write; by default ``lsampler-NAME`` in the current folder.
 
     Returns:
         The folder.
@@ -49,7 +49,7 @@ def new_plugin(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
     }
     target = Path(folder) if folder is not None else Path(f"lsampler-{name}")
     if target.exists():
-        raise LsamplerError(f"{target}: exists already; name another folder by --out")
+        raise LsamplerError(f"{target}: exists already; give another `folder=...`")
     templates = resources.files(__package__)
     with new_directory(target) as beside:
         for path, template in FILES.items():

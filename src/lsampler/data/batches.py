@@ -1,0 +1,171 @@
+"""Batches of preprocessed images, loaded ahead by threads or by processes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from lsampler.compute.interrupts import interrupts_ignored
+from lsampler.data.preprocess import Preprocess, scaled
+from lsampler.data.sources import ImageError, ImageSource
+from lsampler.errors import LsamplerError
+
+__all__ = ["ImageBatches", "PixelBatch", "cores"]
+
+# More threads are slower: they wait for the interpreter lock.
+MOST_THREADS = 4
+
+
+class PixelBatch(NamedTuple):
+    """Images of one size, not yet scaled."""
+
+    indices: list[int]
+    """Into ``source.ids``."""
+    pixels: NDArray[Any]
+    """(B, H, W, C) uint8, to be divided by 255, or float32 in [0, 1]."""
+    skipped: dict[str, str]
+    """The reason for each id that was left out."""
+
+
+class ImageBatches:
+    """Preprocessed batches of a source, loaded ahead; images that cannot be used are skipped.
+
+    Args:
+        source: where the images come from.
+        preprocess: what is done to each.
+        strict: stop at the first image that cannot be used instead of skipping it.
+        threads: that load; by default one per core, up to four.
+        processes: load in this many processes instead. They take seconds to start, but are several times as fast
+            as threads where many cores wait for images.
+
+    After iteration, ``skipped`` maps the id of every image left out to the reason.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        preprocess: Preprocess,
+        *,
+        strict: bool = False,
+        threads: int | None = None,
+        processes: int = 0,
+    ) -> None:
+        self.source, self.preprocess, self.strict = source, preprocess, strict
+        self.skipped: dict[str, str] = {}
+        self._threads = threads or min(MOST_THREADS, cores())
+        self._processes = processes
+
+    def read(self, batch_size: int, start: int = 0) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Yield pairs (indices into ``source.ids``, images (B, C, H, W) float32 in [0, 1])."""
+        for batch in self.pixels(batch_size, start):
+            if batch.indices:
+                yield batch.indices, np.ascontiguousarray(scaled(batch.pixels).transpose(0, 3, 1, 2))
+
+    def pixels(self, batch_size: int, start: int = 0, stop: int | None = None) -> Generator[PixelBatch, None, None]:
+        """Yield the images ``start`` to ``stop`` in order; a batch of which all are skipped is empty.
+
+        Raises:
+            LsamplerError: an image cannot be used and ``strict`` is set, or a loading process died.
+        """
+        stop = len(self.source.ids) if stop is None else stop
+        wanted = [range(first, min(first + batch_size, stop)) for first in range(start, stop, batch_size)]
+        images = _Loaded(self.source, self.preprocess)
+        load, most = (_from_processes, self._processes) if self._processes else (_from_threads, self._threads)
+        for batch in load(images, wanted, most):
+            for skipped, reason in batch.skipped.items() if self.strict else ():
+                raise LsamplerError(
+                    f"{self.source.name}: image '{skipped}' {reason}; fix it, or leave out `strict=True` to skip it"
+                )
+            self.skipped |= batch.skipped
+            yield batch
+
+    def require_some(self, count: int) -> None:
+        """Raise with the first reason if every image was skipped."""
+        if count == 0:
+            first, reason = next(iter(self.skipped.items()), ("", "there are none"))
+            raise LsamplerError(f"{self.source.name}: no usable image; '{first}' {reason}")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Loaded(Dataset[PixelBatch]):
+    """A source by batches, each loaded when it is asked for."""
+
+    def __init__(self, source: ImageSource, preprocess: Preprocess) -> None:
+        self.source, self.preprocess = source, preprocess
+
+    def __getitem__(self, indices: range) -> PixelBatch:
+        images: dict[int, NDArray[Any]] = {}
+        skipped: dict[str, str] = {}
+        for index in indices:
+            try:
+                images[index] = self.preprocess.pixels(self.source.read(index))
+            except ImageError as error:
+                skipped[self.source.ids[index]] = str(error)
+        if any(image.dtype != np.uint8 for image in images.values()):
+            images = {index: scaled(image) for index, image in images.items()}
+        pixels = np.stack(list(images.values())) if images else np.empty((0, 0, 0, 0), np.uint8)
+        return PixelBatch(list(images), pixels, skipped)
+
+
+def _from_threads(images: _Loaded, wanted: list[range], threads: int) -> Iterator[PixelBatch]:
+    pool = ThreadPoolExecutor(threads)
+    rest = iter(wanted)
+    try:
+        ahead = deque(pool.submit(images.__getitem__, indices) for indices in islice(rest, threads + 1))
+        while ahead:
+            batch = ahead.popleft().result()
+            ahead.extend(pool.submit(images.__getitem__, indices) for indices in islice(rest, 1))
+            yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _from_processes(images: _Loaded, wanted: list[range], processes: int) -> Iterator[PixelBatch]:
+    """Load by PyTorch's ``DataLoader``."""
+    name = images.source.name
+    if not wanted:
+        return
+    try:
+        ForkingPickler.dumps(images)
+    except Exception as error:  # a source of the user's own may raise anything
+        raise LsamplerError(
+            f"{name}: cannot be sent to other processes ({type(error).__name__}); use `workers=0`"
+        ) from error
+    loader: DataLoader[Any] = DataLoader(
+        images,
+        batch_size=None,
+        sampler=wanted,
+        num_workers=min(processes, len(wanted)),
+        # A fork would copy the locks of PyTorch's and our own threads in any state.
+        multiprocessing_context="spawn",
+        generator=torch.Generator(),  # otherwise it draws a seed from the global one
+    )
+    batches: Iterator[Any] | None = None
+    try:
+        with interrupts_ignored():
+            batches = iter(loader)
+        for batch in batches:
+            yield PixelBatch(batch.indices, batch.pixels.numpy(), batch.skipped)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise LsamplerError(
+            f"{name}: a process that loads images died; in a script, guard the call by "
+            "'if __name__ == \"__main__\":', or use fewer `workers=...`, or `workers=0`"
+        ) from error
+    finally:
+        del batches  # which ends the processes

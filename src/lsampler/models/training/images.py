@@ -1,0 +1,145 @@
+"""The images of a training: prepared once as one array file, then read in a shuffled order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, DistributedSampler
+
+from lsampler.data.batches import ImageBatches
+from lsampler.data.preprocess import Preprocess
+from lsampler.data.sources import ImageSource, source_digest
+from lsampler.errors import LsamplerError
+from lsampler.files import new_file
+from lsampler.models.training.options import TrainingOptions, mixed_seed
+from lsampler.progress import Progress, track
+
+__all__ = ["PreparedImages", "check_split"]
+
+PREPARE_BATCH = 256
+
+
+class PreparedImages(L.LightningDataModule):
+    """All usable images of a source as one memory-mapped uint8 array in the folder of the training.
+
+    Lightning lets the first process prepare the array while the others wait. A fresh training prepares it anew,
+    because the same names may stand for other pixels by now; a resumed one uses it again.
+    """
+
+    images: NDArray[np.uint8]
+    ids: list[str]
+    skipped: dict[str, str]
+
+    def __init__(
+        self,
+        source: ImageSource,
+        preprocess: Preprocess,
+        out: Path,
+        options: TrainingOptions,
+        *,
+        resume: bool,
+        progress: Progress | None,
+    ) -> None:
+        super().__init__()
+        self.prepare_data_per_node = False
+        self._source, self._preprocess, self._options = source, preprocess, options
+        self._resume, self._progress = resume, progress
+        self._array, self._notes = out / "prepared.npy", out / "prepared.json"
+
+    def prepare_data(self) -> None:
+        """Prepare the images, unless a resumed training has them already."""
+        if not (self._resume and self._open()):
+            self._prepare()
+
+    def setup(self, stage: str) -> None:
+        """Open the prepared images."""
+        if not self._open():
+            raise LsamplerError(
+                f"{self._array.parent}: holds no images prepared by the first process; all machines must share the "
+                "folder"
+            )
+        check_split(self._source.name, len(self.images), self._options.held_out, self.trainer.world_size)  # type: ignore[union-attr]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of the training images, shuffled anew in every epoch."""
+        trainer: Any = self.trainer
+        sampler: DistributedSampler[Any] = DistributedSampler(
+            range(len(self.images) - self._options.held_out),  # type: ignore[arg-type]
+            num_replicas=trainer.world_size,
+            rank=trainer.global_rank,
+            seed=mixed_seed(self._options.seed),
+        )
+        sampler.set_epoch(trainer.current_epoch)  # Lightning does so for later epochs, but not for a resumed one
+        return self._loader(self.images[: -self._options.held_out], sampler)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Batches of this process's share of the held-out images."""
+        trainer: Any = self.trainer
+        return self._loader(self.held_out()[trainer.global_rank :: trainer.world_size])
+
+    def held_out(self) -> NDArray[np.uint8]:
+        """The held-out images (N, C, H, W) uint8."""
+        return self.images[-self._options.held_out :]
+
+    def forget(self) -> None:
+        """Remove the prepared images."""
+        self._array.unlink(missing_ok=True)
+        self._notes.unlink(missing_ok=True)
+
+    def _loader(self, images: NDArray[np.uint8], sampler: DistributedSampler[Any] | None = None) -> DataLoader[Any]:
+        return DataLoader(
+            images,  # type: ignore[arg-type]  # an array is a dataset
+            batch_size=self._options.batch_size,
+            sampler=sampler,
+            generator=torch.Generator(),  # otherwise it draws a seed from the global one
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _wanted(self) -> dict[str, Any]:
+        return {"source": source_digest(self._source.ids), "preprocess": self._preprocess.as_dict()}
+
+    def _open(self) -> bool:
+        """Open what was prepared, if it was prepared from this source and in this way."""
+        if not (self._notes.is_file() and self._array.is_file()):
+            return False
+        notes = json.loads(self._notes.read_text())
+        if notes["wanted"] != self._wanted() or (self._options.strict and notes["skipped"]):
+            return False
+        self.ids, self.skipped = notes["ids"], notes["skipped"]
+        # Copy on write: PyTorch warns about arrays that it must not write to.
+        self.images = np.load(self._array, mmap_mode="c")[: len(self.ids)]
+        return True
+
+    def _prepare(self) -> None:
+        source, preprocess = self._source, self._preprocess
+        shape = (len(source.ids), preprocess.channels, preprocess.size, preprocess.size)
+        reader = ImageBatches(source, preprocess, strict=self._options.strict)
+        kept: list[int] = []
+        with new_file(self._array, force=True) as beside:
+            # Written, not memory-mapped: a full disk is then an error, and not a crash of the process.
+            with beside.open("wb") as handle:
+                np.lib.format.write_array_header_1_0(handle, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                start = handle.tell()
+                batches = reader.read(PREPARE_BATCH)
+                batches = track(batches, self._progress, "preparing images", len(source.ids), lambda part: len(part[0]))
+                for indices, images in batches:
+                    handle.write(np.rint(images * 255).astype(np.uint8).tobytes())
+                    kept += indices
+                handle.truncate(start + int(np.prod(shape)))  # the header promises room for the skipped ones too
+            reader.require_some(len(kept))
+        notes = {"wanted": self._wanted(), "ids": [source.ids[index] for index in kept], "skipped": reader.skipped}
+        with new_file(self._notes, force=True) as beside:
+            beside.write_text(json.dumps(notes))
+
+
+def check_split(name: str, images: int, held_out: int, processes: int) -> None:
+    """Raise LsamplerError unless every process gets images of both splits."""
+    if not 0 < held_out < images or min(held_out, images - held_out) < processes:
+        each = f" for each of {processes} processes" if processes > 1 else ""
+        raise LsamplerError(f"{name}: {images} images, `held_out={held_out}` must leave some on both sides{each}")

@@ -1,0 +1,67 @@
+"""How an autoencoder is trained, and what a training leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsampler.data.preprocess import Crop
+
+__all__ = ["TrainingOptions", "TrainingResult", "mixed_seed"]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train.
+
+    Args:
+        epochs: passes over the training images.
+        batch_size: images per step, in each process.
+        learning_rate: the peak of the one-cycle schedule (Adam).
+        held_out: how many of the last images of the source are not used for training.
+        crop: how images are cropped, see :class:`lsampler.Preprocess`.
+        flip: mirror every training image with probability 1/2.
+        seed: fixes the initial weights, the order of the images and the flips.
+        precision: Lightning's precision, such as ``32-true`` or ``bf16-mixed``.
+        accelerator: Lightning's accelerator; ``auto`` uses a GPU if there is one.
+        devices: Lightning's devices per machine; each gets a process of its own.
+        nodes: machines; several must be started by torchrun or a cluster's scheduler.
+        strict: stop at the first image that cannot be used.
+    """
+
+    epochs: int = 25
+    batch_size: int = 32
+    learning_rate: float = 8e-4
+    held_out: int = 1000
+    crop: Crop = "centre"
+    flip: bool = True
+    seed: int = 0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: str = "auto"
+    nodes: int = 1
+    strict: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """What a model's file says of its training."""
+        return {key: value for key, value in asdict(self).items() if key not in ("crop", "strict")}
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training left behind; ``rank`` is 0 in the process that reports and writes."""
+
+    model: Path
+    held_out_mse: float
+    epochs: int
+    interrupted: bool
+    skipped: dict[str, str]
+    rank: int = 0
+
+
+def mixed_seed(*numbers: int) -> int:
+    """One seed from several numbers, unrelated to the seeds of neighbouring numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(2))

@@ -1,0 +1,180 @@
+"""What a training writes after every epoch: the curve, a checkpoint, the model."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from lsampler.errors import LsamplerError
+from lsampler.files import disk_errors, new_file
+from lsampler.models.conv_autoencoder import ConvAutoencoder
+from lsampler.models.training.figures import reconstruction_grid, training_curve
+from lsampler.models.training.images import PreparedImages
+from lsampler.models.training.options import TrainingOptions, TrainingResult
+from lsampler.progress import Progress, begin
+
+__all__ = ["Recorder"]
+
+GRID_IMAGES = 16
+# A resumed training may change these; with any other change it would be a different training.
+MAY_CHANGE = ("accelerator", "devices", "nodes", "precision")
+
+
+class Recorder(Callback):
+    """Checks that a training may begin, reports its progress, and writes its files after every epoch."""
+
+    def __init__(
+        self,
+        out: Path,
+        options: TrainingOptions,
+        settings: dict[str, Any],
+        *,
+        resume: bool,
+        progress: Progress | None,
+        report: Callable[[str], None],
+    ) -> None:
+        self.out, self.path, self.checkpoint = out, out / "model.safetensors", out / "checkpoints" / "last.ckpt"
+        self.model: ConvAutoencoder | None = None
+        """As of the last epoch that this run finished."""
+        self._options, self._settings, self._resume = options, settings, resume
+        self._progress, self._report = progress, report
+        self._advance: Callable[[int], None] = lambda steps: None
+        self._rows: list[dict[str, float]] = []
+        self._started = time.monotonic()
+
+    def check_folder(self) -> None:
+        """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
+        if self._resume and not self.checkpoint.is_file():
+            raise LsamplerError(f"{self.out}: no checkpoint to resume; leave out `resume=True` to start")
+        if not self._resume and (self.checkpoint.exists() or self.path.exists()):
+            raise LsamplerError(
+                f"{self.out}: holds a training already; pass `resume=True` to continue it, or choose another folder"
+            )
+        with disk_errors(self.out):
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Complete the model's record, and compare it with that of the training to resume."""
+        images: PreparedImages = trainer.datamodule  # type: ignore[attr-defined]
+        record = self._settings["training"]
+        record |= {"devices": trainer.num_devices, "nodes": trainer.num_nodes, "images": len(images.ids)}
+        record["first_held_out"] = images.ids[-self._options.held_out]
+        pl_module.model.training_record = record  # type: ignore[union-attr]
+        if self._resume and trainer.is_global_zero:
+            done = self._epochs_done(trainer.world_size)
+            if done >= self._options.epochs:
+                raise LsamplerError(f"{self.out}: has finished all {done} epochs; there is nothing left to resume")
+            self._rows = _read_curve(self.out / "training.csv", done)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say in the checkpoint which training it belongs to."""
+        checkpoint["lsampler"] = self._identity(trainer.world_size)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock and the progress bar."""
+        self._started = time.monotonic()
+        if trainer.is_global_zero:
+            total = int(trainer.estimated_stepping_batches)
+            self._advance = begin(self._progress, "training", total, trainer.global_step)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Advance the progress bar."""
+        self._advance(1)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Write the files of the epoch. Raises LsamplerError if the training diverged."""
+        metrics, now = trainer.callback_metrics, time.monotonic()
+        train, held_out = pl_module.errors_of_all(float(metrics["train_mse"]), float(metrics["held_out_mse"]))
+        row = {"epoch": trainer.current_epoch + 1, "train_mse": train, "held_out_mse": held_out}
+        if trainer.is_global_zero and not np.isfinite([train, held_out]).all():
+            raise LsamplerError(f"{self.out}: the training diverged in epoch {row['epoch']}; lower `learning_rate=...`")
+        self.model = pl_module.in_unit_latents()
+        self.model.training_record |= {"epochs_done": row["epoch"], "held_out_mse": held_out}
+        row["seconds"], self._started = round(now - self._started, 1), now
+        if trainer.is_global_zero:
+            self._rows.append(row)
+            self._write(trainer, self.model, row)
+        else:
+            trainer.save_checkpoint(self.checkpoint)  # writes nothing, but the first process waits for it
+
+    def finish(self, trainer: L.Trainer, images: PreparedImages, *, interrupted: bool) -> TrainingResult:
+        """Draw reconstructions of held-out images, and remove the prepared images once they are not needed.
+
+        Raises:
+            KeyboardInterrupt: the training was interrupted before the first epoch was finished.
+        """
+        first = trainer.is_global_zero
+        if interrupted and not self.path.is_file():
+            if first:
+                images.forget()
+            raise KeyboardInterrupt
+        # The weights in the middle of an epoch are of no use: their error was not measured.
+        model = self.model or ConvAutoencoder.load(self.path)
+        if first:
+            reconstruction_grid(model, images.held_out()[:GRID_IMAGES], self.out / "reconstructions.png")
+            if not interrupted:
+                images.forget()
+        record = model.training_record
+        error, epochs = record["held_out_mse"], record["epochs_done"]
+        return TrainingResult(self.path, error, epochs, interrupted, images.skipped, trainer.global_rank)
+
+    def _write(self, trainer: L.Trainer, model: ConvAutoencoder, row: dict[str, float]) -> None:
+        with (
+            new_file(self.out / "training.csv", force=True) as beside,
+            beside.open("w", newline="") as handle,
+        ):
+            writer = csv.DictWriter(handle, list(row))
+            writer.writeheader()
+            writer.writerows(self._rows)
+        with new_file(self.checkpoint, force=True) as beside:
+            trainer.save_checkpoint(beside)
+        model.save(self.path, force=True)
+        training_curve(self._rows, self.out / "training.png")
+        self._report(
+            f"epoch {row['epoch']}/{self._options.epochs}: train MSE {row['train_mse']:.5f}, "
+            f"held-out MSE {row['held_out_mse']:.5f}, {row['seconds']:.0f} s"
+        )
+
+    def _identity(self, processes: int) -> dict[str, Any]:
+        """What must be the same when the training is resumed."""
+        kept = {key: value for key, value in self._settings["training"].items() if key not in MAY_CHANGE}
+        return {**kept, "processes": processes, **self._settings["config"], **self._settings["preprocess"]}
+
+    def _epochs_done(self, processes: int) -> int:
+        """The epochs in the checkpoint. Raises LsamplerError if it belongs to another training."""
+        try:
+            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            done, began = int(saved["epoch"]) + 1, saved.get("lsampler", {})
+        except Exception as error:  # damaged archives raise anything
+            raise LsamplerError(
+                f"{self.checkpoint}: not a readable checkpoint; start the training again in another folder"
+            ) from error
+        for key, value in self._identity(processes).items():
+            before = began.get(key, value)
+            if before != value:
+                raise LsamplerError(
+                    f"{self.out}: its training began with {key.replace('_', ' ')} {before}, not {value}; resume it "
+                    "with the same images and options"
+                )
+        return done
+
+
+def _read_curve(path: Path, epochs: int) -> list[dict[str, float]]:
+    """The rows of the first ``epochs`` epochs; none if the file is gone or was edited."""
+    try:
+        with path.open(newline="") as handle:
+            rows: list[dict[str, float]] = [
+                {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
+                for row in csv.DictReader(handle)
+            ]
+        return [row for row in rows if row["epoch"] <= epochs]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,36 @@
+"""What several tests of comparisons share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PrivateAttr
+
+from lsampler import Evaluator, RealData, Samples, Score
+
+D = 8
+
+
+def rows(n: int, seed: int = 0) -> NDArray[np.float32]:
+    """A correlated normal, centre off the origin."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(D, D)) * np.linspace(2, 0.5, D)
+    return (rng.normal(size=(n, D)) @ mixing + 3).astype(np.float32)
+
+
+class Counting(Evaluator):
+    """Counts how often it is asked."""
+
+    name = "counting"
+    weight: float = 1.0
+
+    _asked: list[str] = PrivateAttr(default_factory=list)
+
+    def prepare(self, real: RealData) -> None:
+        self._asked.append("prepare")
+
+    def score(self, samples: Samples) -> list[Score]:
+        self._asked.append(samples.name)
+        value = float(np.linalg.norm(samples.latents, axis=1).mean()) * self.weight
+        interval = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 1}
+        return [Score("norm", group="a <group>", label="norm", better="real", about="a & b", **interval)]

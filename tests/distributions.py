@@ -1,0 +1,37 @@
+"""Latent vectors of known shapes, which the tests of strategies share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+ALPHA = 1e-3
+"""Level of every test of a distribution. Seeds are fixed, so a passing test stays passing; each states its power."""
+BLOCK_ROWS = 2048
+
+
+def banana(n: int, dimension: int, seed: int = 5) -> NDArray[np.float32]:
+    """Bent, skew and heavy-tailed vectors off the origin, which violate the assumptions of all strategies."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, dimension)) * np.exp(0.3 * rng.normal(size=(n, 1)))
+    x[:, 0] = np.where(rng.uniform(size=n) < 0.3, x[:, 0] - 3, np.exp(0.5 * x[:, 0]))
+    x[:, -1] += 0.3 * (x[:, 0] + 1) ** 2 * (dimension > 1)
+    return (x * np.linspace(3, 0.5, dimension) + 2).astype(np.float32)
+
+
+def three_clusters(n: int, seed: int, d: int = 3) -> NDArray[np.float32]:
+    """A quarter, a quarter and a half of the rows around three centres, each with correlations of its own."""
+    rng = np.random.default_rng(seed)
+    of = rng.choice(3, n, p=[0.25, 0.25, 0.5])
+    shape = np.random.default_rng(60)
+    centres, mixing = 6 * shape.normal(size=(3, d)), shape.normal(size=(3, d, d))
+    return (centres[of] + np.einsum("ni,nij->nj", rng.normal(size=(n, d)), mixing[of])).astype(np.float32)
+
+
+def moons(n: int, seed: int) -> NDArray[np.float32]:
+    """Two arcs that interlock, off the origin and of unequal units."""
+    rng = np.random.default_rng(seed)
+    angle, side = rng.uniform(0, np.pi, n), rng.integers(2, size=n)
+    x = np.where(side, 1 - np.cos(angle), np.cos(angle)) + 0.1 * rng.normal(size=n)
+    y = np.where(side, 0.5 - np.sin(angle), np.sin(angle)) + 0.1 * rng.normal(size=n)
+    return np.column_stack([3 * x + 5, 0.5 * y - 2]).astype(np.float32)

@@ -1,0 +1,39 @@
+"""How tables of scores share the width of a console."""
+
+from __future__ import annotations
+
+import pytest
+
+from lsampler import Evaluation, Row, Score
+from lsampler.cli.score_table import print_scores
+
+
+@pytest.mark.parametrize(("width", "tables"), [(60, 4), (80, 2), (200, 1)])
+def test_tables_of_scores_fit_the_console(
+    width: int, tables: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every label and number is there, uncut; a group that needs several tables names itself on each."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = ("held-out real vectors", "runs/somewhere/deep/in/a/tree/of/folders/vectors.h5")
+    scores = [
+        Score(
+            f"m{k}",
+            group="distances",
+            label=f"label{k}\nof-this",
+            better="lower",
+            value=12.34 + k,
+            low=10.111 + k,
+            high=14.222 + k,
+            n=9,
+        )
+        for k in range(8)
+    ]
+    print_scores(Evaluation("real", [Row(name, 2000, scores) for name in names], []))
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= width
+    assert "…" not in said
+    assert (said.count("distances\n"), said.count("distances (continued)\n")) == (1, tables - 1)
+    words = said.split()
+    for score in scores:
+        assert words.count(f"label{score.metric[1:]}") == 1
+        assert (words.count(score.text), words.count(score.range_text)) == (2, 2)

@@ -1,0 +1,216 @@
+"""The report of a comparison, in files and in a browser, and the command that writes it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from compared import Counting, rows
+
+from lsampler import (
+    Block,
+    ConvAutoencoder,
+    LatentSampler,
+    MemoryStore,
+    Reference,
+    State,
+    Subject,
+    compare,
+    load_evaluator,
+    load_sampler,
+    swept,
+)
+from lsampler.reports.comparison import Report
+
+
+class Broken(LatentSampler):
+    """Cannot be fitted."""
+
+    name = "broken"
+
+    def learn(self, reference: Reference) -> State:
+        raise RuntimeError("no such luck")
+
+    def draw(self, state: Mapping[str, torch.Tensor], block: Block) -> torch.Tensor:
+        raise NotImplementedError
+
+
+@pytest.fixture(scope="module")
+def report(real: MemoryStore, untrained: ConvAutoencoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with pictures, by a decoder that has learnt nothing."""
+    out: Path = tmp_path_factory.mktemp("comparison") / "report"
+    evaluators = [Counting(), load_evaluator("fidelity-diversity")]
+    entries = [load_sampler("gaussian"), *swept(load_sampler("pca-ellipse"), "fact", [0.5, 1.0]), Broken()]
+    subject, report = Subject.of(real, untrained), Report(out, "lsampler compare <x>")
+    compare(subject, entries, report, evaluators=evaluators, n=120)
+    return out
+
+
+def test_the_report_has_all_its_files(report: Path) -> None:
+    assert {path.name for path in report.iterdir()} == {
+        ".lsampler",
+        "index.html",
+        "rows",
+        "scores.csv",
+        "scores.json",
+        "summary.md",
+    }
+    scores = json.loads((report / "scores.json").read_text())
+    names = [row["name"] for row in scores["rows"]]
+    assert names[:2] == ["held-out real vectors", "other real vectors"]
+    assert names[2:] == ["gaussian", "pca-ellipse, fact = 0.5", "pca-ellipse, fact = 1", "broken"]
+    lines = list(csv.DictReader(io.StringIO((report / "scores.csv").read_text())))
+    assert len(lines) == sum(len(row["scores"]) for row in scores["rows"])
+    one = next(line for line in lines if line["row"] == "gaussian" and line["metric"] == "recall")
+    assert float(one["value"]) == scores["rows"][2]["scores"]["recall"]["value"]
+    summary = (report / "summary.md").read_text()
+    assert summary.startswith("# Comparison of strategies")
+    assert all(name in summary for name in names)
+
+
+def test_the_page_loads_nothing_and_escapes_names(report: Path) -> None:
+    page = (report / "index.html").read_text()
+    assert not re.search(r"""(?:src|href)=["'](?:https?:)?//""", page)
+    assert "<link" not in page
+    assert "@import" not in page
+    assert "normal <b>&" not in page
+    assert "normal &lt;b&gt;&amp;" in page
+    assert "lsampler compare &lt;x&gt;" in page
+    assert "a &lt;group&gt;" in page
+    assert page.count("data:image/jpeg;base64,") == 5
+    assert page.count("<svg") == 4
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+PROBE = """
+<script>
+const found = {errors: []};
+window.addEventListener("error", (event) => found.errors.push(String(event.message)));
+window.addEventListener("load", () => {
+  const first = () => [...document.querySelectorAll("#table tbody tr")].map((row) => row.rows[0].dataset.value);
+  found.before = first();
+  const head = [...document.querySelectorAll(".sort")].find((b) => b.textContent.startsWith("recall"));
+  head.click(); found.ascending = first(); found.sorted = head.closest("th").getAttribute("aria-sort");
+  head.click(); found.descending = first();
+  const picture = document.querySelector(".picture"); picture.click();
+  const large = document.getElementById("large");
+  found.open = large.open; found.width = large.querySelector("img").naturalWidth;
+  large.querySelector("button").click(); found.closed = !large.open;
+  found.focusable = document.querySelectorAll("button, a[href], [tabindex]").length;
+  found.text = Math.min(...[...document.querySelectorAll(".plot text")].map((t) => t.getBoundingClientRect().height));
+  found.overflow = document.documentElement.scrollWidth - window.innerWidth;
+  const out = document.createElement("pre"); out.id = "probe"; out.textContent = JSON.stringify(found);
+  document.body.append(out);
+});
+</script>
+"""
+
+
+def chromium() -> str:
+    """A Chromium or Chrome of this machine."""
+    names = [os.environ.get("LSAMPLER_TEST_BROWSER", ""), "chromium", "chromium-browser", "google-chrome"]
+    for name in filter(None, names):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no Chromium found; install it, or set LSAMPLER_TEST_BROWSER to its path")
+
+
+@pytest.mark.parametrize("width", [1200, 500])
+def test_the_page_sorts_and_enlarges_in_a_browser(width: int, report: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text((report / "index.html").read_text().replace("<head>", "<head>" + PROBE, 1))
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--virtual-time-budget=5000",
+    ]
+    browser = [chromium(), *flags, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
+    done = subprocess.run([*browser, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120)
+    match = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, flags=re.DOTALL)
+    assert match, done.stderr[-2000:]
+    found = json.loads(match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    assert found["errors"] == []
+    assert found["sorted"] == "ascending"
+    # Rows without the score stay at the end.
+    scores = {row["name"]: row["scores"] for row in json.loads((report / "scores.json").read_text())["rows"]}
+    with_recall = [name for name in found["before"] if "recall" in scores[name]]
+    ascending = [name for name in found["ascending"] if name in with_recall]
+    values = [scores[name]["recall"]["value"] for name in ascending]
+    assert values == sorted(values)
+    assert found["ascending"][-1] not in with_recall
+    assert [scores[n]["recall"]["value"] for n in found["descending"] if n in with_recall] == sorted(values)[::-1]
+    assert (found["open"], found["closed"]) == (True, True)
+    assert found["width"] > 300
+    assert found["text"] > 8, "words in plots are too small to be read"
+    assert found["overflow"] <= 0  # wide tables scroll inside their box, also on a narrow screen
+
+
+def test_one_component_is_compared_without_planes(tmp_path: Path) -> None:
+    real = MemoryStore(rows(200)[:, :1], rows(100, 1)[:, :1])
+    comparison = compare(real, [load_sampler("gaussian")], tmp_path / "report", evaluators=[Counting()], n=60)
+    assert comparison.rows[-1].problems == []
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Mahalanobis" in page
+    assert "Leading PCA planes" not in page
+
+
+# The command
+
+
+def test_the_command_compares(cli: Callable[..., Any], tiny_model_file: Path, tiny_store: Any, tmp_path: Path) -> None:
+    common = ("--store", tiny_store.path, "--model", tiny_model_file, "--out", tmp_path / "report", "--n", 60)
+    chosen = ("-e", "core-membership", "-e", "fidelity-diversity")
+    answer = cli(
+        "compare", "-p", "gaussian", "--param", "pca-ellipse:components=4", "--sweep", "pca-ellipse:fact=0.5:1:2",
+        *common, *chosen,
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert "report:" in answer.out
+    scores = json.loads((tmp_path / "report" / "scores.json").read_text())
+    assert [row["name"] for row in scores["rows"]][2:] == [
+        "gaussian",
+        "pca-ellipse, fact = 0.5, components = 4",
+        "pca-ellipse, fact = 1, components = 4",
+    ]
+    assert scores["provenance"]["command"].startswith("lsampler compare -p gaussian")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "nothing to compare"),
+        (("-p", "gausian"), "gaussian"),
+        (("-p", "gaussian", "--param", "fact=1"), "NAME:KEY=VALUE"),
+        (("-p", "gaussian", "--param", "pca-ellipse:fact=1"), "is not compared"),
+        (("-p", "pca-ellipse", "--param", "pca-ellipse:fact=-1"), "fact=-1"),
+        (("--sweep", "pca-ellipse:fact=1:2"), "NAME:KEY=LOW:HIGH:STEPS"),
+        (("--sweep", "pca-ellipse:fact=1:2:1"), "at least 2 steps"),
+        (("--sweep", "pca-ellipse:fact=a:2:3"), "NAME:KEY=LOW:HIGH:STEPS"),
+        (("--sweep", "pca-ellipse:facts=1:2:3"), "no parameter 'facts'"),
+        (("-p", "gaussian", "-e", "no-such"), "no evaluator 'no-such'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: tuple[str, ...], words: str, cli: Callable[..., Any], tiny_store: Any, tmp_path: Path
+) -> None:
+    answer = cli("compare", *arguments, "--store", tiny_store.path, "--out", tmp_path / "report")
+    assert answer.code == 2
+    assert words in answer.err
+    assert answer.err.count("\n") == 1
+    assert not (tmp_path / "report").exists()
