@@ -6,11 +6,12 @@ from .compute.frechet import frechet_distance
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
+from .data.batches import ImageBatches
 from .data.preprocess import Preprocess
 from .data.sources import open_images
-from .errors import LsamplerError
+from .errors import LsamplerError, nearest_name
 from .extras import require_extra
-from .models.adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
+from .models.adapter import AdaptedAutoencoder, ForeignLoader, ImageLayout, file_digest, module_digest
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import EncodeOptions, encode_images
@@ -75,6 +76,8 @@ __all__ = [
     "FileStore",
     "ForeignLoader",
     "HalfWidth",
+    "ImageBatches",
+    "ImageLayout",
     "Judgement",
     "LatentSampler",
     "LatentStore",
@@ -127,6 +130,7 @@ __all__ = [
     "merge_store",
     "module_digest",
     "mutual_ball_counts",
+    "nearest_name",
     "nearest_neighbours",
     "offers",
     "on_cluster",

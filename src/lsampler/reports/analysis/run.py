@@ -59,7 +59,7 @@ class Analysis:
         """What finished sections found, and how the statements are judged by it."""
         measured = {written.section.key: written.measured for written in done if not written.problem}
         problems = {written.section.key: written.problem for written in done if written.problem}
-        absent = {section.key: f"The section '{section.key}' was not run." for section in SECTIONS}
+        absent = {s.key: f"The section '{s.key}' was not run." for s in SECTIONS if s.key not in measured}
         return cls(reference, measured, problems, judge(measured, absent | problems), reused)
 
     def as_dict(self) -> dict[str, Any]:

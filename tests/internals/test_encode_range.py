@@ -31,7 +31,7 @@ from lsampler import (
 )
 from lsampler.compute.ahead import one_behind
 from lsampler.data.batches import ImageBatches
-from lsampler.models.conv_autoencoder import PIECE
+from lsampler.models.conv_autoencoder import CPU_BATCH
 from lsampler.models.decoding import decode_stream
 from lsampler.models.encoding import encode_range
 from lsampler.store.latent_store import Rows
@@ -185,7 +185,7 @@ def test_one_behind_keeps_order_and_makes_the_next_first() -> None:
 # Pieces
 
 
-@pytest.mark.parametrize("count", [0, 1, PIECE, PIECE + 1, 5 * PIECE - 3])
+@pytest.mark.parametrize("count", [0, 1, CPU_BATCH, CPU_BATCH + 1, 5 * CPU_BATCH - 3])
 def test_pieces_are_the_layers_on_the_batch_for_any_number_of_threads(tiny_model: ConvAutoencoder, count: int) -> None:
     before = torch.get_num_threads()
     generator = torch.Generator().manual_seed(1)
@@ -210,7 +210,7 @@ def test_threads_started_later_keep_torchs_number(tiny_model: ConvAutoencoder) -
     before, seen = torch.get_num_threads(), []
     try:
         torch.set_num_threads(3)
-        tiny_model.encode(torch.rand(3 * PIECE, 1, 8, 8))
+        tiny_model.encode(torch.rand(3 * CPU_BATCH, 1, 8, 8))
         thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
         thread.start()
         thread.join()
@@ -228,7 +228,7 @@ def test_error_in_a_piece_comes_through(tiny_model: ConvAutoencoder, monkeypatch
     try:
         torch.set_num_threads(3)  # with one there are no pieces
         with pytest.raises(ArithmeticError, match="in a piece"):
-            tiny_model.encode(torch.rand(3 * PIECE, 1, 8, 8))
+            tiny_model.encode(torch.rand(3 * CPU_BATCH, 1, 8, 8))
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
