@@ -22,7 +22,8 @@ from lsampler.files import existing_file, new_file
 from lsampler.plugins.base import Plugin
 from lsampler.progress import Progress, begin
 from lsampler.safetensors_files import read_metadata, read_safetensors, write_safetensors
-from lsampler.store.reference import Reference, ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike, as_reference
+from lsampler.store.reference import Reference
 
 __all__ = ["LatentSampler", "State", "saved_name"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 from lsampler.store.reference import Reference, Split
 
 __all__ = ["TRIM", "StatisticsReference"]
@@ -81,7 +81,7 @@ class StatisticsReference(Reference):
     def _of_trim(self, known: Mapping[float | None, Statistics], trim: float | None) -> Statistics:
         if trim not in known:
             raise LsamplerError(
-                f"{self.name} has statistics for `trim={TRIM}` or none, not {trim}; give `store=...` for others"
+                f"{self.name} has statistics for trim={TRIM} or none, not {trim}; give `store=...` for others"
             )
         return known[trim]
 
