@@ -1,4 +1,4 @@
-"""Whole commands, in processes of their own: start of Python, imports and all."""
+"""Whole commands in processes of their own, including the start of Python and imports."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ ANALYSED = (9000, 170_000)
 
 
 def measure(settings: Settings) -> Iterator[Row]:
-    """Rows beside a time that is not to be exceeded; of ``analyze``, without."""
+    """Rows beside the longest time allowed; for ``analyze`` there is none."""
     with TemporaryDirectory(dir=settings.scratch) as scratch:
         folder = Path(scratch)
         faces = ("sample", "--plugin", "pca-ellipse", "--out", folder / "faces.png", "--force")
-        yield _timed("lsampler --help", ("--help",), settings.repeats, 0.25, "start of Python, and rich")
+        yield _timed("lsampler --help", ("--help",), settings.repeats, 0.25, "the start of Python and rich")
         yield _timed("lsampler sample of 64 faces", faces, settings.repeats, 5.0, "the import of torch")
         for full in ANALYSED:
             rows, store = settings.rows(full), folder / f"{full}.h5"
             command("sample", "--plugin", "multivariate-normal", "--n", rows, "--out", store)
             analyze = ("analyze", store, "--out", folder / f"report{full}")
             yield _timed(
-                f"lsampler analyze of {rows:,} vectors", analyze, 1, None, "figures; for many vectors the passes"
+                f"lsampler analyze of {rows:,} vectors",
+                analyze,
+                1,
+                None,
+                "the figures and, for many vectors, the passes",
             )
 
 

@@ -1,4 +1,4 @@
-"""``docs/scaling.md``: what each step costs as the number of latent vectors grows, measured and reckoned.
+"""``docs/scaling.md``: what each step costs as the number of latent vectors grows, measured and estimated.
 
     python -m benchmarks.scaling [--rows 100000 1000000 5000000] [--scratch DIR]
 
@@ -24,7 +24,7 @@ from benchmarks.document import KEPT as PERFORMANCE
 from benchmarks.document import machine_line
 from benchmarks.measuring import DIMENSION, ROOT, machine, own_process
 from benchmarks.sampling import fitted
-from lsampler import load_bundle, open_store, sample_store
+from lsampler import DrawOptions, load_bundle, open_store, sample_store
 from lsampler.compute.engine import Threads, working_on
 from lsampler.plots import SERIES, house_style, save_figure, single
 from lsampler.scoring.sample_sets import MOST_BYTES
@@ -46,7 +46,7 @@ def sample(rows: int, path: str, threads: int | None = None) -> float:
     """Seconds."""
     sampler = fitted("pca-ellipse")
     started = time.perf_counter()
-    sample_store(sampler, rows, path, threads=threads, force=True)
+    sample_store(sampler, rows, path, options=DrawOptions(threads=threads), force=True)
     return time.perf_counter() - started
 
 
@@ -87,14 +87,14 @@ def measured(rows: Sequence[int], scratch: Path) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Step:
-    """What a step needs for each vector.
+    """What a step costs per vector.
 
     Attributes:
         name: of the step.
         read: bytes.
         written: bytes.
         operations: additions and multiplications of floats.
-        rate: vectors a second on one core.
+        rate: vectors per second on one core.
     """
 
     name: str
@@ -146,13 +146,13 @@ def _measured_part(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"""# Scaling
 
 What the steps cost as the number N of latent vectors grows, for D = {DIMENSION}: measured up to {largest:,} vectors
-({largest * ROW_BYTES / 1e9:.1f} GB), and reckoned from there. `python -m benchmarks.scaling` measures and writes it.
+({largest * ROW_BYTES / 1e9:.1f} GB), and estimated beyond. `python -m benchmarks.scaling` writes this page.
 
 ## Measured
 
 ![Seconds of each step over the number of vectors](images/scaling.png)
 
-| step | vectors | cores | seconds | vectors a second | peak memory |
+| step | vectors | cores | seconds | vectors per second | peak memory |
 |---|---|---|---|---|---|"""
     cores = found["machine"]["cores"]
     for line in sorted(found["measured"], key=lambda line: (line["step"], line["one_core"], line["rows"])):
@@ -162,9 +162,9 @@ What the steps cost as the number N of latent vectors grows, for D = {DIMENSION}
             f"{rate:,.0f} | {line['peak_mb']:.0f} MB |"
         )
     yield f"""
-Every step in a process of its own, start of Python and fitting not counted; peak memory is the whole process's, with
-PyTorch. It does not grow with the vectors. Stores are files of the machine's disk: what is written goes to memory that
-the system keeps of files, and is read from there. With ten million vectors, more than that memory takes,
+Every step runs in a process of its own; the start of Python and fitting are not counted. Peak memory is that of the
+whole process, with PyTorch. It does not grow with the vectors. Stores lie on disk, and the system's file cache
+holds them here. With ten million vectors, which exceed the cache,
 [sampling to a store](performance.md#sampling-into-a-store) is slower.
 
 {machine_line(found["machine"])}. Measured {found["date"]}.
@@ -174,17 +174,17 @@ the system keeps of files, and is read from there. With ten million vectors, mor
 def _planned_part(found: Mapping[str, Any], performance: Mapping[str, Any]) -> Iterator[str]:
     ratios = [row["ratio"] for row in performance["cluster"]["rows"]]
     gain = min(1.0, min(ratios) - 1)
-    yield f"""## Reckoned
+    yield f"""## Estimated
 
 For a cluster of {MACHINES} machines with {CORES} cores each, as fast as those measured, on a file system that gives
-each machine {BANDWIDTH / 1e9:.0f} GB a second. A core more counts {gain:.2f} of the first, as the second Dask
-worker did in [performance](performance.md#on-a-cluster); nobody has measured {MACHINES * CORES} of them, so take the
-last columns as the least that it will take. Every step is a pass: minutes are vectors by (rate of one core x cores), or
-bytes by bandwidth where that takes longer. Images are JPEG files of {JPEG_BYTES:,} bytes; pca-ellipse
+each machine {BANDWIDTH / 1e9:.0f} GB per second. Each further core counts {gain:.2f} of the first, as the second Dask
+worker did in [performance](performance.md#on-a-cluster). {MACHINES * CORES} cores have not been measured, so the last
+columns are lower bounds. Every step is a pass: its minutes are the vectors divided by (rate of one core x cores), or
+the bytes divided by the bandwidth where that takes longer. Images are JPEG files of {JPEG_BYTES:,} bytes; pca-ellipse
 draws {COMPONENTS} components.
 
-| step | bytes a vector | operations a vector | vectors a second, 1 core | minutes: 10^6, 1 core | 10^6, cluster | \
-10^8, cluster | 10^10, cluster |
+| step | bytes per vector | operations per vector | vectors per second, 1 core | minutes: 10^6, 1 core | \
+10^6, cluster | 10^8, cluster | 10^10, cluster |
 |---|---|---|---|---|---|---|---|"""
     cores, bandwidth = MACHINES * CORES, MACHINES * BANDWIDTH
     for step in steps(found, performance, gain):
@@ -203,13 +203,13 @@ What does not grow with N:
 
 - **PCA** of the covariance, {DIMENSION} x {DIMENSION}: a fraction of a second.
 - **Scores** that compare vectors take at most {MOST_ROWS:,} of each set and as many train vectors, whatever the store
-  holds (drawing these is one pass): even with 10,000 of each, precision, recall, density and coverage take \
+  holds (selecting these is one pass): with 10,000 of each, precision, recall, density and coverage take \
 {scoring["median_s"]:.1f} s on
-  {performance["neighbours"]["machine"]["cores"]} cores. Other scores see at most {MOST_BYTES >> 20} MiB of a file of \
-samples. All held-out vectors are read: keep their number as it is.
-- **Memory**: a worker holds a block of 4 MB twice, a covariance of {8 * DIMENSION**2 / 1e6:.1f} MB, and PyTorch.
-- **What the scheduler sees**: a pass over one file is at most 4,096 tasks, over shards at least one for each, each
-  giving back one covariance; sampling and encoding are a task a shard, each giving back a number.
+  {performance["neighbours"]["machine"]["cores"]} cores. Other scores read at most {MOST_BYTES >> 20} MiB of a file of \
+samples. All held-out vectors are read: do not let their number grow with N.
+- **Memory**: a worker holds two chunks of 4 MB, a covariance of {8 * DIMENSION**2 / 1e6:.1f} MB, and PyTorch.
+- **Tasks**: a pass over one file has at most 4,096 tasks, over shards at least one per shard, and each returns one
+  covariance. Sampling and encoding have one task per shard, and each returns a number.
 """
 
 

@@ -24,7 +24,7 @@ def store(rows: int, path: str) -> None:
 
 
 def write(rows: int, path: str) -> None:
-    """The same writer, with one block of vectors over and over."""
+    """The same writer, writing one block of vectors over and over."""
     block = np.random.default_rng(0).standard_normal((BLOCK, DIMENSION), dtype=np.float32)
     blocks = (block[: min(BLOCK, rows - first)] for first in range(0, rows, BLOCK))
     write_store(path, DIMENSION, blocks, {}, force=True)
@@ -58,5 +58,5 @@ def measure(settings: Settings) -> Iterator[Row]:
         memory_mb=all_rows.peak_mb,
         memory_base_mb=few.peak_mb,
         memory_target_mb=50.0,
-        limit="the system's copy into its memory for files, in one thread, while all cores draw and take checksums",
+        limit="the system's copy into its file cache on one thread, while all cores draw and compute checksums",
     )

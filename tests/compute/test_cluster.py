@@ -1,11 +1,10 @@
-"""On a Dask cluster: the same rows and numbers whatever the workers, dead ones included; its faults in one line."""
+"""On a Dask cluster: the same rows and numbers whatever the workers, and one line for whatever goes wrong."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,16 +18,15 @@ import pytest
 from support import Answer
 
 from lsampler import (
+    DrawOptions,
     LatentSampler,
     LsamplerError,
     ShardedStore,
     load_bundle,
     load_sampler,
     on_cluster,
+    sample_store,
 )
-from lsampler.compute import dask_cluster as module
-from lsampler.compute.engine import current_engine
-from lsampler.store.shard_writer import sample_shards
 
 distributed = pytest.importorskip("distributed")
 
@@ -52,7 +50,7 @@ def sampler() -> LatentSampler:
 @pytest.fixture
 def drawn(cluster: Any, sampler: LatentSampler, tmp_path: Path) -> ShardedStore:
     with on_cluster(cluster.scheduler_address):
-        return sample_shards(sampler, ROWS, tmp_path / "drawn.shards", {"kind": "test"}, shard_rows=20480)
+        return sample_store(sampler, ROWS, tmp_path / "drawn.shards", options=DrawOptions(shard_rows=20480))
 
 
 def test_workers_draw_the_rows_of_the_seed(sampler: LatentSampler, drawn: ShardedStore) -> None:
@@ -63,11 +61,9 @@ def test_workers_draw_the_rows_of_the_seed(sampler: LatentSampler, drawn: Sharde
 def test_statistics_are_the_same_to_the_last_digit(cluster: Any, drawn: ShardedStore) -> None:
     here, there = ShardedStore(drawn.path), ShardedStore(drawn.path)
     with on_cluster(cluster.scheduler_address):
-        assert current_engine().remote
         for trim in (None, 1.2):
             found = there.statistics(trim)
             assert found.histograms.counts.sum() == found.count * found.dimension
-    assert not current_engine().remote
     for trim in (None, 1.2):
         for name, array in here.statistics(trim).as_arrays().items():
             np.testing.assert_array_equal(there.statistics(trim).as_arrays()[name], array)
@@ -93,55 +89,13 @@ def test_a_worker_killed_mid_run_is_replaced_and_nothing_is_lost(sampler: Latent
     ):
         watching = threading.Thread(target=kill_a_worker, args=(watcher,))
         watching.start()
-        found = sample_shards(sampler, 60 * 2048, path, {}, shard_rows=2048)
+        found = sample_store(sampler, 60 * 2048, path, options=DrawOptions(shard_rows=2048))
         watching.join()
     assert killed
     np.testing.assert_array_equal(found.read(), sampler.sample(60 * 2048, seed=0).numpy())
     assert found.verify() == []
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["drawn.shards"]
     assert len(list(path.iterdir())) == 62  # nothing of the dead one is left
-
-
-def test_a_worker_of_another_version_is_refused(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = module.__version__
-    monkeypatch.setattr(module, "__version__", "0.0.1")
-    message = rf"worker tcp://\S+ has lsampler {real}, here it is 0\.0\.1"
-    with pytest.raises(LsamplerError, match=message), on_cluster(cluster.scheduler_address):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("address", "message"),
-    [
-        ("local:", "say how many workers, such as local:4"),
-        ("local:0", "say how many workers, such as local:4"),
-        ("local:two", "say how many workers, such as local:4"),
-        ("host:8786", "give local:WORKERS or a scheduler's address"),
-        ("tcp://127.0.0.1:9", "no Dask scheduler answers there"),
-        ("tcp://127.0.0.1", "give local:WORKERS or a scheduler's address"),
-        ("tcp://nonsense:8786", "no Dask scheduler answers there"),
-        ("tls://127.0.0.1:9", "no Dask scheduler answers there"),
-    ],
-)
-def test_an_address_that_is_no_cluster_is_one_line(
-    cli: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, message: str
-) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
-    out = tmp_path / "out.shards"
-    answer = cli("sample", "-p", "gaussian", "--model", "digits", "--out", out, "--cluster", address)
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.count("\n") == 1
-    assert f"--cluster {address}: {message}" in answer.err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_service_that_is_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Regression: Dask waited for its answer for ever."""
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(LsamplerError, match="no Dask scheduler answers there"), on_cluster(address):
-            pass
 
 
 def test_a_cluster_is_found_from_within_an_event_loop(cluster: Any, drawn: ShardedStore) -> None:
@@ -154,77 +108,12 @@ def test_a_cluster_is_found_from_within_an_event_loop(cluster: Any, drawn: Shard
     assert asyncio.run(cell()) == len(drawn)
 
 
-def test_a_cluster_that_has_lost_all_its_workers_is_not_waited_for(
-    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "CHECK_SECONDS", 0.1)
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
-    with (
-        distributed.LocalCluster(n_workers=1, dashboard_address=":0", silence_logs=50) as started,
-        on_cluster(started.scheduler_address),
-    ):
-        tasks = iter(current_engine().map(_slow, [0.0, 60.0]))
-        assert next(tasks) == 0.0
-        started.scale(0)
-        with pytest.raises(LsamplerError, match=r"has had no workers for 0\.5 s; start some"):
-            next(tasks)
-
-
-class Future:
-    """One of Dask's, done while nobody was looking."""
-
-    def __init__(self, outcome: Any) -> None:
-        self.outcome, self.status = outcome, "pending"
-
-    def done(self) -> bool:
-        return self.status != "pending"
-
-    def result(self, timeout: float | None = None) -> Any:
-        if not self.done():
-            self.status = "error" if isinstance(self.outcome, Exception) else "finished"
-            raise TimeoutError("timed out after 5 s")
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
-
-
-def test_what_is_done_just_when_the_wait_ends_is_not_taken_for_a_failure(cluster: Any) -> None:
-    """Regression: the end of the wait was reported as the worker's failure."""
-    with distributed.Client(cluster) as client:
-        engine = module._Dask(client, "tcp://here")
-        assert module._Watched(Future(3), engine).result() == 3
-        with pytest.raises(TimeoutError, match="the task's own"):
-            module._Watched(Future(TimeoutError("the task's own")), engine).result()
-
-
-def _slow(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
-
-
-def test_a_scheduler_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
-    with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as empty,
-        pytest.raises(LsamplerError, match="has no workers; start some with 'dask worker"),
-        on_cluster(empty.scheduler_address),
-    ):
-        pass
-
-
-def test_a_local_cluster_has_as_many_workers_as_it_says() -> None:
-    """Dask's default is one for every core."""
-    with on_cluster("local:1"):
-        threads = current_engine()._client.nthreads()  # type: ignore[attr-defined]
-    assert list(threads.values()) == [1]
-
-
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
     cli: Callable[..., Answer], tmp_path: Path, sampler: LatentSampler
 ) -> None:
     """Regression: the workers heard it too, and each wrote its traceback."""
     out = tmp_path / "a.shards"
-    sample_shards(sampler, 40 * 2048, tmp_path / "whole.shards", {}, shard_rows=2048)
+    sample_store(sampler, 40 * 2048, tmp_path / "whole.shards", options=DrawOptions(shard_rows=2048))
     command = ("store", "shard", tmp_path / "whole.shards", out, "--rows", "2048")
     started = subprocess.Popen(
         [sys.executable, "-m", "lsampler", *command, "--cluster", "local:1"],

@@ -192,7 +192,7 @@ def test_a_model_that_cannot_be_copied_is_one_line(cluster: str, tiny_model: Any
     tiny_model.lock = threading.Lock()
     with (
         on_cluster(cluster),
-        pytest.raises(LsamplerError, match="a worker failed with TypeError: .*Could not serialize"),
+        pytest.raises(LsamplerError, match=r"a worker failed with TypeError: .*Could not serialize"),
     ):
         compare(Subject.of(tiny_store, tiny_model), [load_sampler("gaussian")], evaluators=[], n=5)
 

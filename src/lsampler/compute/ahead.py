@@ -1,4 +1,4 @@
-"""Work done ahead of its use, in order."""
+"""Results in order while later ones are computed, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Pending(Protocol[Result_co]):
-    """What both thread pools and Dask clients hand out."""
+    """A future of a thread pool or of a Dask client."""
 
     def result(self) -> Result_co:
-        """Wait for it."""
+        """Wait for the result."""
         ...
 
     def cancel(self) -> Any:
-        """Not wanted any more."""
+        """Do not start the task any more."""
         ...
 
 
 def ahead(submit: Callable[[Item], Pending[Result_co]], items: Iterable[Item], window: int) -> Iterator[Result_co]:
-    """The results of ``items``, in order; up to ``window`` of them are under way or waiting to be taken."""
+    """Yield the results of ``items`` in order; at most ``window`` of them run or wait to be taken.
+
+    Unlike ``ThreadPoolExecutor.map`` and joblib's generators, it does not run on while the consumer is slower.
+    """
     coming = iter(items)
     waiting = deque(submit(item) for item in islice(coming, window))
     try:
@@ -40,7 +43,7 @@ def ahead(submit: Callable[[Item], Pending[Result_co]], items: Iterable[Item], w
 
 
 def one_behind(items: Iterable[Item]) -> Iterator[Item]:
-    """The same items, each when the next one has been made."""
+    """Yield the same items, each after the next one has been made."""
     iterator = iter(items)
     for waiting in iterator:
         for item in iterator:

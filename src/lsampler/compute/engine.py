@@ -1,47 +1,44 @@
-"""Where a long pass over data is worked off: on this machine's cores, or on a cluster.
+"""Where the tasks of a long pass over data run: on threads of this process, or on a cluster.
 
-A pass is a list of tasks, each the same whoever does it, whose results are taken in order. So what
-comes out does not depend on the number of threads or workers.
+Tasks are the same wherever they run and their results come in order, so that the outcome does not depend on
+the number of threads or workers.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
-
-from threadpoolctl import ThreadpoolController
+from typing import Protocol, TypeVar
 
 from lsampler.compute.ahead import ahead
+from lsampler.compute.one_thread import one_kernel_thread
 
-__all__ = ["Engine", "Threads", "current_engine", "one_blas_thread", "working_on"]
+__all__ = ["Engine", "Threads", "current_engine", "working_on"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-AHEAD = 2
+TASKS_PER_THREAD = 2
 
 
 class Engine(Protocol):
-    """Does tasks."""
+    """Runs tasks."""
 
     remote: bool
-    """Whether tasks leave this process: then they must name files in place of holding data."""
+    """Whether tasks run in other processes: they must then name files instead of holding data."""
 
-    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """``function`` of every task, in order, some of them at once."""
+    def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """Yield ``function`` of every task in order, while others run."""
         ...
 
 
 class Threads:
-    """The threads of this process.
+    """Threads of this process, each of which runs its kernels on one thread.
 
     Args:
-        count: how many tasks at once; by default one per core.
+        count: how many tasks run at once; by default one per core.
     """
 
     remote = False
@@ -49,41 +46,25 @@ class Threads:
     def __init__(self, count: int | None = None) -> None:
         self._count = count or os.cpu_count() or 1
 
-    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """See :meth:`Engine.map`."""
-        count = min(self._count, len(tasks))
-        with one_blas_thread():
-            if count <= 1:
-                yield from map(function, tasks)
-                return
-            with ThreadPoolExecutor(count) as pool:
-                yield from ahead(lambda task: pool.submit(function, task), tasks, AHEAD * count)
+    def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """Yield ``function`` of every task in order, while at most two tasks per thread run or wait to be taken."""
+        with ThreadPoolExecutor(self._count, initializer=one_kernel_thread) as pool:
+            yield from ahead(lambda task: pool.submit(function, task), tasks, TASKS_PER_THREAD * self._count)
 
 
 _current: ContextVar[Engine | None] = ContextVar("engine", default=None)
 
 
 def current_engine() -> Engine:
-    """The engine that :func:`working_on` has put in charge; this machine's threads otherwise."""
+    """The engine that :func:`working_on` has chosen; by default threads of this process."""
     return _current.get() or Threads()
 
 
 @contextlib.contextmanager
 def working_on(engine: Engine) -> Iterator[None]:
-    """Passes over data go to ``engine`` while the context lasts."""
+    """Run passes over data on ``engine`` while the context lasts."""
     token = _current.set(engine)
     try:
         yield
     finally:
         _current.reset(token)
-
-
-def one_blas_thread() -> Any:
-    """The last digits of products and eigenvectors depend on the number of threads; results shall not."""
-    return _libraries(len(sys.modules)).limit(limits=1, user_api="blas")
-
-
-@functools.lru_cache(maxsize=1)
-def _libraries(modules: int) -> ThreadpoolController:
-    # Looking for them takes 5 ms; new ones come with new modules.
-    return ThreadpoolController()

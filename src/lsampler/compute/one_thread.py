@@ -1,41 +1,92 @@
-"""Fits that do not depend on the number of threads: numerical libraries use one while they run."""
+"""Kernels whose results do not depend on the number of threads, without changing that number for anybody else."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import sys
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-import torch
-from threadpoolctl import threadpool_limits
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
-__all__ = ["one_thread"]
+__all__ = ["on_one_thread", "one_kernel_thread", "one_thread", "product", "single_precision_is_full"]
+
+Result = TypeVar("Result")
+
+
+def one_kernel_thread() -> None:
+    """Run the kernels of the calling thread on one thread from now on. Call it at the start of a new thread.
+
+    Kernels that use several threads round differently. OpenMP, which torch uses, keeps the number of threads for each
+    thread, so that no other thread sees a change. NumPy's BLAS keeps one number for the whole process: what
+    must not depend on it is computed by torch. A number set by ``torch.set_num_threads`` still applies to the
+    matrix library within torch; its products do not depend on it, the last digits of its decompositions may.
+    """
+    import torch
+
+    torch.get_num_threads()  # A thread's first call copies the setting of the process.
+    _openmp(len(sys.modules)).limit(limits=1)
+
+
+@functools.lru_cache(maxsize=1)
+def _openmp(modules: int) -> ThreadpoolController:
+    # The search takes 5 ms. New libraries come with new modules.
+    return ThreadpoolController().select(user_api="openmp")
+
+
+def on_one_thread(function: Callable[[], Result]) -> Result:
+    """The result of ``function``, called in a thread of its own after :func:`one_kernel_thread`."""
+    with ThreadPoolExecutor(1, initializer=one_kernel_thread) as pool:
+        return pool.submit(function).result()
+
 
 _lock = threading.Lock()
 _users = 0
-_limits: Any = None
-_torch_threads = 1
+_blas: Any = None
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let BLAS, OpenMP and torch use one thread while the context lasts.
+    """Run fits by other libraries on one thread while the context lasts: iterations multiply differences in rounding.
 
-    Products that are split over threads round differently, and an iterative fit multiplies the difference. Contexts
-    may overlap in several threads: the first one sets the limits, the last one restores what was there before.
+    For OpenMP, and so for torch, the limit holds in the calling thread. NumPy's BLAS has one limit for the whole
+    process, so use this for such fits alone. Contexts may overlap in several threads: the last one restores the limit.
     """
-    global _users, _limits, _torch_threads
-    with _lock:
-        if _users == 0:
-            _torch_threads, _limits = torch.get_num_threads(), threadpool_limits(1)
-        _users += 1
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
+    global _users, _blas
+    import torch
+
+    torch.get_num_threads()
+    with _openmp(len(sys.modules)).limit(limits=1):
         with _lock:
-            _users -= 1
-            torch.set_num_threads(_torch_threads)  # of this thread
-            if _users == 0:
-                _limits.restore_original_limits()
+            _users += 1
+            _blas = _blas or threadpool_limits(1, user_api="blas")
+        try:
+            yield
+        finally:
+            with _lock:
+                _users -= 1
+                if not _users:
+                    _blas.restore_original_limits()
+                    _blas = None
+
+
+def single_precision_is_full() -> bool:
+    """Whether torch's float32 products on the CPU are in full single precision, as they are by default."""
+    import torch
+
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # torch refuses to answer when the precision was set by its newer interface
+        return False
+
+
+def product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """The matrix product of two arrays of one type, by torch: within :func:`one_kernel_thread`, on one thread."""
+    import torch
+
+    found: NDArray[Any] = (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
+    return found

@@ -12,12 +12,12 @@ from pydantic import Field
 from scipy.special import ndtr
 from torch import Tensor
 
-from lsampler.compute.one_thread import one_thread
 from lsampler.compute.seeded_blocks import Block
 from lsampler.errors import LsamplerError
-from lsampler.samplers.base import LatentSampler
-from lsampler.samplers.saved import State
-from lsampler.statistics.summary import HalfWidth, Statistics, trimmed
+from lsampler.samplers.base import LatentSampler, State
+from lsampler.statistics.half_widths import HalfWidth
+from lsampler.statistics.passes import View, gather_radius_quantiles
+from lsampler.statistics.statistics import Statistics, trimmed
 from lsampler.statistics.whitening import Whitening
 from lsampler.store.reference import RADIUS_NORMAL_SCORES, Reference
 
@@ -39,16 +39,17 @@ class WhitenedReference:
         self._statistics = reference.statistics(trim)
         self.whitening = self._statistics.whitening(components)
         self.name, self.count, self.components = reference.name, self._statistics.count, components
+        kept, axes = trimmed(reference.statistics(), trim), self.whitening.axes
+        across = axes / self.whitening.variances[:, np.newaxis]
+        self._view = View(kept.low, kept.high, self.whitening.mean, across)
 
     def chunks(self) -> Iterator[NDArray[np.float64]]:
         """The whitened train vectors as arrays (n, q)."""
-        kept = trimmed(self._reference.statistics(), self._trim)
-        return (self.whitening.forward(kept(chunk)) for chunk in self._reference.chunks())
+        return map(self._view, self._reference.chunks())
 
     def vectors(self) -> NDArray[np.float32]:
         """All whitened train vectors (count, q)."""
-        with one_thread():
-            return np.concatenate([chunk.astype(np.float32) for chunk in self.chunks()])
+        return np.concatenate([chunk.astype(np.float32) for chunk in self.chunks()])
 
     def half_widths(self, kind: HalfWidth) -> NDArray[np.float64]:
         """The half-widths (q,) along the principal axes, in units of sigma: 2.3548 where ``kind`` is ``moments``."""
@@ -60,8 +61,8 @@ class WhitenedReference:
         if self._trim is None:
             return self._reference.radius_quantiles(self.components)
         levels = ndtr(RADIUS_NORMAL_SCORES)
-        radii = np.concatenate([np.linalg.norm(chunk, axis=1) for chunk in self.chunks()])
-        return np.stack([levels, np.quantile(radii, levels, method="hazen")])
+        quantiles = gather_radius_quantiles(self._reference.segments(), self._view, self.count, levels)
+        return np.stack([levels, quantiles])
 
 
 class WhitenedSampler(LatentSampler):

@@ -13,7 +13,8 @@ from lsampler.errors import LsamplerError
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.scores import seed_of
-from lsampler.store.reference import Reference, ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike, as_reference
+from lsampler.store.reference import Reference
 
 __all__ = [
     "MOST_ROWS",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 from lsampler.store.reference import Reference, Split
 
 __all__ = ["TRIM", "StatisticsReference"]

@@ -1,8 +1,7 @@
-"""Count, mean and covariance of vectors, part by part."""
+"""Count, mean, covariance and extremes of vectors, chunk by chunk."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.compute.scratch import scratch
+from lsampler.compute.one_thread import product
 from lsampler.errors import LsamplerError
 
 __all__ = ["Moments", "moments_of", "total"]
@@ -18,36 +17,41 @@ __all__ = ["Moments", "moments_of", "total"]
 SINGLE_ROWS = 4096
 """Rows of a product in single precision: its rounding grows with them, the cost of adding it up shrinks."""
 SUMMED_ROWS = 512
-"""Likewise of a sum; so many also fit the cache of a core."""
+"""Rows of a sum in single precision. So many also fit the cache of a core."""
 SAMPLED_ROWS = 16
-"""Of so many rows one is looked at to find about where the mean is."""
+"""One of so many rows is used to estimate the mean."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of at least one vector.
+    """Moments and extremes of at least one vector.
 
     Attributes:
         count: number of vectors.
         mean: (D,) float64.
         scatter: (D, D) float64, the sum of the outer products of deviations from the mean.
+        minimum: (D,) float64.
+        maximum: (D,) float64.
     """
 
     count: int
     mean: NDArray[np.float64]
     scatter: NDArray[np.float64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
 
     def __add__(self, other: Moments) -> Moments:
-        """Of the vectors of both (Chan, Golub and LeVeque 1983)."""
+        """Moments of the vectors of both (Chan, Golub and LeVeque 1983)."""
         count = self.count + other.count
         shift = other.mean - self.mean
         scatter = self.scatter + other.scatter
         scatter += np.outer(shift, shift) * (self.count * other.count / count)
-        return Moments(count, self.mean + shift * (other.count / count), scatter)
+        low, high = np.minimum(self.minimum, other.minimum), np.maximum(self.maximum, other.maximum)
+        return Moments(count, self.mean + shift * (other.count / count), scatter, low, high)
 
 
 def total(parts: Iterable[Moments | None]) -> Moments | None:
-    """Of the vectors of all parts, added in their order; None stands for no vectors."""
+    """Moments of the vectors of all parts, added in their order; None stands for no vectors."""
     found: Moments | None = None
     for part in parts:
         if part is not None:
@@ -55,98 +59,95 @@ def total(parts: Iterable[Moments | None]) -> Moments | None:
     return found
 
 
-def moments_of(blocks: Iterable[NDArray[Any]], name: str, *, start: int = 0, single: bool = False) -> Moments | None:
-    """Moments of the vectors of blocks (n, D); None if there are none.
+def moments_of(chunks: Iterable[NDArray[Any]], name: str, *, start: int = 0, single: bool = False) -> Moments | None:
+    """Moments of the vectors of chunks (n, D); None if there are none.
 
     Args:
-        blocks: of finite numbers.
+        chunks: arrays of finite numbers.
         name: where the vectors came from, for messages.
-        start: number of the first vector, likewise.
-        single: multiply float32 blocks in single precision, centred and :data:`SINGLE_ROWS` at a
-            time, and add the products up in double precision; otherwise all is done in double.
+        start: number of the first vector, for messages.
+        single: multiply float32 chunks in single precision, centred and :data:`SINGLE_ROWS` at a
+            time, and add the products up in double precision; otherwise everything is in double precision.
 
     Raises:
-        LsamplerError: NaN or infinite values, or blocks of unequal D.
+        LsamplerError: NaN or infinite values, or chunks of unequal D.
     """
-    with contextlib.ExitStack() as memory:
-        return _moments_of(blocks, name, start, single, memory)
-
-
-def _moments_of(
-    blocks: Iterable[NDArray[Any]], name: str, start: int, single: bool, memory: contextlib.ExitStack
-) -> Moments | None:
-    running: _InSingle | None = None
+    running: _SinglePrecision | None = None
     found: Moments | None = None
     dimension, count = None, 0
-    for block in blocks:
-        if block.ndim != 2 or block.shape[1] != (dimension or max(block.shape[1], 1)):
-            raise LsamplerError(f"{name}: a block of shape {block.shape}, expected (rows, {dimension or 'D'})")
-        if not len(block):
+    for chunk in chunks:
+        if chunk.ndim != 2 or chunk.shape[1] != (dimension or max(chunk.shape[1], 1)):
+            raise LsamplerError(f"{name}: a chunk of shape {chunk.shape}, expected (rows, {dimension or 'D'})")
+        if not len(chunk):
             continue
-        dimension = block.shape[1]
-        in_single = single and block.dtype == np.float32
-        if in_single:
-            size = 4 * SINGLE_ROWS * dimension
-            running = running or _InSingle(block, memory.enter_context(scratch(size)))
-        step = SINGLE_ROWS if in_single else len(block)
-        for first in range(0, len(block), step):
-            rows = block[first : first + step]
-            if not (in_single and running and running.add(rows)):
-                found = total([found, _in_double(rows, name, start + count)])
+        dimension = chunk.shape[1]
+        for first in range(0, len(chunk), SINGLE_ROWS):
+            rows = chunk[first : first + SINGLE_ROWS]
+            if single and rows.dtype == np.float32:
+                running = running or _SinglePrecision(rows)
+                added = running.add(rows)
+            else:
+                added = False
+            if not added:
+                found = total([found, _double_precision(rows, name, start + count)])
             count += len(rows)
     return total([running.moments() if running else None, found])
 
 
-def _in_double(block: NDArray[Any], name: str, start: int) -> Moments:
-    rows = np.asarray(block, dtype=np.float64)
+def _double_precision(chunk: NDArray[Any], name: str, start: int) -> Moments:
+    rows = np.asarray(chunk, dtype=np.float64)
     if not np.isfinite(rows).all():
         row = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
         raise LsamplerError(f"{name}: row {row} holds NaN or infinite values; encode it again")
     mean = rows.mean(axis=0)
     centred = rows - mean
-    return Moments(len(rows), mean, centred.T @ centred)
+    return Moments(len(rows), mean, product(centred.T, centred), rows.min(axis=0), rows.max(axis=0))
 
 
-class _InSingle:
+class _SinglePrecision:
     """Float32 vectors, added up about a point near the mean of the first ones."""
 
-    def __init__(self, first: NDArray[np.float32], memory: NDArray[np.uint8]) -> None:
+    def __init__(self, first: NDArray[np.float32]) -> None:
         dimension = first.shape[1]
         self._about = _round_centre(first[::SAMPLED_ROWS].astype(np.float64))
         self._count = 0
         self._sums, self._scatter = np.zeros(dimension), np.zeros((dimension, dimension))
-        self._centred = memory.view(np.float32).reshape(SINGLE_ROWS, dimension)
-        self._ones = np.ones(SUMMED_ROWS, np.float32)
+        self._low, self._high = np.full(dimension, np.inf, np.float32), np.full(dimension, -np.inf, np.float32)
+        self._centred = np.empty((SINGLE_ROWS, dimension), np.float32)
 
     def add(self, rows: NDArray[np.float32]) -> bool:
         """Add up to :data:`SINGLE_ROWS` vectors (n, D); False, with none of them added, if one is too large."""
         sums = np.zeros_like(self._sums)
+        low, high = self._low, self._high
         with np.errstate(over="ignore", invalid="ignore"):
             for first in range(0, len(rows), SUMMED_ROWS):
                 few = rows[first : first + SUMMED_ROWS]
-                part = np.subtract(few, self._about, out=self._centred[first : first + len(few)])
-                sums += self._ones[: len(few)] @ part
+                centred = np.subtract(few, self._about, out=self._centred[first : first + len(few)])
+                sums += np.add.reduce(centred, axis=0)
+                low, high = np.minimum(low, few.min(axis=0)), np.maximum(high, few.max(axis=0))
             centred = self._centred[: len(rows)]
-            scatter = centred.T @ centred
-        # A value that is not finite makes its square so, and a large one overflows it.
+            scatter = product(centred.T, centred)
+        # The square of a value that is not finite is not finite either, and that of a large one overflows.
         if not np.isfinite(np.diagonal(scatter)).all():
             return False
         self._count += len(rows)
         self._scatter += scatter
         self._sums += sums
+        self._low, self._high = low, high
         return True
 
     def moments(self) -> Moments | None:
-        """Of all vectors added; None if there are none."""
+        """Moments of all vectors added; None if there are none."""
         if not self._count:
             return None
         shift = self._sums / self._count
         scatter = self._scatter - self._count * np.outer(shift, shift)
-        return Moments(self._count, self._about + shift, scatter)
+        low, high = self._low.astype(np.float64), self._high.astype(np.float64)
+        return Moments(self._count, self._about + shift, scatter, low, high)
 
 
 def _round_centre(rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Near the mean, and of few digits: taken from float32 values these would be rounded off, each time alike."""
+    """A point near the mean with few digits, so that subtracting it does not round float32 values systematically."""
     with np.errstate(all="ignore"):
         mean = rows.mean(axis=0)
         unit = np.exp2(np.floor(np.log2(rows.std(axis=0))) - 3)

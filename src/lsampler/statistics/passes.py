@@ -1,45 +1,49 @@
-"""One pass over the vectors of a reference, in segments that any thread or worker can take.
+"""Passes over the vectors of a reference, in segments that any thread or worker can take.
 
-The segments are fixed by the data alone and what is found in them is put together in their order,
-so that the numbers do not depend on who did the work.
+The segments depend on the data alone and their results are added in their order, so that the numbers do not depend
+on what computed them.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.compute.engine import Threads, current_engine
+from lsampler.compute.one_thread import product, single_precision_is_full
 from lsampler.progress import advancing
 from lsampler.statistics.histograms import Histograms
 from lsampler.statistics.moments import Moments, moments_of, total
+from lsampler.statistics.radii import EXACT_RADII, radius_counts, radius_quantiles
 
 __all__ = [
     "Segment",
     "View",
     "gather_histograms",
     "gather_moments",
-    "gather_radii",
+    "gather_radius_quantiles",
     "in_double_precision",
     "segment_rows",
 ]
 
+Result = TypeVar("Result")
 SMALLEST_SEGMENT = 1 << 15
 FEW_SEGMENTS, LARGE_SEGMENT = 64, 1 << 18
-"""So many keep the cores of a machine equally busy; one of so many rows is worth a worker's while."""
+"""So many segments keep the cores of a machine equally busy; one of so many rows outweighs the cost of a task."""
 MOST_SEGMENTS = 4096
 DOUBLE_ROWS = 1 << 17
 """Up to so many vectors, products in double precision cost less than half a second."""
 
 
 class Segment(Protocol):
-    """Consecutive vectors of a reference."""
+    """The share of a pass over a reference that one task takes: consecutive vectors."""
 
     @property
     def start(self) -> int:
@@ -48,27 +52,27 @@ class Segment(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many there are, at most."""
+        """How many there are at most; 0 if unknown."""
         ...
 
     @property
     def portable(self) -> bool:
-        """Whether another process can read them: by the name of a file."""
+        """Whether another process can read them from a file."""
         ...
 
     def chunks(self) -> Iterator[NDArray[Any]]:
-        """The vectors, as arrays (n, D), each valid until the next is asked for."""
+        """The vectors, as arrays (n, D), each valid until the next is requested."""
         ...
 
 
 @dataclass(frozen=True)
 class View:
-    """Which vectors of a reference are looked at, and in which coordinates.
+    """Which vectors of a reference count, and in which coordinates.
 
     Attributes:
         low: (D,) vectors with a component below are left out; None leaves out none.
-        high: (D,) likewise above.
-        centre: (D,) subtracted, if there are ``axes``.
+        high: (D,) vectors with a component above are left out; None leaves out none.
+        centre: (D,) subtracted before the projection.
         axes: (q, D) that the vectors are projected on; None leaves them as they are.
     """
 
@@ -77,28 +81,14 @@ class View:
     centre: NDArray[np.float64] | None = None
     axes: NDArray[np.float64] | None = None
 
-    def __call__(self, block: NDArray[Any]) -> NDArray[Any]:
+    def __call__(self, chunk: NDArray[Any]) -> NDArray[Any]:
         """The rows of (n, D) that count, (m, D) or (m, q)."""
         if self.low is not None and self.high is not None:
-            low, high = _bounds_in(block.dtype, self.low, self.high)
-            kept = ((block >= low) & (block <= high)).all(axis=1)
-            block = block if kept.all() else block[kept]
-        if self.axes is not None:
-            block = (block - self.centre) @ self.axes.T
-        return block
-
-
-def _bounds_in(
-    dtype: np.dtype[Any], low: NDArray[np.float64], high: NDArray[np.float64]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The bounds in the type of the values, so that both types let the same values through."""
-    if dtype != np.float32:
-        return low, high
-    with np.errstate(over="ignore"):
-        near_low, near_high = low.astype(np.float32), high.astype(np.float32)
-    near_low = np.where(near_low < low, np.nextafter(near_low, np.float32(np.inf)), near_low)
-    near_high = np.where(near_high > high, np.nextafter(near_high, np.float32(-np.inf)), near_high)
-    return near_low, near_high
+            kept = ((chunk >= self.low) & (chunk <= self.high)).all(axis=1)
+            chunk = chunk if kept.all() else chunk[kept]
+        if self.centre is not None and self.axes is not None:
+            chunk = product(np.subtract(chunk, self.centre, dtype=np.float64), self.axes.T)
+        return chunk
 
 
 _all_double: ContextVar[bool] = ContextVar("double", default=False)
@@ -106,10 +96,10 @@ _all_double: ContextVar[bool] = ContextVar("double", default=False)
 
 @contextlib.contextmanager
 def in_double_precision() -> Iterator[None]:
-    """Products of any number of vectors are in double precision while the context lasts.
+    """Compute products of any number of vectors in double precision while the context lasts.
 
-    Single precision puts 1e-8 of the largest variance into the smallest ones: nothing for drawing,
-    but an analysis looks at these as well.
+    Single precision adds errors of about 1e-8 of the largest variance to the smallest ones. That does not matter for
+    drawing, but an analysis reports the smallest variances as well.
     """
     token = _all_double.set(True)
     try:
@@ -128,69 +118,49 @@ def segment_rows(rows: int) -> int:
 
 def gather_moments(segments: Sequence[Segment], view: View, name: str) -> Moments | None:
     """Moments of all vectors that ``view`` lets through; None if there are none."""
-    single = sum(segment.rows for segment in segments) > DOUBLE_ROWS and not _all_double.get()
-    tasks = [_MomentsTask(segment, view, name, single) for segment in segments]
-    return total(_run(tasks, segments, "statistics"))
+    many = sum(segment.rows for segment in segments) > DOUBLE_ROWS
+    single = many and not _all_double.get() and single_precision_is_full()
+    return total(_run(partial(_moments, view, name, single), segments, "statistics"))
 
 
 def gather_histograms(segments: Sequence[Segment], view: View, empty: Histograms) -> Histograms:
-    """Counts and extremes of all vectors that ``view`` lets through, in bins that begin as those of ``empty``."""
-    found = empty.copy()
-    for part in _run([_HistogramsTask(segment, view, empty) for segment in segments], segments, "histograms"):
-        found.merge(part)
-    return found
+    """Counts of all vectors that ``view`` lets through, on the grids of ``empty``."""
+    counts = sum(_run(partial(_counts, view, empty), segments, "histograms"), np.zeros_like(empty.counts))
+    return Histograms(empty.width, empty.first, counts)
 
 
-def gather_radii(segments: Sequence[Segment], view: View) -> NDArray[np.float64]:
-    """(N,) lengths of all vectors, as ``view`` sees them."""
-    parts = list(_run([_RadiiTask(segment, view) for segment in segments], segments, "radii"))
-    return np.concatenate([np.empty(0), *parts])
+def gather_radius_quantiles(
+    segments: Sequence[Segment], view: View, count: int, levels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Quantiles of the lengths of all ``count`` vectors, as ``view`` sees them.
+
+    They are exact for up to 2^20 vectors; above, their relative error is at most 6.2e-5, and memory is constant.
+    """
+    exact = count <= EXACT_RADII
+    found = _run(partial(_radii, view, exact), segments, "radii")
+    if exact:
+        exactly: NDArray[np.float64] = np.quantile(np.concatenate(list(found)), levels, method="hazen")
+        return exactly
+    return radius_quantiles(sum(found, np.zeros(1, np.int64)), levels)
 
 
-def _run(tasks: Sequence[Any], segments: Sequence[Segment], what: str) -> Iterator[Any]:
+def _run(find: Callable[[Segment], Result], segments: Sequence[Segment], what: str) -> Iterator[Result]:
     engine = current_engine()
     if engine.remote and not all(segment.portable for segment in segments):
         engine = Threads()
-    return advancing(engine.map(_find, tasks), what, [segment.rows for segment in segments])
+    return advancing(engine.map(find, segments), what, [segment.rows for segment in segments])
 
 
-def _find(task: _MomentsTask | _HistogramsTask | _RadiiTask) -> Any:
-    return task.find()
+def _moments(view: View, name: str, single: bool, segment: Segment) -> Moments | None:
+    return moments_of(map(view, segment.chunks()), name, start=segment.start, single=single)
 
 
-@dataclass(frozen=True)
-class _MomentsTask:
-    segment: Segment
-    view: View
-    name: str
-    single: bool
-
-    def find(self) -> Moments | None:
-        rows = map(self.view, self.segment.chunks())
-        return moments_of(rows, self.name, start=self.segment.start, single=self.single)
+def _counts(view: View, empty: Histograms, segment: Segment) -> NDArray[np.int64]:
+    return sum((empty.counted(view(chunk)) for chunk in segment.chunks()), np.zeros_like(empty.counts))
 
 
-@dataclass(frozen=True)
-class _HistogramsTask:
-    segment: Segment
-    view: View
-    empty: Histograms
-
-    def find(self) -> Histograms:
-        found = self.empty.copy()
-        for block in self.segment.chunks():
-            rows = self.view(block)
-            if len(rows):
-                found.add(rows)
-        return found
-
-
-@dataclass(frozen=True)
-class _RadiiTask:
-    segment: Segment
-    view: View
-
-    def find(self) -> NDArray[np.float64]:
-        return np.concatenate(
-            [np.empty(0), *(np.linalg.norm(self.view(block), axis=1) for block in self.segment.chunks())]
-        )
+def _radii(view: View, exact: bool, segment: Segment) -> NDArray[Any]:
+    lengths = (np.linalg.norm(view(chunk), axis=1) for chunk in segment.chunks())
+    if exact:
+        return np.concatenate([np.empty(0), *lengths])
+    return sum(map(radius_counts, lengths), np.zeros(1, np.int64))

@@ -15,7 +15,8 @@ from lsampler.reports.analysis.options import AnalysisOptions
 from lsampler.reports.analysis.passes import RADIUS_BIN, Gathered, Radii, Sample, gather
 from lsampler.samplers.base import LatentSampler
 from lsampler.statistics.passes import View
-from lsampler.statistics.summary import Pca, Statistics
+from lsampler.statistics.pca import Pca
+from lsampler.statistics.statistics import Statistics
 from lsampler.store.reference import Reference
 
 Found = TypeVar("Found", bound=Gathered)

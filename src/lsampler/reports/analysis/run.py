@@ -30,7 +30,7 @@ from lsampler.reports.analysis.sections.principal import principal
 from lsampler.reports.analysis.sections.tsne import tsne
 from lsampler.reports.content_digest import content_digest
 from lsampler.statistics.passes import in_double_precision
-from lsampler.store.reference import ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike, as_reference
 
 SECTIONS = (components, correlations, origin, cubes, gaussianity, principal, generated, filaments, tsne)
 FEWEST = 20
@@ -59,7 +59,7 @@ class Analysis:
         """What finished sections found, and how the statements are judged by it."""
         measured = {written.section.key: written.measured for written in done if not written.problem}
         problems = {written.section.key: written.problem for written in done if written.problem}
-        absent = {section.key: f"The section '{section.key}' was not run." for section in SECTIONS}
+        absent = {s.key: f"The section '{s.key}' was not run." for s in SECTIONS if s.key not in measured}
         return cls(reference, measured, problems, judge(measured, absent | problems), reused)
 
     def as_dict(self) -> dict[str, Any]:

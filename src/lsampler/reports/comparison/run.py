@@ -25,7 +25,7 @@ from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.rows import Row, RowCache
 from lsampler.scoring.sample_sets import Drawn, Real, Subject, as_subject
 from lsampler.scoring.samples import compared_rows
-from lsampler.store.reference import ReferenceLike
+from lsampler.store.opening import ReferenceLike
 
 __all__ = ["Comparison", "Report", "compare"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lsampler.plots import BLUE, DATA, INK, SERIES, VERMILION, panels, single
 from lsampler.reports.analysis.passes import COARSE, Radii
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 
 Curve = tuple[NDArray[np.float64], NDArray[np.int64], float]
 """Middles of bins, counts, and the width of a bin."""

@@ -12,7 +12,7 @@ from lsampler.reports.analysis.context import Context
 from lsampler.reports.analysis.figures.densities import Curve, draw_centres, draw_densities, draw_radius
 from lsampler.reports.analysis.passes import COARSE
 from lsampler.reports.analysis.section import Result, Section, percent
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 
 ROBUST_SIGMAS = 3.0
 PROMINENCE = 0.25

@@ -20,7 +20,7 @@ from lsampler.reports.analysis.section import Result, Section, percent
 from lsampler.reports.analysis.sections.components import dominant_components
 from lsampler.reports.analysis.sections.correlations import strongest_pairs
 from lsampler.statistics.passes import View
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 
 ELLIPSES = (1.0, 2.0, 3.0)
 PAIRS = 8

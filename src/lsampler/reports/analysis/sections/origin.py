@@ -18,7 +18,7 @@ from lsampler.reports.analysis.section import Result, Section, percent
 from lsampler.reports.analysis.sections.components import expected_radius
 from lsampler.reports.analysis.sections.correlations import strongest_pairs
 from lsampler.scoring.scores import Metric, share_score
-from lsampler.statistics.summary import Statistics
+from lsampler.statistics.statistics import Statistics
 
 POST_HALF_SIDES = (1.5, 2.0)
 CHANCE = Metric("chance", group="", label="", better="real")

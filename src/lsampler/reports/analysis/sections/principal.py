@@ -19,7 +19,7 @@ from lsampler.reports.analysis.section import Result, Section, percent
 from lsampler.reports.analysis.sections.components import count_peaks
 from lsampler.reports.analysis.sections.gaussianity import fits, ks_distances
 from lsampler.statistics.passes import View
-from lsampler.statistics.summary import Statistics, trimmed
+from lsampler.statistics.statistics import Statistics, trimmed
 
 SHARES = (0.80, 0.90, 0.95)
 TRIMS = (1.35, 1.45, 1.55, 1.7, 1.8)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.compute.engine import one_blas_thread
+from lsampler.compute.one_thread import on_one_thread
 from lsampler.errors import LsamplerError
 
 __all__ = ["frechet_distance"]
@@ -40,10 +40,17 @@ def frechet_distance(
         raise LsamplerError(f"moments of shapes {shapes}; give means (D,) and covariances (D, D)")
     if not all(np.isfinite(array).all() for array in (*means, *covariances)):
         raise LsamplerError("moments that are NaN or infinite have no Frechet distance")
-    with one_blas_thread():
-        variances, axes = np.linalg.eigh(covariances[0])
-        root = (axes * np.sqrt(np.maximum(variances, 0.0))) @ axes.T
-        product = np.linalg.eigvalsh(root @ covariances[1] @ root)
+    product = on_one_thread(lambda: _product_eigenvalues(*covariances))
     trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.sqrt(np.maximum(product, 0.0)).sum()
     shift = means[0] - means[1]
     return max(float(shift @ shift + trace), 0.0)
+
+
+def _product_eigenvalues(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(D,) eigenvalues of first^(1/2) second first^(1/2)."""
+    import torch
+
+    variances, axes = torch.linalg.eigh(torch.from_numpy(first))
+    root = (axes * variances.clamp(min=0.0).sqrt()) @ axes.T
+    found: NDArray[np.float64] = torch.linalg.eigvalsh(root @ torch.from_numpy(second) @ root).numpy()
+    return found

@@ -1,0 +1,57 @@
+"""Principal axes of a covariance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler.compute.one_thread import on_one_thread
+
+__all__ = ["Pca"]
+
+RANK_TOLERANCE = 1e-9
+ROUNDING = 1e-14
+
+
+@dataclass(frozen=True)
+class Pca:
+    """Principal axes of a covariance.
+
+    Attributes:
+        mean: (D,) the centre.
+        axes: (D, D), row k is the k-th principal axis, of unit length; its sign is fixed so
+            that the entry of largest size is positive.
+        variances: (D,) along the axes, descending.
+    """
+
+    mean: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    variances: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, mean: NDArray[np.float64], covariance: NDArray[np.float64]) -> Pca:
+        """The principal axes of a mean (D,) and a covariance (D, D)."""
+        import torch
+
+        variances, vectors = on_one_thread(lambda: torch.linalg.eigh(torch.tensor(covariance)))
+        axes = vectors.numpy().T[::-1]
+        signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
+        axes = np.ascontiguousarray(axes * signs[:, np.newaxis])
+        return cls(mean, axes, np.maximum(variances.numpy()[::-1], 0.0))
+
+    def transform(self, latents: NDArray[Any], components: int | None = None) -> NDArray[np.float64]:
+        """Coordinates (n, components) of latent vectors (n, D) along the leading principal axes."""
+        return (latents - self.mean) @ self.axes[:components].T
+
+    def inverse(self, coordinates: NDArray[Any]) -> NDArray[np.float64]:
+        """Latent vectors (n, D) of coordinates (n, q) along the first q axes."""
+        return coordinates @ self.axes[: coordinates.shape[1]] + self.mean
+
+    @property
+    def rank(self) -> int:
+        """How many variances are above rounding error."""
+        rounding = np.square(ROUNDING * np.abs(self.mean).max())
+        return int(np.sum(self.variances > max(rounding, RANK_TOLERANCE * self.variances[0])))

@@ -1,0 +1,132 @@
+"""The connection to a Dask cluster: whatever is no cluster, or stops being one, is one line."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import Answer
+
+from lsampler import LsamplerError, on_cluster
+from lsampler.compute import dask_cluster as module
+from lsampler.compute.engine import current_engine
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with distributed.LocalCluster(n_workers=1, dashboard_address=":0", silence_logs=50) as started:
+        yield started
+
+
+def test_a_worker_of_another_version_is_refused(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = module.__version__
+    monkeypatch.setattr(module, "__version__", "0.0.1")
+    message = rf"worker tcp://\S+ has lsampler {real}, here it is 0\.0\.1"
+    with pytest.raises(LsamplerError, match=message), on_cluster(cluster.scheduler_address):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("local:", "say how many workers, such as local:4"),
+        ("local:0", "say how many workers, such as local:4"),
+        ("local:two", "say how many workers, such as local:4"),
+        ("host:8786", "give local:WORKERS or a scheduler's address"),
+        ("tcp://127.0.0.1:9", "no Dask scheduler answers there"),
+        ("tcp://127.0.0.1", "give local:WORKERS or a scheduler's address"),
+        ("tcp://nonsense:8786", "no Dask scheduler answers there"),
+        ("tls://127.0.0.1:9", "no Dask scheduler answers there"),
+    ],
+)
+def test_an_address_that_is_no_cluster_is_one_line(
+    cli: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, message: str
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
+    out = tmp_path / "out.shards"
+    answer = cli("sample", "-p", "gaussian", "--model", "digits", "--out", out, "--cluster", address)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert re.search(f"cluster[ =]{address}`?: {message}", answer.err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_service_that_is_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: Dask waited for its answer for ever."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(LsamplerError, match="no Dask scheduler answers there"), on_cluster(address):
+            pass
+
+
+def test_a_cluster_that_has_lost_all_its_workers_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.5)
+    with (
+        distributed.LocalCluster(n_workers=1, dashboard_address=":0", silence_logs=50) as started,
+        on_cluster(started.scheduler_address),
+    ):
+        tasks = iter(current_engine().map(_slow, [0.0, 60.0]))
+        assert next(tasks) == 0.0
+        started.scale(0)
+        with pytest.raises(LsamplerError, match=r"has had no workers for 0\.5 s; start some"):
+            next(tasks)
+
+
+class Future:
+    """One of Dask's, done while nobody was looking."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome, self.status = outcome, "pending"
+
+    def done(self) -> bool:
+        return self.status != "pending"
+
+    def result(self, timeout: float | None = None) -> Any:
+        if not self.done():
+            self.status = "error" if isinstance(self.outcome, Exception) else "finished"
+            raise TimeoutError("timed out after 5 s")
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+def test_what_is_done_just_when_the_wait_ends_is_not_taken_for_a_failure(cluster: Any) -> None:
+    """Regression: the end of the wait was reported as the worker's failure."""
+    with distributed.Client(cluster) as client:
+        engine = module._Dask(client, "tcp://here")
+        assert module._Watched(Future(3), engine).result() == 3
+        with pytest.raises(TimeoutError, match="the task's own"):
+            module._Watched(Future(TimeoutError("the task's own")), engine).result()
+
+
+def _slow(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_a_scheduler_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as empty,
+        pytest.raises(LsamplerError, match="has no workers; start some with 'dask worker"),
+        on_cluster(empty.scheduler_address),
+    ):
+        pass
+
+
+def test_a_local_cluster_has_as_many_workers_as_it_says() -> None:
+    """Dask's default is one for every core."""
+    with on_cluster("local:1"):
+        threads = current_engine()._client.nthreads()  # type: ignore[attr-defined]
+    assert list(threads.values()) == [1]
