@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.measuring import Row, Settings, in_turn
 from benchmarks.sampling import fitted
-from lsampler import on_cluster, open_store, sample_store
+from lsampler import DrawOptions, on_cluster, open_store, sample_store
 from lsampler.compute.dask_cluster import local_cluster
 
 ROWS = 5_000_000
@@ -17,15 +17,16 @@ SHARD_ROWS = 1 << 18
 
 
 def measure(settings: Settings) -> Iterator[Row]:
-    """A row each; starting the workers is not counted."""
+    """One row per step; starting the workers is not counted."""
     rows = settings.rows(ROWS)
     sampler = fitted("pca-ellipse")
     with TemporaryDirectory(dir=settings.scratch) as folder:
         drawn, again = Path(folder) / "drawn.shards", Path(folder) / "again.shards"
-        sample_store(sampler, rows, drawn, shard_rows=SHARD_ROWS)
+        options = DrawOptions(shard_rows=SHARD_ROWS)
+        sample_store(sampler, rows, drawn, options=options)
         steps: dict[str, Callable[[], object]] = {
             "statistics": lambda: open_store(drawn).statistics(),
-            "sampling": lambda: sample_store(sampler, rows, again, seed=1, shard_rows=SHARD_ROWS, force=True),
+            "sampling": lambda: sample_store(sampler, rows, again, seed=1, options=options, force=True),
         }
         with local_cluster(1) as one, local_cluster(2) as two:
             for step, work in steps.items():

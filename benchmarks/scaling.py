@@ -24,7 +24,7 @@ from benchmarks.document import KEPT as PERFORMANCE
 from benchmarks.document import machine_line
 from benchmarks.measuring import DIMENSION, ROOT, machine, own_process
 from benchmarks.sampling import fitted
-from lsampler import load_bundle, open_store, sample_store
+from lsampler import DrawOptions, load_bundle, open_store, sample_store
 from lsampler.compute.engine import Threads, working_on
 from lsampler.plots import SERIES, house_style, save_figure, single
 from lsampler.scoring.sample_sets import MOST_BYTES
@@ -46,7 +46,7 @@ def sample(rows: int, path: str, threads: int | None = None) -> float:
     """Seconds."""
     sampler = fitted("pca-ellipse")
     started = time.perf_counter()
-    sample_store(sampler, rows, path, threads=threads, force=True)
+    sample_store(sampler, rows, path, options=DrawOptions(threads=threads), force=True)
     return time.perf_counter() - started
 
 
@@ -163,7 +163,7 @@ What the steps cost as the number N of latent vectors grows, for D = {DIMENSION}
         )
     yield f"""
 Every step runs in a process of its own; the start of Python and fitting are not counted. Peak memory is that of the
-whole process, with PyTorch. It does not grow with the vectors. Stores lie on the machine's disk, and the system's file cache
+whole process, with PyTorch. It does not grow with the vectors. Stores lie on disk, and the system's file cache
 holds them here. With ten million vectors, which exceed the cache,
 [sampling to a store](performance.md#sampling-into-a-store) is slower.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -11,3 +12,13 @@ class Answer(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def partial_folder(path: Path) -> Path:
+    """Where an unfinished store keeps its shards, as docs/store-format.md says."""
+    return path.with_name(path.name + ".partial")
+
+
+def committed_shards(path: Path) -> list[Path]:
+    """The committed shards of an unfinished store."""
+    return sorted(partial_folder(path).glob("[0-9]*.h5"))

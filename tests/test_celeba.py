@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lsampler import MemoryStore, compare, decode_images, load_bundle, load_evaluator, load_sampler, open_images
+from lsampler import MemoryStore, Samples, compare, load_bundle, load_evaluator, load_sampler, open_images
 from lsampler.data.batches import ImageBatches
-from lsampler.scoring.evaluator import Samples
 
 HELD_OUT = 1000
 
@@ -38,7 +38,7 @@ def test_held_out_images_are_reconstructed(latents_and_error: tuple[NDArray[np.f
 
 def test_the_bundle_describes_these_latents(latents_and_error: tuple[NDArray[np.float32], float]) -> None:
     """2,000 of the 9,000 vectors behind the statistics: means within 5 standard errors, sigmas within 10 %."""
-    statistics, rows = load_bundle().statistics(), latents_and_error[0][:2000]
+    statistics, rows = load_bundle().reference.statistics(), latents_and_error[0][:2000]
     assert statistics.count == 9000
     assert np.abs((rows.mean(axis=0) - statistics.mean) / statistics.std).max() < 5 / np.sqrt(2000)
     np.testing.assert_allclose(rows.std(axis=0), statistics.std, rtol=0.15)
@@ -60,7 +60,7 @@ def test_pca_ellipse_gives_faces_and_the_cube_does_not() -> None:
     share = {}
     for name in ("pca-ellipse", "uniform-cube"):
         latents = load_sampler(name).fit(bundle).sample(100, seed=1).numpy()
-        (score,) = faces.score(Samples(name, latents, lambda z: decode_images(bundle.autoencoder, z)))
+        (score,) = faces.score(Samples(name, latents, decode=bundle.subject.decode))
         share[name] = score.value
     assert share["pca-ellipse"] >= 0.9
     assert share["uniform-cube"] <= 0.1
@@ -78,8 +78,8 @@ def test_the_ranking_of_strategies_is_stable_over_three_seeds(
     for seed in range(3):
         strategies = [load_sampler(name) for name in reversed(ranking)]
         found = compare(reference, strategies, evaluators=evaluators, n=500, seed=seed)
-        drawn = [cell for cell in found.cells if cell.kind == "drawn"]
-        assert [cell.name for cell in sorted(drawn, key=lambda cell: cell.scores["frechet"].value)] == ranking
+        drawn = [row for row in found.rows if row.kind == "drawn"]
+        assert [row.name for row in sorted(drawn, key=lambda row: row.by_metric["frechet"].value)] == ranking
         roles.append(found.verdict.roles)
     assert roles[0] == roles[1] == roles[2]
     assert roles[0]["multivariate-normal"] == "closest to real data"
@@ -88,15 +88,14 @@ def test_the_ranking_of_strategies_is_stable_over_three_seeds(
 
 
 def test_the_bundle_fits_into_the_wheel() -> None:
-    from lsampler.bundles.bundle import _folder
-
-    assert (_folder() / "celeba96.safetensors").stat().st_size < 13e6
+    folder = resources.files("lsampler") / "bundles"
+    assert Path(str(folder / "celeba96.safetensors")).stat().st_size < 13e6
 
 
 def test_the_bundle_holds_no_single_vector(latents_and_error: tuple[NDArray[np.float32], float]) -> None:
     """Every stored array is an aggregate: none has a row that is one of the encoded vectors."""
     bundle, rows = load_bundle(), latents_and_error[0]
-    for statistics in (bundle.statistics(), bundle.statistics(1.7)):
+    for statistics in (bundle.reference.statistics(), bundle.reference.statistics(1.7)):
         for array in statistics.as_arrays().values():
             if array.ndim == 1 and array.shape == rows.shape[1:]:
                 assert np.abs(rows - array).max(axis=1).min() > 0.01

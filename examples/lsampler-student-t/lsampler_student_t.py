@@ -11,17 +11,17 @@ from scipy.optimize import minimize_scalar
 from scipy.special import gammaincinv, gammaln
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, offers
+from lsampler import Block, LsamplerError, State, WhitenedReference, WhitenedSampler, offers
 
 FEWEST, MOST = 2.05, 1000.0  # degrees of freedom: below 2 there is no covariance, at 1000 it is a normal
 
 
-class StudentT(LatentSampler):
+class StudentT(WhitenedSampler):
     """The multivariate Student t with the data's mean and covariance: z = mu + A x sqrt(nu / c).
 
     x is standard normal, c chi-squared with nu degrees of freedom, A A^T = (nu - 2) / nu Sigma.
-    The data of an autoencoder are often elliptical with radii that vary more than a normal's
-    (fewer degrees of freedom); nu is found by maximum likelihood from the Mahalanobis radii.
+    The radii of latent vectors often vary more than a normal's (fewer degrees of freedom);
+    nu is found by maximum likelihood from the Mahalanobis radii.
     Source: Kotz and Nadarajah, Multivariate t Distributions and Their Applications, 2004.
     """
 
@@ -31,34 +31,28 @@ class StudentT(LatentSampler):
         default=None, gt=2, le=MOST, description="degrees of freedom nu; none: those that fit the data best"
     )
 
-    def learn(self, reference: Reference) -> State:
-        """Centre, scaled principal axes and degrees of freedom."""
-        statistics = reference.statistics()
-        statistics.require_rank(reference.dimension)
-        pca = statistics.pca
+    def learn_white(self, white: WhitenedReference) -> State:
+        """The degrees of freedom."""
         freedom = self.freedom
         if freedom is None:
-            deviations = np.sqrt(pca.variances)
-            radii = [np.square(pca.transform(block, pca.rank) / deviations).sum(axis=1) for block in reference.chunks()]
-            freedom = most_likely_freedom(np.concatenate(radii), reference.dimension)
-        scale = np.sqrt((freedom - 2) / freedom * pca.variances)
-        return {"mean": pca.mean, "axes": scale[:, np.newaxis] * pca.axes, "freedom": np.array(freedom)}
+            squares = np.concatenate([np.square(chunk).sum(axis=1) for chunk in white.chunks()])
+            freedom = most_likely_freedom(squares, white.components)
+        return {"freedom": np.array(freedom)}
 
-    def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
+    def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
         """A normal direction, and its size by inversion of the chi-squared distribution."""
         freedom = float(state["freedom"])
-        uniform = block.uniform().double().cpu().numpy()
+        uniform = block.uniform(1).double().cpu().numpy()
         chi_squared = 2 * gammaincinv(freedom / 2, np.clip(uniform, 1e-12, None))
-        size = torch.from_numpy(np.sqrt(freedom / chi_squared)).to(block.device, torch.float32)
-        return torch.addmm(state["mean"], size[:, None] * block.normal(len(state["axes"])), state["axes"])
+        size = torch.from_numpy(np.sqrt((freedom - 2) / chi_squared)).to(block.device, torch.float32)
+        return size * block.normal(q)
 
-    def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """The density of the multivariate t."""
-        axes, freedom = state["axes"], float(state["freedom"])
-        squares = (axes * axes).sum(dim=1)  # the scales squared: the axes are orthogonal
-        x = (latents - state["mean"]) @ axes.T / squares
-        whole = log_t((x * x).sum(dim=1).numpy(), freedom, len(axes))
-        return torch.from_numpy(whole) - 0.5 * torch.log(squares).sum()
+    def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
+        """The density of the t of unit covariance."""
+        freedom, q = float(state["freedom"]), white.shape[1]
+        spread = (freedom - 2) / freedom
+        squares = white.square().sum(dim=1).numpy() / spread
+        return torch.from_numpy(log_t(squares, freedom, q) - q / 2 * math.log(spread))
 
 
 def log_t(squares: NDArray[np.float64], freedom: float, dimension: int) -> NDArray[np.float64]:

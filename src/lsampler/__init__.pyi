@@ -6,14 +6,15 @@ from .compute.frechet import frechet_distance
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
+from .data.batches import ImageBatches
 from .data.preprocess import Preprocess
 from .data.sources import open_images
-from .errors import LsamplerError
+from .errors import LsamplerError, nearest_name
 from .extras import require_extra
-from .models.adapter import AdaptedAutoencoder, ForeignLoader, file_digest, module_digest
+from .models.adapter import AdaptedAutoencoder, ForeignLoader, ImageLayout, file_digest, module_digest
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
-from .models.encoding import encode_images
+from .models.encoding import EncodeOptions, encode_images
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
 from .models.training.options import TrainingOptions, TrainingResult
 from .models.training.train import train_autoencoder
@@ -24,7 +25,7 @@ from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
 from .reports.comparison.verdict import Verdict
 from .samplers.base import LatentSampler, State
-from .samplers.sampling import sample_store
+from .samplers.sampling import DrawOptions, sample_store
 from .samplers.whitened import WhitenedReference, WhitenedSampler
 from .scoring.core import Core
 from .scoring.evaluation import Evaluation, evaluate
@@ -39,10 +40,13 @@ from .statistics.pca import Pca
 from .statistics.statistics import Statistics
 from .statistics.whitening import SINGLE_PRECISION, Whitening
 from .store.exchange import export_latents, import_latents
-from .store.reference import MemoryStore, Reference
-from .store.shard_writer import merge_store, shard_store
-from .store.sharded import ShardedStore, open_store
-from .store.single_file import LatentStore
+from .store.file_store import FileStore
+from .store.latent_store import LatentStore
+from .store.memory_store import MemoryStore
+from .store.opening import as_reference, open_store
+from .store.reference import Reference
+from .store.sharded_store import ShardedStore
+from .store.sharding import merge_store, shard_store
 from .store.writer import StoreWriter
 
 __version__: str
@@ -53,7 +57,6 @@ __all__ = [
     "AdaptedAutoencoder",
     "Analysis",
     "AnalysisOptions",
-    "MemoryStore",
     "Autoencoder",
     "AutoencoderLoader",
     "Balls",
@@ -64,16 +67,22 @@ __all__ = [
     "ConvConfig",
     "Core",
     "Decoder",
+    "DrawOptions",
+    "EncodeOptions",
     "Encoder",
     "Entry",
     "Evaluation",
     "Evaluator",
+    "FileStore",
     "ForeignLoader",
     "HalfWidth",
+    "ImageBatches",
+    "ImageLayout",
     "Judgement",
     "LatentSampler",
     "LatentStore",
     "LsamplerError",
+    "MemoryStore",
     "Metric",
     "Neighbours",
     "Pca",
@@ -98,6 +107,7 @@ __all__ = [
     "Whitening",
     "__version__",
     "analyze",
+    "as_reference",
     "ball_counts",
     "bootstrap_score",
     "build_bundle",
@@ -120,6 +130,7 @@ __all__ = [
     "merge_store",
     "module_digest",
     "mutual_ball_counts",
+    "nearest_name",
     "nearest_neighbours",
     "offers",
     "on_cluster",

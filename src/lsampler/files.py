@@ -1,4 +1,4 @@
-"""Whatever is written is complete or absent: write beside, then rename."""
+"""Files and folders that are written whole or not at all, and checks of paths."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -19,12 +20,15 @@ __all__ = [
     "check_output",
     "existing_file",
     "mark_folder",
+    "disk_errors",
     "new_directory",
     "new_file",
+    "remove_folder",
+    "replace_folder",
 ]
 
 MARK = ".lsampler"
-"""In every folder written here, with its kind inside: only such a folder is written to again."""
+"""The file in every folder that lsampler writes, which holds the folder's kind: only such a folder is replaced."""
 FolderKind = Literal["analysis report", "comparison report", "images", "sharded store"]
 FOLDERS: dict[FolderKind, str] = {
     "analysis report": "an analysis report",
@@ -58,7 +62,7 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     with disk_errors(path):  # a name that the disk does not allow
         exists = path.exists()
     if exists and not force:
-        raise LsamplerError(f"{path}: exists already; choose another name or add --force")
+        raise LsamplerError(f"{path}: exists already; choose another name or pass `force=True`")
     parent = path.absolute().parent
     if not parent.is_dir():
         raise LsamplerError(f"{path}: the folder {parent} does not exist; create it first")
@@ -68,7 +72,7 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
 
 
 def check_folder(path: Path, kind: FolderKind) -> None:
-    """Refuse a folder whose files were not written here, or are of another kind: nobody's photographs shall go."""
+    """Refuse a folder whose files lsampler did not write, or wrote as another kind, so that nothing else is lost."""
     with disk_errors(path):  # a name that the disk does not allow
         exists, folder = path.exists(), path.is_dir()
         held = {entry.name for entry in path.iterdir()} - {MARK} if folder else set()
@@ -86,10 +90,11 @@ def check_folder(path: Path, kind: FolderKind) -> None:
 
 
 def mark_folder(path: Path, kind: FolderKind) -> None:
-    """Make the folder if it is not there, and say in its mark what it is."""
+    """Make the folder if it does not exist, and write its kind into it."""
     with disk_errors(path):
         path.mkdir(exist_ok=True)
-        (path / MARK).write_text(f"{kind}\n", encoding="utf-8")
+        if _kind_of(path) != kind:  # a process killed while it writes the mark again would leave none
+            (path / MARK).write_text(f"{kind}\n", encoding="utf-8")
 
 
 def _kind_of(path: Path) -> FolderKind | None:
@@ -102,29 +107,29 @@ def _kind_of(path: Path) -> FolderKind | None:
 
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """A temporary path beside ``path`` that becomes ``path`` when the block ends well.
+    """A temporary path beside ``path`` that becomes ``path`` when the context ends without an exception.
 
     The temporary name keeps the suffix, so that writers which choose a format by it work.
     """
     target = check_output(path, force=force)
     if target.is_dir():
         raise LsamplerError(f"{target}: is a folder, cannot be replaced by a file")
-    with disk_errors(target):
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.absolute().parent)
-    os.close(handle)
-    beside = Path(name)
+    beside = target.absolute().parent / f".{target.stem}.{uuid.uuid4().hex[:12]}{target.suffix}"
     try:
         with disk_errors(target):
+            # With the permissions of any new file: those that tempfile sets would have to be changed by the umask,
+            # which can be read only by changing it, for all threads.
+            os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield beside
-            beside.chmod(0o666 & ~_umask())
             beside.replace(target)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def new_directory(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """The same for a folder: it appears whole, or not at all.
+    """A temporary folder that becomes ``path`` when the context ends without an exception: whole, or not at all.
 
     With ``force`` an existing folder is replaced only once the new one is complete.
     """
@@ -138,18 +143,33 @@ def new_directory(path: str | os.PathLike[str], *, force: bool = False) -> Itera
         with disk_errors(target):
             beside.mkdir()
             yield beside
-            if target.exists():
-                target.rename(old)
-            try:
-                beside.rename(target)
-            except OSError:
-                if old.exists():
-                    old.rename(target)
-                raise
+            replace_folder(beside, target, old)
     finally:
-        if old.is_symlink():
-            old.unlink()
-        shutil.rmtree(room, ignore_errors=True)
+        if target.exists() or not old.exists():
+            remove_folder(room)
+
+
+def replace_folder(new: Path, target: Path, old: Path) -> None:
+    """Rename the folder ``new`` to ``target``; what was there is renamed to ``old``.
+
+    If ``new`` cannot take its place, or Ctrl-C comes between the renames, what was there is renamed back.
+    """
+    try:
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, or only the link to one, as far as that is possible."""
+    with contextlib.suppress(OSError):
+        if path.is_symlink():
+            path.unlink()
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -163,9 +183,3 @@ def disk_errors(target: Path) -> Iterator[None]:
             f"{target}: could not be written ({reason}); nothing was left behind, "
             "free some space or choose another place"
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

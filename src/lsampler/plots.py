@@ -1,6 +1,6 @@
-"""The house style of all plots: readable at page width, colour-blind safe, light or dark.
+"""The style of all plots: readable at page width, colour-blind safe, for light and dark pages.
 
-The ink and the paper are two fixed colours that nothing else uses, so that a page can swap them.
+Ink and paper are two fixed colours with no other use, so that a page can swap them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RASTER_DPI = 130
 
 @contextlib.contextmanager
 def house_style() -> Iterator[None]:
-    """Figures made and saved inside look alike."""
+    """Apply the style to figures that are made and saved inside."""
     import matplotlib as mpl
 
     ink = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
@@ -72,7 +72,7 @@ def house_style() -> Iterator[None]:
 
 
 def panels(count: int, columns: int, *, height: float, width: float = PAGE_WIDTH) -> tuple[Any, list[Any]]:
-    """A figure and ``count`` axes in rows of at most ``columns``; ``height`` in inches a row."""
+    """Return a figure and ``count`` axes in rows of at most ``columns``; ``height`` is in inches per row."""
     from matplotlib.figure import Figure
 
     columns = max(1, min(count, columns))
@@ -85,12 +85,12 @@ def panels(count: int, columns: int, *, height: float, width: float = PAGE_WIDTH
 
 
 def single(*, height: float = 3.6, width: float = 6.4) -> tuple[Any, Any]:
-    """A figure of one plot and its axes."""
+    """Return a figure of one plot, and its axes."""
     figure, axes = panels(1, 1, height=height, width=width)
     return figure, axes[0]
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure; the format follows the suffix. The same figure gives the same bytes."""
+    """Write a figure in the format of the suffix. The same figure gives the same bytes."""
     metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {}
     figure.savefig(path, dpi=RASTER_DPI, metadata=metadata)

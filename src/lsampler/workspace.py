@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lsampler.bundles.bundle import DEFAULT_BUNDLE, Bundle, bundle_of, bundled, is_bundle, load_bundle
+from lsampler.compute.seeded_blocks import resolve_device
+from lsampler.data.sources import ImageSource, open_images
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.protocols import Autoencoder
 from lsampler.plugins.loading import find_loader
 from lsampler.scoring.sample_sets import Subject
+from lsampler.store.opening import open_store
 from lsampler.store.reference import Reference
-from lsampler.store.sharded import open_store
 
-__all__ = ["Opened", "Workspace", "open_any_model", "open_model", "open_workspace"]
+__all__ = ["Opened", "OpenedEncoder", "Workspace", "open_any_model", "open_model", "open_workspace"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,20 @@ class Opened:
     def __call__(self) -> Subject:
         """Open the workspace, and return what samples are scored against."""
         return open_workspace(self.model, self.store, dict(self.settings)).subject
+
+
+@dataclass(frozen=True)
+class OpenedEncoder:
+    """How a worker of a cluster opens the model and the images of an encoding."""
+
+    model: Opened
+    images: str
+    device: str
+
+    def open(self) -> tuple[Autoencoder, ImageSource]:
+        """The model on its device, and the images."""
+        autoencoder = open_any_model(self.model.model, dict(self.model.settings))
+        return autoencoder.to(resolve_device(self.device)), open_images(self.images)
 
 
 @dataclass(frozen=True)

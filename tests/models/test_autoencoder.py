@@ -80,13 +80,13 @@ def test_settings_may_be_texts_as_the_command_line_gives_them() -> None:
     ("settings", "parts"),
     [
         ({"image_size": 10, "filters": (4, 4, 4, 4)}, ["image size 10", "multiple of 16"]),
-        ({"filters": ["1", "2", "x"]}, ["--filters x", "integer"]),
-        ({"filters": []}, ["--filters"]),
+        ({"filters": ["1", "2", "x"]}, ["`filters=x`", "integer"]),
+        ({"filters": []}, ["`filters="]),
         ({"filters": [4, 0]}, ["at least one filter"]),
-        ({"latent_dim": 0}, ["--latent-dim 0"]),
-        ({"channels": 2}, ["--channels 2"]),
-        ({"activation": "tanh"}, ["--activation tanh", "leaky-relu"]),
-        ({"depth": 4}, ["--depth"]),
+        ({"latent_dim": 0}, ["`latent_dim=0`"]),
+        ({"channels": 2}, ["`channels=2`"]),
+        ({"activation": "tanh"}, ["`activation=tanh`", "leaky-relu"]),
+        ({"depth": 4}, ["`depth="]),
     ],
 )
 def test_wrong_settings_are_told_in_one_line(settings: dict[str, Any], parts: list[str]) -> None:
@@ -106,6 +106,20 @@ def test_encoded_vectors_are_float32_and_independent_of_the_batch(tiny_model: Co
     assert whole.dtype == torch.float32
     assert not whole.requires_grad
     torch.testing.assert_close(torch.cat([tiny_model.encode(image[None]) for image in images]), whole)
+
+
+def test_encoding_does_not_change_the_number_of_threads_of_the_process(
+    tiny_model: ConvAutoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread would see it, and encodings that overlap would leave the number at one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr(torch, "set_num_threads", lambda number: pytest.fail(f"set to {number}"))
+        assert tiny_model.encode(torch.rand(64, 1, 8, 8)).shape == (64, 6)
+    finally:
+        monkeypatch.undo()
+        torch.set_num_threads(threads)
 
 
 def test_decoded_images_are_in_range_even_far_out(tiny_model: ConvAutoencoder) -> None:

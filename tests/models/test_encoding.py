@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from support import partial_folder
 
 from lsampler import (
     ConvAutoencoder,
     ConvConfig,
+    EncodeOptions,
     LatentStore,
     LsamplerError,
     Preprocess,
@@ -27,8 +31,6 @@ from lsampler import (
 )
 from lsampler.data.sources import source_digest
 from lsampler.models.encoding import default_held_out
-from lsampler.store import writer as store_module
-from lsampler.store.single_file import partial_folder, pieces
 
 Lsampler = Callable[..., subprocess.CompletedProcess[str]]
 IMAGES, HELD_OUT, COMMIT = 1797, 297, 1024
@@ -86,16 +88,24 @@ def same_content(one: LatentStore, other: LatentStore) -> None:
     np.testing.assert_array_equal(one.read(), other.read())
     assert one.ids() == other.ids()
     assert one.splits() == other.splits()
-    passing = ("created", "session")
+    passing = ("created", "run")
     assert {k: v for k, v in one.attributes.items() if k not in passing} == {
         k: v for k, v in other.attributes.items() if k not in passing
     }
 
 
-def interrupt(counting: Counting, source: Path, out: Path, after: int, **options: int) -> None:
+def encode(
+    model: Any, source: Path, out: Path, *, held_out: int = HELD_OUT, force: bool = False, **options: Any
+) -> Any:
+    return encode_images(
+        model, open_images(source), out, held_out=held_out, force=force, options=EncodeOptions(**options)
+    )
+
+
+def interrupt(counting: Counting, source: Path, out: Path, after: int, **options: Any) -> None:
     counting.stop_after = after
     with pytest.raises(counting.exception):
-        encode_images(counting, open_images(source), out, **{"held_out": HELD_OUT} | options)  # type: ignore[arg-type]
+        encode(counting, source, out, **options)
     counting.stop_after, counting.encoded = None, 0
 
 
@@ -125,8 +135,8 @@ def test_store_holds_every_image_with_its_id_split_and_origin(
 def test_holding_out_too_many_is_refused(
     tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path, held_out: int
 ) -> None:
-    with pytest.raises(LsamplerError, match="--held-out must leave some"):
-        encode_images(tiny_model, open_images(digits_npy), tmp_path / "s.h5", held_out=held_out)
+    with pytest.raises(LsamplerError, match=r"`held_out=-?\d+` must leave some"):
+        encode(tiny_model, digits_npy, tmp_path / "s.h5", held_out=held_out)
 
 
 def test_held_out_is_what_training_held_out_of_the_same_images(
@@ -145,7 +155,7 @@ def test_held_out_is_what_training_held_out_of_the_same_images(
 KILLED_AFTER_ONE_COMMIT = """
 import os, signal, sys
 from lsampler.cli import main
-from lsampler.store.writer import StoreWriter
+from lsampler import StoreWriter
 
 commit = StoreWriter.commit
 def commit_and_die(self):
@@ -177,14 +187,12 @@ def test_killed_command_goes_on_where_it_stopped(
     with pytest.raises(LsamplerError, match="unfinished"):
         open_store(out)
     # The same interrupted state for the command and for the library, which counts.
-    partial_folder(outs[1]).mkdir()
-    for piece in pieces(out):
-        (partial_folder(outs[1]) / piece.name).write_bytes(piece.read_bytes())
+    shutil.copytree(partial_folder(out), partial_folder(outs[1]))
 
     done = lsampler(*arguments)
     assert done.returncode == 0, done.stderr
-    assert f"went on after {COMMIT} images" in done.stdout
-    result = encode_images(counting, open_images(digits_npy), outs[1], held_out=HELD_OUT)
+    assert f"resumed after {COMMIT} images" in done.stdout
+    result = encode(counting, digits_npy, outs[1])
     assert (result.resumed, counting.encoded) == (COMMIT, IMAGES - COMMIT)
     for path in outs:
         same_content(open_store(path), tiny_store)
@@ -198,7 +206,7 @@ def test_interrupted_run_does_not_encode_committed_images_again(
     out = tmp_path / "s.h5"
     interrupt(counting, digits_npy, out, after=1300)
     assert not out.exists()
-    result = encode_images(counting, open_images(digits_npy), out, held_out=HELD_OUT)
+    result = encode(counting, digits_npy, out)
     # Leaving the context commits what was encoded; batches have 128 images.
     assert (result.resumed, counting.encoded) == (1408, IMAGES - 1408)
     same_content(result.store, tiny_store)
@@ -210,7 +218,7 @@ def test_run_resumed_with_another_batch_size_gives_the_same_store(
     out = tmp_path / "s.h5"
     for after, batch in ((1, 100), (200, 37), (700, 64)):
         interrupt(counting, digits_npy, out, after, batch_size=batch)
-    result = encode_images(counting, open_images(digits_npy), out, held_out=HELD_OUT, batch_size=250)
+    result = encode(counting, digits_npy, out, held_out=HELD_OUT, batch_size=250)
     np.testing.assert_allclose(result.store.read(), tiny_store.read(), atol=1e-5)
     assert result.store.ids() == tiny_store.ids()
     assert result.store.splits() == tiny_store.splits()
@@ -218,10 +226,9 @@ def test_run_resumed_with_another_batch_size_gives_the_same_store(
 
 
 def test_every_image_is_there_once_wherever_a_run_is_interrupted(
-    counting: Counting, digits: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    counting: Counting, digits: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    """The commit may come between the two splits of one batch, or between an image and one skipped."""
-    monkeypatch.setattr(store_module, "COMMIT_ROWS", 5)
+    """The interruption may come between the two splits of one batch, or between an image and one skipped."""
     images = digits[:40].copy()
     images[[0, 9, 22, 39]] = np.nan
     np.save(tmp_path / "some.npy", images)
@@ -229,7 +236,7 @@ def test_every_image_is_there_once_wherever_a_run_is_interrupted(
     for after in range(0, 34, 4):
         out = tmp_path / f"{after}.h5"
         interrupt(counting, tmp_path / "some.npy", out, after, held_out=17, batch_size=4)
-        result = encode_images(counting, open_images(tmp_path / "some.npy"), out, held_out=17, batch_size=4)
+        result = encode(counting, tmp_path / "some.npy", out, held_out=17, batch_size=4)
         counting.encoded = 0
         assert result.store.ids() == kept
         assert result.store.splits() == ["train" if int(k) < 23 else "held-out" for k in kept]
@@ -248,22 +255,22 @@ def test_half_written_store_is_refused_to_another_encoder_or_other_images(
 ) -> None:
     out = tmp_path / "s.h5"
     interrupt(counting, digits_npy, out, after=1)
-    with pytest.raises(LsamplerError, match=f"was written with {change}") as refusal:
-        encode_images(
+    with pytest.raises(LsamplerError, match=f"other settings .{change} =") as refusal:
+        encode(
             other_model if change == "encoder" else counting,
-            open_images(png_zip if change == "source" else digits_npy),
+            png_zip if change == "source" else digits_npy,
             out,
             held_out=20 if change != "encoder" else HELD_OUT,
         )
     assert str(refusal.value).startswith(str(out))
-    same_content(encode_images(counting, open_images(digits_npy), out, held_out=HELD_OUT).store, tiny_store)
+    same_content(encode(counting, digits_npy, out).store, tiny_store)
 
 
 def test_force_forgets_an_interrupted_run(
     counting: Counting, other_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path
 ) -> None:
     interrupt(counting, digits_npy, tmp_path / "s.h5", after=1)
-    result = encode_images(other_model, open_images(digits_npy), tmp_path / "s.h5", held_out=HELD_OUT, force=True)
+    result = encode(other_model, digits_npy, tmp_path / "s.h5", held_out=HELD_OUT, force=True)
     assert (result.resumed, len(result.store)) == (0, IMAGES)
     assert result.store.fingerprint == other_model.fingerprint
 
@@ -274,7 +281,7 @@ def test_force_forgets_an_interrupted_run(
 def test_existing_store_is_refused_without_force(tiny_store: LatentStore, counting: Counting, digits_npy: Path) -> None:
     before = tiny_store.path.read_bytes()
     with pytest.raises(LsamplerError, match="exists already"):
-        encode_images(counting, open_images(digits_npy), tiny_store.path, held_out=1)
+        encode(counting, digits_npy, tiny_store.path, held_out=1)
     assert (tiny_store.path.read_bytes(), counting.encoded) == (before, 0)
 
 
@@ -284,10 +291,10 @@ def test_force_keeps_the_old_store_until_the_new_one_is_complete(
     before = tiny_store.path.read_bytes()
     counting.stop_after = 500
     with pytest.raises(KeyboardInterrupt):
-        encode_images(counting, open_images(digits_npy), tiny_store.path, held_out=1, force=True)
+        encode(counting, digits_npy, tiny_store.path, held_out=1, force=True)
     assert tiny_store.path.read_bytes() == before
     counting.stop_after = None
-    result = encode_images(counting, open_images(digits_npy), tiny_store.path, held_out=1, force=True)
+    result = encode(counting, digits_npy, tiny_store.path, held_out=1, force=True)
     assert (result.store.count("held-out"), len(result.store)) == (1, IMAGES)
 
 
@@ -297,12 +304,12 @@ def test_append_adds_other_images_of_the_same_encoder(
     """Regression: appending was only possible for the very images that the store held."""
     first = tiny_store.read()
     with pytest.raises(LsamplerError, match="was written with encoder"):
-        encode_images(other_model, open_images(png_zip), tiny_store.path, held_out=4, append=True)
+        encode(other_model, png_zip, tiny_store.path, held_out=4, append=True)
     interrupt(counting, png_zip, tiny_store.path, after=8, held_out=4, batch_size=8, append=True)
-    with pytest.raises(LsamplerError, match="was interrupted; add --append to go on"):
-        encode_images(counting, open_images(png_zip), tiny_store.path, held_out=4, batch_size=8)
+    with pytest.raises(LsamplerError, match="was interrupted; pass `append=True` to resume"):
+        encode(counting, png_zip, tiny_store.path, held_out=4, batch_size=8)
     np.testing.assert_array_equal(open_store(tiny_store.path).read(), first)
-    result = encode_images(counting, open_images(png_zip), tiny_store.path, held_out=4, batch_size=8, append=True)
+    result = encode(counting, png_zip, tiny_store.path, held_out=4, batch_size=8, append=True)
     store = result.store
     assert (result.resumed, counting.encoded, len(store)) == (8, 20, IMAGES + 28)
     np.testing.assert_array_equal(store.read(0, IMAGES), first)
@@ -311,20 +318,15 @@ def test_append_adds_other_images_of_the_same_encoder(
     assert store.attributes["source"] == "digits.npy + digits.zip"
 
 
-def test_append_that_was_killed_after_it_was_complete_adds_nothing_twice(
-    tiny_store: LatentStore, counting: Counting, png_zip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_remove_pieces", lambda folder: None)
-        encode_images(counting, open_images(png_zip), tiny_store.path, held_out=4, append=True)
-    assert pieces(tiny_store.path)
+def test_append_is_not_done_twice(tiny_store: LatentStore, counting: Counting, png_zip: Path) -> None:
+    encode(counting, png_zip, tiny_store.path, held_out=4, append=True)
     with pytest.raises(LsamplerError, match=r"holds the images of digits\.zip already"):
-        encode_images(counting, open_images(png_zip), tiny_store.path, held_out=4, append=True)
+        encode(counting, png_zip, tiny_store.path, held_out=4, append=True)
     assert len(open_store(tiny_store.path)) == IMAGES + 28
 
 
 def test_append_without_a_store_makes_one(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
-    result = encode_images(counting, open_images(png_zip), tmp_path / "s.h5", held_out=4, append=True)
+    result = encode(counting, png_zip, tmp_path / "s.h5", held_out=4, append=True)
     assert len(result.store) == 28
 
 
@@ -334,7 +336,7 @@ def test_append_without_a_store_makes_one(counting: Counting, png_zip: Path, tmp
 def test_damaged_images_are_skipped_and_named(
     tiny_model: ConvAutoencoder, digits: NDArray[np.float32], png_zip: Path, tmp_path: Path
 ) -> None:
-    result = encode_images(tiny_model, open_images(png_zip), tmp_path / "s.h5", held_out=10, batch_size=7)
+    result = encode(tiny_model, png_zip, tmp_path / "s.h5", held_out=10, batch_size=7)
     assert set(result.skipped) == {"ziffern/ä011.png", "ziffern/ä020.png"}
     assert all("decoded" in reason for reason in result.skipped.values())
     kept = [k for k in range(30) if k not in (11, 20)]
@@ -348,24 +350,24 @@ def test_damaged_images_are_skipped_and_named(
 def test_strict_stops_and_the_next_run_goes_on(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.h5"
     with pytest.raises(LsamplerError, match=r"image 'ziffern/ä011\.png'"):
-        encode_images(counting, open_images(png_zip), out, held_out=10, batch_size=4, strict=True)
+        encode(counting, png_zip, out, held_out=10, batch_size=4, strict=True)
     assert not out.exists()
-    result = encode_images(counting, open_images(png_zip), out, held_out=10, batch_size=4)
+    result = encode(counting, png_zip, out, held_out=10, batch_size=4)
     assert (len(result.store), counting.encoded) == (28, 28)
 
 
 def test_strict_minds_what_an_interrupted_run_skipped(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
     interrupt(counting, png_zip, tmp_path / "s.h5", after=14, held_out=10, batch_size=5)
     with pytest.raises(LsamplerError, match=r"image 'ziffern/ä011\.png' could not be used"):
-        encode_images(counting, open_images(png_zip), tmp_path / "s.h5", held_out=10, batch_size=5, strict=True)
-    result = encode_images(counting, open_images(png_zip), tmp_path / "s.h5", held_out=10, batch_size=5)
+        encode(counting, png_zip, tmp_path / "s.h5", held_out=10, batch_size=5, strict=True)
+    result = encode(counting, png_zip, tmp_path / "s.h5", held_out=10, batch_size=5)
     assert len(result.skipped) == 2
 
 
 def test_source_without_a_usable_image_makes_no_store(tiny_model: ConvAutoencoder, tmp_path: Path) -> None:
     np.save(tmp_path / "nan.npy", np.full((3, 8, 8), np.nan, dtype=np.float32))
     with pytest.raises(LsamplerError, match="no usable image"):
-        encode_images(tiny_model, open_images(tmp_path / "nan.npy"), tmp_path / "s.h5", held_out=1)
+        encode(tiny_model, tmp_path / "nan.npy", tmp_path / "s.h5", held_out=1)
     assert [p.name for p in tmp_path.iterdir()] == ["nan.npy"]
 
 
@@ -373,8 +375,8 @@ def test_encoder_that_gives_nan_is_told_with_the_image(counting: Counting, png_z
     weight = next(counting.model.parameters())
     with torch.no_grad():
         weight[:] = torch.nan
-    with pytest.raises(LsamplerError, match=r"image 'ziffern/ä000\.png'\) holds NaN"):
-        encode_images(counting, open_images(png_zip), tmp_path / "s.h5", held_out=1)
+    with pytest.raises(LsamplerError, match=r"item 'ziffern/ä000\.png'\) holds NaN"):
+        encode(counting, png_zip, tmp_path / "s.h5", held_out=1)
     assert not (tmp_path / "s.h5").exists()
 
 

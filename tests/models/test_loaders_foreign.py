@@ -309,7 +309,7 @@ def test_a_missing_extra_is_named(
     spec: str, modules: tuple[str, ...], extra: str, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forget(monkeypatch, *modules)
-    with pytest.raises(LsamplerError, match=rf"install it with pip install 'lsampler\[{extra}\]'"):
+    with pytest.raises(LsamplerError, match=rf"install it with: pip install 'lsampler\[{extra}\]'"):
         load_autoencoder(f"{made}/{spec.format(made)}")
 
 
@@ -488,15 +488,23 @@ BAD: dict[str, tuple[Callable[[Path, Path], str], str, str]] = {
     "diffusers: transformers": (lambda f, m: one_file(f, "config.json", "[1]"), "", "the class is None"),
     "diffusers: no JSON": (lambda f, m: one_file(f, "config.json", "{"), "", "cannot be read as JSON"),
     "diffusers: channels": (lambda f, m: of_channels(f, 4), "", "takes images of 4 channels"),
-    "diffusers: odd size": (lambda f, m: str(m / "kl"), "size=9", "size=9 is not a multiple of 2"),
+    "diffusers: odd size": (lambda f, m: str(m / "kl"), "size=9", "size=9 must be a multiple of 2"),
     "keras: no file": (lambda f, m: f"{m / 'encoder.keras'}+{f / 'none.keras'}", "", "none.keras: no such file"),
-    "keras: cut": (cut_keras, "", "lambda.keras: not a file of Keras 3, or cut short"),
+    "keras: cut": (cut_keras, "", "lambda.keras: not a file of Keras 3, or truncated"),
     "keras: other weights": (other_weights, "", "e.keras: Keras cannot load it (A total of 3 objects"),
     "keras: lambda": (lambda f, m: keras_file(f, m, lambda_layer), "", "e.keras: holds a Lambda layer"),
     "keras: own layer": (lambda f, m: keras_file(f, m, layer_of_its_own), "", "e.keras: needs Mine, whose code"),
-    "keras: not images": (lambda f, m: keras_file(f, m, dense, (64,)), "", "takes (None, 64), expected images"),
-    "keras: not square": (lambda f, m: keras_file(f, m, dense, (8, 4, 1)), "", "8 x 4 pixels of 1 channels"),
-    "keras: channel order": (lambda f, m: keras_file(f, m, dense), "channel_order=first", "8 x 1 pixels of 8 channels"),
+    "keras: not images": (lambda f, m: keras_file(f, m, dense, (64,)), "", "takes shape (any, 64), not images"),
+    "keras: not square": (
+        lambda f, m: keras_file(f, m, dense, (8, 4, 1)),
+        "",
+        "takes images of 8 x 4, only",
+    ),
+    "keras: channel order": (
+        lambda f, m: keras_file(f, m, dense),
+        "channel_order=first",
+        "takes images of 8 x 1, only",
+    ),
     "keras: by name": (by_name, "", "takes its input by name"),
     "keras: one half": (lambda f, m: str(m / "encoder.keras"), "", "no part of it is named encoder"),
     "no model at all": (lambda f, m: str(f), "", "nothing opens it"),

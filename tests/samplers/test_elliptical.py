@@ -134,7 +134,7 @@ def tiny_bundle(tiny_model: ConvAutoencoder, tiny_store: LatentStore) -> Bundle:
 def test_a_bundle_holds_radius_quantiles(tiny_bundle: Bundle, tiny_store: LatentStore, tmp_path: Path) -> None:
     tiny_bundle.save(tmp_path / "tiny.safetensors")
     loaded = Bundle.load(tmp_path / "tiny.safetensors")
-    np.testing.assert_array_equal(loaded.radius_quantiles(), tiny_store.radius_quantiles())
+    np.testing.assert_array_equal(loaded.reference.radius_quantiles(), tiny_store.radius_quantiles())
     np.testing.assert_array_equal(
         load_sampler("elliptical").fit(loaded).sample(50, seed=0),
         load_sampler("elliptical").fit(tiny_store).sample(50, seed=0),

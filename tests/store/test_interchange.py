@@ -20,9 +20,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lsampler import ConvAutoencoder, LatentStore, LsamplerError, StoreWriter, load_sampler, open_store
-from lsampler.store import exchange as interchange
-from lsampler.store.exchange import export_latents, import_latents
+from lsampler import (
+    ConvAutoencoder,
+    LatentStore,
+    LsamplerError,
+    StoreWriter,
+    export_latents,
+    import_latents,
+    load_sampler,
+    open_store,
+)
+from lsampler.store.latent_store import Rows
 from lsampler.store.writer import write_store
 
 D = 5
@@ -37,7 +45,7 @@ def numbered(count: int, dimension: int = D) -> NDArray[np.float32]:
 
 
 def store_of(path: Path, rows: NDArray[Any], ids: Sequence[str] | None = None, splits: Any = None) -> LatentStore:
-    write_store(path, rows.shape[1], [(rows, ids, splits)], {"encoder": "abc"})
+    write_store(path, rows.shape[1], [Rows(rows, ids, splits)], {"encoder": "abc"})
     return open_store(path)
 
 
@@ -80,13 +88,13 @@ stored_rows = st.integers(1, 30).flatmap(
 
 @pytest.mark.parametrize("suffix", LABELLED)
 @settings(max_examples=15, deadline=None)
-@given(rows=stored_rows, block_rows=st.sampled_from([1, 4, 4096]), dimension=st.sampled_from([1, D]))
+@given(rows=stored_rows, chunk_rows=st.sampled_from([1, 4, 4096]), dimension=st.sampled_from([1, D]))
 def test_export_and_import_give_the_same_rows_ids_and_splits(
-    suffix: str, rows: tuple[int, list[str] | None, list[str]], block_rows: int, dimension: int
+    suffix: str, rows: tuple[int, list[str] | None, list[str]], chunk_rows: int, dimension: int
 ) -> None:
     count, ids, splits = rows
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interchange, "BLOCK_ROWS", block_rows)
+        patch.setattr("lsampler.store.exchange.table.CHUNK_ROWS", chunk_rows)
         folder = Path(name)
         store = store_of(folder / "a.h5", numbered(count, dimension), ids, splits)
         assert export_latents(store, folder / f"b{suffix}") == count
@@ -96,13 +104,13 @@ def test_export_and_import_give_the_same_rows_ids_and_splits(
 
 
 @settings(max_examples=10, deadline=None)
-@given(rows=stored_rows, suffix=st.sampled_from(SUFFIXES), block_rows=st.sampled_from([1, 4, 4096]))
+@given(rows=stored_rows, suffix=st.sampled_from(SUFFIXES), chunk_rows=st.sampled_from([1, 4, 4096]))
 def test_the_exports_of_both_splits_are_the_store(
-    rows: tuple[int, list[str] | None, list[str]], suffix: str, block_rows: int
+    rows: tuple[int, list[str] | None, list[str]], suffix: str, chunk_rows: int
 ) -> None:
     count, ids, splits = rows
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interchange, "BLOCK_ROWS", block_rows)
+        patch.setattr("lsampler.store.exchange.table.CHUNK_ROWS", chunk_rows)
         folder = Path(name)
         store = store_of(folder / "a.h5", numbered(count), ids, splits)
         for split in ("train", "held-out"):
@@ -177,15 +185,15 @@ def test_any_real_numbers_become_float32(tmp_path: Path, suffix: str, dtype: str
     shape=st.tuples(st.integers(1, 9), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
     order=st.sampled_from(["C", "F"]),
     suffix=st.sampled_from([".npy", ".npz", ".h5"]),
-    block_rows=st.sampled_from([1, 4, 4096]),
+    chunk_rows=st.sampled_from([1, 4, 4096]),
 )
 def test_component_of_channel_row_and_column_is_row_major(
-    shape: tuple[int, int, int, int], order: Any, suffix: str, block_rows: int
+    shape: tuple[int, int, int, int], order: Any, suffix: str, chunk_rows: int
 ) -> None:
     latents = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     _, channels, height, width = shape
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interchange, "BLOCK_ROWS", block_rows)
+        patch.setattr("lsampler.store.exchange.table.CHUNK_ROWS", chunk_rows)
         path = save(Path(name) / f"a{suffix}", np.asarray(latents, order=order))
         store = import_latents(path, Path(name) / "s.h5").store
         rows = store.read()
@@ -251,12 +259,12 @@ def test_column_of_lists_beside_other_numbers_is_the_latents(tmp_path: Path, kin
 @pytest.mark.parametrize(
     ("count", "own_split", "held_out", "expected", "words"),
     [
-        (25, None, None, 2, "the last 2 of 25 vectors (a tenth; change it with --held-out)"),
+        (25, None, None, 2, "the last 2 of 25 vectors (a tenth; change it with `held_out=...`)"),
         (9, None, None, 0, "the last 0 of 9 vectors"),
-        (9, None, 8, 8, "the last 8 of 9 vectors (by --held-out)"),
+        (9, None, 8, 8, "the last 8 of 9 vectors (by `held_out=...`)"),
         (9, [1] * 4 + [0] * 5, None, 4, "4 of 9 vectors (the split of a.npz)"),
-        (9, [1] * 4 + [0] * 5, 1, 1, "the last 1 of 9 vectors (by --held-out)"),
-        (9, [1] * 4 + [0] * 5, 0, 0, "the last 0 of 9 vectors (by --held-out)"),
+        (9, [1] * 4 + [0] * 5, 1, 1, "the last 1 of 9 vectors (by `held_out=...`)"),
+        (9, [1] * 4 + [0] * 5, 0, 0, "the last 0 of 9 vectors (by `held_out=...`)"),
     ],
 )
 def test_held_out_is_said_by_the_option_or_the_file_or_is_a_tenth(
@@ -353,7 +361,7 @@ BAD_INPUT = [
     ("booleans", "import {dir}/booleans.npy --out {dir}/x.h5", "latents of type bool"),
     ("records", "import {dir}/records.npy --out {dir}/x.h5", "give real numbers"),
     ("texts in HDF5", "import {dir}/texts.h5 --out {dir}/x.h5", "latents of type object"),
-    ("NaN", "import {dir}/nan.npy --out {dir}/x.h5", "nan.npy: row 7000 holds NaN or infinite values; mend that row"),
+    ("NaN", "import {dir}/nan.npy --out {dir}/x.h5", "nan.npy: row 7000 holds NaN or infinite values; fix that row"),
     ("infinite", "import {dir}/inf.h5 --out {dir}/x.h5", "inf.h5: row 1 holds NaN or infinite values"),
     ("overflow", "import {dir}/large.npz --out {dir}/x.h5", "large.npz: row 2 holds a number too large for float32"),
     ("null in a column", "import {dir}/null.parquet --out {dir}/x.h5", "null.parquet: row 1 holds NaN or infinite"),
@@ -372,7 +380,7 @@ BAD_INPUT = [
     ("unknown code", "import {dir}/code.h5 --out {dir}/x.h5", "the split of row 2 is 2; write 'train' or"),
     ("other D than the model", "import {dir}/z.npy --model celeba96 --out {dir}/x.h5", "D = 5, the model has 256"),
     ("model missing", "import {dir}/z.npy --model {dir}/no.safetensors --out {dir}/x.h5", "no such model file"),
-    ("too many held out", "import {dir}/z.npy --held-out 3 --out {dir}/x.h5", "3 held out; --held-out must leave"),
+    ("too many held out", "import {dir}/z.npy --held-out 3 --out {dir}/x.h5", "3 held out; --held-out 3 must leave"),
     ("negative held out", "import {dir}/z.npy --held-out -1 --out {dir}/x.h5", "'--held-out'"),
     ("a zip named .npy", "import {dir}/zip.npy --out {dir}/x.h5", "zip.npy: not a readable .npy file"),
     ("an array named .npz", "import {dir}/array.npz --out {dir}/x.h5", "array.npz: not a readable .npz file"),
@@ -407,7 +415,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     np.save(folder / "objects.npy", np.array([["a", None]], dtype=object), allow_pickle=True)
-    np.lib.format.open_memmap(folder / "wide.npy", mode="w+", dtype="u1", shape=(2, interchange.MAX_DIMENSION + 1))
+    np.lib.format.open_memmap(folder / "wide.npy", mode="w+", dtype="u1", shape=(2, (1 << 24) + 1))
     archives: dict[str, dict[str, Any]] = {
         "cube": {"z": np.zeros((2, 3, 4))},
         "objectids": {"z": z, "ids": np.array(["a", None, "c"], dtype=object)},
@@ -563,7 +571,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, suffix: str) -> None
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from lsampler.store.exchange import export_latents, import_latents\n"
+        "from lsampler import export_latents, import_latents\n"
         "for name in ('few.npy', 'many.npy'):\n"
         "    import_latents(name, 'a.h5', force=True)\n"
         "    export_latents('a.h5', sys.argv[1], force=True)\n"

@@ -17,14 +17,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from support import Answer
+from support import Answer, committed_shards
 
 from lsampler import (
     ConvAutoencoder,
+    DrawOptions,
     LatentSampler,
     LatentStore,
     LsamplerError,
     ShardedStore,
+    export_latents,
     load_bundle,
     load_sampler,
     merge_store,
@@ -32,10 +34,9 @@ from lsampler import (
     sample_store,
     shard_store,
 )
-from lsampler.store import shard_writer as shard_writer
-from lsampler.store.exchange import export_latents
-from lsampler.store.shard_writer import sample_shards, write_shards
-from lsampler.store.writer import StoreBlock, write_store
+from lsampler.store.latent_store import Rows
+from lsampler.store.sharding import write_shards
+from lsampler.store.writer import write_store
 
 ROWS, D = 5000, 10
 
@@ -45,6 +46,11 @@ def sampler() -> LatentSampler:
     return load_sampler("multivariate-normal").fit(load_bundle("digits"))
 
 
+def draw(sampler: LatentSampler, n: int, path: Path, shard_rows: int = 2048, **options: Any) -> Any:
+    threads = options.pop("threads", None)
+    return sample_store(sampler, n, path, options=DrawOptions(threads=threads, shard_rows=shard_rows), **options)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> LatentStore:
     """A store with ids and both splits, in no order."""
@@ -52,7 +58,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> LatentStore:
     rows = rng.normal(size=(ROWS, D)).astype(np.float32)
     splits = [("train", "held-out")[k] for k in rng.integers(2, size=ROWS)]
     path = tmp_path_factory.mktemp("whole") / "latents.h5"
-    write_store(path, D, [(rows, [f"{k}.png" for k in range(ROWS)], splits)], {"encoder": "abc", "kind": "test"})
+    write_store(path, D, [Rows(rows, [f"{k}.png" for k in range(ROWS)], splits)], {"encoder": "abc", "kind": "test"})
     return open_store(path)
 
 
@@ -97,13 +103,15 @@ def test_statistics_are_those_of_the_one_file(whole: LatentStore, shards: Sharde
 
 @pytest.mark.parametrize("shard_rows", [1, 2048, 5000, 1 << 20])
 def test_drawn_shards_hold_the_rows_of_the_seed(sampler: LatentSampler, tmp_path: Path, shard_rows: int) -> None:
-    drawn = sample_shards(sampler, 9000, tmp_path / "drawn.shards", {"kind": "samples"}, seed=3, shard_rows=shard_rows)
+    drawn = draw(sampler, 9000, tmp_path / "drawn.shards", shard_rows, seed=3)
     np.testing.assert_array_equal(drawn.read(), sampler.sample(9000, seed=3).numpy())
 
 
 @pytest.mark.parametrize("name", ["drawn.h5", "drawn.shards"])
 def test_a_store_of_samples_says_where_they_are_from(sampler: LatentSampler, tmp_path: Path, name: str) -> None:
-    drawn = sample_store(sampler, 3000, tmp_path / name, seed=3, reference="the digits", shard_rows=1)
+    drawn = sample_store(
+        sampler, 3000, tmp_path / name, seed=3, options=DrawOptions(reference="the digits", shard_rows=1)
+    )
     assert isinstance(drawn, ShardedStore) == (name == "drawn.shards")
     np.testing.assert_array_equal(drawn.read(), sampler.sample(3000, seed=3).numpy())
     told = {key: drawn.attributes[key] for key in ("kind", "sampler", "seed", "device", "reference", "encoder")}
@@ -122,29 +130,17 @@ def test_a_store_of_samples_says_where_they_are_from(sampler: LatentSampler, tmp
     np.testing.assert_array_equal(open_store(tmp_path / name).read(0, 5), sampler.sample(5, seed=3).numpy())
 
 
-def test_an_interrupted_run_does_only_what_is_missing(
-    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_does_only_what_is_missing(sampler: LatentSampler, tmp_path: Path) -> None:
     path = tmp_path / "drawn.shards"
-    real, calls = LatentSampler.stream, []
-
-    def failing(self: LatentSampler, n: int, **settings: object) -> object:
-        calls.append(settings["start"])
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(self, n, **settings)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(LatentSampler, "stream", failing)
-    with pytest.raises(KeyboardInterrupt):
-        sample_shards(sampler, 9000, path, {}, shard_rows=2048)
+    interrupted(lambda bar: draw(sampler, 9000, path, progress=bar), path)
+    kept = [shard.stat().st_mtime_ns for shard in committed_shards(path)]
     assert not path.exists()
-    with pytest.raises(LsamplerError, match="unfinished; run the command"):
+    with pytest.raises(LsamplerError, match="unfinished; rerun the command"):
         open_store(path)
     with pytest.raises(LsamplerError, match="interrupted run with other settings"):
-        sample_shards(sampler, 9001, path, {}, shard_rows=2048)
-    done = sample_shards(sampler, 9000, path, {}, shard_rows=2048)
-    assert calls == [0, 2048, 4096, 4096, 6144, 8192]
-    monkeypatch.undo()
+        draw(sampler, 9001, path)
+    done = draw(sampler, 9000, path)
+    assert [shard.path.stat().st_mtime_ns for shard in done.shards[:2]] == kept
     np.testing.assert_array_equal(done.read(), sampler.sample(9000, seed=0).numpy())
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["drawn.shards"]
 
@@ -162,72 +158,38 @@ def test_a_run_that_fails_at_once_leaves_nothing(whole: LatentStore, tmp_path: P
     assert [entry.name for entry in tmp_path.iterdir()] == ["damaged.h5"]
 
 
-def _drop(folder: Path) -> None:
-    (folder / "00000002.h5").unlink()
-
-
 def _cut(folder: Path) -> None:
     data = (folder / "00000001.h5").read_bytes()
     (folder / "00000001.h5").write_bytes(data[:-100])
 
 
 def _swap(folder: Path) -> None:
-    names = ("00000000.h5", "00000001.h5")
-    first, second = ((folder / name).read_bytes() for name in names)
-    (folder / names[0]).write_bytes(second)
-    (folder / names[1]).write_bytes(first)
+    first, second = (folder / f"0000000{k}.h5" for k in (0, 1))
+    first.rename(folder / "first")
+    second.rename(first)
+    (folder / "first").rename(second)
 
 
-def _lie(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["shards"][3]["rows"] += 1
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+def _manifest(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """A manifest that says something else."""
 
+    def harm(folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        change(manifest)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
 
-def _escape(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["shards"][0]["file"] = "../../secret.h5"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def _no_manifest(folder: Path) -> None:
-    (folder / "manifest.json").unlink()
-
-
-def _newer(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 2}))
+    return harm
 
 
 def _other_run(folder: Path) -> None:
-    """The same shard of a store that differs in nothing but its seed."""
+    """The same shard of a store that differs in nothing but its rows."""
     other = folder.with_name("other.shards")
     rows = np.random.default_rng(7).normal(size=(5000, D)).astype(np.float32)
     write_store(folder.with_name("other.h5"), D, [rows], {"encoder": "abc", "kind": "test"})
     shard_store(folder.with_name("other.h5"), other, shard_rows=1300)
     data = (other / "00000000.h5").read_bytes()
     (folder / "00000000.h5").write_bytes(data)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["shards"][0]["bytes"] = len(data)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def _unlisted(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["shards"].pop()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def _another_kind(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["attributes"]["kind"] = "samples"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def _more_train_than_rows(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["shards"][0]["train"] = 9999
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    _manifest(lambda manifest: manifest["shards"][0].update(bytes=len(data)))(folder)
 
 
 def _a_file(folder: Path) -> None:
@@ -235,26 +197,40 @@ def _a_file(folder: Path) -> None:
     folder.touch()
 
 
-def _garbage(folder: Path) -> None:
-    (folder / "manifest.json").write_bytes(b"\xff{")
-
-
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (_drop, r"00000002\.h5: this shard is missing"),
+        (lambda folder: (folder / "00000002.h5").unlink(), r"00000002\.h5: this shard is missing"),
         (_cut, r"00000001\.h5: has \d+ bytes, the manifest says \d+"),
         (_swap, r"0000000[01]\.h5: "),
-        (_lie, r"00000003\.h5: its rows is 1100, the manifest says 1101"),
-        (_escape, r"manifest\.json: not the manifest of a sharded store \(shards\.0\.file"),
-        (_no_manifest, r"is a folder, expected a latent store \(a sharded one holds manifest\.json\)"),
-        (_newer, r"manifest\.json: format_version 2, this lsampler reads 1; install the lsampler that wrote it"),
+        (
+            _manifest(lambda manifest: manifest["shards"][3].update(rows=1101)),
+            r"00000003\.h5: its rows is 1100, the manifest says 1101",
+        ),
+        (
+            _manifest(lambda manifest: manifest["shards"][0].update(file="../../secret.h5")),
+            r"manifest\.json: not the manifest of a sharded store \(shards\.0\.file",
+        ),
+        (
+            lambda folder: (folder / "manifest.json").unlink(),
+            r"is a folder, expected a latent store \(a sharded one holds manifest\.json\)",
+        ),
+        (
+            _manifest(lambda manifest: manifest.update(format_version=2)),
+            r"manifest\.json: format_version 2, this lsampler reads 1; install the lsampler that wrote it",
+        ),
         (_other_run, r"00000000\.h5: its run is \w+, the manifest says \w+"),
-        (_unlisted, r"00000003\.h5: is not in the manifest"),
-        (_another_kind, r"00000000\.h5: its kind is test, the manifest says samples"),
-        (_more_train_than_rows, r"shards\.0: value error, 9999 of 1300 rows"),
+        (_manifest(lambda manifest: manifest["shards"].pop()), r"00000003\.h5: is not in the manifest"),
+        (
+            _manifest(lambda manifest: manifest["attributes"].update(kind="samples")),
+            r"00000000\.h5: its kind is test, the manifest says samples",
+        ),
+        (
+            _manifest(lambda manifest: manifest["shards"][0].update(train=9999)),
+            r"shards\.0: value error, 9999 of 1300 rows",
+        ),
         (_a_file, r"is a file, expected the folder of a sharded store"),
-        (_garbage, r"manifest\.json: damaged"),
+        (lambda folder: (folder / "manifest.json").write_bytes(b"\xff{"), r"manifest\.json: damaged"),
     ],
 )
 def test_disagreement_is_one_line(
@@ -302,31 +278,39 @@ def test_a_manifest_that_miscounts_a_split_is_found(shards: ShardedStore, tmp_pa
     (shards.path / "manifest.json").write_text(json.dumps(manifest))
     store = open_store(shards.path)
     assert store.verify() == [f"00000000.h5: {true} rows are in the split train, the manifest says {true - 1}"]
-    with pytest.raises(LsamplerError, match=r"vectors of the split, .* counted; see 'lsampler store verify'"):
+    with pytest.raises(LsamplerError, match=r"vectors of the split, .* counted; run 'lsampler store verify'"):
         export_latents(shards.path, tmp_path / "out.npy", split="train")
     assert not (tmp_path / "out.npy").exists()
 
 
-def interrupted(run: Callable[[], object], path: Path, monkeypatch: pytest.MonkeyPatch, finished: int = 2) -> None:
-    """A run that Ctrl-C ends when so many shards are there."""
-    real = shard_writer._carry_out
+class Stopping:
+    """A progress bar at which Ctrl-C comes, or something else happens, when so many shards are there."""
 
-    def carry_out(order: Any) -> Any:
-        if order.number == finished:
-            raise KeyboardInterrupt
-        return real(order)
+    def __init__(self, finished: int, act: Callable[[], object] | None = None) -> None:
+        self.finished, self.act = finished, act
 
-    with monkeypatch.context() as patch:
-        patch.setattr(shard_writer, "_carry_out", carry_out)
-        with pytest.raises(KeyboardInterrupt):
-            run()
-    assert len(list(path.with_name(path.name + ".partial").glob("[0-9]*.h5"))) == finished
+    def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
+        return self.advance
+
+    def advance(self, rows: int) -> None:
+        self.finished -= 1
+        if not self.finished:
+            if self.act is None:
+                raise KeyboardInterrupt
+            self.act()
+
+
+def interrupted(run: Callable[[Stopping], object], path: Path) -> None:
+    """A run that Ctrl-C ends when two shards are there."""
+    with pytest.raises(KeyboardInterrupt):
+        run(Stopping(2))
+    assert len(committed_shards(path)) == 2
 
 
 def test_a_source_that_changed_meanwhile_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, path = tmp_path / "a.h5", tmp_path / "a.shards"
     write_store(source, D, [np.zeros((5000, D), np.float32)], {"kind": "test"})
-    interrupted(lambda: shard_store(source, path, shard_rows=1000), path, monkeypatch)
+    interrupted(lambda bar: shard_store(source, path, shard_rows=1000, progress=bar), path)
     write_store(source, D, [np.ones((5000, D), np.float32)], {"kind": "test"}, force=True)
     with pytest.raises(LsamplerError, match="interrupted run with other settings"):
         shard_store(source, path, shard_rows=1000)
@@ -338,10 +322,10 @@ def test_a_strategy_fitted_anew_meanwhile_is_not_mixed_in(
 ) -> None:
     path = tmp_path / "a.shards"
     other = load_sampler(sampler.name).fit(np.random.default_rng(3).normal(size=(500, sampler.dimension)))
-    interrupted(lambda: sample_shards(sampler, 9000, path, {}, shard_rows=2048), path, monkeypatch)
+    interrupted(lambda bar: draw(sampler, 9000, path, 2048, progress=bar), path)
     with pytest.raises(LsamplerError, match="interrupted run with other settings"):
-        sample_shards(other, 9000, path, {}, shard_rows=2048)
-    done = sample_shards(sampler, 9000, path, {}, shard_rows=2048, threads=1)  # threads change no row
+        draw(other, 9000, path, 2048)
+    done = draw(sampler, 9000, path, 2048, threads=1)  # threads change no row
     np.testing.assert_array_equal(done.read(), sampler.sample(9000, seed=0).numpy())
 
 
@@ -353,7 +337,7 @@ def test_a_run_killed_at_any_of_its_last_steps_can_be_repeated(
     real, expected = Path.rename, sampler.sample(5000, seed=0).numpy()
 
     def run() -> ShardedStore:
-        return sample_shards(sampler, 5000, path, {}, shard_rows=2048, force=there)
+        return draw(sampler, 5000, path, 2048, force=there)
 
     for step in range(1, 2 + there):
         if there:
@@ -381,7 +365,7 @@ def test_what_an_earlier_run_could_not_remove_is_no_hindrance(sampler: LatentSam
     old.mkdir()
     (old / "00000000.h5").touch()
     for _ in range(2):
-        sample_shards(sampler, 5000, path, {}, force=True)
+        draw(sampler, 5000, path, force=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.shards"]
 
 
@@ -390,22 +374,22 @@ def test_a_shard_that_cannot_be_used_is_made_again(
     sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
     path, stray = tmp_path / "a.shards", tmp_path / "b.shards"
-    sample_shards(sampler, 5000, stray, {}, seed=1, shard_rows=2048)
-    interrupted(lambda: sample_shards(sampler, 5000, path, {}, shard_rows=2048), path, monkeypatch)
+    draw(sampler, 5000, stray, 2048, seed=1)
+    interrupted(lambda bar: draw(sampler, 5000, path, 2048, progress=bar), path)
     shard = tmp_path / "a.shards.partial" / "00000001.h5"
     sound = shard.read_bytes()
     another = (stray / shard.name).read_bytes()
     shard.write_bytes({"of another run": another, "cut short": sound[:5000], "empty": b""}[harm])
-    done = sample_shards(sampler, 5000, path, {}, shard_rows=2048)
+    done = draw(sampler, 5000, path, 2048)
     np.testing.assert_array_equal(done.read(), sampler.sample(5000, seed=0).numpy())
 
 
 def test_a_shard_written_by_another_run_meanwhile_is_refused(sampler: LatentSampler, tmp_path: Path) -> None:
     path, stray = tmp_path / "a.shards", tmp_path / "b.shards"
-    sample_shards(sampler, 5000, stray, {}, seed=1, shard_rows=2048)
+    draw(sampler, 5000, stray, 2048, seed=1)
 
     class Meddling(Part):
-        def chunks(self) -> Iterator[StoreBlock]:
+        def chunks(self) -> Iterator[Rows]:
             shutil.copy(stray / "00000000.h5", tmp_path / "a.shards.partial")
             return super().chunks()
 
@@ -414,38 +398,18 @@ def test_a_shard_written_by_another_run_meanwhile_is_refused(sampler: LatentSamp
     assert not path.exists()
 
 
-def test_a_source_that_is_replaced_while_it_is_read_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "removed"])
+def test_a_source_that_changes_while_it_is_read_is_noticed(tmp_path: Path, replaced: bool) -> None:
     """Regression: the shards after were made from the new file, under the name of the old one."""
-    source, path = tmp_path / "a.h5", tmp_path / "a.shards"
-    write_store(source, D, [np.zeros((3000, D), np.float32)], {"kind": "test"})
-    write_store(tmp_path / "b.h5", D, [np.ones((3000, D), np.float32)], {"kind": "test"})
-    real = shard_writer._carry_out
-
-    def carry_out(order: Any) -> Any:
-        if order.number == 1:
-            (tmp_path / "b.h5").replace(source)
-        return real(order)
-
-    monkeypatch.setattr(shard_writer, "_carry_out", carry_out)
-    with pytest.raises(LsamplerError, match=r"a\.h5: has changed, or is another file for a worker"):
-        shard_store(source, path, shard_rows=1000)
-    assert [file.name for file in (tmp_path / "a.shards.partial").glob("[0-9]*.h5")] == ["00000000.h5"]
-
-
-def test_a_worker_that_has_another_file_of_that_name_says_so(whole: LatentStore) -> None:
-    task = shard_writer._Copied(str(whole.path), "of a file on another disk", 0, 10)
-    with pytest.raises(LsamplerError, match="is another file for a worker"):
-        list(task.chunks())
-
-
-def test_a_source_that_is_removed_while_it_is_read_is_noticed(tmp_path: Path) -> None:
-    source = tmp_path / "a.h5"
-    write_store(source, D, [np.zeros((30, D), np.float32)], {"kind": "test"})
-    store = open_store(source)
-    identity = shard_writer._identity(store)
-    source.unlink()
-    with pytest.raises(LsamplerError, match=r"a\.h5: has changed, or is another file for a worker"):
-        shard_writer._check_same(store, identity)
+    source, other, path = (tmp_path / name for name in ("a.h5", "b.h5", "a.shards"))
+    for file, value in ((source, 0), (other, 1)):
+        write_store(file, D, [np.full((3000, D), value, np.float32)], {"kind": "test"})
+    change = Stopping(1, lambda: other.replace(source) if replaced else source.unlink())
+    with pytest.raises(
+        LsamplerError, match=r"a\.h5: has changed, or is another file for a worker|no such latent store"
+    ):
+        shard_store(source, path, shard_rows=1000, progress=change)
+    assert [file.name for file in committed_shards(path)] == ["00000000.h5"]
 
 
 def test_the_store_that_force_had_put_aside_is_not_lost(whole: LatentStore, tmp_path: Path) -> None:
@@ -455,7 +419,7 @@ def test_the_store_that_force_had_put_aside_is_not_lost(whole: LatentStore, tmp_
     path.rename(tmp_path / ".a.shards.old")
 
     class Failing(Part):
-        def chunks(self) -> Iterator[StoreBlock]:
+        def chunks(self) -> Iterator[Rows]:
             raise LsamplerError("no space")
 
     with pytest.raises(LsamplerError, match="no space"):
@@ -543,19 +507,20 @@ def test_a_shard_without_rows_takes_no_ids_away(tmp_path: Path) -> None:
 class Part:
     number: int
     rows: int
+    doing = "writing"
 
     def planned(self) -> dict[str, Any]:
         return asdict(self)
 
-    def chunks(self) -> Iterator[StoreBlock]:
+    def chunks(self) -> Iterator[Rows]:
         if self.rows:
-            yield np.ones((self.rows, D), np.float32), [f"{self.number}-{k}" for k in range(self.rows)], None
+            yield Rows(np.ones((self.rows, D), np.float32), [f"{self.number}-{k}" for k in range(self.rows)])
 
 
 @pytest.mark.parametrize("shard_rows", [0, -5])
 def test_a_shard_has_at_least_a_row(sampler: LatentSampler, tmp_path: Path, shard_rows: int) -> None:
     with pytest.raises(LsamplerError, match="give at least one"):
-        sample_shards(sampler, 100, tmp_path / "a.shards", {}, shard_rows=shard_rows)
+        draw(sampler, 100, tmp_path / "a.shards", shard_rows)
     assert list(tmp_path.iterdir()) == []
 
 

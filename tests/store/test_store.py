@@ -21,11 +21,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support import committed_shards as pieces
+from support import partial_folder
 
 from lsampler import LatentStore, LsamplerError, StoreWriter, open_store
-from lsampler.store import writer as store_module
 from lsampler.store.reference import Split
-from lsampler.store.single_file import partial_folder, pieces
 from lsampler.store.writer import write_store
 
 D = 6
@@ -38,6 +38,11 @@ def numbered(start: int, stop: int) -> NDArray[np.float32]:
     return (np.arange(start, stop)[:, np.newaxis] + np.arange(D) / 8).astype(np.float32)
 
 
+def writer_of(path: Path, provenance: Any = PROVENANCE, dimension: int = D, **options: Any) -> StoreWriter:
+    """A writer that commits every ten rows."""
+    return StoreWriter(path, dimension, provenance, commit_rows=10, **options)
+
+
 def write(path: Path, rows: NDArray[np.float32], ids: Sequence[str] | None = None, **options: Any) -> LatentStore:
     with StoreWriter(path, D, PROVENANCE, **options) as writer:
         writer.append(rows, ids)
@@ -47,12 +52,6 @@ def write(path: Path, rows: NDArray[np.float32], ids: Sequence[str] | None = Non
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "latents.h5"
-
-
-@pytest.fixture
-def small_commits(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(store_module, "COMMIT_ROWS", 10)
-    return 10
 
 
 # What is written comes back
@@ -71,10 +70,10 @@ def test_any_division_into_appends_gives_the_same_rows_ids_and_splits(
 ) -> None:
     expected_ids: list[str] = []
     expected_splits: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "COMMIT_ROWS", data.draw(st.sampled_from([1, 8, 1000])))
+    commit_rows = data.draw(st.sampled_from([1, 8, 1000]))
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s.h5"
-        writer = StoreWriter(path, D, PROVENANCE)
+        writer = StoreWriter(path, D, PROVENANCE, commit_rows=commit_rows)
         at, any_ids = 0, False
         for count, split, named, then in plan:
             ids = data.draw(st.lists(ids_texts, min_size=count, max_size=count)) if named else None
@@ -85,7 +84,7 @@ def test_any_division_into_appends_gives_the_same_rows_ids_and_splits(
             expected_splits += [split] * count
             if then == "new writer" and at:
                 writer.finish()
-                writer = StoreWriter(path, D, PROVENANCE)
+                writer = StoreWriter(path, D, PROVENANCE, commit_rows=commit_rows)
         if at == 0:
             with pytest.raises(LsamplerError, match="no latent vectors"):
                 writer.finish()
@@ -112,33 +111,33 @@ def test_append_to_an_existing_store_keeps_the_first_rows(path: Path) -> None:
 def test_nothing_appended_leaves_an_existing_store_as_it_is(path: Path) -> None:
     write(path, numbered(0, 5))
     before = path.read_bytes()
-    with StoreWriter(path, D, PROVENANCE) as writer:
+    with writer_of(path) as writer:
         writer.append(np.empty((0, D)), [])
     assert path.read_bytes() == before
 
 
-def test_force_replaces_an_existing_store_and_forgets_an_interrupted_writer(path: Path, small_commits: int) -> None:
+def test_force_replaces_an_existing_store_and_forgets_an_interrupted_writer(path: Path) -> None:
     write(path, numbered(0, 5))
-    StoreWriter(path, D, PROVENANCE).append(numbered(90, 90 + small_commits))
+    writer_of(path).append(numbered(90, 90 + 10))
     assert pieces(path)
-    with StoreWriter(path, D, {"encoder": "other"}, force=True) as writer:
+    with writer_of(path, {"encoder": "other"}, force=True) as writer:
         writer.append(numbered(50, 52))
         assert len(open_store(path)) == 5, "the old store stays until the new one is complete"
     np.testing.assert_array_equal(open_store(path).read(), numbered(50, 52))
 
 
 def test_blocks_give_one_split_in_order(path: Path) -> None:
-    with StoreWriter(path, D, PROVENANCE) as writer:
+    with writer_of(path) as writer:
         for start in range(0, 40, 10):
             writer.append(numbered(start, start + 7))
             writer.append(numbered(start + 7, start + 10), split="held-out")
     store = open_store(path)
     train = np.concatenate([numbered(start, start + 7) for start in range(0, 40, 10)])
-    blocks = list(store.chunks("train", block_rows=8))
+    blocks = list(store.chunks("train", 8))
     assert max(map(len, blocks)) <= 8
     np.testing.assert_array_equal(np.concatenate(blocks), train)
     np.testing.assert_array_equal(store.latents(), train)
-    np.testing.assert_array_equal(np.concatenate(list(store.chunks(None, block_rows=9))), numbered(0, 40))
+    np.testing.assert_array_equal(np.concatenate(list(store.chunks(None, 9))), numbered(0, 40))
     assert len(store.held_out()) == store.count("held-out") == 12
     assert store.read(38, 99).shape == (2, D)
     assert store.ids(38, 99) == ["", ""]
@@ -151,7 +150,7 @@ def test_ids_that_are_no_utf8_come_back(path: Path) -> None:
 
 def test_writer_keeps_a_copy_of_what_it_was_given(path: Path) -> None:
     buffer, names = np.empty((4, D), dtype=np.float32), [""] * 4
-    with StoreWriter(path, D, PROVENANCE) as writer:
+    with writer_of(path) as writer:
         for start in range(0, 12, 4):
             buffer[:], names[:] = numbered(start, start + 4), [f"{start + k}" for k in range(4)]
             writer.append(buffer, names)
@@ -214,7 +213,7 @@ def test_documented_example_reads_a_store_with_h5py_alone(path: Path, monkeypatc
 def test_bad_rows_are_refused_and_nothing_is_added(
     path: Path, rows: NDArray[np.float64], ids: list[str] | None, split: Any, complaint: str
 ) -> None:
-    with StoreWriter(path, D, PROVENANCE) as writer:
+    with writer_of(path) as writer:
         writer.append(numbered(0, 2))
         with pytest.raises(LsamplerError, match=complaint) as refusal:
             writer.append(rows, ids, split)
@@ -227,7 +226,7 @@ def test_bad_rows_are_refused_and_nothing_is_added(
 @pytest.mark.parametrize(
     ("dimension", "provenance", "complaint"),
     [
-        (D + 1, PROVENANCE, "holds D = 6"),
+        (D + 1, PROVENANCE, "D = 6"),
         (D, PROVENANCE | {"encoder": "other"}, "encoder = abc, now other"),
         (D, PROVENANCE | {"crop": "none"}, "crop = nothing, now none"),
         (D, {"encoder": "abc"}, "image_size = 8, now nothing"),
@@ -235,32 +234,32 @@ def test_bad_rows_are_refused_and_nothing_is_added(
 )
 @pytest.mark.parametrize("state", ["complete", "interrupted"])
 def test_other_provenance_is_refused_and_nothing_is_lost(
-    path: Path, small_commits: int, state: str, dimension: int, provenance: dict[str, str | int], complaint: str
+    path: Path, state: str, dimension: int, provenance: dict[str, str | int], complaint: str
 ) -> None:
-    writer = StoreWriter(path, D, PROVENANCE)
-    writer.append(numbered(0, small_commits))
+    writer = writer_of(path)
+    writer.append(numbered(0, 10))
     if state == "complete":
         writer.finish()
     with pytest.raises(LsamplerError, match=complaint):
-        StoreWriter(path, dimension, provenance)
-    StoreWriter(path, D, PROVENANCE).finish()
-    np.testing.assert_array_equal(open_store(path).read(), numbered(0, small_commits))
+        writer_of(path, provenance, dimension)
+    writer_of(path).finish()
+    np.testing.assert_array_equal(open_store(path).read(), numbered(0, 10))
 
 
-def test_origin_of_appended_rows_is_added_to_the_stores(path: Path, small_commits: int) -> None:
+def test_origin_of_appended_rows_is_added_to_the_stores(path: Path) -> None:
     write(path, numbered(0, 5), origin={"source": "a.zip", "held_out": 1})
-    StoreWriter(path, D, PROVENANCE, origin={"source": "b.zip", "held_out": 2}).append(numbered(5, 15))
+    writer_of(path, origin={"source": "b.zip", "held_out": 2}).append(numbered(5, 15))
     with pytest.raises(LsamplerError, match=r"source = b\.zip, now c\.zip"):
-        StoreWriter(path, D, PROVENANCE, origin={"source": "c.zip", "held_out": 2})
+        writer_of(path, origin={"source": "c.zip", "held_out": 2})
     with pytest.raises(LsamplerError, match="held_out = 1, now nothing"):
-        StoreWriter(path, D, PROVENANCE)
+        writer_of(path)
     store = write(path, numbered(15, 16), origin={"source": "b.zip", "held_out": 2})
     assert (store.attributes["source"], store.attributes["held_out"]) == ("a.zip + b.zip", 3)
     np.testing.assert_array_equal(store.read(), numbered(0, 16))
 
 
 def test_writer_without_rows_makes_no_store(path: Path) -> None:
-    with pytest.raises(LsamplerError, match="no latent vectors"), StoreWriter(path, D, PROVENANCE):
+    with pytest.raises(LsamplerError, match="no latent vectors"), writer_of(path):
         pass
     assert list(path.parent.iterdir()) == []
 
@@ -269,7 +268,7 @@ def test_folder_as_output_is_refused_before_any_work(path: Path) -> None:
     path.mkdir()
     for force in (True, False):
         with pytest.raises(LsamplerError, match="is a folder"):
-            StoreWriter(path, D, PROVENANCE, force=force)
+            writer_of(path, force=force)
 
 
 # Broken files
@@ -308,7 +307,7 @@ def _no_hdf5(path: Path) -> None:
 
 
 def _unfinished(path: Path) -> None:
-    writer = StoreWriter(path, D, PROVENANCE)
+    writer = writer_of(path)
     writer.append(numbered(0, 3))
     writer.commit()
 
@@ -323,7 +322,7 @@ BROKEN: dict[Callable[[Path], object], str] = {
     _other_version: "store format 99, this lsampler reads 1",
     _short_split: "do not fit together",
     _without_latents: "damaged",
-    _unfinished: "unfinished, 1 pieces",
+    _unfinished: "unfinished; rerun the command",
 }
 
 
@@ -341,7 +340,7 @@ def test_broken_store_is_not_appended_to(path: Path, spoil: Callable[[Path], obj
     spoil(path)
     before = path.read_bytes()
     with pytest.raises(LsamplerError):
-        StoreWriter(path, D, PROVENANCE)
+        writer_of(path)
     assert path.read_bytes() == before
 
 
@@ -427,7 +426,7 @@ def test_texts_of_variable_length_as_h5py_writes_them_are_read(path: Path) -> No
 def test_several_processes_read_at_once(path: Path) -> None:
     write(path, numbered(0, 9000))
     script = (
-        "import sys; from lsampler.store.single_file import LatentStore; s = open_store(sys.argv[1]); input();"
+        "import sys; from lsampler import open_store; s = open_store(sys.argv[1]); input();"
         "print(sum(float(b.astype('f8').sum()) for _ in range(5) for b in s.chunks()))"
     )
     readers = [
@@ -451,20 +450,22 @@ KILLING = """
 import json, os, random, shutil, signal, sys, time
 from pathlib import Path
 import numpy as np
-import lsampler.store.writer as module
-from lsampler.errors import LsamplerError
-from lsampler.store.single_file import LatentStore, pieces
-from lsampler.store.writer import StoreWriter
+from lsampler import LsamplerError, StoreWriter, open_store
 
-D, ROWS = 6, 600
-module.COMMIT_ROWS = 32
+D, ROWS, COMMIT = 6, 600, 32
 folder, chance = Path(sys.argv[1]), random.Random(20)
+
+def partial_folder(path):
+    return path.with_name(path.name + ".partial")
+
+def pieces(path):
+    return sorted(partial_folder(path).glob("[0-9]*.h5"))
 
 def numbered(start, stop):
     return (np.arange(start, stop)[:, None] + np.arange(D) / 8).astype(np.float32)
 
 def writer(path):
-    return StoreWriter(path, D, {"encoder": "abc"})
+    return StoreWriter(path, D, {"encoder": "abc"}, commit_rows=COMMIT)
 
 def fill(path, rows=ROWS):
     out = writer(path)
@@ -495,7 +496,7 @@ def check(path, rows=ROWS):
     else:
         raise AssertionError("neither complete nor absent")
     at = 0
-    for piece in map(LatentStore, pieces(path)):
+    for piece in map(open_store, pieces(path)):
         assert np.array_equal(piece.read(), numbered(at, at + len(piece)))
         at += len(piece)
     return at
@@ -548,7 +549,7 @@ while kills < 40:
             break
     assert check(path) == ROWS
     writer(path).finish()
-    assert check(path) == ROWS and not module.partial_folder(path).exists()
+    assert check(path) == ROWS and not partial_folder(path).exists()
     stores += 1
 print(json.dumps({"kills": kills, "left": sorted(p.name for p in folder.iterdir()), "stores": stores}))
 """,
@@ -556,31 +557,6 @@ print(json.dumps({"kills": kills, "left": sorted(p.name for p in folder.iterdir(
     )
     assert result["kills"] >= 40
     assert result["left"] == sorted(f"{number}.h5" for number in range(result["stores"]))
-
-
-def test_writer_killed_while_merging_leaves_the_store_complete_or_absent(tmp_path: Path) -> None:
-    result = _kill(
-        """
-kills, rows = 0, 8000
-module.COMMIT_ROWS = 2000
-template, path = folder / "template.h5", folder / "s.h5"
-fill(template, rows)
-while kills < 25:
-    path.unlink(missing_ok=True)
-    shutil.copytree(module.partial_folder(template), module.partial_folder(path))
-    pid = child(lambda: writer(path).finish())
-    time.sleep(chance.uniform(0, 0.03))
-    os.kill(pid, signal.SIGKILL)
-    kills += killed(pid)
-    assert check(path, rows) == rows
-    writer(path).finish()
-    assert check(path, rows) == rows
-    left = sorted(p.name for p in folder.iterdir() if p.name != "template.h5.partial")
-print(json.dumps({"kills": kills, "left": left}))
-""",
-        tmp_path,
-    )
-    assert result == {"kills": 25, "left": ["s.h5"]}
 
 
 def test_writer_killed_at_every_kind_of_step_loses_nothing_committed(tmp_path: Path) -> None:
@@ -617,7 +593,7 @@ for moment in fatal:
     write(path, ROWS)
     writer(path).finish()
     assert check(path, ROWS) == ROWS >= before
-    assert not module.partial_folder(path).exists()
+    assert not partial_folder(path).exists()
 print(json.dumps({"planned": len(fatal), "kills": kills, "states": states}))
 """,
         tmp_path,
@@ -628,62 +604,57 @@ print(json.dumps({"planned": len(fatal), "kills": kills, "states": states}))
 
 
 @pytest.mark.parametrize("base_rows", [0, 7])
-def test_pieces_left_after_the_rename_are_not_merged_twice(
-    path: Path, small_commits: int, base_rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_left_after_the_rename_are_not_merged_twice(path: Path, base_rows: int) -> None:
     if base_rows:
         write(path, numbered(0, base_rows))
-    rows = base_rows + 2 * small_commits
-    with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_remove_pieces", lambda folder: None)
-        with StoreWriter(path, D, PROVENANCE) as writer:
-            for start in range(base_rows, rows, small_commits):
-                writer.append(numbered(start, start + small_commits))
+    rows = base_rows + 2 * 10
+    writer = writer_of(path)
+    for start in range(base_rows, rows, 10):
+        writer.append(numbered(start, start + 10))
+    shutil.copytree(partial_folder(path), partial_folder(path).with_name("kept"))
+    writer.finish()
+    partial_folder(path).with_name("kept").rename(partial_folder(path))  # as if killed before it was removed
     assert len(pieces(path)) == 2
     np.testing.assert_array_equal(open_store(path).read(), numbered(0, rows))
-    with StoreWriter(path, D, PROVENANCE) as writer:
+    with writer_of(path) as writer:
         assert writer.committed == 0
         writer.append(numbered(rows, rows + 3))
     np.testing.assert_array_equal(open_store(path).read(), numbered(0, rows + 3))
     assert not partial_folder(path).exists()
 
 
-def test_pieces_that_cannot_be_removed_do_not_spoil_the_store(
-    path: Path, small_commits: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_that_cannot_be_removed_do_not_spoil_the_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", lambda folder, ignore_errors=False: None)
-        write(path, numbered(0, small_commits))
+        write(path, numbered(0, 10))
     assert partial_folder(path).is_dir()
     np.testing.assert_array_equal(write(path, numbered(10, 12)).read(), numbered(0, 12))
 
 
-def test_missing_piece_is_told_and_not_passed_over(path: Path, small_commits: int) -> None:
-    writer = StoreWriter(path, D, PROVENANCE)
-    for start in range(0, 30, small_commits):
-        writer.append(numbered(start, start + small_commits))
+def test_missing_piece_is_told_and_not_passed_over(path: Path) -> None:
+    writer = writer_of(path)
+    for start in range(0, 30, 10):
+        writer.append(numbered(start, start + 10))
     pieces(path)[1].unlink()
-    with pytest.raises(LsamplerError, match="a piece is missing"):
-        StoreWriter(path, D, PROVENANCE)
+    with pytest.raises(LsamplerError, match="a shard is missing"):
+        writer_of(path)
 
 
 # Ctrl-C, failures and full disks
 
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, LsamplerError, RuntimeError, MemoryError])
-def test_exception_keeps_all_appended_rows_and_a_new_writer_goes_on(
-    path: Path, small_commits: int, exception: type[BaseException]
-) -> None:
+def test_exception_keeps_all_appended_rows_and_a_new_writer_goes_on(path: Path, exception: type[BaseException]) -> None:
     def interrupted() -> None:
-        with StoreWriter(path, D, PROVENANCE) as writer:
-            writer.append(numbered(0, small_commits))
+        with writer_of(path) as writer:
+            writer.append(numbered(0, 10))
             writer.append(numbered(10, 13))
             raise exception
 
     with pytest.raises(exception):
         interrupted()
     assert not path.exists()
-    with StoreWriter(path, D, PROVENANCE) as writer:
+    with writer_of(path) as writer:
         assert writer.committed == 13
         writer.append(numbered(13, 20))
     np.testing.assert_array_equal(open_store(path).read(), numbered(0, 20))
@@ -697,11 +668,11 @@ def test_interrupt_while_merging_keeps_the_old_store_and_all_rows(path: Path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(LatentStore, "labelled", interrupt)
+        patch.setattr(LatentStore, "rows", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write(path, numbered(5, 9))
     assert path.read_bytes() == before
-    StoreWriter(path, D, PROVENANCE).finish()
+    writer_of(path).finish()
     np.testing.assert_array_equal(open_store(path).read(), numbered(0, 9))
 
 
@@ -724,9 +695,7 @@ LIMITED = """
 import json, resource, signal, sys
 from pathlib import Path
 import numpy as np
-from lsampler.errors import LsamplerError
-from lsampler.store.single_file import LatentStore
-from lsampler.store.writer import StoreWriter
+from lsampler import LsamplerError, StoreWriter, open_store
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path, messages = Path(sys.argv[1]), []
@@ -755,7 +724,7 @@ print(json.dumps(messages))
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit of the file size")
 def test_file_that_may_not_grow_leaves_the_old_store_and_one_line(path: Path) -> None:
-    """Regression: HDF5 told a full disk as RuntimeError on closing, and crashed the process thereafter."""
+    """Regression: HDF5 reported a full disk as RuntimeError on closing, and crashed the process thereafter."""
     done = subprocess.run([sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     messages = json.loads(done.stdout)

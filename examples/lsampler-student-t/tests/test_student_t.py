@@ -1,4 +1,4 @@
-"""Does student-t keep the promises that every strategy makes, and is it a Student t?"""
+"""Check that student-t keeps the promises that every strategy makes, and is a Student t."""
 
 from collections.abc import Callable
 

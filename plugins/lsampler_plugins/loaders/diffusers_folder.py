@@ -1,7 +1,5 @@
 """diffusers: AutoencoderKL (Rombach et al. 2022, arXiv:2112.10752) and AutoencoderTiny, from a local folder."""
 
-import json
-import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import nn
 
-from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, module_digest, offers
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, module_digest, offers, require_extra
 
 CLASSES = ("AutoencoderKL", "AutoencoderTiny")
 
@@ -20,8 +18,8 @@ CLASSES = ("AutoencoderKL", "AutoencoderTiny")
 class DiffusersFolder(ForeignLoader):
     """A folder that diffusers saved an AutoencoderKL or AutoencoderTiny to (extra 'diffusers').
 
-    Latents are the encoder's mean before the scaling_factor of diffusion models, (C, h, w) laid
-    out as one vector. Only .safetensors weights are read, and nothing is ever downloaded.
+    Latents are the encoder's mean before the scaling_factor of diffusion models, (C, h, w) laid out as one vector.
+    Only .safetensors weights are read, and nothing is ever downloaded.
     """
 
     name = "diffusers"
@@ -32,7 +30,7 @@ class DiffusersFolder(ForeignLoader):
 
     @classmethod
     def accepts(cls, spec: str) -> bool:
-        """A folder with config.json, or the model_index.json of a pipeline, which is then refused with the mend."""
+        """Accept a folder with config.json, or the model_index.json of a pipeline, which load refuses."""
         names = ("config.json", "model_index.json")
         return any(os.path.isfile(Path(spec) / name) for name in names)  # noqa: PTH113 - Path.is_file may raise
 
@@ -47,16 +45,16 @@ class DiffusersFolder(ForeignLoader):
             )
         own, factor = config.get("sample_size"), 2 ** (len(config.block_out_channels) - 1)
         if self.size is not None and self.size % factor:
-            raise LsamplerError(f"{spec}: size={self.size} is not a multiple of {factor}, by which the model downsizes")
+            raise LsamplerError(f"{spec}: `size={self.size}` must be a multiple of {factor}")
         return self.adapt(
             spec,
             lambda images: _latents(model.encode(images)),
             lambda latents: model.decode(latents).sample,
             digest=file_digest([Path(spec) / "config.json"]) + module_digest([model]),
-            # A convolutional model takes any size: the one it was trained on is but a default.
+            # A convolutional model takes any size: the one it was trained on is only a default.
             size=None if self.size or not isinstance(own, int) else own,
             channels=config.in_channels,
-            move=model.to,
+            weights=[model],
         )
 
 
@@ -68,55 +66,43 @@ def _class_name(spec: str) -> str:
     path = Path(spec) / "config.json"
     if not path.is_file():
         raise LsamplerError(f"{spec}: a whole pipeline; give its autoencoder, such as {Path(spec) / 'vae'}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LsamplerError(f"{path}: cannot be read as JSON ({error}); save the model again") from error
-    name = config.get("_class_name") if isinstance(config, dict) else None
+    name = ForeignLoader.read_json(path).get("_class_name")
     if name not in CLASSES:
         raise LsamplerError(f"{path}: the class is {name}; give a folder of {' or '.join(CLASSES)}, saved by diffusers")
     return str(name)
 
 
 def _read_model(spec: str, name: str) -> Any:
-    try:
-        import diffusers
-    except ImportError as error:
-        raise LsamplerError(f"{spec}: needs diffusers; install it with pip install 'lsampler[diffusers]'") from error
-    with _silence():
-        try:
-            model, report = getattr(diffusers, name).from_pretrained(
-                spec, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
-            )
-        except Exception as error:  # a damaged folder fails in many ways
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise LsamplerError(f"{spec}: diffusers cannot load it ({reason}); save the model again") from error
+    diffusers = require_extra("diffusers", extra="diffusers", user=spec)
+    with _quiet_diffusers(), ForeignLoader.opening(f"{spec}: diffusers cannot load it", "save the model again"):
+        model, report = getattr(diffusers, name).from_pretrained(
+            spec, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
+        )
     # diffusers leaves a missing weight at random, and only warns.
-    amiss = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
-    if amiss:
+    wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
+    if wrong:
         raise LsamplerError(
-            f"{spec}: {len(amiss)} weights do not fit config.json, such as {amiss[0]}; save the model again"
+            f"{spec}: {len(wrong)} weights do not fit config.json, such as {wrong[0]}; save the model again"
         )
     loaded: nn.Module = model
     return loaded.float().eval().requires_grad_(False)
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """No log records, warnings or bars of diffusers while it loads; what matters is checked after."""
-    from diffusers.utils import logging as bars
-
-    before, bar = logging.root.manager.disable, bars.is_progress_bar_enabled()
-    logging.disable(logging.ERROR)
-    bars.disable_progress_bar()
+def _quiet_diffusers() -> Iterator[None]:
+    """Silence the log, warnings and bars of diffusers while it loads; what matters is checked afterwards."""
+    logging = require_extra("diffusers.utils.logging", extra="diffusers", user="diffusers")
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        logging.set_verbosity(verbosity)
         if bar:
-            bars.enable_progress_bar()
+            logging.enable_progress_bar()
 
 
 lsampler_autoencoder_loaders = offers(DiffusersFolder)

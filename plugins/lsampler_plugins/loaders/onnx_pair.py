@@ -1,17 +1,16 @@
 """onnx: an encoder and a decoder as ONNX files, run by onnxruntime (extra ``onnx``)."""
 
-import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, nearest_name, offers, require_extra
 
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 # A field "location" of a tensor, in protocol buffers: the name of a file that holds its values.
@@ -21,17 +20,14 @@ LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]?[\x01-\x7f])")
 class OnnxPair(ForeignLoader):
     """ENCODER.onnx+DECODER.onnx, run by onnxruntime on the CPU (extra 'onnx').
 
-    An ONNX file is a graph of onnxruntime's own operators: opening it runs no code of the file. Size
-    and channels are read from the encoder's input where it fixes them. Models in half or double
-    precision are given what they take. Weights kept in a file beside the model count in the fingerprint.
+    An ONNX file is a graph of onnxruntime's own operators: opening it runs no code of the file. Size and channels
+    are read from the encoder's input if it fixes them. Models may be in half, single or double precision. Weights
+    kept in a file beside the model count in the fingerprint.
     """
 
     name = "onnx"
     suffixes = (".onnx",)
 
-    channel_order: Literal["first", "last"] = Field(
-        default="first", description="first for images (B, C, H, W), last for (B, H, W, C)"
-    )
     output: str | None = Field(
         default=None, description="name of the encoder's output that is the latent vector; none takes the first"
     )
@@ -40,7 +36,7 @@ class OnnxPair(ForeignLoader):
         """The pair. Raises LsamplerError if a file is no ONNX model that takes one array of floats."""
         encoder_file, decoder_file = self.files(spec)
         encoder, decoder = _session(spec, encoder_file), _session(spec, decoder_file)
-        size, channels = self.image_shape(encoder_file, _input_shape(encoder_file, encoder), self.channel_order)
+        size, channels = self.image_shape(encoder_file, _input_shape(encoder_file, encoder))
         _input_shape(decoder_file, decoder)
         return self.adapt(
             spec,
@@ -49,26 +45,15 @@ class OnnxPair(ForeignLoader):
             digest=file_digest(_with_weights(encoder_file, decoder_file)) + (self.output or ""),
             size=size,
             channels=channels,
-            channel_order=self.channel_order,
         )
 
 
 def _session(spec: str, path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise LsamplerError(
-            f"model '{spec}': needs onnxruntime; install it with pip install 'lsampler[onnx]'"
-        ) from error
+    onnxruntime = require_extra("onnxruntime", extra="onnx", user=f"model '{spec}'")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors come as exceptions, too
-    try:
+    with ForeignLoader.opening(f"{path}: onnxruntime cannot open it", "it may be truncated; export it again"):
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors share no base class
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise LsamplerError(
-            f"{path}: onnxruntime cannot open it ({reason}); it may be truncated, make it again"
-        ) from error
 
 
 def _input_shape(path: Path, session: Any) -> list[int | None]:
@@ -89,9 +74,7 @@ def _output(path: Path, session: Any, wanted: str | None) -> str:
     if wanted is None:
         return names[0]
     if wanted not in names:
-        near = difflib.get_close_matches(wanted, names, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(names)}"
-        raise LsamplerError(f"{path}: no output '{wanted}'; {hint}")
+        raise LsamplerError(f"{path}: no output '{wanted}'{nearest_name(wanted, names)}")
     return wanted
 
 

@@ -1,7 +1,6 @@
 """pythae: models saved by pythae (Chadebec et al. 2022, arXiv:2206.08309), without unpickling anything."""
 
 import importlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_trust
+from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_extra, require_trust
 
-# Those whose decoder takes what their encoder calls `embedding`. Elsewhere a flow or a walk lies between
+# Models whose decoder takes what their encoder calls `embedding`. In the others, a flow or a random walk lies between
 # the two, the space is curved, or the latents are discrete.
 ENCODERS = dict.fromkeys(("AEConfig", "RAE_GP_Config", "RAE_L2_Config", "WAE_MMD_Config"), "AE") | dict.fromkeys(
     (
@@ -70,10 +69,6 @@ class PythaeFolder(ForeignLoader):
             for half in HALVES
         )
 
-        def move(device: torch.device) -> None:
-            encoder.to(device)
-            decoder.to(device)
-
         return self.adapt(
             spec,
             lambda images: encoder(images)["embedding"],
@@ -81,7 +76,7 @@ class PythaeFolder(ForeignLoader):
             digest=f"{file_digest(Path(spec) / name for name in ('model_config.json', 'model.pt'))} {self.networks}",
             size=shape[1],
             channels=shape[0],
-            move=move,
+            weights=[encoder, decoder],
         )
 
     def _build(self, spec: str, half: str, config: Mapping[str, Any], kind: str) -> nn.Module:
@@ -89,10 +84,7 @@ class PythaeFolder(ForeignLoader):
 
         On the device ``meta`` a network of pythae takes no memory and draws no random numbers.
         """
-        try:
-            base = importlib.import_module("pythae.models.base")
-        except ImportError as error:
-            raise LsamplerError(f"{spec}: needs pythae; install it with pip install 'lsampler[pythae]'") from error
+        base = require_extra("pythae.models.base", extra="pythae", user=spec)
         kind = kind if half == "encoder" else "AE"
         if config[f"uses_default_{half}"]:
             module, name = "default_architectures", f"{half.title()}_{kind}_MLP"
@@ -112,11 +104,9 @@ class PythaeFolder(ForeignLoader):
         """A network of the user's own."""
         require_trust(path, "a pickled network", trusted=self.trusted)
         unpickler = importlib.import_module("pythae.models.base.base_utils").CPU_Unpickler
-        try:
-            with path.open("rb") as handle:
-                network = unpickler(handle).load()
-        except Exception as error:  # a pickle may fail in any way
-            raise LsamplerError(f"{path}: cannot be unpickled ({type(error).__name__}: {error})") from error
+        problem, fix = f"{path}: cannot be unpickled", "the code of the network must be importable"
+        with self.opening(problem, fix), path.open("rb") as handle:
+            network = unpickler(handle).load()
         if not isinstance(network, nn.Module):
             raise LsamplerError(f"{path}: holds a {type(network).__name__}, not a network")
         return network
@@ -124,11 +114,8 @@ class PythaeFolder(ForeignLoader):
 
 def _read_config(path: Path) -> tuple[dict[str, Any], str]:
     """What the folder says of its model, checked, and the kind of encoder it has."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LsamplerError(f"{path}: cannot be read as JSON ({error}); save the model again") from error
-    name = str(config.get("name")) if isinstance(config, dict) else "it"
+    config = ForeignLoader.read_json(path)
+    name = str(config.get("name", "it"))
     if name == "VQVAEConfig":
         raise LsamplerError(f"{path}: a VQVAE has discrete latents; lsampler samples continuous ones")
     if name not in ENCODERS:
@@ -152,10 +139,8 @@ def _positive(value: object) -> bool:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise LsamplerError(f"{path}: no such file; give a folder that pythae saved in full")
-    try:
+    with ForeignLoader.opening(f"{path}: damaged, or holds more than weights", "save the model again"):
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in many ways
-        raise LsamplerError(f"{path}: damaged, or holds more than weights; save the model again") from error
     weights = found.get("model_state_dict") if isinstance(found, dict) else None
     if not isinstance(weights, Mapping) or not all(isinstance(weight, Tensor) for weight in weights.values()):
         raise LsamplerError(f"{path}: holds no model_state_dict; give a folder that pythae saved")

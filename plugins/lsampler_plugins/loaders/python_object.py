@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
 from torch import nn
 
 from lsampler import (
@@ -33,21 +32,17 @@ class PythonObject(ForeignLoader):
     """MODULE:CALLABLE or FILE.py:CALLABLE: what it returns when called; this runs the code of that module.
 
     The callable takes no arguments and returns either an object that is an ``lsampler.Autoencoder``
-    already, which is used as it is; or a module or other object with ``encode`` and ``decode``; or a
-    pair of modules or functions, encoder and decoder. If an encoder returns a tuple, its first is the
-    mean. Modules are put in evaluation mode, in single precision, on the device that is asked for;
-    their weights are their fingerprint. What has no weights brings a text ``fingerprint`` of its own.
+    already, which is used as it is; or a module or other object with ``encode`` and ``decode``; or a pair of
+    modules or functions, encoder and decoder. If an encoder returns a tuple, its first element is the mean. Modules
+    are put in evaluation mode and single precision; their weights are their fingerprint. An object without weights
+    needs an attribute ``fingerprint``, a text.
     """
 
     name = "python-object"
 
-    channel_order: Literal["first", "last"] = Field(
-        default="first", description="first for images (B, C, H, W), last for (B, H, W, C)"
-    )
-
     @classmethod
     def accepts(cls, spec: str) -> bool:
-        """By its form; a .py file alone is told what is missing."""
+        """Accept these forms, and a .py file alone, for which the message says what is missing."""
         return SPEC.fullmatch(spec) is not None or spec.endswith(".py")
 
     def load(self, spec: str) -> Autoencoder:
@@ -63,20 +58,13 @@ class PythonObject(ForeignLoader):
         digest = _digest(spec, owners)
         for module in filter(_is_module, owners):
             module.eval().float().to("cpu")
-
-        def move(device: Any) -> None:
-            for owner in owners:
-                owner.to(device)
-
         movable = all(callable(getattr(owner, "to", None)) for owner in owners)
-        return self.adapt(
-            spec, encode, decode, digest=digest, channel_order=self.channel_order, move=move if movable else None
-        )
+        return self.adapt(spec, encode, decode, digest=digest, weights=owners if movable else ())
 
     def _as_it_is(self, spec: str, made: Any) -> Autoencoder:
-        """Settings and members are checked, and a probe goes through."""
+        """Check settings and members, and send a probe through."""
         for key in self.model_dump(exclude_defaults=True):
-            raise LsamplerError(f"--model-param {key}: {spec} brings its own preprocess; leave it out")
+            raise LsamplerError(f"`{key}=...`: {spec} brings its own preprocess; leave it out")
         if not isinstance(made.preprocess, Preprocess):
             raise LsamplerError(f"{spec}: its preprocess is not an lsampler.Preprocess")
         if not (isinstance(made.fingerprint, str) and made.fingerprint):
@@ -96,7 +84,7 @@ class PythonObject(ForeignLoader):
 
 @contextmanager
 def _importable(source: str) -> Iterator[Callable[[], ModuleType]]:
-    """How to import the source, while what lies beside it can be imported as well."""
+    """Yield a function that imports the source, while modules beside it can be imported as well."""
     path = Path(source)
     if source.endswith(".py") and not path.is_file():
         raise LsamplerError(f"{path}: no such Python file; check the path")
@@ -109,7 +97,7 @@ def _importable(source: str) -> Iterator[Callable[[], ModuleType]]:
 
 
 def _executed(path: Path) -> ModuleType:
-    # Not under its own name: a file called test.py must not take the place of a module.
+    # Not under its own name: a file called test.py must not replace a module.
     name = f"_lsampler_model_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -137,7 +125,7 @@ def _imported(source: str) -> ModuleType:
 
 
 def _made(spec: str, name: str, import_source: Callable[[], ModuleType]) -> Any:
-    """What the user's callable returns; a model that is there ready-made is taken."""
+    """Return what the user's callable returns, or the object itself if it is a model already."""
     step = "importing it"
     try:
         found: Any = import_source()
@@ -158,12 +146,12 @@ def _made(spec: str, name: str, import_source: Callable[[], ModuleType]) -> Any:
 
 
 def _encoder_and_decoder(spec: str, made: Any) -> tuple[Any, Any, list[Any]]:
-    """Encoder, decoder, and the objects that hold their weights."""
+    """Return encoder, decoder, and the objects that hold their weights."""
     if isinstance(made, (tuple, list)):
         if len(made) != 2 or not all(map(callable, made)):
             kinds = ", ".join(type(part).__name__ for part in made)
             raise LsamplerError(f"{spec}: returned ({kinds}), expected a pair of modules or functions")
-        # Of a bound method, the object has the weights.
+        # The weights of a bound method are those of its object.
         owners = [part if _is_module(part) else getattr(part, "__self__", part) for part in made]
         return made[0], made[1], owners
     missing = [name for name in ("encode", "decode") if not callable(getattr(made, name, None))]
@@ -185,7 +173,7 @@ def _digest(spec: str, owners: list[Any]) -> str:
             parts.append(module_digest([owner]))
         else:
             raise LsamplerError(
-                f"{spec}: {type(owner).__name__} has no weights of an nn.Module to tell it from others; "
+                f"{spec}: {type(owner).__name__} is not an nn.Module with weights; "
                 "give it an attribute fingerprint, a text that changes with its weights"
             )
     return " ".join(parts)
@@ -205,11 +193,11 @@ def _did_you_mean(name: str, found: Any) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Kind and first line, and where in the user's code: the traceback is not shown."""
+    """Kind, first line, and place in the user's code, instead of a traceback."""
     text = (str(error).strip().splitlines() or [""])[0]
     place = traceback.extract_tb(error.__traceback__)[-1]
-    told = isinstance(error, SyntaxError) or place.filename == __file__
-    return f"{type(error).__name__}: {text}" + ("" if told else f" ({Path(place.filename).name}, line {place.lineno})")
+    known = isinstance(error, SyntaxError) or place.filename == __file__
+    return f"{type(error).__name__}: {text}" + ("" if known else f" ({Path(place.filename).name}, line {place.lineno})")
 
 
 lsampler_autoencoder_loaders = offers(PythonObject)

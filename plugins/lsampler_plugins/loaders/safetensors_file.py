@@ -12,7 +12,7 @@ class SafetensorsFile(AutoencoderLoader):
 
     @classmethod
     def accepts(cls, spec: str) -> bool:
-        """By its suffix."""
+        """Accept the suffix .safetensors."""
         return Path(spec).suffix == ".safetensors"
 
     def load(self, spec: str) -> Autoencoder:

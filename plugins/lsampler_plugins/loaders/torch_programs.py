@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -18,14 +18,11 @@ BATCH = 256
 
 
 class TorchProgram(ForeignLoader):
-    """What the two kinds of program share: both are code, so that the user says whether they are trusted."""
+    """What the two kinds of program share: both are code, so they are opened with trusted=true only."""
 
     trusted: bool = Field(
         default=False,
-        description="that you made these files or trust who did: opening a program can run any code that is in it",
-    )
-    channel_order: Literal["first", "last"] = Field(
-        default="first", description="first for images (B, C, H, W), last for (B, H, W, C)"
+        description="that you made these files or trust their author: opening a program can run any code in it",
     )
     kind: ClassVar[str]
 
@@ -58,12 +55,8 @@ class TorchExport(TorchProgram):
     def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
         """Both programs; sizes from the encoder's input."""
         encoder, decoder = _Exported(encoder_file), _Exported(decoder_file)
-        size, channels = self.image_shape(encoder_file, encoder.input_shape(), self.channel_order)
+        size, channels = self.image_shape(encoder_file, encoder.input_shape())
         decoder.input_shape()
-
-        def move(device: Any) -> None:
-            encoder.move(device)
-            decoder.move(device)
 
         return self.adapt(
             spec,
@@ -72,8 +65,7 @@ class TorchExport(TorchProgram):
             digest=file_digest([encoder_file, decoder_file]),
             size=size,
             channels=channels,
-            channel_order=self.channel_order,
-            move=move,
+            weights=[encoder, decoder],
         )
 
 
@@ -92,18 +84,7 @@ class TorchScript(TorchProgram):
     def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
         """Both programs, on the CPU and in evaluation mode."""
         modules = [_scripted(encoder_file), _scripted(decoder_file)]
-
-        def move(device: Any) -> None:
-            for module in modules:
-                module.to(device)
-
-        return self.adapt(
-            spec,
-            *modules,
-            digest=file_digest([encoder_file, decoder_file]),
-            channel_order=self.channel_order,
-            move=move,
-        )
+        return self.adapt(spec, *modules, digest=file_digest([encoder_file, decoder_file]), weights=modules)
 
 
 class _Exported:
@@ -137,8 +118,8 @@ class _Exported:
             )
         return lengths
 
-    def move(self, device: Any) -> None:
-        """Weights, and the tensors that the program itself makes."""
+    def to(self, device: Any) -> None:
+        """Move the weights, and the tensors that the program itself makes."""
         from torch.export.passes import move_to_device_pass
 
         self._program = move_to_device_pass(self._program, device)
@@ -146,12 +127,8 @@ class _Exported:
 
 
 def _scripted(path: Path) -> Any:
-    try:
+    with ForeignLoader.opening(f"{path}: this PyTorch ({torch.__version__}) cannot open it", "save it again"):
         return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
-    except Exception as error:  # anything may be in the file
-        raise LsamplerError(
-            f"{path}: this PyTorch ({torch.__version__}) cannot open it ({_reason(error)}); make it again"
-        ) from error
 
 
 def _check_kind(path: Path, wanted: str) -> None:

@@ -62,8 +62,8 @@ class Kde(WhitenedSampler):
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
         """A data vector, shrunk, and noise."""
         vectors, h = state["vectors"], float(state["h"])
-        kept = vectors[block.integers(len(vectors))].mul_(math.sqrt(1 - h * h))
-        return kept.add_(block.normal(q), alpha=h)
+        noise = block.normal(q).mul_(h)
+        return noise.add_(vectors[block.integers(len(vectors))], alpha=math.sqrt(1 - h * h))
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
         """The mean of all kernels."""

@@ -28,7 +28,7 @@ from lsampler.scoring.sample_sets import HELD_OUT_ROW, Subject
 from lsampler.scoring.samples import Samples
 from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
 from lsampler.statistics.statistics import Statistics
-from lsampler.store.single_file import LatentStore
+from lsampler.store.latent_store import LatentStore
 
 __all__ = [
     "DEFAULT_BUNDLE",

@@ -13,8 +13,8 @@ from lsampler.data.sources import open_images
 from lsampler.files import new_directory
 from lsampler.models.encoding import encode_images
 from lsampler.progress import Progress
-from lsampler.store.sharded import open_store
-from lsampler.store.single_file import LatentStore
+from lsampler.store.latent_store import LatentStore
+from lsampler.store.opening import open_store
 
 __all__ = ["digit_images", "write_digits"]
 

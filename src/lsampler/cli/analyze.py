@@ -106,7 +106,7 @@ def analyze(
 
 def _open(latents: str) -> Reference:
     from lsampler.bundles.bundle import bundled, load_bundle
-    from lsampler.store.sharded import open_store
+    from lsampler.store.opening import open_store
 
     if latents in bundled() or latents.endswith(".safetensors"):
         return load_bundle(latents).reference

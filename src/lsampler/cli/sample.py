@@ -112,7 +112,7 @@ def _draw(
         _write_images(decoder(), target, sampler.stream(n, seed=seed, device=drawn_on, threads=threads), n, out, force)
         return
     from lsampler.progress import rich_progress
-    from lsampler.samplers.sampling import sample_store
+    from lsampler.samplers.sampling import DrawOptions, sample_store
 
     with rich_progress() as progress:
         sample_store(
@@ -120,9 +120,7 @@ def _draw(
             n,
             out,
             seed=seed,
-            device=drawn_on,
-            threads=threads,
-            reference=origin,
+            options=DrawOptions(drawn_on, threads, origin),
             force=force,
             progress=progress,
         )
@@ -204,7 +202,7 @@ def decode(
 
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.files import check_output
-    from lsampler.store.sharded import open_store
+    from lsampler.store.opening import open_store
     from lsampler.workspace import open_model
 
     check_output(_checked_kind(out), force=force)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lsampler.cli.common import Cluster, Force, ModelParams, console, examples, model_settings
+from lsampler.cli.messages import in_options
 from lsampler.errors import LsamplerError
 
 MOST_PROBLEMS = 20
@@ -59,8 +60,9 @@ def info(path: StoreFile) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from lsampler.store.sharded import ShardedStore, open_store
-    from lsampler.store.single_file import SPLITS
+    from lsampler.store.latent_store import SPLITS
+    from lsampler.store.opening import open_store
+    from lsampler.store.sharded_store import ShardedStore
 
     store = open_store(path)
     table = Table(title=str(path), box=box.SIMPLE, show_header=False, title_justify="left")
@@ -78,7 +80,7 @@ def info(path: StoreFile) -> None:
 def verify(path: StoreFile) -> None:
     """Read every row, check its checksum, and look for NaN and infinite values."""
     from lsampler.progress import rich_progress
-    from lsampler.store.sharded import open_store
+    from lsampler.store.opening import open_store
 
     store = open_store(path)
     with rich_progress() as progress:
@@ -121,8 +123,8 @@ def import_(
     Arrays are (N, D), or (N, C, h, w), which is flattened row-major to (N, C*h*w). An .npz or .h5 may hold 'ids' and
     'split' (train or held-out, or 0 or 1) beside the latents.
 
-    A .parquet holds the latents in a column 'latent' of lists, or a component in each numeric column; and, if it
-    likes, columns 'id' and 'split'. It needs the extra 'parquet'.
+    A .parquet holds the latents in a column 'latent' of lists, or a component in each numeric column; and, optionally,
+    columns 'id' and 'split'. It needs the extra 'parquet'.
 
     All numbers become float32 and must be finite.
     """
@@ -131,19 +133,13 @@ def import_(
     from lsampler.workspace import open_any_model
 
     settings = model_settings(model, model_param)
-    autoencoder = None if model is None else open_any_model(model, settings)
+    autoencoder = open_any_model(model, settings) if model else None
     with rich_progress() as progress:
         result = import_latents(
-            path,
-            out,
-            held_out=held_out,
-            autoencoder=autoencoder,
-            dataset=dataset,
-            force=force,
-            progress=progress,
+            path, out, held_out=held_out, autoencoder=autoencoder, dataset=dataset, force=force, progress=progress
         )
     store = result.store
-    print(f"held out: {result.held_out}")
+    print(in_options(f"held out: {result.held_out}", ("held_out",)))
     print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
 
 
@@ -171,17 +167,17 @@ def export(
 def shard(
     path: StoreFile,
     out: Annotated[Path, typer.Argument(help="The sharded store to write, a folder (.shards).")],
-    rows: Annotated[int, typer.Option(min=1, help="Latent vectors a shard.")] = 1 << 20,
+    rows: Annotated[int, typer.Option(min=1, help="Latent vectors per shard.")] = 1 << 20,
     cluster: Cluster = None,
     force: Force = False,
 ) -> None:
     """Copy a latent store into a folder of smaller ones with a manifest, which many machines can read at once.
 
-    Interrupted, the same command goes on where it stopped.
+    If it is interrupted, rerun the same command to resume.
     """
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.progress import rich_progress
-    from lsampler.store.shard_writer import shard_store
+    from lsampler.store.sharding import shard_store
 
     with on_cluster(cluster), rich_progress() as progress:
         sharded = shard_store(path, out, shard_rows=rows, force=force, progress=progress)
@@ -195,10 +191,8 @@ def merge(
 ) -> None:
     """Copy a sharded store into one file."""
     from lsampler.progress import rich_progress
-    from lsampler.store.shard_writer import merge_store
+    from lsampler.store.sharding import merge_store
 
-    if out.suffix != ".h5":
-        raise LsamplerError(f"{out}: the name of a latent store must end in .h5")
     with rich_progress() as progress:
         merged = merge_store(path, out, force=force, progress=progress)
     print(f"{out}: {len(merged)} latent vectors")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
+    ctx: typer.Context,
     images: Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoints, curve and pictures.")],
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 25,
@@ -59,36 +60,29 @@ def train(
     A checkpoint is written after every epoch. Ctrl-C keeps the model of the last finished epoch; rerun with --resume
     and the same images and options to continue.
     """
+    _train(dict(ctx.params))
+
+
+def _train(settings: dict[str, Any]) -> None:
+    """Train with the options of the command, by their names in Python."""
     from lsampler.data.sources import open_images
     from lsampler.models.conv_autoencoder import conv_config
     from lsampler.progress import rich_progress
 
+    source, out, resume = open_images(settings.pop("images")), settings.pop("out"), settings.pop("resume")
     config = conv_config(
-        image_size=size,
-        channels=1 if grey else 3,
-        filters=filters.split(","),
-        latent_dim=latent_dim,
-        activation=activation,
+        image_size=settings.pop("size"),
+        channels=1 if settings.pop("grey") else 3,
+        filters=settings.pop("filters").split(","),
+        latent_dim=settings.pop("latent_dim"),
+        activation=settings.pop("activation"),
     )
-    source = open_images(images)
+    settings["held_out"] = settings["held_out"] or max(1, len(source.ids) // 10)
     try:
         from lsampler.models.training.train import TrainingOptions, train_autoencoder
     except ImportError as error:
-        raise LsamplerError(f"training needs {error.name}; install it with pip install 'lsampler[train]'") from error
-    options = TrainingOptions(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        held_out=held_out or max(1, len(source.ids) // 10),
-        crop=crop,  # type: ignore[arg-type]  # checked there
-        flip=flip,
-        seed=seed,
-        precision=precision,
-        accelerator=accelerator,
-        devices=devices,
-        nodes=nodes,
-        strict=strict,
-    )
+        raise LsamplerError(f"training needs {error.name}; install it with: pip install 'lsampler[train]'") from error
+    options = TrainingOptions(**settings)
     with rich_progress() as progress:
         result = train_autoencoder(
             source,
@@ -100,7 +94,7 @@ def train(
             report=lambda line: print(line, flush=True),  # a log shows each epoch as it ends
         )
     if result.rank == 0:
-        _print(result, epochs)
+        _print(result, options.epochs)
     if result.interrupted:
         raise typer.Exit(130 if result.rank == 0 else 1)
 

@@ -1,12 +1,10 @@
-"""Batches of preprocessed images, loaded ahead by threads or by processes."""
+"""Batches of preprocessed images, loaded by threads or by processes."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
@@ -38,15 +36,15 @@ class PixelBatch(NamedTuple):
 
 
 class ImageBatches:
-    """Preprocessed batches of a source, loaded ahead; images that cannot be used are skipped.
+    """Preprocessed batches of a source; images that cannot be used are skipped.
 
     Args:
         source: where the images come from.
         preprocess: what is done to each.
         strict: stop at the first image that cannot be used instead of skipping it.
         threads: that load; by default one per core, up to four.
-        processes: load in this many processes instead. They take seconds to start, but are several times as fast
-            as threads where many cores wait for images.
+        processes: load ahead in this many processes instead. They take seconds to start, but are several times as fast
+            as threads if a GPU and many cores wait for images.
 
     After iteration, ``skipped`` maps the id of every image left out to the reason.
     """
@@ -107,14 +105,25 @@ class _Loaded(Dataset[PixelBatch]):
     def __init__(self, source: ImageSource, preprocess: Preprocess) -> None:
         self.source, self.preprocess = source, preprocess
 
+    def read(self, index: int) -> NDArray[Any] | str:
+        """An image, cropped and resized, or the reason why it cannot be used."""
+        try:
+            return self.preprocess.pixels(self.source.read(index))
+        except ImageError as error:
+            return str(error)
+
     def __getitem__(self, indices: range) -> PixelBatch:
+        return self.batch(indices, map(self.read, indices))
+
+    def batch(self, indices: range, found: Iterable[NDArray[Any] | str]) -> PixelBatch:
+        """The images of these indices as one array."""
         images: dict[int, NDArray[Any]] = {}
         skipped: dict[str, str] = {}
-        for index in indices:
-            try:
-                images[index] = self.preprocess.pixels(self.source.read(index))
-            except ImageError as error:
-                skipped[self.source.ids[index]] = str(error)
+        for index, image in zip(indices, found, strict=True):
+            if isinstance(image, str):
+                skipped[self.source.ids[index]] = image
+            else:
+                images[index] = image
         if any(image.dtype != np.uint8 for image in images.values()):
             images = {index: scaled(image) for index, image in images.items()}
         pixels = np.stack(list(images.values())) if images else np.empty((0, 0, 0, 0), np.uint8)
@@ -122,16 +131,9 @@ class _Loaded(Dataset[PixelBatch]):
 
 
 def _from_threads(images: _Loaded, wanted: list[range], threads: int) -> Iterator[PixelBatch]:
-    pool = ThreadPoolExecutor(threads)
-    rest = iter(wanted)
-    try:
-        ahead = deque(pool.submit(images.__getitem__, indices) for indices in islice(rest, threads + 1))
-        while ahead:
-            batch = ahead.popleft().result()
-            ahead.extend(pool.submit(images.__getitem__, indices) for indices in islice(rest, 1))
-            yield batch
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(threads) as pool:
+        for indices in wanted:
+            yield images.batch(indices, pool.map(images.read, indices))
 
 
 def _from_processes(images: _Loaded, wanted: list[range], processes: int) -> Iterator[PixelBatch]:

@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
+from lsampler.compute.one_thread import one_kernel_thread
 from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.files import existing_file, new_file
@@ -29,10 +30,10 @@ FORMAT = "lsampler-autoencoder"
 FORMAT_VERSION = 1
 KERNEL = 3
 LEAKY_SLOPE = 0.1
-# A kernel that the stride divides lays its steps evenly: no checkerboard in the decoded image.
+# A kernel size that is a multiple of the stride avoids a checkerboard in the decoded image.
 TRANSPOSED_KERNEL = 4
-# Images that go through the layers at once on a CPU: what lies between two layers should stay in its cache.
-PIECE = 16
+# Images that go through the layers together on a CPU, so that what lies between two layers stays in its cache.
+CPU_BATCH = 16
 
 ACTIVATIONS: dict[str, Any] = {
     "leaky-relu": lambda: nn.LeakyReLU(LEAKY_SLOPE),
@@ -79,15 +80,15 @@ class ConvConfig(BaseModel):
 
 
 def conv_config(**settings: Any) -> ConvConfig:
-    """A :class:`ConvConfig`; what is wrong with the settings is told in one line."""
+    """Make a :class:`ConvConfig`. Raises LsamplerError in one line if a setting is not valid."""
     try:
         return ConvConfig(**settings)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
         problem = first["msg"].removeprefix("Value error, ")
-        option = f"--{key.replace('_', '-')} {first['input']}: " if key else ""
-        raise LsamplerError(f"{option}{problem}") from None
+        setting = f"`{key}={first['input']}`: " if key else ""
+        raise LsamplerError(f"{setting}{problem}") from None
 
 
 class ConvAutoencoder(nn.Module):
@@ -99,7 +100,7 @@ class ConvAutoencoder(nn.Module):
     Args:
         config: the network's shape.
         preprocess: how images were prepared for it; by default ``size`` and ``channels`` of config.
-        training: what is worth knowing about the training, stored in the file's metadata.
+        training: facts about the training, stored in the file's metadata.
     """
 
     def __init__(
@@ -155,8 +156,8 @@ class ConvAutoencoder(nn.Module):
     def scale_latents(self, factor: float) -> None:
         """Multiply all latent vectors by ``factor``, and leave every reconstruction as it is.
 
-        The unit of a latent space is arbitrary: what the encoder's last layer multiplies, the
-        decoder's first divides again.
+        The unit of a latent space is arbitrary: the encoder's last layer is multiplied, and the decoder's first one
+        divided by the factor.
         """
         state = self.state_dict()
         last, first = f"encoder.{len(self.encoder) - 1}", "decoder.0"
@@ -166,9 +167,9 @@ class ConvAutoencoder(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """What identifies this autoencoder: SHA-256 of its shape and its half-precision weights.
+        """Identifies this autoencoder: SHA-256 of its shape and its half-precision weights.
 
-        Taken at half precision so that storing the weights as float16 keeps the fingerprint.
+        Half precision makes the fingerprint the same for weights that were stored as float16.
         """
         digest = hashlib.sha256(self.config.model_dump_json().encode())
         digest.update(json.dumps(self.preprocess.as_dict(), sort_keys=True).encode())
@@ -178,7 +179,7 @@ class ConvAutoencoder(nn.Module):
         return digest.hexdigest()[:32]
 
     def metadata(self) -> dict[str, Any]:
-        """All that the weights alone do not say."""
+        """Everything about the autoencoder except the weights."""
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -189,7 +190,7 @@ class ConvAutoencoder(nn.Module):
         }
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the autoencoder as one safetensors file, complete or not at all."""
+        """Write the autoencoder as one safetensors file, which is complete or absent."""
         weights = {name: weight.detach().cpu().contiguous() for name, weight in self.state_dict().items()}
         with new_file(path, force=force) as beside:
             write_safetensors(beside, weights, self.metadata())
@@ -209,14 +210,14 @@ class ConvAutoencoder(nn.Module):
 
     @classmethod
     def from_parts(cls, metadata: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> ConvAutoencoder:
-        """The autoencoder described by a file's metadata and weights."""
+        """Build the autoencoder that a file's metadata and weights describe."""
         if metadata.get("version") != FORMAT_VERSION:
             raise LsamplerError(
                 f"{path}: autoencoder format {metadata.get('version')}, this lsampler reads "
                 f"{FORMAT_VERSION}; install the lsampler that wrote it"
             )
         try:
-            # On "meta" nothing is allocated: a tampered description cannot ask for a terabyte.
+            # On "meta" nothing is allocated: a tampered description cannot allocate a terabyte.
             with torch.device("meta"):
                 model = cls(
                     ConvConfig.model_validate(metadata["config"]),
@@ -232,32 +233,24 @@ class ConvAutoencoder(nn.Module):
 
 
 def _apply(layers: nn.Sequential, batch: Tensor) -> Tensor:
-    """``layers(batch)``; on a CPU in pieces side by side, and the same for any number of threads."""
+    """``layers(batch)``; on a CPU in small batches side by side, with the same result for any number of threads."""
     plain = not (torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
     if batch.device.type != "cpu" or not plain:
         result: Tensor = layers(batch)
         return result
-    pieces, threads = torch.split(batch, PIECE), torch.get_num_threads()
+    batches, threads = torch.split(batch, CPU_BATCH), torch.get_num_threads()
     if threads == 1:
-        return torch.cat([layers(piece) for piece in pieces])
-    # Threads within a layer wait for each other after each, and round differently; threads with pieces do neither.
-    with ThreadPoolExecutor(min(threads, len(pieces)), initializer=_one_thread_from_here) as pool:
-        try:
-            return torch.cat(list(pool.map(torch.inference_mode()(layers), pieces)))
-        finally:
-            torch.set_num_threads(threads)  # for threads to come; this one has kept its number
-
-
-def _one_thread_from_here() -> None:
-    # torch keeps the number by thread, but a thread's first look at it takes over the last one set anywhere.
-    torch.get_num_threads()
-    torch.set_num_threads(1)
+        return torch.cat([layers(part) for part in batches])
+    # Threads within a layer wait for each other after every layer, and round differently; one thread per batch does
+    # neither.
+    with ThreadPoolExecutor(min(threads, len(batches)), initializer=one_kernel_thread) as pool:
+        return torch.cat(list(pool.map(torch.inference_mode()(layers), batches)))
 
 
 def _initialise(layers: nn.Sequential) -> None:
     """Weights of the size that keeps the signal's variance from layer to layer (He et al. 2015).
 
-    PyTorch's default shrinks it by six a layer: with it the first epochs do little but undo that.
+    PyTorch's default shrinks it sixfold per layer, which the first epochs would have to undo.
     """
     weighted = [layer for layer in layers if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
     if weighted[0].weight.is_meta:  # a file's weights follow; to draw none, PyTorch would import its compiler: 2 s

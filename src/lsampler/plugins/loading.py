@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.protocols import Autoencoder, AutoencoderLoader
 from lsampler.plugins.registry import registry
-from lsampler.samplers.base import LatentSampler
-from lsampler.samplers.saved import saved_name
+from lsampler.samplers.base import LatentSampler, saved_name
 from lsampler.scoring.core import Core
 from lsampler.scoring.evaluator import Evaluator
 
@@ -65,11 +64,11 @@ def load_autoencoder(spec: str, **parameters: Any) -> Autoencoder:
 
 def find_loader(spec: str) -> type[AutoencoderLoader]:
     """Return the first loader that accepts a specification. Raises LsamplerError if none does."""
-    loaders: list[type[AutoencoderLoader]] = registry().classes("autoencoder loader")
+    loaders: list[Any] = [found.plugin for found in registry().of_kind("autoencoder loader").values()]
     for loader in loaders:
         with plugin_errors(f"{spec}: asking the loader {loader.name}"):
             if loader.accepts(spec):
-                return loader
+                return cast("type[AutoencoderLoader]", loader)
     raise LsamplerError(
         f"model '{spec}': nothing opens it; give a bundle's name, or a model as docs/models.md says; "
         f"loaders that are installed: {', '.join(loader.name for loader in loaders) or 'none'}"

@@ -122,10 +122,6 @@ class Registry:
         """All plugins of a kind by name."""
         return {found.name: found for found in self.found if found.kind == kind}
 
-    def classes(self, kind: str) -> list[Any]:
-        """The classes of all plugins of a kind."""
-        return [found.plugin for found in self.of_kind(kind).values()]
-
     def get(self, kind: str, name: str) -> type[Any]:
         """The class of that name.
 

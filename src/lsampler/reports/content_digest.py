@@ -7,8 +7,8 @@ import hashlib
 from lsampler.errors import LsamplerError
 from lsampler.progress import Progress, track
 from lsampler.scoring.statistics_reference import StatisticsReference
+from lsampler.store.latent_store import SPLITS, LatentStore
 from lsampler.store.reference import Reference
-from lsampler.store.single_file import SPLITS, LatentStore
 
 __all__ = ["content_digest"]
 

@@ -7,7 +7,8 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Self, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -17,14 +18,20 @@ from torch import Tensor
 
 from lsampler.compute.seeded_blocks import Block, draw_blocks, resolve_device
 from lsampler.errors import LsamplerError, plugin_errors
+from lsampler.files import existing_file, new_file
 from lsampler.plugins.base import Plugin
 from lsampler.progress import Progress, begin
-from lsampler.samplers.saved import SavedSampler, State
-from lsampler.store.reference import Reference, ReferenceLike, as_reference
+from lsampler.safetensors_files import read_metadata, read_safetensors, write_safetensors
+from lsampler.store.opening import ReferenceLike, as_reference
+from lsampler.store.reference import Reference
 
-__all__ = ["LatentSampler", "State"]
+__all__ = ["LatentSampler", "State", "saved_name"]
 
 Item = TypeVar("Item")
+State: TypeAlias = dict[str, NDArray[Any]]
+"""What a strategy has learned, as named arrays."""
+FORMAT = "lsampler-sampler"
+FORMAT_VERSION = 2
 DENSITY_ROWS = 1024
 CPU = torch.device("cpu")
 
@@ -251,8 +258,17 @@ class LatentSampler(Plugin):
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write parameters and fitted state to one safetensors file."""
-        saved = SavedSampler(self.name, self.settings(), self._fingerprint, self._dimension, self.state)
-        saved.write(path, force=force)
+        arrays = {key: torch.from_numpy(np.array(value, order="C")) for key, value in self.state.items()}
+        metadata = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "name": self.name,
+            "parameters": self.settings(),
+            "fingerprint": self._fingerprint,
+            "dimension": self._dimension,
+        }
+        with new_file(path, force=force) as beside:
+            write_safetensors(beside, arrays, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -261,15 +277,30 @@ class LatentSampler(Plugin):
         Raises:
             LsamplerError: the file is missing, damaged, or holds another strategy.
         """
-        saved = SavedSampler.read(path)
-        if saved.name != getattr(cls, "name", None):
-            raise LsamplerError(f"{path}: holds a fitted {saved.name}; read it by lsampler.load_fitted")
+        name = saved_name(path)
+        if name != getattr(cls, "name", None):
+            raise LsamplerError(f"{path}: holds a fitted {name}; read it by lsampler.load_fitted")
+        metadata, tensors = read_safetensors(Path(path))
         try:
-            sampler = cls(**saved.parameters)
-        except LsamplerError as error:
-            raise LsamplerError(f"{path}: does not fit the installed {cls.name} ({error}); fit it again") from error
-        sampler._state, sampler._fingerprint, sampler._dimension = saved.state, saved.fingerprint, saved.dimension
+            sampler = cls(**metadata["parameters"])
+            sampler._fingerprint, sampler._dimension = metadata["fingerprint"], int(metadata["dimension"])
+        except (LsamplerError, KeyError, TypeError, ValueError) as error:
+            raise LsamplerError(f"{path}: does not fit the installed {name} ({error}); fit it again") from error
+        sampler._state = {key: tensor.numpy() for key, tensor in tensors.items()}
         return sampler
+
+
+def saved_name(path: str | os.PathLike[str]) -> str:
+    """Return the name of the strategy that a file holds. Raises LsamplerError if it holds none."""
+    path = existing_file(path, "saved sampler")
+    metadata = read_metadata(path)
+    if metadata.get("format") != FORMAT:
+        raise LsamplerError(f"{path}: does not hold a fitted sampler; make one with 'lsampler fit'")
+    if metadata.get("version") != FORMAT_VERSION:
+        raise LsamplerError(
+            f"{path}: sampler format {metadata.get('version')}, this lsampler reads {FORMAT_VERSION}; fit it again"
+        )
+    return str(metadata.get("name"))
 
 
 def _resolved(seed: int | np.random.Generator | None) -> int:

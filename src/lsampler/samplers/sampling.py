@@ -1,26 +1,48 @@
-"""A fitted strategy's vectors, straight into a latent store."""
+"""Draws vectors of a fitted strategy straight into a latent store."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from lsampler.compute.seeded_blocks import resolve_device
+from lsampler.compute.engine import current_engine
+from lsampler.compute.seeded_blocks import BLOCK_ROWS, resolve_device
+from lsampler.errors import LsamplerError
 from lsampler.files import check_output
 from lsampler.progress import Progress, track
 from lsampler.samplers.base import LatentSampler
-from lsampler.store.chunks import Sealed, sealed
-from lsampler.store.shard_writer import SHARD_ROWS, sample_shards
-from lsampler.store.sharded import SUFFIX, open_store
-from lsampler.store.single_file import LatentStore
-from lsampler.store.writer import rows_per_chunk, write_store
+from lsampler.store.file_store import FileStore, partial_folder
+from lsampler.store.latent_store import Rows
+from lsampler.store.sharded_store import SUFFIX, ShardedStore
+from lsampler.store.sharding import SHARD_ROWS, ranges, write_shards
+from lsampler.store.writer import write_store
 
-__all__ = ["sample_store"]
+__all__ = ["DrawOptions", "sample_store"]
+
+SAMPLER = "sampler.safetensors"
+
+
+@dataclass(frozen=True)
+class DrawOptions:
+    """How a store of samples is drawn.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``. Devices agree in distribution, not in digits.
+        threads: blocks drawn at once on the CPU; by default one per core. A worker of a cluster draws with one.
+        reference: what the strategy was fitted to, in words, for the store's attributes.
+        shard_rows: rows per shard of a sharded store, rounded up to whole blocks of 2,048.
+    """
+
+    device: str | torch.device = "cpu"
+    threads: int | None = None
+    reference: str = ""
+    shard_rows: int = SHARD_ROWS
 
 
 def sample_store(
@@ -29,14 +51,11 @@ def sample_store(
     path: str | os.PathLike[str],
     *,
     seed: int = 0,
-    device: str | torch.device = "cpu",
-    threads: int | None = None,
-    reference: str = "",
-    shard_rows: int = SHARD_ROWS,
+    options: DrawOptions = DrawOptions(),
     force: bool = False,
     progress: Progress | None = None,
-) -> LatentStore:
-    """Draw ``n`` vectors into a new store: the rows of :meth:`LatentSampler.sample`, whoever draws them.
+) -> FileStore | ShardedStore:
+    """Draw ``n`` vectors into a new store: the rows of :meth:`LatentSampler.sample`, on whatever machine.
 
     Memory does not grow with ``n``. The store is complete or absent.
 
@@ -44,45 +63,72 @@ def sample_store(
         sampler: fitted.
         n: how many.
         path: of an HDF5 file, or of a sharded store if its name ends in ``.shards``: that one may
-            be drawn on a cluster (:func:`on_cluster`), and an interrupted run goes on.
-        seed: as for :meth:`LatentSampler.sample`; likewise ``device`` and ``threads``.
-        device: see ``seed``.
-        threads: see ``seed``.
-        reference: what the strategy was fitted to, in words, for the store's provenance.
-        shard_rows: rows a shard, rounded up to whole blocks of 2048.
-        force: replace a store that exists.
-        progress: where to show the advance.
+            be drawn on a cluster (:func:`on_cluster`), and an interrupted run is resumed.
+        seed: as for :meth:`LatentSampler.sample`; it is recorded in the store.
+        options: device, threads, and the like.
+        force: replace a store that exists, and discard an interrupted run.
+        progress: shows the progress.
 
     Raises:
-        LsamplerError: the strategy is not fitted, the store exists, or the disk is full.
+        LsamplerError: the strategy is not fitted, the store exists, an interrupted run drew something else, or the
+            disk is full.
     """
+    if n < 1:
+        raise LsamplerError(f"`n={n}`: draw at least one vector")
     check_output(path, force=force)
-    target = resolve_device(device)
-    provenance = _provenance(sampler, seed, target, reference)
+    target = resolve_device(options.device)
+    attributes = _attributes(sampler, seed, target, options.reference)
     if Path(path).suffix == SUFFIX:
-        return sample_shards(
-            sampler,
-            n,
-            path,
-            provenance,
-            seed=seed,
-            device=str(target),
-            threads=threads,
-            shard_rows=shard_rows,
-            force=force,
-            progress=progress,
-        )
-    blocks = sampler._stream_as(_sealed, n, seed=seed, device=target, threads=threads)
-    write_store(path, sampler.dimension, track(blocks, progress, "drawing", n, len), provenance, force=force)
-    return open_store(path)
+        tasks = _tasks(sampler, n, Path(path), seed, str(target), options)
+
+        def save(folder: Path) -> None:
+            sampler.save(folder / SAMPLER, force=True)
+
+        return write_shards(path, sampler.dimension, tasks, attributes, force=force, progress=progress, prepare=save)[0]
+    drawn = sampler.stream(n, seed=seed, device=target, threads=options.threads)
+    chunks = (rows.cpu().numpy() for rows in drawn)
+    write_store(path, sampler.dimension, track(chunks, progress, "drawing", n, len), attributes, force=force)
+    return FileStore(path)
 
 
-def _sealed(rows: Tensor) -> Sealed:
-    return sealed(rows.cpu().numpy(), rows_per_chunk(rows.shape[1]))
+def _tasks(sampler: LatentSampler, n: int, path: Path, seed: int, device: str, options: DrawOptions) -> list[_DrawTask]:
+    saved, digest = partial_folder(path).absolute() / SAMPLER, sampler._digest()
+    step = -(-options.shard_rows // BLOCK_ROWS) * BLOCK_ROWS
+    return [
+        _DrawTask(type(sampler), str(saved), digest, start, rows, seed, device, options.threads)
+        for start, rows in ranges(n, step)
+    ]
 
 
-def _provenance(sampler: LatentSampler, seed: int, device: torch.device, reference: str) -> dict[str, Any]:
-    provenance: dict[str, Any] = {
+@dataclass(frozen=True)
+class _DrawTask:
+    """Rows of a fitted strategy."""
+
+    strategy: type[LatentSampler]
+    sampler: str
+    digest: str
+    start: int
+    rows: int
+    seed: int
+    device: str
+    threads: int | None
+    doing: ClassVar[str] = "drawing"
+
+    def planned(self) -> dict[str, Any]:
+        """What decides on the rows."""
+        drawn = {"start": self.start, "rows": self.rows, "seed": self.seed, "device": self.device}
+        return {"sampler": self.digest, **drawn}
+
+    def chunks(self) -> Iterator[Rows]:
+        """The rows, block by block."""
+        sampler = self.strategy.load(self.sampler)
+        threads = 1 if current_engine().remote else self.threads
+        for rows in sampler.stream(self.rows, seed=self.seed, device=self.device, threads=threads, start=self.start):
+            yield Rows(rows.cpu().numpy())
+
+
+def _attributes(sampler: LatentSampler, seed: int, device: torch.device, reference: str) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
         "kind": "samples",
         "sampler": sampler.name,
         "parameters": json.dumps(sampler.settings()),
@@ -90,6 +136,4 @@ def _provenance(sampler: LatentSampler, seed: int, device: torch.device, referen
         "device": device.type,
         "reference": reference,
     }
-    if sampler.fingerprint:
-        provenance["encoder"] = sampler.fingerprint
-    return provenance
+    return attributes | ({"encoder": sampler.fingerprint} if sampler.fingerprint else {})

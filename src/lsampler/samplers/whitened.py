@@ -14,8 +14,7 @@ from torch import Tensor
 
 from lsampler.compute.seeded_blocks import Block
 from lsampler.errors import LsamplerError
-from lsampler.samplers.base import LatentSampler
-from lsampler.samplers.saved import State
+from lsampler.samplers.base import LatentSampler, State
 from lsampler.statistics.half_widths import HalfWidth
 from lsampler.statistics.passes import View, gather_radius_quantiles
 from lsampler.statistics.statistics import Statistics, trimmed

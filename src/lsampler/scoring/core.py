@@ -14,7 +14,8 @@ from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
 from lsampler.samplers.base import State
 from lsampler.scoring.statistics_reference import StatisticsReference
-from lsampler.store.reference import Reference, ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike, as_reference
+from lsampler.store.reference import Reference
 
 __all__ = ["Core", "calibration_split"]
 

@@ -15,7 +15,8 @@ from lsampler.scoring.sample_sets import HELD_OUT_ROW, Given, Real, SampleSet, S
 from lsampler.scoring.samples import Decode, Encode, Samples, compared_rows
 from lsampler.scoring.scores import Score
 from lsampler.scoring.statistics_reference import remembered
-from lsampler.store.reference import Reference, ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike, as_reference
+from lsampler.store.reference import Reference
 
 __all__ = ["Evaluation", "caveats_of", "evaluate", "remembered_rows", "score_sets"]
 

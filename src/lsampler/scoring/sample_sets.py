@@ -19,9 +19,11 @@ from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.entries import Entry
 from lsampler.scoring.samples import Decode, Encode, Kind, RealData, Samples, check_samples, check_shape, rows_by_index
-from lsampler.store.reference import Reference, as_reference
-from lsampler.store.sharded import open_store
-from lsampler.store.single_file import LatentStore
+from lsampler.store.file_store import FileStore
+from lsampler.store.latent_store import LatentStore
+from lsampler.store.opening import as_reference, open_store
+from lsampler.store.reference import Reference
+from lsampler.store.sharded_store import ShardedStore
 
 __all__ = ["HELD_OUT_ROW", "OTHER_ROW", "Drawn", "Given", "Real", "SampleSet", "Stored", "Subject", "as_subject"]
 
@@ -55,8 +57,8 @@ class Subject:
     ) -> Subject:
         """A reference, or anything that can be one, with a live autoencoder."""
         reference = as_reference(latents)
-        if reopen is None and isinstance(reference, LatentStore):
-            reopen = partial(_reopened, str(Path(reference.path).absolute()), autoencoder)
+        if reopen is None and isinstance(reference, FileStore | ShardedStore):
+            reopen = partial(_reopened, str(reference.path.absolute()), autoencoder)
         if autoencoder is None:
             return cls(reference, fingerprint=reference.fingerprint or "", reopen=reopen)
         decode, encode = partial(decode_images, autoencoder), partial(encode_pixels, autoencoder)

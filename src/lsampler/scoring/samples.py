@@ -13,6 +13,7 @@ from lsampler.errors import LsamplerError
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.scores import seed_of
+from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
 
 __all__ = [
@@ -110,7 +111,7 @@ class RealData:
     """What samples are judged against: a reference, its real vectors, and its autoencoder.
 
     Args:
-        reference: a store, an array, or a bundle's reference, which has no vectors.
+        reference: a store, an array, or a bundle, which has no vectors.
         decode: as in :class:`Samples`.
         encode: as in :class:`Samples`.
         seed: of the random choice of vectors.
@@ -119,14 +120,15 @@ class RealData:
 
     def __init__(
         self,
-        reference: Reference,
+        reference: ReferenceLike,
         *,
         decode: Decode | None = None,
         encode: Encode | None = None,
         seed: int = 0,
         rows: int = MOST_ROWS,
     ) -> None:
-        self.reference, self.decode, self.encode, self.seed, self.rows = reference, decode, encode, seed, rows
+        self.reference, self.seed, self.rows = as_reference(reference), seed, rows
+        self.decode, self.encode = decode, encode
 
     @cached_property
     def held_out(self) -> Latents:

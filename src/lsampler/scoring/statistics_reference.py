@@ -81,7 +81,7 @@ class StatisticsReference(Reference):
     def _of_trim(self, known: Mapping[float | None, Statistics], trim: float | None) -> Statistics:
         if trim not in known:
             raise LsamplerError(
-                f"{self.name} has statistics for `trim={TRIM}` or none, not {trim}; give `store=...` for others"
+                f"{self.name} has statistics for trim={TRIM} or none, not {trim}; give `store=...` for others"
             )
         return known[trim]
 

@@ -1,61 +1,208 @@
 """Writing of latent stores, so that a process killed at any moment loses nothing committed.
 
-A store file is complete or absent. A writer collects its rows in small files of the same format
-in a folder beside it (``NAME.h5.partial``); each appears whole by a rename and is then committed.
-When the writer closes, the pieces are merged into one file, which replaces the old one by a
-rename. A process killed loses at most the rows it had not committed yet.
+A store is complete or absent. A store that is not finished is a folder of shards beside it, ``NAME.partial``: each
+appears whole by a rename and is then committed. When all are there, the folder becomes a sharded store by a rename, or
+the shards are merged into one file, which replaces the old one by a rename. Rerun, a writer resumes after the shards
+that are committed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
-import re
-import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler._version import __version__
 from lsampler.errors import LsamplerError, nearest_name
-from lsampler.files import check_output, disk_errors, new_file
-from lsampler.store.chunks import ChunkWriter, Sealed
-from lsampler.store.reference import Split
-from lsampler.store.single_file import (
-    BLOCK_ROWS,
-    FORMAT,
-    FORMAT_VERSION,
-    SPLIT_ROWS,
-    SPLITS,
-    LatentStore,
-    partial_folder,
-    pieces,
+from lsampler.files import (
+    MARK,
+    check_folder,
+    check_output,
+    disk_errors,
+    mark_folder,
+    new_file,
+    remove_folder,
+    replace_folder,
 )
+from lsampler.store.file_store import FileStore, committed_shards, partial_folder
+from lsampler.store.hdf5_layout import OWN_ATTRIBUTES, RUN, SHARD, Provenance, StoreFile, hdf5_file, storable
+from lsampler.store.latent_store import SPLITS, Rows
+from lsampler.store.reference import Split
+from lsampler.store.sharded_store import MANIFEST, Manifest, Shard, ShardedStore
 
-__all__ = ["StoreBlock", "StoreWriter", "encoded", "hdf5_file", "rows_per_chunk", "storable", "write_store"]
+__all__ = ["PartialStore", "StoreWriter", "write_store"]
 
-COMMIT_ROWS = 1024
-CHUNK_BYTES = 1 << 20
-# What the writer itself sets; everything else is provenance.
-OWN_ATTRIBUTES = frozenset({"format", "format_version", "lsampler", "created", "session"})
+PLAN = "plan.json"
 
-Provenance = Mapping[str, str | int | float]
-StoreBlock = tuple[NDArray[np.float32], Sequence[str] | None, Sequence[Split] | None]
-"""Latent vectors (n, D), an id each or None, the split of each or None for train."""
+
+def write_store(
+    path: str | os.PathLike[str],
+    dimension: int,
+    chunks: Iterable[NDArray[np.float32] | Rows],
+    provenance: Provenance,
+    *,
+    force: bool = False,
+) -> None:
+    """Stream chunks into a new store file, complete or absent; memory does not grow with the rows.
+
+    A chunk is latent vectors (n, D), alone or with ids and splits; the caller has checked them.
+    """
+    with new_file(path, force=force) as beside, hdf5_file(beside, libver="v112") as handle:
+        file = StoreFile(handle, dimension, provenance)
+        for chunk in chunks:
+            file.append(chunk if isinstance(chunk, Rows) else Rows(chunk))
+
+
+class PartialStore:
+    """The folder in which finished shards wait until the store is complete.
+
+    Args:
+        target: the store.
+        dimension: D.
+        attributes: of the store.
+        tasks: what decides on the rows of each shard, in values that JSON knows; None for shards of any rows.
+        force: discard what an interrupted run has left.
+
+    Attributes:
+        run: identifies all that decides on the rows; without ``tasks`` it is another one for every store.
+
+    Raises:
+        LsamplerError: an interrupted run had another plan, or the folder was not written by lsampler.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        dimension: int,
+        attributes: Provenance,
+        tasks: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        force: bool = False,
+    ) -> None:
+        self._target, self._dimension, self._attributes = target, dimension, dict(attributes)
+        self.folder = partial_folder(target)
+        self._old = target.with_name(f".{target.name}.old")
+        check_folder(self.folder, "sharded store")
+        with disk_errors(self.folder):
+            if force:
+                if self._old.exists() and not target.exists():
+                    self._old.rename(target)  # a run was killed just before the new store took its place
+                self.clear()
+                remove_folder(self._old)
+        plan = {"dimension": dimension, "attributes": self._attributes, "tasks": tasks}
+        session = uuid.uuid4().hex if tasks is None else ""
+        if self.shards():
+            earlier = self._earlier_plan()
+            session = earlier.pop("session", session)
+            if _as_json(earlier) != _as_json(plan):
+                raise LsamplerError(
+                    f"{self.folder}: is of an interrupted run with other settings ({_difference(earlier, plan)}); "
+                    "rerun that one to resume, or pass `force=True` to start anew"
+                )
+        self._plan = _as_json(plan | {"session": session})
+        self.run = hashlib.sha256(self._plan.encode()).hexdigest()[:32]
+
+    def _earlier_plan(self) -> dict[str, Any]:
+        try:
+            found = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def shards(self) -> list[Path]:
+        """The committed shards, in order."""
+        return committed_shards(self._target)
+
+    def path(self, number: int) -> Path:
+        """Where a shard is, or will be."""
+        return self.folder / f"{number:08d}.h5"
+
+    def begin(self) -> None:
+        """Make the folder, with the plan in it, unless shards of this plan are there already."""
+        if not self.shards():
+            mark_folder(self.folder, "sharded store")
+            with new_file(self.folder / PLAN, force=True) as beside:
+                beside.write_text(self._plan, encoding="utf-8")
+
+    def shard_attributes(self, number: int) -> dict[str, Any]:
+        """The attributes of a shard."""
+        return self._attributes | {RUN: self.run, SHARD: number}
+
+    def forget_unusable(self) -> None:
+        """Remove shards that were cut short, perhaps by a power failure, or are of another run: they are made again."""
+        for path in self.shards():
+            try:
+                usable = FileStore(path).attributes.get(RUN) == self.run
+            except LsamplerError:
+                usable = False
+            if not usable:
+                with disk_errors(path):
+                    path.unlink()
+
+    def merge(self, base: FileStore | None, attributes: Provenance) -> None:
+        """Put the rows of ``base``, if any, and all shards into one file, which takes the target's place."""
+        # In the folder, under one name: what a killed merge leaves is overwritten by the next.
+        merged = self.folder / "merged.h5"
+        try:
+            with disk_errors(self._target):
+                with hdf5_file(merged, libver="v112") as handle:
+                    file = StoreFile(handle, self._dimension, {**attributes, RUN: self.run})
+                    for part in [*filter(None, [base]), *map(FileStore, self.shards())]:
+                        for rows in part.rows():
+                            file.append(rows)
+                merged.replace(self._target)
+        finally:
+            merged.unlink(missing_ok=True)
+        self.clear()
+
+    def become_sharded(self, count: int) -> ShardedStore:
+        """Make the folder, which holds ``count`` shards, a sharded store, and put it in the target's place."""
+        shards = []
+        for path in map(self.path, range(count)):
+            store = FileStore(path)
+            if store.attributes.get(RUN) != self.run:
+                path.unlink()
+                raise LsamplerError(f"{path}: was written by another run meanwhile; run the command again")
+            shards.append(Shard(file=path.name, rows=len(store), train=store.count("train"), bytes=path.stat().st_size))
+        manifest = Manifest(run=self.run, dimension=self._dimension, attributes=self._attributes, shards=shards)
+        with new_file(self.folder / MANIFEST, force=True) as beside:
+            # A name of a file in it need not be Unicode: what json escapes, it reads again.
+            beside.write_text(json.dumps(manifest.model_dump(), indent=1), encoding="utf-8")
+        # The plan goes last: a run that is killed on the way finds its own folder again.
+        kept = {MANIFEST, PLAN, MARK, *(shard.file for shard in shards)}
+        with disk_errors(self._target):
+            for entry in self.folder.iterdir():
+                if entry.name not in kept:  # what killed workers left
+                    entry.unlink(missing_ok=True)
+            replace_folder(self.folder, self._target, self._old)
+            (self._target / PLAN).unlink(missing_ok=True)
+        remove_folder(self._old)
+        return ShardedStore(self._target)
+
+    def clear(self) -> None:
+        """Remove the folder, last shard first: a process killed here leaves a beginning, never a gap."""
+        if not self.folder.is_dir():
+            return
+        others = [entry for entry in self.folder.iterdir() if entry.name != MARK and entry not in self.shards()]
+        with disk_errors(self.folder):
+            for entry in [*reversed(self.shards()), *others]:
+                entry.unlink(missing_ok=True)
+        remove_folder(self.folder)
 
 
 class StoreWriter:
-    """Appends rows to a store, new or existing; a context manager.
+    """Appends rows to a store file, new or existing; a context manager.
 
-    Rows are committed every :data:`COMMIT_ROWS` rows. Left without an exception, the context
+    Rows are committed every ``commit_rows`` rows. Left without an exception, the context
     merges them into the store; left by one (Ctrl-C too), it commits what it has and keeps the
-    pieces, and a new writer on the same path goes on after :attr:`committed` rows.
+    shards, and a new writer on the same path resumes after :attr:`committed` rows.
 
     Args:
         path: of the store.
@@ -63,7 +210,8 @@ class StoreWriter:
         provenance: attributes of the whole store, such as encoder and crop.
         origin: attributes of the rows this writer adds, such as source. Those of an existing
             store may differ: texts are joined with " + ", numbers added.
-        force: start anew: forget an existing store of that name once the new one is complete.
+        force: start anew: discard an existing store of that name once the new one is complete.
+        commit_rows: how often rows are committed.
 
     Raises:
         LsamplerError: existing rows have another D or another provenance.
@@ -77,27 +225,47 @@ class StoreWriter:
         *,
         origin: Provenance | None = None,
         force: bool = False,
+        commit_rows: int = 1024,
     ) -> None:
-        self.path = Path(path)
-        self.dimension = dimension
+        self.path, self.dimension = Path(path), dimension
         self.provenance, self.origin = dict(provenance), dict(origin or {})
-        self._folder = partial_folder(self.path)
         check_output(self.path, force=True)
         if self.path.is_dir():
             raise LsamplerError(f"{path}: is a folder, cannot be replaced by a file")
-        if force:
-            _remove_pieces(self._folder)
-        self._base = LatentStore(self.path) if self.path.exists() and not force else None
-        self._pieces, self._session = self._unmerged_pieces()
-        committed = [LatentStore(piece) for piece in self._pieces]
+        self._base = FileStore(self.path) if self.path.exists() and not force else None
         if self._base:
-            # Any origin will do here: what counts is that both know the same attributes.
-            self._check_same(self._base, self.provenance | dict.fromkeys(self.origin))
-        for piece in committed:
-            self._check_same(piece, self.provenance | self.origin)
-        self._pending: list[tuple[NDArray[np.float32], Sequence[str] | None, Split]] = []
+            self._check_appendable(self._base)
+        self._partial = self._begin(force=force)
+        self._shards = [FileStore(shard) for shard in self._partial.shards()]
+        if [shard.path for shard in self._shards] != [self._partial.path(k) for k in range(len(self._shards))]:
+            raise LsamplerError(f"{self._partial.folder}: a shard is missing; pass `force=True` to start anew")
+        self._commit_rows = commit_rows
+        self._pending: list[Rows] = []
         self._pending_rows = 0
-        self.committed = sum(map(len, committed))
+        self.committed = sum(map(len, self._shards))
+
+    def _begin(self, *, force: bool) -> PartialStore:
+        attributes = self.provenance | self.origin
+        partial = PartialStore(self.path, self.dimension, attributes, force=force)
+        if self._base and self._base.attributes.get(RUN) == partial.run:
+            # A process was killed after it had merged the shards, and before it had removed them.
+            partial.clear()
+            partial = PartialStore(self.path, self.dimension, attributes)
+        return partial
+
+    def _check_appendable(self, store: FileStore) -> None:
+        if store.dimension != self.dimension:
+            raise LsamplerError(
+                f"{self.path}: holds D = {store.dimension}, the encoder gives {self.dimension}; pass `force=True`"
+            )
+        found = {key: value for key, value in store.attributes.items() if key not in OWN_ATTRIBUTES}
+        expected = self.provenance | self.origin
+        for key in [*expected, *found]:
+            was, now = found.get(key, "nothing"), expected.get(key, "nothing")
+            if was != now and not (key in self.origin and key in found):
+                raise LsamplerError(
+                    f"{self.path}: was written with {key} = {was}, now {now}; choose another name or pass `force=True`"
+                )
 
     def __enter__(self) -> Self:
         """Nothing is written before the first row."""
@@ -111,6 +279,8 @@ class StoreWriter:
         # If this fails too, the exception under way says more.
         with contextlib.suppress(LsamplerError):
             self.commit()
+        if not self._shards:
+            self._partial.clear()
 
     def append(self, latents: NDArray[Any], ids: Sequence[str] | None = None, split: Split = "train") -> None:
         """Add latent vectors (n, D), with one id each, to a split.
@@ -132,267 +302,71 @@ class StoreWriter:
                 raise LsamplerError(f"{self.path}: id {identity!r} cannot be stored; name it without odd characters")
         if not np.isfinite(rows).all():
             bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            named = f" (image '{ids[bad]}')" if ids else ""
+            named = f" (item '{ids[bad]}')" if ids else ""
             raise LsamplerError(
                 f"{self.path}: latent vector {bad}{named} holds NaN or infinite values; check the encoder"
             )
         if len(rows):
-            self._pending.append((rows, None if ids is None else list(ids), split))
+            self._pending.append(Rows(rows, None if ids is None else list(ids), [split] * len(rows)))
             self._pending_rows += len(rows)
-        if self._pending_rows >= COMMIT_ROWS:
+        if self._pending_rows >= self._commit_rows:
             self.commit()
 
     @property
     def pending(self) -> int:
-        """Rows appended, but not committed yet."""
+        """The number of rows that were appended, but are not committed yet."""
         return self._pending_rows
+
+    def committed_ids(self) -> list[str]:
+        """The ids of the committed rows."""
+        return [identity for shard in self._shards for identity in shard.ids()]
 
     def commit(self) -> None:
         """Make the rows appended so far survive whatever happens to this process."""
         if not self._pending:
             return
+        number = len(self._shards)
         with disk_errors(self.path):
-            self._folder.mkdir(exist_ok=True)
-        piece = self._folder / f"{len(self._pieces):08d}.h5"
-        attributes = self.provenance | self.origin | {"session": self._session}
-        try:
-            with new_file(piece) as beside, _hdf5_output(beside, self.dimension, attributes) as output:
-                for rows, ids, split in self._pending:
-                    output.write(rows, ids, [split] * len(rows))
-        except LsamplerError:
-            with contextlib.suppress(OSError):  # it is kept if it holds pieces
-                self._folder.rmdir()
-            raise
+            self._partial.begin()
+        path = self._partial.path(number)
+        write_store(path, self.dimension, self._pending, self._partial.shard_attributes(number), force=True)
         added = self._pending_rows
         # First: were Ctrl-C to come after the next line, leaving the context must not commit them twice.
         self._pending, self._pending_rows = [], 0
-        self._pieces.append(piece)
+        self._shards.append(FileStore(path))
         self.committed += added
 
     def finish(self) -> None:
-        """Merge the committed rows into the store and remove the pieces."""
+        """Merge the committed rows into the store and remove the shards."""
         self.commit()
-        if not self._pieces:
-            _remove_pieces(self._folder)
-            if self._base is None:
-                raise LsamplerError(f"{self.path}: no latent vectors to store")
+        if self._shards:
+            self._partial.merge(self._base, self.provenance | self._joined_origin())
+            self._shards = []
             return
-        parts = [*filter(None, [self._base]), *map(LatentStore, self._pieces)]
-        # In the folder of the pieces, under one name: what a killed merge leaves is overwritten by the next.
-        merged = self._folder / "merged.h5"
-        try:
-            with disk_errors(self.path):
-                with _hdf5_output(merged, self.dimension, self._merged_attributes()) as output:
-                    for part in parts:
-                        for rows, ids, splits in part.labelled():
-                            output.write(rows, ids, splits)
-                merged.replace(self.path)
-        finally:
-            merged.unlink(missing_ok=True)
-        _remove_pieces(self._folder)
+        self._partial.clear()
+        if self._base is None:
+            raise LsamplerError(f"{self.path}: no latent vectors to store")
 
-    def _merged_attributes(self) -> dict[str, str | int | float]:
-        attributes = self.provenance | self.origin | {"session": self._session}
-        if self._base:
-            for key, value in self.origin.items():
-                earlier = self._base.attributes[key]
-                attributes[key] = f"{earlier} + {value}" if isinstance(value, str) else earlier + value
-        return attributes
-
-    def _unmerged_pieces(self) -> tuple[list[Path], str]:
-        """The pieces to go on from, and the session they belong to.
-
-        A process killed between the rename and the removal of the pieces leaves pieces that the
-        store already holds; it bears their session, and they are removed here.
-        """
-        found = pieces(self.path)
-        if not found:
-            return [], uuid.uuid4().hex
-        if [piece.stem for piece in found] != [f"{number:08d}" for number in range(len(found))]:
-            raise LsamplerError(f"{self._folder}: a piece is missing; use --force to start anew")
-        session = LatentStore(found[0]).attributes.get("session")
-        if self._base and self._base.attributes.get("session") == session:
-            _remove_pieces(self._folder)
-            return [], uuid.uuid4().hex
-        return found, str(session)
-
-    def _check_same(self, store: LatentStore, expected: Mapping[str, str | int | float | None]) -> None:
-        if store.dimension != self.dimension:
-            raise LsamplerError(
-                f"{self.path}: holds D = {store.dimension}, the encoder gives {self.dimension}; use --force"
-            )
-        found = {key: value for key, value in store.attributes.items() if key not in OWN_ATTRIBUTES}
-        for key in [*expected, *found]:
-            was, now = found.get(key, "nothing"), expected.get(key, "nothing")
-            if was != now and not (now is None and key in found):
-                raise LsamplerError(
-                    f"{self.path}: was written with {key} = {was}, now {now}; choose another name or use --force"
-                )
-
-
-def write_store(
-    path: str | os.PathLike[str],
-    dimension: int,
-    blocks: Iterable[NDArray[np.float32] | Sealed | StoreBlock],
-    provenance: Provenance,
-    *,
-    force: bool = False,
-) -> None:
-    """Stream blocks into a new store, complete or absent; memory does not grow with the rows.
-
-    A block is latent vectors (n, D), with ids and splits or without; the caller has checked them.
-    """
-    with new_file(path, force=force) as beside, _hdf5_output(beside, dimension, provenance) as output:
-        for block in blocks:
-            rows, ids, splits = block if isinstance(block, tuple) else (block, None, None)
-            output.write(rows, ids, splits)
-
-
-def _remove_pieces(folder: Path) -> None:
-    """Last piece first: a process killed here leaves a beginning, never a gap."""
-    for piece in sorted(folder.glob("[0-9]*.h5"), reverse=True):
-        piece.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def hdf5_file(path: Path, libver: str | None = None) -> Iterator[h5py.File]:
-    """An HDF5 file to write; what the disk refuses becomes a plain OSError.
-
-    HDF5 reports a full disk as OSError or RuntimeError, often only when the file is closed.
-    """
-    try:
-        handle = h5py.File(path, "w", libver=libver)
-        try:
-            yield handle
-        finally:
-            _close(handle)
-    except (OSError, RuntimeError) as error:
-        number = re.search(r"errno = (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-
-
-def _close(handle: h5py.File) -> None:
-    try:
-        handle.flush()
-    except (OSError, RuntimeError):
-        # HDF5 would write the same again on closing, fail, and crash the process (HDF5 2.0).
-        # What it still wants to write may go nowhere.
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, handle.id.get_vfd_handle())
-        os.close(nowhere)
-        with contextlib.suppress(OSError, RuntimeError):
-            handle.close()
-        raise
-    handle.close()
-
-
-@contextlib.contextmanager
-def _hdf5_output(path: Path, dimension: int, provenance: Provenance) -> Iterator[_Hdf5Output]:
-    with hdf5_file(path, libver="v112") as handle:
-        output = _Hdf5Output(handle, dimension, provenance)
-        yield output
-        output.finish()
-
-
-class _Hdf5Output:
-    """One store, written from start to end."""
-
-    def __init__(self, handle: h5py.File, dimension: int, provenance: Provenance) -> None:
-        self._handle = handle
-        rows = rows_per_chunk(dimension)
-        self._latents = ChunkWriter(
-            self._handle.create_dataset(
-                "latents", (0, dimension), "f4", maxshape=(None, dimension), chunks=(rows, dimension), fletcher32=True
-            )
-        )
-        self._split = self._handle.create_dataset(
-            "split", (0,), "u1", maxshape=(None,), chunks=(SPLIT_ROWS,), fletcher32=True, compression="gzip"
-        )
-        self._codes: list[NDArray[np.uint8]] = []
-        self._split.attrs["meaning"] = _fixed(", ".join(f"{code} = {name}" for code, name in enumerate(SPLITS)))
-        self._ids: h5py.Dataset | None = None
-        defaults: dict[str, str | int | float] = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "lsampler": __version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    def _joined_origin(self) -> dict[str, Any]:
+        if self._base is None:
+            return self.origin
+        earlier = {key: self._base.attributes[key] for key in self.origin}
+        return {
+            key: f"{earlier[key]} + {value}" if isinstance(value, str) else earlier[key] + value
+            for key, value in self.origin.items()
         }
-        for key, value in (defaults | dict(provenance)).items():
-            self._handle.attrs[key] = _fixed(value)
-
-    def write(
-        self, rows: NDArray[np.float32] | Sealed, ids: Sequence[str] | None, splits: Sequence[Split] | None
-    ) -> None:
-        start, stop = len(self._latents), len(self._latents) + len(rows)
-        self._latents.append(rows)
-        codes = [SPLITS.index(split) for split in splits] if splits else np.zeros(len(rows))
-        self._codes.append(np.asarray(codes, dtype=np.uint8))
-        if stop - len(self._split) >= SPLIT_ROWS:
-            self._write_splits()
-        if ids is not None:
-            self._write_ids([encoded(identity) for identity in ids], start, stop)
-        elif self._ids is not None:
-            self._ids.resize(stop, axis=0)
-
-    def finish(self) -> None:
-        """Write what has waited for a chunk to be full."""
-        self._latents.flush()
-        self._write_splits()
-
-    def _write_splits(self) -> None:
-        start = len(self._split)
-        codes = np.concatenate([np.empty(0, np.uint8), *self._codes])
-        self._split.resize(start + len(codes), axis=0)
-        self._split[start:] = codes
-        self._codes = []
-
-    def _write_ids(self, ids: list[bytes], start: int, stop: int) -> None:
-        width = max([1, *map(len, ids)])
-        if self._ids is None or self._ids.dtype.itemsize < width:
-            earlier = self._ids[:] if self._ids is not None else np.zeros(start, dtype=f"S{width}")
-            if self._ids is not None:
-                del self._handle["ids"]
-            self._ids = self._handle.create_dataset(
-                "ids",
-                data=earlier.astype(f"S{width}"),
-                maxshape=(None,),
-                chunks=(1 << 12,),
-                fletcher32=True,
-                compression="gzip",
-            )
-        self._ids.resize(stop, axis=0)
-        self._ids[start:stop] = np.array(ids, dtype=f"S{self._ids.dtype.itemsize}")
 
 
-def rows_per_chunk(dimension: int) -> int:
-    """How many vectors a chunk of a store holds."""
-    # A chunk takes its whole size on disk, so that of a small D must not hold many blocks; and blocks
-    # that are drawn or read should consist of whole chunks.
-    return 1 << max(0, min(BLOCK_ROWS, CHUNK_BYTES // (4 * dimension)).bit_length() - 1)
+def _as_json(plan: Mapping[str, Any]) -> str:
+    return json.dumps(plan, sort_keys=True, default=str)
 
 
-def storable(identity: str) -> bool:
-    """Whether a store can keep this id."""
-    # HDF5 pads texts of fixed length with NUL, so that none can end in it.
-    try:
-        return not encoded(identity).endswith(b"\0")
-    except UnicodeEncodeError:
-        return False
-
-
-def encoded(text: str) -> bytes:
-    """UTF-8, with the odd bytes of file names as they are."""
-    # File names need not be UTF-8; Python carries their odd bytes as surrogates.
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _fixed(value: str | int | float) -> Any:
-    # HDF5 keeps texts of variable length in a heap without a checksum, and a damaged heap can make
-    # it read forever. Texts of fixed length lie in the object header, which has one.
-    if not isinstance(value, str):
-        return value
-    text = encoded(value)
-    return np.array(text, dtype=h5py.string_dtype("utf-8", max(1, len(text))))
+def _difference(earlier: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """In which setting two plans differ."""
+    was, now = ({"D": found.get("dimension"), **(found.get("attributes") or {})} for found in (earlier, plan))
+    if not earlier:
+        return "its plan is lost"
+    for key in [*now, *was]:
+        if was.get(key) != now.get(key):
+            return f"{key} = {was.get(key, 'nothing')}, now {now.get(key, 'nothing')}"
+    return "of other vectors, or another number of them"

@@ -28,7 +28,7 @@ from lsampler.models.protocols import Autoencoder
 from lsampler.plugins.base import Plugin
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.evaluator import Evaluator
-from lsampler.store.reference import ReferenceLike
+from lsampler.store.opening import ReferenceLike
 from lsampler.testing.autoencoders import AutoencoderChecks
 from lsampler.testing.checks import Check, ComplianceError, require_known, run_all
 from lsampler.testing.evaluators import EvaluatorChecks

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.scoring.statistics_reference import StatisticsReference
-from lsampler.statistics.statistics import Statistics
-from lsampler.store.reference import MemoryStore, Reference
+from lsampler.store.memory_store import MemoryStore
+from lsampler.store.reference import Reference
 
 
 def reference_of(vectors: NDArray[np.float32], held_out: NDArray[np.float32] | None = None) -> MemoryStore:
@@ -81,7 +81,7 @@ def arrays_of(reference: Reference) -> dict[str, NDArray[np.generic]]:
     }
     for trim, kind in itertools.product((None, 1.7), ("statistics", "principal_statistics")):
         with contextlib.suppress(LsamplerError):  # trimming may leave too few vectors
-            statistics: Statistics = getattr(reference, kind)(trim)
+            statistics = getattr(reference, kind)(trim)
             what = f"{kind} (trim={trim})"
             for name in ("mean", "covariance", "minimum", "maximum", "std"):
                 found[f"{name} in {what}"] = np.asarray(getattr(statistics, name))

@@ -15,6 +15,7 @@ PRETENDED = torch.device("cpu", 0)
 """The CPU under another name than the ``cpu`` on which tensors are made by default."""
 MOVES = {"to", "cpu", "type_as", "copy_", "__getitem__", "__setitem__"}
 RANDOM = {"uniform", "normal", "integers", "categories", "generator"}
+THERE, UNKNOWN, ELSEWHERE = "there", "unknown", "elsewhere"
 LEAVES_TORCH = {"numpy", "__array__"}
 
 
@@ -35,14 +36,8 @@ class OneDevice(TorchFunctionMode):
         super().__init__()
         self.problems: list[str] = []
         self._paused = False
-        # Keeps them alive, so that no other tensor gets the same id.
-        self._there: dict[int, Tensor] = {id(tensor): tensor for tensor in there.values()}
-        self._anywhere: dict[int, Tensor] = {}
-
-    def mark(self, tensor: Tensor) -> Tensor:
-        """Record that a tensor is on the device."""
-        self._there[id(tensor)] = tensor
-        return tensor
+        for tensor in there.values():
+            tensor.place = THERE  # type: ignore[attr-defined]
 
     def marking(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """The same function, whose operations are not tracked, and whose result is on the device."""
@@ -50,7 +45,9 @@ class OneDevice(TorchFunctionMode):
         def call(*args: Any, **kwargs: Any) -> Tensor:
             before, self._paused = self._paused, True
             try:
-                return self.mark(function(*args, **kwargs))
+                result = function(*args, **kwargs)
+                result.place = THERE  # type: ignore[attr-defined]
+                return result
             finally:
                 self._paused = before
 
@@ -63,45 +60,38 @@ class OneDevice(TorchFunctionMode):
         if self._paused:
             return func(*args, **kwargs)
         given = list(_tensors((*args, *kwargs.values())))
-        there = any(id(tensor) in self._there for tensor in given)
+        places = {_place(tensor) for tensor in given}
         if func == Tensor.device.__get__:
-            return PRETENDED if there else func(*args, **kwargs)
+            return PRETENDED if THERE in places else func(*args, **kwargs)
         name = getattr(func, "__name__", str(func))
-        if there and name in LEAVES_TORCH:
+        if THERE in places and name in LEAVES_TORCH:
             self.problems.append(f"{name}() of a tensor of the device; write .cpu() before it, or stay in torch")
-        if there and name not in MOVES and any(self._elsewhere(tensor) for tensor in given):
+        if THERE in places and name not in MOVES and any(_place(one) == ELSEWHERE and one.ndim for one in given):
             self.problems.append(f"{name}() of a tensor of the device and one made without device=block.device")
-        target = self._target(name, args, kwargs)
+        target = _target(name, args, kwargs)
         result = func(*args, **kwargs)
-        if target is not None and given and result is given[0]:
-            result = result.view_as(result)  # torch copied nothing, but the result needs an id of its own
-        if there if target is None else target:
-            for tensor in _tensors((result,)):
-                self.mark(tensor)
-        elif target is None and any(self._unknown(tensor) for tensor in given):
-            self._anywhere |= {id(tensor): tensor for tensor in _tensors((result,))}
+        if target and given and result is given[0]:
+            result = result.view_as(result)  # torch copied nothing, but the result has a place of its own
+        for tensor in _tensors((result,)):
+            tensor.place = target or next((place for place in (THERE, UNKNOWN) if place in places), ELSEWHERE)  # type: ignore[attr-defined]
         return result
 
-    def _elsewhere(self, tensor: Tensor) -> bool:
-        return tensor.ndim > 0 and id(tensor) not in self._there and not self._unknown(tensor)
 
-    def _unknown(self, tensor: Tensor) -> bool:
-        # Where .to() has put a module's parameters, and what is computed from them alone, is not tracked.
-        return isinstance(tensor, nn.Parameter) or id(tensor) in self._anywhere
+def _place(tensor: Tensor) -> str:
+    # Where .to() has put a module's parameters, and what is computed from them alone, is not tracked.
+    return getattr(tensor, "place", UNKNOWN if isinstance(tensor, nn.Parameter) else ELSEWHERE)
 
-    def _target(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool | None:
-        """Whether the result is sent to the device (True), to the CPU (False), or stays where it is (None)."""
-        if name == "cpu":
-            return False
-        if name == "type_as":
-            return id(args[1]) in self._there
-        asked = [kwargs.get("device"), *(args[1:] if name == "to" else ())]
-        for value in asked:
-            if isinstance(value, Tensor):
-                return id(value) in self._there
-            if isinstance(value, (str, torch.device)):
-                return torch.device(value) == PRETENDED
-        return None
+
+def _target(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+    """Where the result is sent; None if it stays where it is."""
+    if name == "cpu":
+        return ELSEWHERE
+    for value in (kwargs.get("device"), *(args[1:] if name in ("to", "type_as") else ())):
+        if isinstance(value, Tensor):
+            return _place(value)
+        if isinstance(value, (str, torch.device)):
+            return THERE if torch.device(value) == PRETENDED else ELSEWHERE
+    return None
 
 
 class WatchedBlock(Block):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from lsampler.compute.seeded_blocks import BLOCK_ROWS, Block
 from lsampler.samplers.base import LatentSampler
-from lsampler.store.reference import MemoryStore, ReferenceLike, as_reference
+from lsampler.store.memory_store import MemoryStore
+from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.testing import data
 from lsampler.testing.checks import described, refuses, require, works_or_refuses
 from lsampler.testing.densities import require_same_distribution
@@ -84,20 +86,23 @@ class SamplerChecks(PluginChecks[LatentSampler]):
     def steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """fit(), sample() and log_prob()."""
         yield "fit()", lambda: self.fit(self.reference())
-        yield "sample()", lambda: self.fitted.sample(100, seed=1, threads=1)
-        if self.kind.has_density():
-            rows = self.fitted.sample(100, seed=1)
-            yield "log_prob()", lambda: self.fitted.log_prob(rows)
+        sampler, rows = self.fitted, self.fitted.sample(100, seed=1)
+        yield "sample()", lambda: sampler.sample(100, seed=1, threads=1)
+        if sampler.has_density():
+            yield "log_prob()", lambda: sampler.log_prob(rows)
 
     def own_steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """learn(), draw() and log_density(), the last one through log_prob()."""
+        _, _, *density = self.steps()
+        state = self.state()
         yield "learn()", lambda: self.fresh().learn(self.reference())
-        yield "draw()", lambda: self._drawn(self.state(), Block(0, 1, CPU))
-        yield from list(self.steps())[2:]
+        yield "draw()", lambda: self._drawn(state, Block(0, 1, CPU))
+        yield from density
 
-    def _drawn(self, state: dict[str, Tensor], block: Block) -> Any:
-        with torch.no_grad():
-            return self.fitted.draw(state, block)
+    def _drawn(self, state: dict[str, Tensor], block: Block, mode: OneDevice | None = None) -> Any:
+        sampler = self.fitted  # fitting needs gradients
+        with torch.no_grad(), mode or contextlib.nullcontext():
+            return sampler.draw(state, block)
 
     def check_fits_and_draws(self) -> None:
         """fit() returns self, and sample(n) is (n, D) float32, finite, without gradient, also for n = 1."""
@@ -239,8 +244,7 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         """draw() makes its own tensors with device=block.device, as a GPU requires; checked without one."""
         state = self.state()
         mode = OneDevice(state)
-        with mode:
-            self._drawn(state, WatchedBlock(0, 0, mode))
+        self._drawn(state, WatchedBlock(0, 0, mode), mode)
         require(not mode.problems, f"draw() would fail on a GPU: {''.join(mode.problems[:1])}")
 
     def check_accelerators_agree(self) -> None:

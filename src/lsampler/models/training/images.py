@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lsampler.data.batches import ImageBatches
+from lsampler.data.batches import ImageBatches, PixelBatch
 from lsampler.data.preprocess import Preprocess
 from lsampler.data.sources import ImageSource, source_digest
 from lsampler.errors import LsamplerError
@@ -79,9 +79,8 @@ class PreparedImages(L.LightningDataModule):
         return self._loader(self.images[: -self._options.held_out], sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Batches of this process's share of the held-out images."""
-        trainer: Any = self.trainer
-        return self._loader(self.held_out()[trainer.global_rank :: trainer.world_size])
+        """Batches of the held-out images; every process measures all of them."""
+        return self._loader(self.held_out())
 
     def held_out(self) -> NDArray[np.uint8]:
         """The held-out images (N, C, H, W) uint8."""
@@ -126,11 +125,11 @@ class PreparedImages(L.LightningDataModule):
             with beside.open("wb") as handle:
                 np.lib.format.write_array_header_1_0(handle, {"descr": "|u1", "fortran_order": False, "shape": shape})
                 start = handle.tell()
-                batches = reader.read(PREPARE_BATCH)
-                batches = track(batches, self._progress, "preparing images", len(source.ids), lambda part: len(part[0]))
-                for indices, images in batches:
-                    handle.write(np.rint(images * 255).astype(np.uint8).tobytes())
-                    kept += indices
+                batches = reader.pixels(PREPARE_BATCH)
+                for batch in track(batches, self._progress, "preparing images", len(source.ids), _size):
+                    pixels = batch.pixels if batch.pixels.dtype == np.uint8 else np.rint(batch.pixels * 255)
+                    handle.write(pixels.astype(np.uint8).transpose(0, 3, 1, 2).tobytes())
+                    kept += batch.indices
                 handle.truncate(start + int(np.prod(shape)))  # the header promises room for the skipped ones too
             reader.require_some(len(kept))
         notes = {"wanted": self._wanted(), "ids": [source.ids[index] for index in kept], "skipped": reader.skipped}
@@ -139,7 +138,12 @@ class PreparedImages(L.LightningDataModule):
 
 
 def check_split(name: str, images: int, held_out: int, processes: int) -> None:
-    """Raise LsamplerError unless every process gets images of both splits."""
-    if not 0 < held_out < images or min(held_out, images - held_out) < processes:
-        each = f" for each of {processes} processes" if processes > 1 else ""
-        raise LsamplerError(f"{name}: {images} images, `held_out={held_out}` must leave some on both sides{each}")
+    """Raise LsamplerError unless there are held-out images, and training images for every process."""
+    if not 0 < held_out < images or images - held_out < processes:
+        raise LsamplerError(
+            f"{name}: {images} images, `held_out={held_out}` must be at least 1 and leave one image per process"
+        )
+
+
+def _size(batch: PixelBatch) -> int:
+    return len(batch.indices) + len(batch.skipped)

@@ -36,33 +36,10 @@ class TrainingModule(L.LightningModule):
         for every model, and |z| is near sqrt(D), as in the posts (16 for D = 256).
         """
         model: ConvAutoencoder = copy.deepcopy(self.model)
-        spread = float(self._held_out_latents().double().var(dim=0).mean().sqrt()) if self._seen else 0.0
+        spread = float(torch.cat(self._seen).double().var(dim=0).mean().sqrt()) if self._seen else 0.0
         if math.isfinite(spread) and spread > 0:
             model.scale_latents(1 / spread)
         return model
-
-    def _held_out_latents(self) -> Tensor:
-        """The held-out latents of all processes, in the order of the images."""
-        latents, processes, total = torch.cat(self._seen), self.trainer.world_size, self.options.held_out
-        if processes == 1:
-            return latents
-        # All processes must send the same number of rows; the padding comes last once the shares are interleaved.
-        padding = latents.new_zeros(-(-total // processes) - len(latents), latents.shape[1])
-        shares: Any = self.all_gather(torch.cat([latents, padding]).to(self.device))
-        interleaved: Tensor = shares.cpu().transpose(0, 1).flatten(0, 1)
-        return interleaved[:total]
-
-    def errors_of_all(self, train: float, held_out: float) -> tuple[float, float]:
-        """The mean errors over the images of all processes, from those of this process.
-
-        Lightning's ``sync_dist`` averages the means, which is not exact if the shares differ in size.
-        """
-        if self.trainer.world_size == 1:
-            return train, held_out
-        mine = torch.tensor([train, held_out, sum(map(len, self._seen))], device=self.device)
-        shares: Any = self.all_gather(mine)
-        trains, held_outs, sizes = shares.cpu().double().T
-        return float(trains.mean()), float((held_outs * sizes).sum() / sizes.sum())
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
         """The loss of one batch of uint8 images."""
@@ -72,7 +49,8 @@ class TrainingModule(L.LightningModule):
             mirrored = torch.rand(len(images), generator=torch.Generator().manual_seed(seed)) < 0.5
             images = torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(-1), images)
         loss = torch.nn.functional.mse_loss(self.model(images), images)
-        self.log("train_mse", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        # The mean of all processes: their shares are of equal size.
+        self.log("train_mse", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(images))
         return loss
 
     def validation_step(self, batch: Tensor, _: int) -> None:

@@ -69,14 +69,15 @@ class Recorder(Callback):
         record["first_held_out"] = images.ids[-self._options.held_out]
         pl_module.model.training_record = record  # type: ignore[union-attr]
         if self._resume and trainer.is_global_zero:
-            done = self._epochs_done(trainer.world_size)
-            if done >= self._options.epochs:
-                raise LsamplerError(f"{self.out}: has finished all {done} epochs; there is nothing left to resume")
-            self._rows = _read_curve(self.out / "training.csv", done)
+            self._rows = self._rows_before(trainer.world_size)
+            if len(self._rows) >= self._options.epochs:
+                raise LsamplerError(
+                    f"{self.out}: has finished all {len(self._rows)} epochs; there is nothing left to resume"
+                )
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Say in the checkpoint which training it belongs to."""
-        checkpoint["lsampler"] = self._identity(trainer.world_size)
+        """Say in the checkpoint which training it belongs to, and keep the curve."""
+        checkpoint["lsampler"] = {"identity": self._identity(trainer.world_size), "rows": self._rows}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock and the progress bar."""
@@ -91,8 +92,8 @@ class Recorder(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write the files of the epoch. Raises LsamplerError if the training diverged."""
-        metrics, now = trainer.callback_metrics, time.monotonic()
-        train, held_out = pl_module.errors_of_all(float(metrics["train_mse"]), float(metrics["held_out_mse"]))
+        train, held_out = (float(trainer.callback_metrics[key]) for key in ("train_mse", "held_out_mse"))
+        now = time.monotonic()
         row = {"epoch": trainer.current_epoch + 1, "train_mse": train, "held_out_mse": held_out}
         if trainer.is_global_zero and not np.isfinite([train, held_out]).all():
             raise LsamplerError(f"{self.out}: the training diverged in epoch {row['epoch']}; lower `learning_rate=...`")
@@ -148,11 +149,12 @@ class Recorder(Callback):
         kept = {key: value for key, value in self._settings["training"].items() if key not in MAY_CHANGE}
         return {**kept, "processes": processes, **self._settings["config"], **self._settings["preprocess"]}
 
-    def _epochs_done(self, processes: int) -> int:
-        """The epochs in the checkpoint. Raises LsamplerError if it belongs to another training."""
+    def _rows_before(self, processes: int) -> list[dict[str, float]]:
+        """The curve in the checkpoint. Raises LsamplerError if it belongs to another training."""
         try:
-            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            done, began = int(saved["epoch"]) + 1, saved.get("lsampler", {})
+            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["lsampler"]
+            began: dict[str, Any] = saved["identity"]
+            rows: list[dict[str, float]] = saved["rows"]
         except Exception as error:  # damaged archives raise anything
             raise LsamplerError(
                 f"{self.checkpoint}: not a readable checkpoint; start the training again in another folder"
@@ -164,17 +166,4 @@ class Recorder(Callback):
                     f"{self.out}: its training began with {key.replace('_', ' ')} {before}, not {value}; resume it "
                     "with the same images and options"
                 )
-        return done
-
-
-def _read_curve(path: Path, epochs: int) -> list[dict[str, float]]:
-    """The rows of the first ``epochs`` epochs; none if the file is gone or was edited."""
-    try:
-        with path.open(newline="") as handle:
-            rows: list[dict[str, float]] = [
-                {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
-                for row in csv.DictReader(handle)
-            ]
-        return [row for row in rows if row["epoch"] <= epochs]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        return rows

@@ -30,7 +30,7 @@ from lsampler.reports.analysis.sections.principal import principal
 from lsampler.reports.analysis.sections.tsne import tsne
 from lsampler.reports.content_digest import content_digest
 from lsampler.statistics.passes import in_double_precision
-from lsampler.store.reference import ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike, as_reference
 
 SECTIONS = (components, correlations, origin, cubes, gaussianity, principal, generated, filaments, tsne)
 FEWEST = 20

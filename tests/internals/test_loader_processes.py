@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from lsampler import ConvAutoencoder, LsamplerError, Preprocess, encode_images, open_images
+from lsampler import ConvAutoencoder, EncodeOptions, LsamplerError, Preprocess, encode_images, open_images
 from lsampler.data.batches import ImageBatches, PixelBatch
 
 PREPROCESS = Preprocess(8, "none", 1)
@@ -104,7 +104,9 @@ def test_source_that_cannot_be_handed_over_is_refused() -> None:
 
 def test_workers_do_not_change_the_store(tiny_model: ConvAutoencoder, folder: Path, tmp_path: Path) -> None:
     found = [
-        encode_images(tiny_model, open_images(folder), tmp_path / f"{n}.h5", held_out=5, batch_size=4, workers=n)
+        encode_images(
+            tiny_model, open_images(folder), tmp_path / f"{n}.h5", held_out=5, options=EncodeOptions(4, workers=n)
+        )
         for n in (0, 1)
     ]
     stores = [result.store for result in found]
@@ -117,5 +119,5 @@ def test_workers_do_not_change_the_store(tiny_model: ConvAutoencoder, folder: Pa
 
 def test_fewer_workers_than_none_are_refused(tiny_model: ConvAutoencoder, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(LsamplerError, match="--workers -1"):
-        encode_images(tiny_model, open_images(folder), tmp_path / "s.h5", held_out=5, workers=-1)
+        encode_images(tiny_model, open_images(folder), tmp_path / "s.h5", held_out=5, options=EncodeOptions(workers=-1))
     assert not (tmp_path / "s.h5").exists()

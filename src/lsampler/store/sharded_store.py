@@ -1,4 +1,4 @@
-"""The sharded store: a folder of store files with a manifest, for more latents than one file should hold.
+"""A latent store of several files: a folder of shards with a manifest, for more latents than one file should hold.
 
 ``manifest.json`` lists the shards in their order with their rows and bytes. Each shard is a store
 by itself and knows its number, so that shards that were swapped, lost or cut short are found.
@@ -6,10 +6,10 @@ by itself and knows its number, so that shards that were swapped, lost or cut sh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,21 +19,19 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from lsampler.errors import LsamplerError
 from lsampler.statistics.passes import Segment, segment_rows
-from lsampler.store.reference import Reference, Split
-from lsampler.store.single_file import BLOCK_ROWS, LatentStore, StoreSegment, partial_folder
+from lsampler.store.file_store import FileSegment, FileStore, check_finished
+from lsampler.store.hdf5_layout import RUN, SHARD
+from lsampler.store.latent_store import CHUNK_ROWS, LatentStore, Read
+from lsampler.store.reference import Split
 
-__all__ = ["MANIFEST", "RUN", "SHARD", "SUFFIX", "Manifest", "Shard", "ShardedStore", "is_sharded", "open_store"]
+__all__ = ["MANIFEST", "SUFFIX", "Manifest", "Shard", "ShardedStore", "is_sharded"]
 
 MANIFEST = "manifest.json"
 SUFFIX = ".shards"
-SHARD = "shard"
-"""The attribute of a shard that holds its number."""
-RUN = "run"
-"""That which holds the digest of the plan it was written by, the same in all shards and the manifest."""
 
 
 class Shard(BaseModel):
-    """What the manifest says of a shard."""
+    """What the manifest says about a shard."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     # A name in the folder: a manifest from elsewhere must not lead out of it.
@@ -68,7 +66,6 @@ class ShardedStore(LatentStore):
         path: of the folder.
 
     Attributes:
-        attributes: the provenance.
         shards: the store files, in order.
 
     Raises:
@@ -76,7 +73,7 @@ class ShardedStore(LatentStore):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        Reference.__init__(self)
+        super().__init__()
         self.path, self.name = Path(path), str(path)
         manifest = _manifest(self.path)
         self.dimension, self.attributes = manifest.dimension, dict(manifest.attributes)
@@ -85,8 +82,11 @@ class ShardedStore(LatentStore):
         _check_no_others(self.path, manifest)
         self.has_ids = all(shard.has_ids for shard in self.shards if len(shard))
         self._listed = manifest.shards
-        self._train = sum(shard.train for shard in manifest.shards)
-        self._starts = np.cumsum([0, *map(len, self.shards)])
+        self._starts = np.cumsum([0, *map(len, self.shards)]).tolist()
+
+    def __reduce__(self) -> tuple[type[ShardedStore], tuple[Path]]:
+        """Another process opens the folder by its name."""
+        return type(self), (self.path.absolute(),)
 
     def __len__(self) -> int:
         """The number of latent vectors."""
@@ -94,51 +94,39 @@ class ShardedStore(LatentStore):
 
     def count(self, split: Split) -> int:
         """How many vectors belong to a split."""
-        return self._train if split == "train" else len(self) - self._train
-
-    @cached_property
-    def _split_counts(self) -> NDArray[np.int64]:
-        return np.array([self._train, len(self) - self._train])
+        train = sum(shard.train for shard in self._listed)
+        return train if split == "train" else len(self) - train
 
     def chunks(
-        self, split: Split | None = "train", block_rows: int = BLOCK_ROWS, *, start: int = 0, stop: int | None = None
+        self, split: Split | None = "train", chunk_rows: int = CHUNK_ROWS, *, start: int = 0, stop: int | None = None
     ) -> Iterator[NDArray[np.float32]]:
-        """See :meth:`LatentStore.chunks`; no block goes across two shards."""
-        for shard, first, last in self._parts(start, stop):
-            yield from shard.chunks(split, block_rows, start=first, stop=last)
+        """The latent vectors of a split, or all with None, in order, as arrays (n, D), none of two shards."""
+        for shard, first, last in self._within(start, stop):
+            yield from shard.chunks(split, chunk_rows, start=first, stop=last)
 
     def segments(self, split: Split = "train") -> Sequence[Segment]:
-        """See :meth:`Reference.segments`."""
+        """The vectors of :meth:`chunks` in segments that tasks can read at the same time."""
         step = segment_rows(len(self))
         return [
-            StoreSegment(shard, int(start) + first, min(step, len(shard) - first), split, first)
+            FileSegment(shard, start + first, min(step, len(shard) - first), split, first)
             for shard, start in zip(self.shards, self._starts[:-1], strict=True)
             for first in range(0, len(shard), step)
         ]
 
-    def labelled(
-        self, start: int = 0, stop: int | None = None
-    ) -> Iterator[tuple[NDArray[np.float32], list[str] | None, list[Split]]]:
-        """See :meth:`LatentStore.labelled`."""
-        for shard, first, last in self._parts(start, stop):
-            for rows, ids, splits in shard.labelled(first, last):
-                yield rows, ids if self.has_ids else None, splits
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[Read]:
+        def read(name: Literal["latents", "split", "ids"], start: int, stop: int) -> Any:
+            found = []
+            for shard, first, last in self._within(start, stop):
+                with shard._reader() as read_shard:
+                    found.append(read_shard(name, first, last))
+            if name == "ids":
+                return [text for texts in found for text in texts]
+            return np.concatenate(found or [np.empty((0, self.dimension)[: 1 + (name == "latents")], np.float32)])
 
-    def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        """See :meth:`LatentStore.read`."""
-        parts = [shard.read(first, last) for shard, first, last in self._parts(start, stop)]
-        return np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *parts])
-
-    def ids(self, start: int = 0, stop: int | None = None) -> list[str]:
-        """See :meth:`LatentStore.ids`."""
-        return [identity for shard, first, last in self._parts(start, stop) for identity in shard.ids(first, last)]
-
-    def splits(self, start: int = 0, stop: int | None = None) -> list[Split]:
-        """See :meth:`LatentStore.splits`."""
-        return [split for shard, first, last in self._parts(start, stop) for split in shard.splits(first, last)]
+        yield read
 
     def _verified(self) -> Iterator[tuple[int, list[str]]]:
-        """See :meth:`LatentStore._verified`; the problems name the shard and its rows."""
         for shard, listed in zip(self.shards, self._listed, strict=True):
             sound = True
             for rows, problems in shard._verified():
@@ -148,11 +136,11 @@ class ShardedStore(LatentStore):
                 wrong = f"{found} rows are in the split train, the manifest says {listed.train}"
                 yield 0, [f"{shard.path.name}: {wrong}"]
 
-    def _parts(self, start: int, stop: int | None) -> Iterator[tuple[LatentStore, int, int]]:
-        """The shards that hold rows ``start`` to ``stop``, and which of theirs these are."""
-        end = len(self) if stop is None else min(stop, len(self))
-        for shard, offset in zip(self.shards, self._starts[:-1].tolist(), strict=True):
-            first, last = max(start - offset, 0), min(end - offset, len(shard))
+    def _within(self, start: int, stop: int | None) -> Iterator[tuple[FileStore, int, int]]:
+        """The shards that hold rows ``start`` to ``stop``, and which of their rows these are."""
+        begin, end = self._bounds(start, stop)
+        for shard, offset in zip(self.shards, self._starts[:-1], strict=True):
+            first, last = max(begin - offset, 0), min(end - offset, len(shard))
             if first < last:
                 yield shard, first, last
 
@@ -162,20 +150,9 @@ def is_sharded(path: Path) -> bool:
     return path.suffix == SUFFIX or (path.is_dir() and (path / MANIFEST).is_file())
 
 
-def open_store(path: str | os.PathLike[str]) -> LatentStore:
-    """The latent store at ``path``, one file or sharded.
-
-    Raises:
-        LsamplerError: there is none, or it is damaged.
-    """
-    where = Path(path)
-    return ShardedStore(where) if where.is_dir() or is_sharded(where) else LatentStore(where)
-
-
 def _manifest(path: Path) -> Manifest:
     file = path / MANIFEST
-    if not path.exists() and partial_folder(path).is_dir():
-        raise LsamplerError(f"{path}: unfinished; run the command that was writing it again to go on")
+    check_finished(path)
     if not path.exists():
         raise LsamplerError(f"{path}: no such latent store; check the path")
     if path.is_file():
@@ -193,10 +170,10 @@ def _manifest(path: Path) -> Manifest:
             )
         return Manifest.model_validate(found)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
+        where = ".".join(map(str, error.errors()[0]["loc"]))
         reason = error.errors()[0]["msg"].lower()
         raise LsamplerError(
-            f"{file}: not the manifest of a sharded store ({place}: {reason}); make it again"
+            f"{file}: not the manifest of a sharded store ({where}: {reason}); make the store again"
         ) from error
     except PermissionError as error:
         raise LsamplerError(f"{file}: cannot be read; check its permissions") from error
@@ -204,26 +181,26 @@ def _manifest(path: Path) -> Manifest:
         raise LsamplerError(f"{file}: damaged, cannot be read; make the sharded store again") from error
 
 
-def _checked(folder: Path, number: int, shard: Shard, manifest: Manifest) -> LatentStore:
+def _checked(folder: Path, number: int, shard: Shard, manifest: Manifest) -> FileStore:
     path = folder / shard.file
-    mend = "bring back the right file, or make the sharded store again"
+    fix = "restore the right file, or make the sharded store again"
     if not path.is_file():
-        raise LsamplerError(f"{path}: this shard is missing; {mend}")
+        raise LsamplerError(f"{path}: this shard is missing; {fix}")
     size = path.stat().st_size
     if size != shard.bytes:
-        raise LsamplerError(f"{path}: has {size} bytes, the manifest says {shard.bytes}; {mend}")
-    store = LatentStore(path)
-    told = {"encoder": None, **manifest.attributes}
+        raise LsamplerError(f"{path}: has {size} bytes, the manifest says {shard.bytes}; {fix}")
+    store = FileStore(path)
+    attributes = {"encoder": None, **manifest.attributes}
     pairs = [
         ("rows", len(store), shard.rows),
         ("dimension", store.dimension, manifest.dimension),
         ("number", store.attributes.get(SHARD), number),
         ("run", store.attributes.get(RUN), manifest.run),
-        *((key, store.attributes.get(key), value) for key, value in told.items()),
+        *((key, store.attributes.get(key), value) for key, value in attributes.items()),
     ]
     for what, found, expected in pairs:
         if json.dumps(found) != json.dumps(expected):  # NaN is not equal to itself
-            raise LsamplerError(f"{path}: its {what} is {found}, the manifest says {expected}; {mend}")
+            raise LsamplerError(f"{path}: its {what} is {found}, the manifest says {expected}; {fix}")
     return store
 
 

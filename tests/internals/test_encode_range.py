@@ -18,14 +18,24 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from support import committed_shards
 
-from lsampler import ConvAutoencoder, LsamplerError, Preprocess, decode_images, encode_images, open_images
+from lsampler import (
+    ConvAutoencoder,
+    EncodeOptions,
+    LsamplerError,
+    Preprocess,
+    decode_images,
+    encode_images,
+    open_images,
+)
 from lsampler.compute.ahead import one_behind
 from lsampler.data.batches import ImageBatches
-from lsampler.models.conv_autoencoder import PIECE
+from lsampler.models.conv_autoencoder import CPU_BATCH
 from lsampler.models.decoding import decode_stream
-from lsampler.models.encoding import EncodedImages, encode_range
-from lsampler.store.single_file import pieces
+from lsampler.models.encoding import encode_range
+from lsampler.store.latent_store import Rows
+from lsampler.store.sharding import Skipped
 
 # Pixels
 
@@ -91,7 +101,7 @@ def test_bytes_are_scaled_on_the_way_to_the_encoder_exactly_as_in_preprocessing(
     np.save(tmp_path / "a.npy", pixels)
     witness, source = Witness(), open_images(tmp_path / "a.npy")
     witness.seen = []
-    list(encode_range(witness, source, 0, 5, first_held_out=5, batch_size=2))  # type: ignore[arg-type]
+    list(encode_range(witness, source, 0, 5, first_held_out=5, options=EncodeOptions(2)))  # type: ignore[arg-type]
     wanted = np.stack([witness.preprocess(source.read(k)) for k in range(5)])
     np.testing.assert_array_equal(torch.cat(witness.seen).numpy(), wanted)
     assert [len(seen) for seen in witness.seen] == [2, 2, 1]
@@ -100,36 +110,42 @@ def test_bytes_are_scaled_on_the_way_to_the_encoder_exactly_as_in_preprocessing(
 # Ranges
 
 
-def ranges(model: ConvAutoencoder, path: Path, bounds: list[int], **options: Any) -> list[EncodedImages]:
+def ranges(model: ConvAutoencoder, path: Path, bounds: list[int], **options: Any) -> tuple[list[Rows], list[str]]:
+    """The rows, and the ids of the skipped images."""
     source, found = open_images(path), []
     for start, stop in pairwise(bounds):
-        found += list(encode_range(model, source, start, stop, first_held_out=1500, **options))
-    return found
+        found += list(encode_range(model, source, start, stop, first_held_out=1500, options=EncodeOptions(**options)))
+    skipped = [part.item for part in found if isinstance(part, Skipped)]
+    return [part for part in found if isinstance(part, Rows)], skipped
 
 
-def test_ranges_put_together_are_the_store(tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path) -> None:
-    store = encode_images(tiny_model, open_images(digits_npy), tmp_path / "s.h5", held_out=297, batch_size=64).store
-    for bounds in ([0, 1797], [0, 640, 1472, 1797]):
-        parts = ranges(tiny_model, digits_npy, bounds, batch_size=64)
-        np.testing.assert_array_equal(np.concatenate([part.latents for part in parts]), store.read())
-        assert [identity for part in parts for identity in part.ids] == store.ids()
-        assert [identity for part in parts for identity in part.ids] == [f"{k:04d}" for k in range(1797)]
-        assert [part.split for part in parts for _ in part.ids] == ["train"] * 1500 + ["held-out"] * 297
-        assert all(part.latents.dtype == np.float32 and not part.skipped for part in parts)
+@pytest.mark.parametrize("bounds", [[0, 1797], [0, 640, 1472, 1797]])
+def test_ranges_put_together_are_the_store(
+    tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path, bounds: list[int]
+) -> None:
+    options = EncodeOptions(batch_size=64)
+    store = encode_images(tiny_model, open_images(digits_npy), tmp_path / "s.h5", held_out=297, options=options).store
+    parts, skipped = ranges(tiny_model, digits_npy, bounds, batch_size=64)
+    np.testing.assert_array_equal(np.concatenate([part.latents for part in parts]), store.read(), strict=True)
+    assert (
+        [identity for part in parts for identity in part.ids or ()] == store.ids() == [f"{k:04d}" for k in range(1797)]
+    )
+    assert [split for part in parts for split in part.splits or ()] == ["train"] * 1500 + ["held-out"] * 297
+    assert skipped == []
 
 
+@pytest.mark.parametrize("bounds", [[0, 20], [0, 4, 8, 20], [0, 18, 20]])
 def test_every_skipped_image_of_a_range_is_told_once(
-    tiny_model: ConvAutoencoder, digits: NDArray[np.float32], tmp_path: Path
+    tiny_model: ConvAutoencoder, digits: NDArray[np.float32], tmp_path: Path, bounds: list[int]
 ) -> None:
     """In the middle, a whole batch of them, and at the end where no image follows."""
     images, bad = digits[:20].copy(), [1, 4, 5, 6, 7, 18, 19]
     images[bad] = np.nan
     np.save(tmp_path / "a.npy", images)
-    for bounds in ([0, 20], [0, 4, 8, 20], [0, 18, 20]):
-        parts = ranges(tiny_model, tmp_path / "a.npy", bounds, batch_size=2)
-        assert sorted(identity for part in parts for identity in part.skipped) == [f"{k:02d}" for k in bad]
-        assert [int(identity) for part in parts for identity in part.ids] == sorted(set(range(20)) - set(bad))
-    with pytest.raises(LsamplerError, match=r"image '04' .*`strict=True`"):
+    parts, skipped = ranges(tiny_model, tmp_path / "a.npy", bounds, batch_size=2)
+    assert skipped == [f"{k:02d}" for k in bad]
+    assert [int(identity) for part in parts for identity in part.ids or ()] == sorted(set(range(20)) - set(bad))
+    with pytest.raises(LsamplerError, match=r"image '04'"):
         ranges(tiny_model, tmp_path / "a.npy", [2, 20], strict=True)
 
 
@@ -169,7 +185,7 @@ def test_one_behind_keeps_order_and_makes_the_next_first() -> None:
 # Pieces
 
 
-@pytest.mark.parametrize("count", [0, 1, PIECE, PIECE + 1, 5 * PIECE - 3])
+@pytest.mark.parametrize("count", [0, 1, CPU_BATCH, CPU_BATCH + 1, 5 * CPU_BATCH - 3])
 def test_pieces_are_the_layers_on_the_batch_for_any_number_of_threads(tiny_model: ConvAutoencoder, count: int) -> None:
     before = torch.get_num_threads()
     generator = torch.Generator().manual_seed(1)
@@ -194,7 +210,7 @@ def test_threads_started_later_keep_torchs_number(tiny_model: ConvAutoencoder) -
     before, seen = torch.get_num_threads(), []
     try:
         torch.set_num_threads(3)
-        tiny_model.encode(torch.rand(3 * PIECE, 1, 8, 8))
+        tiny_model.encode(torch.rand(3 * CPU_BATCH, 1, 8, 8))
         thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
         thread.start()
         thread.join()
@@ -212,7 +228,7 @@ def test_error_in_a_piece_comes_through(tiny_model: ConvAutoencoder, monkeypatch
     try:
         torch.set_num_threads(3)  # with one there are no pieces
         with pytest.raises(ArithmeticError, match="in a piece"):
-            tiny_model.encode(torch.rand(3 * PIECE, 1, 8, 8))
+            tiny_model.encode(torch.rand(3 * CPU_BATCH, 1, 8, 8))
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -257,7 +273,7 @@ def test_decoding_nothing_gives_nothing() -> None:
 INTERRUPTED_AFTER_ONE_COMMIT = """
 import multiprocessing, os, signal
 from lsampler.cli import main
-from lsampler.store.writer import StoreWriter
+from lsampler import StoreWriter
 
 commit = StoreWriter.commit
 def commit_and_interrupt(self):
@@ -285,11 +301,11 @@ def test_interrupted_processes_end_without_a_word_and_the_next_run_goes_on(
     assert (started.returncode, said) == (130, "lsampler: interrupted\n")
     assert "live: 2\n" in printed
     assert _all_gone(started.pid)
-    assert pieces(out)
+    assert committed_shards(out)
     assert not out.exists()
     done = cli(*arguments)
     assert done.code == 0, done.err
-    assert "went on after" in done.out
+    assert "resumed after" in done.out
 
 
 def _all_gone(group: int) -> bool:

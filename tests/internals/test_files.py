@@ -65,6 +65,14 @@ def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
+def test_the_umask_is_never_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: it was set to 0 and back around every new file, for all threads of the process."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("another thread could see it"))
+    with new_file(tmp_path / "a.txt"), new_directory(tmp_path / "b"):
+        pass
+    assert names(tmp_path) == ["a.txt", "b"]
+
+
 @pytest.mark.parametrize("failure", [StopError, KeyboardInterrupt, LsamplerError])
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_failure_leaves_nothing_new(tmp_path: Path, failure: type[BaseException], existing: bool) -> None:
@@ -80,7 +88,7 @@ def test_a_failure_leaves_nothing_new(tmp_path: Path, failure: type[BaseExceptio
 def test_an_existing_file_is_kept_without_force_and_replaced_with_it(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(LsamplerError, match=r"exists already.*--force"), new_file(target):
+    with pytest.raises(LsamplerError, match=r"exists already.*`force=True`"), new_file(target):
         pytest.fail("nothing may be written")
     assert target.read_text() == "old"
     with new_file(target, force=True) as beside:
@@ -189,7 +197,7 @@ def test_force_replaces_a_folder_as_a_whole(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("old")
-    with pytest.raises(LsamplerError, match="--force"), new_directory(target):
+    with pytest.raises(LsamplerError, match="`force=True`"), new_directory(target):
         pytest.fail("nothing may be written")
     with new_directory(target, force=True) as beside:
         (beside / "new").write_text("new")
@@ -209,9 +217,11 @@ def test_force_replaces_a_link_and_not_what_it_points_to(tmp_path: Path) -> None
     assert names(tmp_path) == ["out", "precious"]
 
 
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
 def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
+    """Regression: Ctrl-C between the two renames deleted the old folder and the new one."""
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("old")
@@ -219,11 +229,12 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
 
     def refuse(self: Path, to: Path) -> Path:
         if self.name == "new":
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise failure
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(LsamplerError, match="could not be written"), new_directory(target, force=True):
+    expected = LsamplerError if isinstance(failure, OSError) else KeyboardInterrupt
+    with pytest.raises(expected), new_directory(target, force=True):
         pass
     assert names(target) == ["old"]
     assert names(tmp_path) == ["out"]

@@ -1,0 +1,150 @@
+"""Latent vectors of other programs: import and export, in chunks; one module per kind of file.
+
+Beside the latents, an array file may hold ``ids`` and ``split``, a table the columns ``id`` and
+``split``. What ``export_latents`` writes, ``import_latents`` reads back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lsampler.errors import LsamplerError, nearest_name
+from lsampler.files import existing_file, new_file
+from lsampler.progress import Progress, track
+from lsampler.store.exchange import arrays, parquet
+from lsampler.store.exchange.table import Exported, Reader, Writer, checked_dimension, checked_rows
+from lsampler.store.file_store import FileStore
+from lsampler.store.latent_store import SPLITS, LatentStore
+from lsampler.store.opening import open_store
+from lsampler.store.reference import Split
+from lsampler.store.writer import write_store
+
+__all__ = ["ImportResult", "export_latents", "import_latents"]
+
+READERS: dict[str, Reader] = {
+    ".npy": arrays.open_npy,
+    ".npz": arrays.open_npz,
+    ".h5": arrays.open_hdf5,
+    ".hdf5": arrays.open_hdf5,
+    ".parquet": parquet.open_parquet,
+}
+WRITERS: dict[str, Writer] = {
+    ".npy": arrays.write_npy,
+    ".npz": arrays.write_npz,
+    ".h5": arrays.write_hdf5,
+    ".hdf5": arrays.write_hdf5,
+    ".parquet": parquet.write_parquet,
+}
+FORMATS = ".npy, .npz, .h5 or .parquet"
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """The new store, and in words which rows are held out and why."""
+
+    store: FileStore
+    held_out: str
+
+
+def import_latents(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    held_out: int | None = None,
+    autoencoder: Any = None,
+    dataset: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ImportResult:
+    """Write latent vectors that were made elsewhere into a latent store, as float32.
+
+    Args:
+        path: a ``.npy``, ``.npz`` or ``.h5`` array (N, D), or (N, C, h, w), flattened row by row
+            to (N, C * h * w); or a ``.parquet`` table of N rows.
+        out: the store, ``.h5``.
+        held_out: how many of the last rows are held out; by default the file's own ``split``, or a tenth.
+        autoencoder: the model that encoded them, if known: its D is compared, its fingerprint recorded.
+        dataset: which array of an ``.npz`` or ``.h5``, or which column of lists of a ``.parquet``.
+        force: replace an existing store.
+        progress: shows the progress.
+
+    Raises:
+        LsamplerError: the file is unreadable, ambiguous or not of finite numbers; D is not the model's; ``out`` exists.
+    """
+    path, out = existing_file(path, "file of latent vectors"), Path(out)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise LsamplerError(f"{path}: not a file of latent vectors; give a {FORMATS}")
+    if out.suffix != ".h5":
+        raise LsamplerError(f"{out}: a latent store is an .h5 file; choose such a name")
+    _check_two_files(path, out)
+    with reader(path, dataset) as table:
+        dimension = checked_dimension(path, table, autoencoder)
+        total = table.shape[0]
+        from_file = table.has_split and held_out is None
+        last = total // 10 if held_out is None else held_out
+        if not 0 <= last < total:
+            raise LsamplerError(f"{path}: {total} vectors, {last} held out; `held_out={last}` must leave some to fit")
+        chunks = checked_rows(path, table, dimension, None if from_file else total - last)
+        provenance = {"kind": "imported latents", "source": path.name} | table.provenance()
+        if autoencoder is not None:
+            provenance["encoder"] = autoencoder.fingerprint
+        write_store(out, dimension, track(chunks, progress, "importing", total, len), provenance, force=force)
+    store = FileStore(out)
+    words = f"{store.count('held-out')} of {total} vectors (the split of {path.name})"
+    if not from_file:
+        why = "a tenth; change it with" if held_out is None else "by"
+        words = f"the last {last} of {total} vectors ({why} `held_out=...`)"
+    return ImportResult(store, words)
+
+
+def export_latents(
+    store: LatentStore | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    split: Split | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> int:
+    """Write the latent vectors of a store to a file that other programs read; returns their number.
+
+    All formats keep the latents, (N, D) float32, in their order; all but ``.npy`` keep the ids,
+    where the store has any, and the splits.
+
+    Args:
+        store: to read.
+        out: ``.npy``; ``.npz`` or ``.h5`` with the arrays ``latents``, ``ids`` and ``split``; or
+            ``.parquet`` with the columns ``id``, ``split`` and ``latent``.
+        split: only its rows; None for all.
+        force: replace an existing file.
+        progress: shows the progress.
+
+    Raises:
+        LsamplerError: the store is damaged or holds no such rows; ``out`` exists or has another
+            suffix; pyarrow is missing. Nothing is written.
+    """
+    store, out = store if isinstance(store, LatentStore) else open_store(store), Path(out)
+    writer = WRITERS.get(out.suffix.lower())
+    if writer is None:
+        raise LsamplerError(f"{out}: cannot tell the format by this name; choose a {FORMATS}")
+    if split is not None and split not in SPLITS:
+        raise LsamplerError(f"split '{split}' is unknown{nearest_name(split, SPLITS)}")
+    _check_two_files(Path(store.name), out)
+    rows = Exported(store, split, progress)
+    if not len(rows):
+        raise LsamplerError(f"{store.name}: holds no {split or 'latent'} vectors to export")
+    with new_file(out, force=force) as beside:
+        writer(beside, rows)
+    return len(rows)
+
+
+def _check_two_files(source: Path, target: Path) -> None:
+    same = False
+    with contextlib.suppress(OSError):  # the target does not exist yet
+        same = target.samefile(source)
+    if same:
+        raise LsamplerError(f"{target}: is the file that is read; choose another name for the output")

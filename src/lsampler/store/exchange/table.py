@@ -1,0 +1,191 @@
+"""What importing and exporting have in common for all formats: tables in chunks, and the checks of their values."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler.errors import LsamplerError, nearest_name
+from lsampler.progress import Progress, track
+from lsampler.store.hdf5_layout import decoded, storable
+from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, LatentStore, Rows
+from lsampler.store.reference import Split
+
+__all__ = ["Exported", "Reader", "Table", "Writer", "checked_dimension", "checked_rows", "only", "readable"]
+
+# Several copies of a chunk live at once: as read, as float32, and those of the chunk before.
+CHUNK_BYTES = 1 << 22
+# A wider vector is an array the wrong way round, and too wide for one chunk of HDF5.
+MAX_DIMENSION = 1 << 24
+
+RawRows: TypeAlias = tuple[NDArray[Any], Sequence[Any] | None, Sequence[Any] | None]
+"""Latents (n, ...), ids and splits as the file holds them; None for what it does not hold."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file to import: the shape and type of its latents, and how to read it.
+
+    Attributes:
+        chunks: called with the largest number of rows per chunk.
+        dataset: the array or column of the latents, where there may be several.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    has_split: bool
+    chunks: Callable[[int], Iterator[RawRows]]
+    dataset: str | None = None
+
+    def provenance(self) -> dict[str, str]:
+        """The attributes of a store that say how its rows were read."""
+        found = {} if self.dataset is None else {"dataset": self.dataset}
+        return found | ({"shape": " x ".join(map(str, self.shape[1:]))} if len(self.shape) == 4 else {})
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The rows of a store to export: all, or those of one split."""
+
+    store: LatentStore
+    split: Split | None
+    progress: Progress | None
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.store) if self.split is None else self.store.count(self.split)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        return len(self), self.store.dimension
+
+    def chunks(self) -> Iterator[Rows]:
+        """The rows in chunks; their progress is shown."""
+        return track(self._chosen(), self.progress, "exporting", len(self), len)
+
+    def _chosen(self) -> Iterator[Rows]:
+        found = 0
+        for rows in self.store.rows(chunk_rows=chunk_rows(self.store.dimension)):
+            splits = rows.splits or ()
+            kept = [k for k, split in enumerate(splits) if self.split in (None, split)]
+            found += len(kept)
+            if kept:
+                ids = rows.ids and [rows.ids[k] for k in kept]
+                yield Rows(rows.latents[kept], ids, [splits[k] for k in kept])
+        if found != len(self):
+            raise LsamplerError(
+                f"{self.store.name}: {found} vectors of the split, {len(self)} counted; run 'lsampler store verify'"
+            )
+
+
+Reader: TypeAlias = Callable[[Path, str | None], AbstractContextManager[Table]]
+Writer: TypeAlias = Callable[[Path, Exported], None]
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what readers raise for broken files, such as struct.error, zlib.error and KeyError, into one line."""
+    try:
+        yield
+    except LsamplerError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        kind = path.suffix.lower()
+        raise LsamplerError(f"{path}: not a readable {kind} file ({reason}); write it again") from error
+
+
+def only(path: Path, what: str, preferred: str, candidates: Mapping[str, str], dataset: str | None) -> str:
+    """The name of the latents among ``candidates``, whose values describe them.
+
+    Raises:
+        LsamplerError: none or several qualify.
+    """
+    if dataset is not None:
+        if dataset not in candidates:
+            raise LsamplerError(f"{path}: holds no {what} '{dataset}'{nearest_name(dataset, candidates)}")
+        return dataset
+    if preferred in candidates:
+        return preferred
+    if len(candidates) == 1:
+        return next(iter(candidates))
+    if not candidates:
+        raise LsamplerError(f"{path}: holds no {what}, so no latent vectors; export them again")
+    listing = ", ".join(f"'{name}' {described}" for name, described in candidates.items())
+    raise LsamplerError(f"{path}: holds {listing}; name the latent vectors with `dataset=...`")
+
+
+def checked_dimension(path: Path, table: Table, autoencoder: Any) -> int:
+    """D of a table of real numbers. Raises LsamplerError if it is none, or D is not the model's."""
+    if table.dtype.kind not in "fiu":
+        raise LsamplerError(f"{path}: latents of type {table.dtype}; give real numbers, floats or integers")
+    if len(table.shape) not in (2, 4):
+        raise LsamplerError(f"{path}: latents of shape {table.shape}; give (N, D) or (N, C, h, w)")
+    dimension = int(np.prod(table.shape[1:], dtype=object))
+    if not table.shape[0] or not dimension:
+        raise LsamplerError(f"{path}: holds no latent vectors, its shape is {table.shape}; export it again")
+    if dimension > MAX_DIMENSION:
+        raise LsamplerError(f"{path}: latents of shape {table.shape}; give one row per latent vector")
+    if autoencoder is not None and autoencoder.dimension != dimension:
+        raise LsamplerError(
+            f"{path}: D = {dimension}, the model has {autoencoder.dimension}; give the `model=...` that encoded them"
+        )
+    return dimension
+
+
+def chunk_rows(dimension: int) -> int:
+    """So few rows that a chunk of float64 stays small."""
+    return max(1, min(CHUNK_ROWS, CHUNK_BYTES // (8 * dimension)))
+
+
+def checked_rows(path: Path, table: Table, dimension: int, first_held_out: int | None) -> Iterator[Rows]:
+    """Checked and converted chunks; the split is the table's own if ``first_held_out`` is None."""
+    start = 0
+    for latents, ids, raw_splits in table.chunks(chunk_rows(dimension)):
+        if first_held_out is None:
+            splits = [_split(path, start + k, value) for k, value in enumerate(raw_splits or ())]
+        else:
+            splits = [SPLITS[start + k >= first_held_out] for k in range(len(latents))]
+        texts = None if ids is None else [_id(path, start + k, value) for k, value in enumerate(ids)]
+        yield Rows(_float32(path, start, latents.reshape(len(latents), dimension)), texts, splits)
+        start += len(latents)
+
+
+def _float32(path: Path, start: int, latents: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = latents.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        too_large = np.isfinite(latents[bad[0]]).all()
+        what = "a number too large for float32" if too_large else "NaN or infinite values"
+        raise LsamplerError(f"{path}: row {start + bad[0]} holds {what}; fix that row or leave it out")
+    return rows
+
+
+def _id(path: Path, row: int, value: Any) -> str:
+    if isinstance(value, bytes):
+        value = decoded(value)
+    if value is None:  # a table's missing value
+        return ""
+    if not isinstance(value, str | int):
+        raise LsamplerError(f"{path}: the id of row {row} is {value!r}; give texts or whole numbers")
+    if not storable(str(value)):
+        raise LsamplerError(f"{path}: the id of row {row} cannot be stored; name it without odd characters")
+    return str(value)
+
+
+def _split(path: Path, row: int, value: Any) -> Split:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    for code, split in enumerate(SPLITS):
+        if type(value) in (int, str) and value in (code, split):
+            return split
+    raise LsamplerError(f"{path}: the split of row {row} is {value!r}; write 'train' or 'held-out', or 0 or 1")
