@@ -1,1 +1,1 @@
-"""What lsampler's steps cost, each beside a peer or a limit in the same run: ``python -m benchmarks``."""
+"""What lsampler's steps cost, each beside a peer or a limit that is measured in turn: ``python -m benchmarks``."""

@@ -1,4 +1,4 @@
-"""Measures everything, keeps it in ``performance.json``, and writes ``docs/performance.md`` from it.
+"""Measure everything, keep it in ``performance.json``, and write ``docs/performance.md`` from it.
 
 python -m benchmarks                        all of it; about an hour on 2 cores, 25 GB of disk
 python -m benchmarks sampling moments       these again
@@ -12,28 +12,13 @@ import importlib
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.document import KEPT, PAGE, SECTIONS, amount, document, factor
-from benchmarks.measuring import Row, Settings, machine
-
-
-def table(title: str, rows: Sequence[Row]) -> Table:
-    """For a terminal."""
-    found = Table("step", "beside", "rate", "ratio", "spread", "target", "peak MB", title=title, title_justify="left")
-    for row in rows:
-        rate = f"{amount(row)}/s" if row.unit != "runs" else f"{sorted(row.seconds)[len(row.seconds) // 2]:.2f} s"
-        spread = f"{factor(min(row.ratios))} to {factor(max(row.ratios))}"
-        target = "" if row.target is None else f"{factor(row.target)} {'reached' if row.met else 'MISSED'}"
-        peak = "" if row.memory_mb is None else f"{row.memory_mb:.0f}"
-        found.add_row(row.step, row.peer, rate, factor(row.ratio), spread, target, peak)
-    return found
+from benchmarks.document import KEPT, PAGE, SECTIONS, document, section
+from benchmarks.measuring import Settings, machine
 
 
 def main() -> None:
@@ -52,27 +37,23 @@ def main() -> None:
     if given.scale < 1 and not given.no_keep:
         parser.error("figures of less than all rows are not kept; add --no-keep")
     settings = Settings(given.repeats, given.scale, given.images, given.scratch)
-    console = Console(width=160)
     for name in given.section or SECTIONS:
         started = time.perf_counter()
         rows = list(importlib.import_module(f"benchmarks.{name}").measure(settings))
         if not rows:
-            console.print(f"{SECTIONS[name].title}: left out, {SECTIONS[name].needs}")
+            print(f"{SECTIONS[name].title}: left out, {SECTIONS[name].needs}")
             continue
-        console.print(table(SECTIONS[name].title, rows))
-        console.print(f"{time.perf_counter() - started:.0f} s")
+        found: dict[str, Any] = {"measured": datetime.now(UTC).date().isoformat(), "machine": machine()}
+        found["rows"] = [row.as_dict() for row in rows]
+        print("\n".join(section(name, found)))
+        print(f"{time.perf_counter() - started:.0f} s")
         if not given.no_keep:
-            _keep(name, rows, given.repeats)
+            _keep(name, found | {"repeats": given.repeats})
 
 
-def _keep(name: str, rows: Sequence[Row], repeats: int) -> None:
+def _keep(name: str, found: Mapping[str, Any]) -> None:
     kept: dict[str, Any] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
-    kept[name] = {
-        "measured": datetime.now(UTC).date().isoformat(),
-        "repeats": repeats,
-        "machine": machine(),
-        "rows": [row.as_dict() for row in rows],
-    }
+    kept[name] = found
     KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(document(kept), encoding="utf-8")
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-import joblib
+import joblib  # type: ignore[import-untyped]
 import torch
 from sklearn.neighbors import NearestNeighbors
 
@@ -40,11 +40,13 @@ def _neighbours(settings: Settings) -> Iterator[Row]:
     for full in NEIGHBOUR_ROWS:
         rows = sets(min(full, settings.rows(full)))[0]
         library = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute", n_jobs=-1)
-        runs: list[Callable[[], object]] = [
-            partial(nearest_neighbours, rows, rows, NEIGHBOURS, exclude_self=True),
-            lambda rows=rows, library=library: library.fit(rows).kneighbors(),
-        ]
-        ours, theirs = in_turn(runs, settings.repeats)
+        ours, theirs = in_turn(
+            [
+                partial(nearest_neighbours, rows, rows, NEIGHBOURS, exclude_self=True),
+                partial(library.fit(rows).kneighbors, None),
+            ],
+            settings.repeats,
+        )
         yield Row(
             f"{NEIGHBOURS} nearest neighbours of {len(rows):,} vectors (neighbours)",
             "scikit-learn's NearestNeighbors, brute force",

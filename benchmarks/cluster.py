@@ -17,7 +17,7 @@ SHARD_ROWS = 1 << 18
 
 
 def measure(settings: Settings) -> Iterator[Row]:
-    """A row each; starting the workers is not counted."""
+    """One row per step; starting the workers is not counted."""
     rows = settings.rows(ROWS)
     sampler = fitted("pca-ellipse")
     with TemporaryDirectory(dir=settings.scratch) as folder:

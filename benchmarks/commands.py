@@ -1,4 +1,4 @@
-"""Whole commands, in processes of their own: start of Python, imports and all."""
+"""Whole commands in processes of their own, including the start of Python and imports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ANALYSED = (9000, 170_000)
 
 
 def measure(settings: Settings) -> Iterator[Row]:
-    """Rows beside a time that is not to be exceeded; of ``analyze``, without."""
+    """Rows beside the longest time allowed; for ``analyze`` there is none."""
     with TemporaryDirectory(dir=settings.scratch) as scratch:
         folder = Path(scratch)
         faces = ("sample", "--plugin", "pca-ellipse", "--out", folder / "faces.png", "--force")

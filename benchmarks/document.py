@@ -64,14 +64,14 @@ holds the single runs.
 
 def document(kept: Mapping[str, Any]) -> str:
     """The whole page."""
-    return "\n".join([HEAD, *(line for name in SECTIONS for line in _section(name, kept.get(name)))]) + "\n"
+    return "\n".join([HEAD, *(line for name in SECTIONS for line in section(name, kept.get(name)))]) + "\n"
 
 
-def _section(name: str, found: Mapping[str, Any] | None) -> Iterator[str]:
-    section = SECTIONS[name]
-    yield f"## {section.title}\n"
+def section(name: str, found: Mapping[str, Any] | None) -> Iterator[str]:
+    """The table of a section, with its notes."""
+    yield f"## {SECTIONS[name].title}\n"
     if found is None:
-        yield f"Not measured: {section.needs}.\n"
+        yield f"Not measured: {SECTIONS[name].needs}.\n"
         return
     rows = [Row.from_dict(values) for values in found["rows"]]
     yield "| step | speed | beside | ratio | lowest to highest | to reach | peak memory |"

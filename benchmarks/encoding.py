@@ -1,9 +1,9 @@
 """Encoding and decoding as lsampler does them, beside the network alone on batches that are ready.
 
 Both sides have the same weights, layout (channels last) and inference mode. A ratio of 1 means that
-reading and preparing images, and writing the store, cost nothing beside the forward pass; above 1,
-that the forward pass itself is quicker in the pieces in which ``ConvAutoencoder`` takes a batch. A
-second row has those pieces on both sides.
+reading and preparing images and writing the store cost nothing beside the forward pass; above 1, the
+forward pass itself is faster in the smaller batches into which ``ConvAutoencoder`` splits a batch. In a
+second row both sides use these.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def normal_latents(autoencoder: ConvAutoencoder) -> torch.Tensor:
 
 
 def once(what: str, images: str = "") -> None:
-    """For a process whose memory is looked at."""
+    """For a process whose memory is measured."""
     autoencoder = load_bundle().autoencoder
     if what == "encode":
         encode_all(autoencoder, First(open_images(images), COUNT))
@@ -73,7 +73,7 @@ def bare(network: Callable[[torch.Tensor], object], batches: Sequence[torch.Tens
 
 
 def ready_batches(autoencoder: ConvAutoencoder, source: ImageSource) -> list[torch.Tensor]:
-    """All images as the encoder takes them."""
+    """All images as the encoder expects them."""
     images = np.stack([autoencoder.preprocess(source.read(k)) for k in range(len(source.ids))])
     batches = torch.split(torch.from_numpy(images), AT_ONCE)
     return [batch.contiguous(memory_format=torch.channels_last) for batch in batches]

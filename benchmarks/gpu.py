@@ -1,4 +1,4 @@
-"""Strategies and the decoder on a GPU: fractions of its memory bandwidth and of the bare decoder."""
+"""Strategies and the decoder on a GPU, beside its memory bandwidth and the bare decoder."""
 
 from __future__ import annotations
 

@@ -10,13 +10,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 ROOT = Path(__file__).resolve().parents[1]
 DIMENSION = 256
@@ -25,12 +23,12 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "torch", "h5py", "prdc", "distribu
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured.
+    """How much to measure.
 
     Attributes:
         repeats: runs of each contender.
-        scale: share of the full number of rows; below 1 the figures are only good for a try.
-        images: zip archive or folder of images; what needs them is left out without.
+        scale: share of the full number of rows; below 1 the figures are only for a quick look.
+        images: zip archive or folder of images; without them, the sections that need them are left out.
         scratch: folder for large files.
     """
 
@@ -40,7 +38,7 @@ class Settings:
     scratch: Path
 
     def rows(self, full: int) -> int:
-        """So many of ``full`` rows."""
+        """The scaled number of rows of ``full``."""
         return max(4096, int(full * self.scale))
 
 
@@ -50,16 +48,16 @@ class Row:
 
     Attributes:
         step: what was done.
-        peer: beside what.
+        peer: what it is compared with.
         unit: what an amount counts: rows, images, runs.
         seconds: of each of our runs.
         amount: of units in one of them.
         peer_seconds: of each of the peer's runs, next to ours.
         peer_amount: of units in one of them.
-        target: the ratio that is to be reached, peer's time a unit by ours; None: only for comparison.
-        memory_mb: what a process of its own needs at most; None where it was not measured.
-        memory_base_mb: of that, the interpreter with torch.
-        memory_target_mb: what it may need above that.
+        target: the ratio to reach, the peer's time per unit divided by ours; None: only for comparison.
+        memory_mb: peak memory of a process of its own; None where it was not measured.
+        memory_base_mb: the part of it that the interpreter with torch takes.
+        memory_target_mb: how much it may take above that.
         limit: what limits the step now.
         promise: what it keeps that the peer does not.
     """
@@ -80,7 +78,7 @@ class Row:
 
     @property
     def ratios(self) -> list[float]:
-        """The peer's time a unit by ours, of runs next to each other."""
+        """The peer's time per unit divided by ours, for runs next to each other."""
         ours, theirs = self.amount, self.peer_amount
         return [(b / theirs) / (a / ours) for a, b in zip(self.seconds, self.peer_seconds, strict=True)]
 
@@ -91,7 +89,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the targets are reached; None without."""
+        """Whether the targets are reached; None without targets."""
         if self.target is None and self.memory_target_mb is None:
             return None
         above = (self.memory_mb or 0) - (self.memory_base_mb or 0)
@@ -110,7 +108,7 @@ class Row:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Row:
-        """What :meth:`as_dict` gave."""
+        """The inverse of :meth:`as_dict`."""
         return cls(**{key: values[key] for key in cls.__dataclass_fields__ if key in values})
 
 
@@ -128,14 +126,14 @@ def in_turn(
     warm: bool = True,
     before: Callable[[], object] = lambda: None,
 ) -> list[list[float]]:
-    """Seconds of every run, (contender, repeat): all in turn, so that they see the same machine.
+    """Seconds of every run, (contender, repeat): all in turn, so that the machine is the same for all.
 
     Args:
         runs: the contenders.
-        repeats: how many runs of each count.
-        warm: one more of each that does not count: it pays for what is set up once.
-        before: what is done before every run, and does not count. None waits for the disk to write
-            what the one before left.
+        repeats: how many runs of each are counted.
+        warm: run each once more at the start without counting it, to set up what is set up once.
+        before: what to do before every run, not counted. Each run starts after the disk has written
+            what the previous one left.
     """
     times: list[list[float]] = []
     for _ in range(repeats + warm):
@@ -148,7 +146,7 @@ def in_turn(
 
 
 class Own(NamedTuple):
-    """What a process of its own did: the value it came to, its peak memory (MB), and that before (MB)."""
+    """The result of a process of its own, its peak memory (MB), and the memory before the call (MB)."""
 
     value: Any
     peak_mb: float
@@ -171,7 +169,7 @@ def memory(field: str) -> float:
     return int(next(line.split()[1] for line in lines if line.startswith(field + ":"))) / 1024
 
 
-# A process counts from its parent's largest memory, so that this one starts it.
+# The peak memory of a process starts from its parent's, so a small parent starts it.
 SMALL_PARENT = """
 import json, os, sys, time
 quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
@@ -192,17 +190,8 @@ def command(*arguments: object) -> tuple[float, float]:
     return took, peak
 
 
-@contextlib.contextmanager
-def showing(what: str) -> Iterator[None]:
-    """That something is going on."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as progress:
-        progress.add_task(what, total=None)
-        yield
-
-
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """The machine and the versions that the figures depend on."""
     import torch
 
     return {

@@ -18,12 +18,12 @@ ROWS = 600_000
 
 
 def once(path: str) -> None:
-    """For a process whose memory is looked at."""
+    """For a process whose memory is measured."""
     open_store(path).statistics()
 
 
 def measure(settings: Settings) -> Iterator[Row]:
-    """One row: a store as it is opened, to the finished statistics."""
+    """One row: from opening a store to the finished statistics."""
     rows = settings.rows(ROWS)
     with TemporaryDirectory(dir=settings.scratch) as folder:
         path = Path(folder) / "store.h5"

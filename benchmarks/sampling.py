@@ -1,4 +1,4 @@
-"""Rows a second of the strategies, beside raw random numbers, libraries, and the loop that post X describes."""
+"""Rows per second of the strategies, beside raw random numbers, libraries, and the loop that post X describes."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def draw(sampler: LatentSampler, rows: int, device: str = "cpu") -> None:
 
 
 def once(name: str, rows: int) -> None:
-    """For a process whose memory is looked at."""
+    """For a process whose memory is measured."""
     draw(fitted(name), rows)
 
 
 def on_threads(block: Callable[[int], object], rows: int) -> None:
-    """``block`` for every block of rows, on as many threads as lsampler takes."""
+    """Run ``block`` for every block of rows, on as many threads as lsampler uses."""
     with ThreadPoolExecutor(THREADS) as pool:
         for _ in pool.map(block, range(rows // BLOCK)):
             pass
 
 
 def raw_uniform(rows: int) -> None:
-    """Float32 uniforms by NumPy's default generator, one for each thread, each block a new array."""
+    """Float32 uniforms by NumPy's default generator, one per thread, each block a new array."""
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(partial(_uniform_share, rows // BLOCK // THREADS), range(THREADS)))
 
@@ -70,7 +70,7 @@ def _uniform_share(blocks: int, seed: int) -> None:
 
 
 def raw_normal_and_product(rows: int, drawn: torch.Tensor, axes: torch.Tensor, product: torch.Tensor) -> None:
-    """The bound of a multivariate normal: torch's normals on all threads, then one product of their size."""
+    """The limit of a multivariate normal: torch's normals on all threads, then one product of their size."""
 
     def normals(block: int) -> None:
         torch.randn(BLOCK, DIMENSION, generator=torch.Generator().manual_seed(block))
@@ -82,7 +82,7 @@ def raw_normal_and_product(rows: int, drawn: torch.Tensor, axes: torch.Tensor, p
 def pairwise_loop(
     rows: int, half_axes: NDArray[np.float64], axes: NDArray[np.float64], mean: NDArray[np.float64]
 ) -> object:
-    """Post X, vector by vector and pair by pair: each interval the smallest that the ellipses leave."""
+    """Post X, vector by vector and pair by pair: each interval is the smallest that the ellipses leave."""
     rng = np.random.default_rng(0)
     result = np.empty((rows, len(mean)))
     for row in range(rows):

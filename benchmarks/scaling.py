@@ -163,7 +163,7 @@ What the steps cost as the number N of latent vectors grows, for D = {DIMENSION}
         )
     yield f"""
 Every step runs in a process of its own; the start of Python and fitting are not counted. Peak memory is that of the
-whole process, with PyTorch. It does not grow with the vectors. Stores lie on the machine's disk, and the system's file cache
+whole process, with PyTorch. It does not grow with the vectors. Stores lie on disk, and the system's file cache
 holds them here. With ten million vectors, which exceed the cache,
 [sampling to a store](performance.md#sampling-into-a-store) is slower.
 

@@ -24,7 +24,7 @@ def store(rows: int, path: str) -> None:
 
 
 def write(rows: int, path: str) -> None:
-    """The same writer, with one block of vectors over and over."""
+    """The same writer, writing one block of vectors over and over."""
     block = np.random.default_rng(0).standard_normal((BLOCK, DIMENSION), dtype=np.float32)
     blocks = (block[: min(BLOCK, rows - first)] for first in range(0, rows, BLOCK))
     write_store(path, DIMENSION, blocks, {}, force=True)

@@ -10,15 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lsampler import (
-    MemoryStore,
-    Samples,
-    compare,
-    load_bundle,
-    load_evaluator,
-    load_sampler,
-    open_images,
-)
+from lsampler import MemoryStore, Samples, compare, load_bundle, load_evaluator, load_sampler, open_images
 from lsampler.data.batches import ImageBatches
 
 HELD_OUT = 1000

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import lsampler
-import lsampler.testing
 
 ROOT = Path(__file__).parents[1]
 CLI = ROOT / "src" / "lsampler" / "cli"

@@ -94,9 +94,7 @@ def open_workspace(
         bundle = _as_bundle(model, settings)
         if bundle is None:
             open_any_model(model, settings)  # a model that cannot be opened is reported first
-            raise LsamplerError(
-                f"{model}: an autoencoder without statistics; give `store=...`, the store of its latents"
-            )
+            raise LsamplerError(f"{model}: an autoencoder without statistics; add `store=...` of its latents")
         return Workspace(bundle.reference, bundle.autoencoder, opened)
     latents = open_store(store)
     if latents.attributes.get("kind") == "samples":

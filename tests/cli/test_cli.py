@@ -157,7 +157,7 @@ def test_evaluate_scores_all_strategies_beside_real_vectors(ok: Cli, tmp_path: P
     table = json.loads((tmp_path / "scores.json").read_text())
     (caveat,) = table["caveats"]
     assert caveat.startswith("no core 'knn': needs real vectors; celeba96 holds statistics only, give `store=...`")
-    assert "left out: kde needs latent vectors, celeba96 holds statistics only; give a --store" in answer.out
+    assert "left out: kde needs latent vectors, celeba96 holds statistics only; give --store" in answer.out
     cores = ("interval", "pair-ellipses", "pca-ellipses", "ellipsoid")
     value = {}
     for row in table["rows"]:
@@ -223,7 +223,7 @@ BAD_INPUT = [
     ("option missing", "sample", "nothing to draw; give --plugin NAME, or --fitted FILE"),
     ("unknown command", "smaple", "No such command 'smaple'"),
     ("trim of a bundle", "sample -p pca-ellipse --param trim=1.5", "trim=1.7 or none, not 1.5; give --store"),
-    ("output exists", "sample -p gaussian --out {dir}/there.png", "there.png: exists already; choose another name or add --force"),
+    ("output exists", "sample -p gaussian --out {dir}/there.png", "there.png: exists already; choose another name or pass --force"),
     ("output folder missing", "sample -p gaussian --out {dir}/no/x.png", "does not exist; create it first"),
     ("output of odd kind", "sample -p gaussian --out {dir}/x.gif", "give a .png for a grid"),
     ("too many for one picture", "sample -p gaussian -n 5000 --out {dir}/x.png", "too many for one picture"),
@@ -233,7 +233,7 @@ BAD_INPUT = [
     ("model truncated", "sample -p gaussian --model {dir}/cut.safetensors", "cut.safetensors: not a readable safetensors file"),
     ("model foreign", "encode {dir}/images.npy --model {dir}/foreign.safetensors --out {dir}/x.h5", "not an autoencoder made by"),
     ("model of unknown kind", "sample -p gaussian --model {dir}/model.odd", "nothing opens it; give a bundle's name"),
-    ("model without statistics", "sample -p gaussian --model {dir}/tiny.safetensors", "add --store of its latents"),
+    ("model without statistics", "sample -p gaussian --model {dir}/tiny.safetensors", "give --store"),
     ("store missing", "sample -p gaussian --store {dir}/no.h5", "no.h5: no such latent store; check the path"),
     ("store empty", "sample -p gaussian --store {dir}/empty.h5", "empty.h5: is empty"),
     ("store truncated", "sample -p gaussian --store {dir}/cut.h5", "cut.h5: not a readable HDF5 file; it may be truncated"),

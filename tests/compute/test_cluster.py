@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -23,13 +22,9 @@ from lsampler import (
     LatentSampler,
     LsamplerError,
     ShardedStore,
-    encode_images,
-    import_latents,
     load_bundle,
     load_sampler,
     on_cluster,
-    open_images,
-    open_store,
     sample_store,
 )
 
@@ -162,65 +157,3 @@ def test_workers_encode_the_latents_of_this_process(
     expected, found = ShardedStore(here), ShardedStore(there)
     np.testing.assert_allclose(found.read(), expected.read(), rtol=1e-5, atol=1e-6)
     assert (found.ids(), found.splits()) == (expected.ids(), expected.splits())
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory, digits_npy: Path) -> Path:
-    """A folder with latents of digits, and 50 samples in shards."""
-    folder = tmp_path_factory.mktemp("scored")
-    encode_images(load_bundle("digits").autoencoder, open_images(digits_npy), folder / "latents.h5", held_out=300)
-    gaussian = load_sampler("gaussian").fit(open_store(folder / "latents.h5"))
-    sample_store(gaussian, 50, folder / "few.shards")
-    return folder
-
-
-def test_workers_score_as_this_process_does(
-    cli: Callable[..., Answer], cluster: Any, scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(scored)  # where the workers are not
-    scores = [word for name in ("core-membership", "fidelity-diversity", "log-likelihood") for word in ("-e", name)]
-    drawn = ("-p", "pca-ellipse", "-p", "multivariate-normal", "-n", 100, "--seed", 3)
-    common = ("evaluate", "few.shards", *drawn, *scores, "-e", "cycle-consistency", "--store", "latents.h5")
-    here = cli(*common, "--json", tmp_path / "here.json")
-    there = cli(*common, "--json", tmp_path / "there.json", "--cluster", cluster.scheduler_address)
-    assert (here.code, there.code) == (0, 0)
-    assert there.out == here.out
-    assert "pca-ellipse: log-likelihood: gives" in there.out
-    assert (tmp_path / "there.json").read_text() == (tmp_path / "here.json").read_text()
-    rows = json.loads((tmp_path / "there.json").read_text())["rows"]
-    names = ["held-out real vectors", "other real vectors", "few.shards", "pca-ellipse", "multivariate-normal"]
-    assert [row["name"] for row in rows] == names
-    assert {score["metric"] for score in rows[-1]["scores"]} > {"recall", "log-likelihood-gain", "interval/nominal"}
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--model", "digits", "-p", "gaussian", "-e", "novelty", "-e", "core-membership"),
-        ("--model", "digits", "-p", "gaussian", "-e", "novelty"),
-        ("--model", "digits", "-p", "gaussian", "-p", "neighbour-interpolation", "-e", "core-membership"),
-        ("--store", "latents.h5", "few.shards", "-p", "gaussian", "-e", "fidelity-diversity"),
-        ("--store", "nowhere.h5", "-p", "gaussian", "-e", "core-membership"),
-        ("--model", "digits", "-p", "gausian", "-e", "core-membership"),
-    ],
-)
-def test_what_is_left_out_or_refused_on_workers_is_so_here(
-    cli: Callable[..., Answer], cluster: Any, scored: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
-) -> None:
-    monkeypatch.chdir(scored)
-    common = ("evaluate", *arguments, "-n", 20)
-    assert cli(*common, "--cluster", cluster.scheduler_address) == cli(*common)
-
-
-def test_workers_score_a_store_that_was_replaced(
-    cli: Callable[..., Answer], cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    common = ("evaluate", "-p", "gaussian", "-n", 30, "--store", "latents.h5", "-e", "fidelity-diversity")
-    for scale in (1, 2):
-        np.save("rows.npy", scale * rng.normal(size=(200, 3)).astype(np.float32))
-        import_latents("rows.npy", "latents.h5", force=True)
-        answer = cli(*common, "--cluster", cluster.scheduler_address)
-        assert answer.code == 0
-        assert answer == cli(*common)

@@ -16,7 +16,6 @@ from analysis_support import (
     NAME,
     SMALL_D,
     Bars,
-    Full,
     Page,
     analyzed,
     listing,
@@ -36,6 +35,9 @@ from lsampler.reports.analysis.context import Context
 from lsampler.reports.analysis.run import SECTIONS
 from lsampler.reports.analysis.section import Result, Section, Table
 
+ALL = [section.key for section in SECTIONS]
+PAGES = {"index.html", "analysis.json", "judgements.csv"}
+
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -45,8 +47,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def quick(section: Section) -> Section:
         def run(context: Context) -> Result:
             done.append(section.key)
-            seen = {name: context.options.plain(name) for name in section.uses}
-            return Result({"options": seen}, tables=[Table("options", "Options", ["name"], [[name] for name in seen])])
+            return Result({"measured": 1}, tables=[Table("options", "Options", {"name": section.uses})])
 
         return dataclasses.replace(section, run=run)
 
@@ -60,10 +61,19 @@ def instead(monkeypatch: pytest.MonkeyPatch, key: str, run: Callable[[Context], 
     monkeypatch.setattr(_run, "SECTIONS", tuple(sections))
 
 
+def failing(error: BaseException) -> Callable[[Context], Result]:
+    def fail(_: Context) -> Result:
+        raise error
+
+    return fail
+
+
 def test_the_page_says_how_much_of_a_long_table_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [[f"row {k}", k / 3] for k in range(45)]
-    tables = [Table(name, f"Title of {name}", ["name", "k"], rows, shown) for name, shown in (("part", 8), ("file", 0))]
-    instead(monkeypatch, "cubes", lambda _: Result({}, tables=[*tables, Table("all", "Title of all", ["name"], rows)]))
+    columns = {"name": [f"row {k}" for k in range(45)], "k": [k / 3 for k in range(45)]}
+    tables = [
+        Table(name, f"Title of {name}", columns, shown) for name, shown in (("part", 8), ("file", 0), ("all", 30))
+    ]
+    instead(monkeypatch, "cubes", lambda _: Result({}, tables=tables))
     analyzed(vectors(50, SMALL_D), tmp_path / "report", sections=["cubes"])
     page = Page(tmp_path / "report")
     assert "The first 8 of 45 rows. part.csv" in page.text
@@ -72,95 +82,85 @@ def test_the_page_says_how_much_of_a_long_table_it_shows(tmp_path: Path, monkeyp
     assert page.source.count("row 7<") == 2
     assert page.source.count("row 8<") == page.source.count("row 29<") == 1
     assert "row 30<" not in page.source
-    for name in ("part", "file", "all"):
-        found = rows_of(tmp_path / "report" / "cubes" / f"{name}.csv")
-        assert [row["name"] for row in found] == [f"row {k}" for k in range(45)]
-    assert [float(row["k"]) for row in rows_of(tmp_path / "report" / "cubes" / "part.csv")] == [
-        k / 3 for k in range(45)
-    ]
+    for table in tables:
+        found = rows_of(tmp_path / "report" / "cubes" / f"{table.name}.csv")
+        assert [(row["name"], float(row["k"])) for row in found] == table.rows
 
 
-def test_a_problem_with_markup_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Context) -> Result:
-        raise LsamplerError(f"{NAME} is wrong")
-
-    instead(monkeypatch, "cubes", fail)
-    analysis = analyzed(vectors(50, SMALL_D), tmp_path / "report", sections=["cubes"])
+def test_markup_in_problems_cells_and_lines_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table("odd", NAME, {NAME: [NAME]})
+    instead(monkeypatch, "origin", lambda _: Result({}, findings=[NAME], tables=[table], missing=[NAME]))
+    instead(monkeypatch, "cubes", failing(LsamplerError(f"{NAME} is wrong")))
+    analysis = analyzed(vectors(50, SMALL_D), tmp_path / "report", sections=["cubes", "origin"])
     page = Page(tmp_path / "report")
-    assert f"Not measurable here: {NAME} is wrong" in page.text
     assert "<script" not in page.source
+    assert f"Not measured here: {NAME} is wrong" in page.text
     assert strict_json(tmp_path / "report" / "analysis.json")["problems"] == {"cubes": f"{NAME} is wrong"}
-    assert {v.why for v in analysis.judgements if v.key == "matching-b"} == {f"{NAME} is wrong"}
+    blamed = [judgement for judgement in analysis.judgements if judgement.why == f"{NAME} is wrong"]
+    assert {judgement.key for judgement in blamed} == {"matching-b", "thin-shell", "cubes-miss"}
+    assert page.text.count(NAME) == 5 + 1 + len(blamed)
+    assert rows_of(tmp_path / "report" / "origin" / "odd.csv") == [{NAME: NAME}]
 
 
-def test_cells_and_lines_with_markup_are_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Table("odd", NAME, [NAME], [[NAME]])
-    instead(monkeypatch, "cubes", lambda _: Result({}, findings=[NAME], tables=[table], missing=[NAME]))
-    analyzed(vectors(50, SMALL_D), tmp_path / "report", sections=["cubes"])
-    page = Page(tmp_path / "report")
-    assert "<script" not in page.source
-    assert page.text.count(NAME) == 5
-    assert rows_of(tmp_path / "report" / "cubes" / "odd.csv") == [{NAME: NAME}]
-
-
-CHANGES: list[tuple[str, Any, set[str]]] = [
-    ("bin_width", 0.3, {"components", "correlations", "gaussianity"}),
-    ("threshold", 0.7, {"correlations"}),
-    ("pairs", [(1, 3)], {"origin"}),
-    ("strategies", ["gaussian"], {"correlations", "generated"}),
-    ("strategies", [load_sampler("pca-ellipse", fact=0.3)], {"correlations", "generated"}),
-    ("trim", None, {"principal"}),
-    ("tsne", 200, {"tsne"}),
-    ("seed", 1, {"correlations", "origin", "cubes", "gaussianity", "generated", "filaments", "tsne"}),
-]
-
-
-@pytest.mark.parametrize(("option", "value", "stale"), CHANGES)
+@pytest.mark.parametrize(
+    ("option", "value", "stale"),
+    [
+        ("bin_width", 0.3, {"components", "correlations", "gaussianity"}),
+        ("threshold", 0.7, {"correlations"}),
+        ("pairs", [(1, 3)], {"origin"}),
+        ("strategies", ["gaussian"], {"correlations", "generated"}),
+        ("strategies", [load_sampler("pca-ellipse", fact=0.3)], {"correlations", "generated"}),
+        ("trim", None, {"principal"}),
+        ("tsne", 200, {"tsne"}),
+        ("seed", 1, {"correlations", "origin", "cubes", "gaussianity", "generated", "filaments", "tsne"}),
+    ],
+)
 def test_an_option_redoes_only_the_sections_that_use_it(
     option: str, value: Any, stale: set[str], ran: list[str], tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"tsne": 150, "strategies": ["pca-ellipse"]}
     analyzed(vectors(50, SMALL_D), tmp_path / "report", **options)
-    assert ran == section_keys()
+    assert ran == ALL
     ran.clear()
-    analysis = analyzed(vectors(50, SMALL_D), tmp_path / "report", **options | {option: value})
+    options[option] = value
+    analysis = analyzed(vectors(50, SMALL_D), tmp_path / "report", **options)
     assert set(ran) == stale
-    assert set(analysis.reused) == set(section_keys()) - stale
+    assert set(analysis.reused) == set(ALL) - stale
     assert strict_json(tmp_path / "report" / "analysis.json")["sections"] == analysis.measured
-    ran.clear()
-    analyzed(vectors(50, SMALL_D), tmp_path / "report", **options | {option: value})
-    assert ran == []
+    assert list(analyzed(vectors(50, SMALL_D), tmp_path / "report", **options).reused) == ALL
 
 
-@pytest.mark.usefixtures("ran")
-def test_another_core_redoes_the_sections_that_use_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_all_sections_but_tsne_run(ran: list[str], cli: Callable[..., Any], tmp_path: Path) -> None:
+    store = store_of(tmp_path / "z.h5", vectors(50, SMALL_D))
+    assert cli("analyze", store, "--out", tmp_path / "a").code == 0
+    assert ran == EVERY_SECTION
+    assert strict_json(tmp_path / "a" / "analysis.json") == analyzed(open_store(store)).as_dict()
+
+
+def test_another_core_redoes_the_sections_that_use_cores(
+    ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     analyzed(vectors(50, SMALL_D), tmp_path / "report")
-    monkeypatch.setattr(_run, "plugin_names", lambda kind: [*plugin_names(kind), "my-core"])
+    monkeypatch.setattr(_run, "plugin_names", lambda kind: [name for name in plugin_names(kind) if name != "interval"])
     analysis = analyzed(vectors(50, SMALL_D), tmp_path / "report")
     assert set(EVERY_SECTION) - set(analysis.reused) == {"origin", "cubes", "generated"}
-    assert list(analyzed(vectors(50, SMALL_D), tmp_path / "report").reused) == EVERY_SECTION
 
 
 def test_another_version_redoes_every_section(ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     analyzed(vectors(50, SMALL_D), tmp_path / "report")
-    ran.clear()
     monkeypatch.setattr(_run, "__version__", "99.0")
-    analyzed(vectors(50, SMALL_D), tmp_path / "report")
-    assert ran == EVERY_SECTION
+    assert analyzed(vectors(50, SMALL_D), tmp_path / "report").reused == []
 
 
 def test_a_section_that_failed_is_tried_again(ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = _run.SECTIONS
-
-    def fail(_: Context) -> Result:
-        raise LsamplerError("no such luck")
-
-    instead(monkeypatch, "cubes", fail)
-    first = analyzed(vectors(50, SMALL_D), tmp_path / "report")
+    bars = Bars()
+    with monkeypatch.context() as patch:
+        instead(patch, "cubes", failing(LsamplerError("no such luck")))
+        first = analyzed(vectors(50, SMALL_D), tmp_path / "report", progress=bars)
     assert first.problems == {"cubes": "no such luck"}
     assert list(first.measured) == [key for key in EVERY_SECTION if key != "cubes"]
     assert "no such luck" in Page(tmp_path / "report").text
-    monkeypatch.setattr(_run, "SECTIONS", whole)
+    assert bars.complete
     ran.clear()
     second = analyzed(vectors(50, SMALL_D), tmp_path / "report")
     assert ran == ["cubes"]
@@ -169,50 +169,52 @@ def test_a_section_that_failed_is_tried_again(ran: list[str], tmp_path: Path, mo
     assert "no such luck" not in Page(tmp_path / "report").text
 
 
-def test_finished_sections_survive_an_interruption(full: Full, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The third section is interrupted; the next run goes on with it, and the report is as if nothing had been."""
-
-    def stop(_: Context) -> Result:
-        raise KeyboardInterrupt
-
+def test_finished_sections_survive_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third section is interrupted; the next run resumes with it, and the report is that of an undisturbed run."""
     out, chosen = tmp_path / "report", ["origin", "cubes", "filaments"]
     with monkeypatch.context() as patch:
-        instead(patch, "filaments", stop)
+        instead(patch, "filaments", failing(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             analyzed(reference_named(NAME), out, sections=chosen)
-    assert names(out) == {"index.html", "analysis.json", "judgements.csv", "origin", "cubes"}
+    assert names(out) == {*PAGES, "origin", "cubes"}
     assert list(strict_json(out / "analysis.json")["sections"]) == ["origin", "cubes"]
     assert [heading[0] for heading in Page(out).headings] == ["origin", "cubes"]
-    analysis = analyzed(reference_named(NAME), out, sections=chosen)
-    assert list(analysis.reused) == ["origin", "cubes"]
-    assert analysis.measured == {key: full.analysis.measured[key] for key in chosen}
-    for key in chosen:
-        assert listing(out / key) == listing(full.path / key)
+    resumed = analyzed(reference_named(NAME), out, sections=chosen)
+    assert list(resumed.reused) == ["origin", "cubes"]
+    undisturbed = analyzed(reference_named(NAME), tmp_path / "other", sections=chosen)
+    assert resumed.measured == undisturbed.measured
+    assert listing(out) == listing(tmp_path / "other")
 
 
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_section_s_folder_is_whole_or_as_it_was(
-    existing: bool, full: Full, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    existing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted while its figure is written, half of it on disk."""
-    out = tmp_path / "report"
+    """Interrupted, and killed, while its figure is written, half of it on disk."""
+    out, killed = tmp_path / "report", tmp_path / "killed"
     if existing:
-        full.copy_to(out)
-    before = listing(full.path) if existing else {MARK: b"analysis report\n"}
+        analyzed(vectors(50, SMALL_D), out, sections=["cubes"])
+    before = listing(out) if existing else {MARK: b"analysis report\n"}
 
     def stop(_: Any, path: Path) -> None:
         path.write_text("<svg half")
+        shutil.copytree(out, killed)  # what a kill leaves at this moment
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_report, "save_figure", stop)
-    with pytest.raises(KeyboardInterrupt):
-        analyzed(reference_named(NAME), out, sections=["cubes"], seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(_report, "save_figure", stop)
+        with pytest.raises(KeyboardInterrupt):
+            analyzed(vectors(50, SMALL_D), out, sections=["cubes"], seed=1)
     assert listing(out) == before
+    assert "<svg half" in [path.read_text() for path in killed.rglob("*.svg")]
+    analyzed(vectors(50, SMALL_D), killed, sections=["cubes"], seed=1)
+    assert names(killed) == {*PAGES, "cubes"}
+    assert "half" not in (killed / "cubes" / "radii.svg").read_text(encoding="utf-8")
 
 
 STOPPED = """
 import dataclasses, signal, sys, time
-from lsampler.reports.analysis import _run
+from lsampler.reports.analysis import run as _run
 from lsampler.cli import main
 
 def stop(context):
@@ -226,7 +228,7 @@ main()
 """
 
 
-def test_ctrl_c_says_so_in_one_line_and_the_same_command_goes_on(
+def test_ctrl_c_says_so_in_one_line_and_the_same_command_resumes(
     tmp_path: Path, cli: Callable[..., Any], ran: list[str]
 ) -> None:
     """Stopped in a process of its own, where no section is replaced but the one that is interrupted."""
@@ -235,56 +237,8 @@ def test_ctrl_c_says_so_in_one_line_and_the_same_command_goes_on(
     script = [sys.executable, "-c", STOPPED, "filaments", *arguments]
     stopped = subprocess.run(script, capture_output=True, text=True, timeout=300)
     assert (stopped.returncode, stopped.stderr) == (130, "lsampler: interrupted\n")
-    assert names(out) == {"index.html", "analysis.json", "judgements.csv", "cubes"}
+    assert names(out) == {*PAGES, "cubes"}
     answer = cli(*arguments)
     assert answer.code == 0, answer.err
     assert ran == ["filaments"]
     assert "kept from an earlier run: cubes\n" in answer.out
-
-
-def test_a_run_killed_while_it_writes_the_first_section_can_be_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A kill leaves what is on disk at that moment: the unfinished folder of the section under a temporary name."""
-    out, killed = tmp_path / "report", tmp_path / "killed"
-
-    def stop(_: Any, path: Path) -> None:
-        path.write_text("<svg half")
-        shutil.copytree(out, killed)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_report, "save_figure", stop)
-        with pytest.raises(KeyboardInterrupt):
-            analyzed(vectors(50, SMALL_D), out, sections=["cubes"])
-    assert [path.name for path in killed.rglob("*.svg")] == ["radii.svg"]
-    analyzed(vectors(50, SMALL_D), killed, sections=["cubes"])
-    assert names(killed) == {"index.html", "analysis.json", "judgements.csv", "cubes"}
-    assert "half" not in (killed / "cubes" / "radii.svg").read_text(encoding="utf-8")
-
-
-def test_bars_are_completed_where_a_section_fails_and_where_a_store_is_read(
-    ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(_: Context) -> Result:
-        raise LsamplerError("no such luck")
-
-    instead(monkeypatch, "cubes", fail)
-    bars = Bars()
-    store = open_store(store_of(tmp_path / "z.h5", vectors(50, SMALL_D)))
-    analyzed(store, tmp_path / "report", sections=["cubes", "origin"], progress=bars)
-    assert bars.of_sections == ["1/2 Surroundings of the origin", "2/2 Naive cubes"]
-    assert [(bar.what, bar.total) for bar in bars.begun][:2] == [("reading (train)", 50), ("reading (held-out)", 0)]
-    assert bars.complete
-
-
-def test_the_command_s_defaults_are_those_of_the_library(
-    ran: list[str], cli: Callable[..., Any], tmp_path: Path
-) -> None:
-    store = store_of(tmp_path / "z.h5", vectors(50, SMALL_D))
-    assert cli("analyze", store, "--out", tmp_path / "a").code == 0
-    assert ran == EVERY_SECTION
-    assert strict_json(tmp_path / "a" / "analysis.json") == analyzed(open_store(store)).as_dict()
-    answer = cli("analyze", store, "--out", tmp_path / "b", "-s", "origin", "--section", "components")
-    assert answer.code == 0
-    assert list(strict_json(tmp_path / "b" / "analysis.json")["sections"]) == ["components", "origin"]

@@ -155,7 +155,7 @@ def test_features_come_from_a_torchscript_file_that_is_trusted(
     torch.jit.trace(network, torch.zeros(1, 1, 8, 8)).save(str(tmp_path / "net.pt"))  # type: ignore[no-untyped-call]
     real = of_model(tiny_model, tiny_store, rows=200)
     path = str(tmp_path / "net.pt")
-    with pytest.raises(LsamplerError, match=r"net\.pt: opening a TorchScript program can run .* pass `trusted=true`$"):
+    with pytest.raises(LsamplerError, match=r"net\.pt: opening a TorchScript program can run .* pass `trusted=True`$"):
         scored("image-distance", drawn, tiny_store, real=real, features=path)
     found = scored("image-distance", drawn, tiny_store, real=real, features=path, trusted=True)["image-frechet"]
     expected = brute_image_distance(quarters(tiny_model, real.train), quarters(tiny_model, drawn))

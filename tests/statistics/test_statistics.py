@@ -58,16 +58,6 @@ def test_moments_and_extremes_are_those_of_numpy(offset: float) -> None:
     np.testing.assert_array_equal(found.maximum, rows.max(axis=0))
 
 
-def test_the_naive_formula_would_fail_where_the_streaming_one_holds() -> None:
-    """Guards the test above: with this offset sum(x^2) - n mean^2 is visibly wrong."""
-    rows = rows_at(-1e7)
-    naive = (np.square(rows).sum(axis=0) - ROWS * np.square(rows.mean(axis=0))) / (ROWS - 1)
-    found = np.diagonal(Statistics.from_chunks(parts(rows, [100])).covariance)
-    true = (rows + 1e7).var(axis=0, ddof=1)
-    assert np.abs(naive / true - 1).max() > 1e-3
-    np.testing.assert_allclose(found, true, rtol=1e-6)
-
-
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(cuts=CUTS, offset=st.sampled_from([0.0, 1e4]))
 def test_any_chunks_give_the_same(cuts: list[int], offset: float) -> None:
@@ -93,15 +83,11 @@ def test_pca_is_that_of_scikit_learn(offset: float) -> None:
     np.testing.assert_allclose(pca.transform(rows) * signs, expected.transform(rows), atol=1e-7)
     np.testing.assert_allclose(pca.transform(rows, 2), pca.transform(rows)[:, :2], atol=1e-12)
     np.testing.assert_allclose(pca.inverse(pca.transform(rows)), rows, atol=1e-9 * max(1.0, offset))
+    few = PCA(n_components=2).fit(rows)
+    np.testing.assert_allclose(
+        pca.inverse(pca.transform(rows, 2)), few.inverse_transform(few.transform(rows)), atol=1e-8
+    )
     assert pca.rank == 5
-
-
-def test_fewer_coordinates_give_the_nearest_vectors_in_the_leading_axes() -> None:
-    rows = rows_at(2.0)
-    pca = Statistics.from_chunks([rows]).pca
-    expected = PCA(n_components=2).fit(rows)
-    back = pca.inverse(pca.transform(rows, 2))
-    np.testing.assert_allclose(back, expected.inverse_transform(expected.transform(rows)), atol=1e-9)
 
 
 def test_the_sign_of_an_axis_does_not_depend_on_the_order_of_the_rows() -> None:
@@ -128,14 +114,7 @@ def test_memory_does_not_grow_with_the_rows() -> None:
     assert many < few + 300_000
 
 
-def test_half_width_from_moments_is_the_full_width_at_half_maximum_of_a_normal() -> None:
-    found = Statistics.from_chunks([rows_at(1.0)])
-    np.testing.assert_allclose(found.half_widths(), 2.3548 * found.std, rtol=1e-4)
-    height = np.exp(-0.5 * (FWHM_PER_SIGMA / 2) ** 2)
-    assert height == pytest.approx(0.5, abs=1e-12)
-
-
-@pytest.mark.parametrize(("kind", "tolerance"), [("histogram", 0.05), ("gaussian-fit", 0.03)])
+@pytest.mark.parametrize(("kind", "tolerance"), [("moments", 0.01), ("histogram", 0.05), ("gaussian-fit", 0.03)])
 def test_half_widths_of_a_normal_sample_agree_with_its_sigma(kind: str, tolerance: float) -> None:
     # 200,000 values: about 1,000 counts or more in the bins at half maximum, so noise is below 2 %; the
     # rest of the tolerance is the width of the bins, up to half of sigma.
@@ -193,13 +172,6 @@ def test_an_unknown_half_width_suggests_the_nearest() -> None:
 def test_a_bin_width_that_is_none_is_refused(bin_width: float) -> None:
     with pytest.raises(LsamplerError, match=r"bin_width=.*above 0"):
         Statistics.from_chunks([rows_at(0.0)]).half_widths("histogram", bin_width=bin_width)
-
-
-def test_fewer_rows_survive_a_tighter_trimming(reference: MemoryStore) -> None:
-    kept = [reference.statistics(trim).count for trim in (None, 1.4, 1.2, 1.0, 0.7)]
-    assert kept == sorted(kept, reverse=True)
-    assert len(set(kept)) == 5
-    assert kept[0] == 3000
 
 
 def test_a_trimming_that_leaves_nothing_says_so(reference: MemoryStore) -> None:

@@ -30,7 +30,6 @@ from lsampler import (
     load_sampler,
     open_store,
 )
-from lsampler.store.exchange import table as exchange_table
 from lsampler.store.latent_store import Rows
 from lsampler.store.writer import write_store
 
@@ -95,7 +94,7 @@ def test_export_and_import_give_the_same_rows_ids_and_splits(
 ) -> None:
     count, ids, splits = rows
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange_table, "CHUNK_ROWS", chunk_rows)
+        patch.setattr("lsampler.store.exchange.table.CHUNK_ROWS", chunk_rows)
         folder = Path(name)
         store = store_of(folder / "a.h5", numbered(count, dimension), ids, splits)
         assert export_latents(store, folder / f"b{suffix}") == count
@@ -111,7 +110,7 @@ def test_the_exports_of_both_splits_are_the_store(
 ) -> None:
     count, ids, splits = rows
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange_table, "CHUNK_ROWS", chunk_rows)
+        patch.setattr("lsampler.store.exchange.table.CHUNK_ROWS", chunk_rows)
         folder = Path(name)
         store = store_of(folder / "a.h5", numbered(count), ids, splits)
         for split in ("train", "held-out"):
@@ -194,7 +193,7 @@ def test_component_of_channel_row_and_column_is_row_major(
     latents = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     _, channels, height, width = shape
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange_table, "CHUNK_ROWS", chunk_rows)
+        patch.setattr("lsampler.store.exchange.table.CHUNK_ROWS", chunk_rows)
         path = save(Path(name) / f"a{suffix}", np.asarray(latents, order=order))
         store = import_latents(path, Path(name) / "s.h5").store
         rows = store.read()

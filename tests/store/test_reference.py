@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lsampler import LatentStore, LsamplerError, MemoryStore, Reference, as_reference, load_core, load_sampler
+from lsampler import (
+    LatentStore,
+    LsamplerError,
+    MemoryStore,
+    Reference,
+    as_reference,
+    load_core,
+    load_sampler,
+    open_store,
+    shard_store,
+)
 from lsampler.store.reference import Split
+from lsampler.store.writer import write_store
 
 
 class CountedPasses(MemoryStore):
@@ -22,6 +34,23 @@ class CountedPasses(MemoryStore):
     def chunks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
         self.passes += split == "train"
         return super().chunks(split)
+
+
+class Frame:
+    """A table, such as one of pandas."""
+
+    def __init__(self, rows: NDArray[Any]) -> None:
+        self.rows = rows
+
+    def to_numpy(self) -> NDArray[Any]:
+        return self.rows
+
+
+class Holder:
+    """An object that describes latents, such as a bundle."""
+
+    def __init__(self, rows: NDArray[Any]) -> None:
+        self.reference = MemoryStore(rows)
 
 
 def test_blocks_are_the_rows_in_order_and_never_larger_than_a_block() -> None:
@@ -77,17 +106,42 @@ def test_train_vectors_that_are_not_finite_are_refused_when_asked_for(bad: float
         MemoryStore(latents, name="mine").statistics()
 
 
-@pytest.mark.parametrize("latents", [np.array([["a", "b"]]), [[1.0, 2.0], [3.0]]])
+@pytest.mark.parametrize(
+    "latents", [np.array([["a", "b"]]), [["1", "2"]], [[1.0, 2.0], [3.0]], [[1j, 2]], Frame(np.array([["a"]], object))]
+)
 def test_what_is_no_array_of_numbers_is_refused(latents: Any) -> None:
-    with pytest.raises(LsamplerError, match="mine: not an array of numbers"):
-        MemoryStore(latents, name="mine")
+    with pytest.raises(LsamplerError, match="latents: not an array of numbers"):
+        load_sampler("gaussian").fit(latents)
+
+
+@pytest.mark.parametrize("latents", [None, 5, object(), {"a": 1}])
+def test_what_cannot_be_a_reference_is_refused(latents: Any) -> None:
+    with pytest.raises(LsamplerError, match=f"cannot fit to {type(latents).__name__}; give a store"):
+        as_reference(latents)
 
 
 def test_nested_lists_will_do_for_both_parts() -> None:
     latents: Any = [[1.0, 2.0], [3.0, 5.0], [4.0, 4.0]]
-    reference = MemoryStore(latents, latents[:1])
+    reference = MemoryStore(latents, latents[:1], ids=["a", "b", "c", "d"])
     assert reference.dimension == 2
-    assert reference.held_out().tolist() == [[1.0, 2.0]]
+    assert reference.held_out().tolist() == reference.read(3).tolist() == [[1.0, 2.0]]
+    assert reference.ids(1, 3) == ["b", "c"]
+    assert reference.splits(2) == ["train", "held-out"]
+    assert [len(rows) for rows in reference.chunks(None, 3)] == [3, 1]
+    assert reference.verify() == []
+
+
+@pytest.mark.parametrize("bounds", [(-1024, None), (0, -1), (3, 2), (99, None), (None, 3), ("0", 3), (0.5, 2)])
+@pytest.mark.parametrize("form", ["memory", "file", "shards"])
+def test_rows_that_do_not_exist_are_refused(tmp_path: Path, form: str, bounds: tuple[Any, Any]) -> None:
+    """Regression: negative and other impossible numbers were raw Python errors."""
+    rows = np.eye(5, dtype=np.float32)
+    write_store(tmp_path / "a.h5", 5, [rows], {})
+    shards = shard_store(tmp_path / "a.h5", tmp_path / "a.shards", shard_rows=2)
+    store = {"memory": MemoryStore(rows), "file": open_store(tmp_path / "a.h5"), "shards": shards}[form]
+    for read in (store.read, store.ids, store.splits, lambda a, b: list(store.rows(a, b))):
+        with pytest.raises(LsamplerError, match="there are no rows from `start="):
+            read(*bounds)
 
 
 def test_a_reference_is_passed_on_as_it_is(reference: MemoryStore, tiny_store: LatentStore) -> None:
@@ -102,11 +156,22 @@ def test_a_tensor_is_taken_off_its_graph(dtype: torch.dtype) -> None:
     np.testing.assert_array_equal(as_reference(tensor).latents(), np.arange(12.0).reshape(4, 3))
 
 
-def test_array_tensor_and_reference_fit_the_same(correlated: NDArray[np.float32]) -> None:
-    forms = (correlated, torch.from_numpy(correlated), MemoryStore(correlated))
+def test_array_tensor_and_reference_fit_the_same(correlated: NDArray[np.float32], tmp_path: Path) -> None:
+    """Regression: lists and tables were raw Python errors."""
+    write_store(tmp_path / "a.h5", correlated.shape[1], [correlated], {})
+    forms = (
+        correlated,
+        torch.from_numpy(correlated),
+        MemoryStore(correlated),
+        correlated.tolist(),
+        Frame(correlated.astype(object)),
+        Holder(correlated),
+        tmp_path / "a.h5",
+        str(tmp_path / "a.h5"),
+    )
     drawn = [load_sampler("multivariate-normal").fit(form).sample(20, seed=3) for form in forms]
     levels = [load_core("ellipsoid").fit(form).levels(correlated[:50]) for form in forms]
-    for k in (1, 2):
+    for k in range(1, len(forms)):
         assert torch.equal(drawn[0], drawn[k])
         np.testing.assert_array_equal(levels[0], levels[k])
     assert not torch.equal(drawn[0], load_sampler("multivariate-normal").fit(correlated * 2).sample(20, seed=3))

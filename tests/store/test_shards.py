@@ -158,72 +158,38 @@ def test_a_run_that_fails_at_once_leaves_nothing(whole: LatentStore, tmp_path: P
     assert [entry.name for entry in tmp_path.iterdir()] == ["damaged.h5"]
 
 
-def _drop(folder: Path) -> None:
-    (folder / "00000002.h5").unlink()
-
-
 def _cut(folder: Path) -> None:
     data = (folder / "00000001.h5").read_bytes()
     (folder / "00000001.h5").write_bytes(data[:-100])
 
 
 def _swap(folder: Path) -> None:
-    names = ("00000000.h5", "00000001.h5")
-    first, second = ((folder / name).read_bytes() for name in names)
-    (folder / names[0]).write_bytes(second)
-    (folder / names[1]).write_bytes(first)
+    first, second = (folder / f"0000000{k}.h5" for k in (0, 1))
+    first.rename(folder / "first")
+    second.rename(first)
+    (folder / "first").rename(second)
 
 
-def _lie(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["shards"][3]["rows"] += 1
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+def _manifest(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """A manifest that says something else."""
 
+    def harm(folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        change(manifest)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
 
-def _escape(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["shards"][0]["file"] = "../../secret.h5"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def _no_manifest(folder: Path) -> None:
-    (folder / "manifest.json").unlink()
-
-
-def _newer(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 2}))
+    return harm
 
 
 def _other_run(folder: Path) -> None:
-    """The same shard of a store that differs in nothing but its seed."""
+    """The same shard of a store that differs in nothing but its rows."""
     other = folder.with_name("other.shards")
     rows = np.random.default_rng(7).normal(size=(5000, D)).astype(np.float32)
     write_store(folder.with_name("other.h5"), D, [rows], {"encoder": "abc", "kind": "test"})
     shard_store(folder.with_name("other.h5"), other, shard_rows=1300)
     data = (other / "00000000.h5").read_bytes()
     (folder / "00000000.h5").write_bytes(data)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["shards"][0]["bytes"] = len(data)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def _unlisted(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["shards"].pop()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def _another_kind(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["attributes"]["kind"] = "samples"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def _more_train_than_rows(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["shards"][0]["train"] = 9999
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    _manifest(lambda manifest: manifest["shards"][0].update(bytes=len(data)))(folder)
 
 
 def _a_file(folder: Path) -> None:
@@ -231,26 +197,40 @@ def _a_file(folder: Path) -> None:
     folder.touch()
 
 
-def _garbage(folder: Path) -> None:
-    (folder / "manifest.json").write_bytes(b"\xff{")
-
-
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (_drop, r"00000002\.h5: this shard is missing"),
+        (lambda folder: (folder / "00000002.h5").unlink(), r"00000002\.h5: this shard is missing"),
         (_cut, r"00000001\.h5: has \d+ bytes, the manifest says \d+"),
         (_swap, r"0000000[01]\.h5: "),
-        (_lie, r"00000003\.h5: its rows is 1100, the manifest says 1101"),
-        (_escape, r"manifest\.json: not the manifest of a sharded store \(shards\.0\.file"),
-        (_no_manifest, r"is a folder, expected a latent store \(a sharded one holds manifest\.json\)"),
-        (_newer, r"manifest\.json: format_version 2, this lsampler reads 1; install the lsampler that wrote it"),
+        (
+            _manifest(lambda manifest: manifest["shards"][3].update(rows=1101)),
+            r"00000003\.h5: its rows is 1100, the manifest says 1101",
+        ),
+        (
+            _manifest(lambda manifest: manifest["shards"][0].update(file="../../secret.h5")),
+            r"manifest\.json: not the manifest of a sharded store \(shards\.0\.file",
+        ),
+        (
+            lambda folder: (folder / "manifest.json").unlink(),
+            r"is a folder, expected a latent store \(a sharded one holds manifest\.json\)",
+        ),
+        (
+            _manifest(lambda manifest: manifest.update(format_version=2)),
+            r"manifest\.json: format_version 2, this lsampler reads 1; install the lsampler that wrote it",
+        ),
         (_other_run, r"00000000\.h5: its run is \w+, the manifest says \w+"),
-        (_unlisted, r"00000003\.h5: is not in the manifest"),
-        (_another_kind, r"00000000\.h5: its kind is test, the manifest says samples"),
-        (_more_train_than_rows, r"shards\.0: value error, 9999 of 1300 rows"),
+        (_manifest(lambda manifest: manifest["shards"].pop()), r"00000003\.h5: is not in the manifest"),
+        (
+            _manifest(lambda manifest: manifest["attributes"].update(kind="samples")),
+            r"00000000\.h5: its kind is test, the manifest says samples",
+        ),
+        (
+            _manifest(lambda manifest: manifest["shards"][0].update(train=9999)),
+            r"shards\.0: value error, 9999 of 1300 rows",
+        ),
         (_a_file, r"is a file, expected the folder of a sharded store"),
-        (_garbage, r"manifest\.json: damaged"),
+        (lambda folder: (folder / "manifest.json").write_bytes(b"\xff{"), r"manifest\.json: damaged"),
     ],
 )
 def test_disagreement_is_one_line(

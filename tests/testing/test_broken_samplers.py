@@ -135,6 +135,7 @@ class BoundIncluded(Shell):
 
 
 SHARED: dict[str, Tensor] = {}
+LOCAL = threading.local()
 
 
 def writes_axes(reference: Reference) -> State:
@@ -157,6 +158,12 @@ def sets_umask(reference: Reference) -> State:
 def sets_threads(rows: Tensor, state: Any, block: Block) -> Tensor:
     torch.set_num_threads(torch.get_num_threads())
     return rows
+
+
+def numbered_by_thread(rows: Tensor, *_: object) -> Tensor:
+    LOCAL.drawn = getattr(LOCAL, "drawn", 0) + 1
+    time.sleep(0.02)
+    return rows * LOCAL.drawn
 
 
 def refuses_at_length(reference: Reference) -> State:
@@ -208,7 +215,7 @@ TABLE = [
     broken("other-seed", "draw the same rows", FirstBlockAgain, ANY),
     broken("seed-is-optional", "sample(50) twice gave the same rows", sampling(seeded_by_default)),
     broken("first-rows-stay", "sample(1) is not the head of sample(5000)", sampling(seeded_by_size)),
-    broken("threads-agree", "threads=1 and threads=3", drawing(lambda rows, *_: rows * (1 if threading.current_thread() is threading.main_thread() else 2)), ANY),
+    broken("threads-agree", "threads=1 and threads=3", drawing(numbered_by_thread), ANY),
     broken("refit-forgets", "something of the first reference stays", KeepsFirst),
     broken("fit-leaves-reference", "pca.axes in statistics", learning(writes_axes)),
     broken("fit-leaves-reference", "fit() changes the vectors", learning(writes_vectors)),

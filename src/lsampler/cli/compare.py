@@ -74,26 +74,29 @@ def compare(
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
     scores = evaluator or list(registry().of_kind("evaluator"))
-    for name in settings:
-        if name not in [*names, *(entry[0] for entry in sweeps), *scores]:
-            raise LsamplerError(f"--param {name}: is not compared{nearest_name(name, names)}; add --plugin {name}")
-    entries = _entries(names, settings, sweeps)
+    entries = _entries(names, settings, sweeps, scores)
     evaluators = load_evaluators(scores, settings)
     subject = open_for(model, model_param, store).subject
-    command = shlex.join(["lsampler", *sys.argv[1:]])
+    report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]))
     with on_cluster(cluster), rich_progress() as progress:
-        report = Report(out, command)
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
     _print(comparison, out)
 
 
 def _entries(
-    names: Sequence[str], settings: dict[str, dict[str, str]], sweeps: Sequence[tuple[str, str, list[float]]]
+    names: Sequence[str],
+    settings: dict[str, dict[str, str]],
+    sweeps: Sequence[tuple[str, str, list[float]]],
+    scores: Sequence[str],
 ) -> list[Entry]:
+    """The rows of strategies and sweeps; every setting must belong to one of them or to a score."""
     from lsampler.plugins.registry import registry
     from lsampler.reports.comparison import Entry, swept
 
     known = registry()
+    for name in settings:
+        if name not in [*names, *(entry[0] for entry in sweeps), *scores]:
+            raise LsamplerError(f"--param {name}: is not compared{nearest_name(name, names)}; add --plugin {name}")
 
     def sampler(name: str) -> Any:
         return known.get("sampler", name).from_strings(settings.get(name, {}))

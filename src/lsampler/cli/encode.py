@@ -45,11 +45,7 @@ def encode(
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 128,
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            help="Processes that load images; 0: threads of this one.",
-            show_default="for a GPU and many images one per core, else 0",
-        ),
+        typer.Option(min=0, help="Processes that load images; 0: threads.", show_default="one per core for a GPU"),
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to a store that exists.")] = False,
     device: Device = "auto",
@@ -66,17 +62,10 @@ def encode(
 
     check_shards(out, cluster)
     settings = tuple(sorted(model_settings(model, model_param).items()))
-    opened = OpenedEncoder(
-        Opened(model, None, settings).absolute(), str(images.absolute()), str(resolve_device(device))
-    )
+    model_of = Opened(model, None, settings).absolute()
+    opened = OpenedEncoder(model_of, str(images.absolute()), str(resolve_device(device)))
     autoencoder, source = opened.open()
-    options = EncodeOptions(
-        batch_size=batch_size,
-        strict=strict,
-        append=append,
-        workers=workers,
-        opened=opened if cluster else None,
-    )
+    options = EncodeOptions(batch_size, strict, append, workers, opened=opened if cluster else None)
     if held_out is None:
         held_out, why = default_held_out(autoencoder, source)
         print(f"held out: the last {held_out} of {len(source.ids)} images ({why})")

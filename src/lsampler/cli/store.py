@@ -133,16 +133,10 @@ def import_(
     from lsampler.workspace import open_any_model
 
     settings = model_settings(model, model_param)
-    autoencoder = None if model is None else open_any_model(model, settings)
+    autoencoder = open_any_model(model, settings) if model else None
     with rich_progress() as progress:
         result = import_latents(
-            path,
-            out,
-            held_out=held_out,
-            autoencoder=autoencoder,
-            dataset=dataset,
-            force=force,
-            progress=progress,
+            path, out, held_out=held_out, autoencoder=autoencoder, dataset=dataset, force=force, progress=progress
         )
     store = result.store
     print(in_options(f"held out: {result.held_out}", ("held_out",)))

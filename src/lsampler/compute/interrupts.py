@@ -1,4 +1,4 @@
-"""Ctrl-C and processes that are started here."""
+"""Ctrl-C while this process starts others."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["interrupts_ignored"]
 
 @contextlib.contextmanager
 def interrupts_ignored() -> Iterator[None]:
-    """Processes started meanwhile leave Ctrl-C to this one, which then ends them."""
+    """Let processes that are started meanwhile ignore Ctrl-C, so that this process can end them."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what a signal does
+        yield  # only the main thread may set what a signal does
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

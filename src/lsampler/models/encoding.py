@@ -114,11 +114,7 @@ def encode_images(
         LsamplerError: the store exists, was begun with another encoder or other images, or holds these images
             already.
     """
-    total = len(source.ids)
-    if not 0 <= held_out < total:
-        raise LsamplerError(
-            f"{source.name}: {total} images, {held_out} held out; `held_out={held_out}` must leave some to train on"
-        )
+    total = _checked_total(source, held_out)
     if Path(path).suffix == SUFFIX:
         return _encode_shards(autoencoder, source, path, held_out, options, force=force, progress=progress)
     writer = _writer(autoencoder, source, path, held_out, options, force=force)
@@ -140,6 +136,16 @@ def encode_images(
             identity, reason = next(iter(skipped.items()))
             raise LsamplerError(f"{source.name}: no usable image; '{identity}' {reason}")
     return EncodingResult(FileStore(path), resumed, skipped)
+
+
+def _checked_total(source: ImageSource, held_out: int) -> int:
+    """How many images there are, if some are left to train on."""
+    total = len(source.ids)
+    if not 0 <= held_out < total:
+        raise LsamplerError(
+            f"{source.name}: {total} images, {held_out} held out; `held_out={held_out}` must leave some to train on"
+        )
+    return total
 
 
 def _images(part: Rows | Skipped) -> int:

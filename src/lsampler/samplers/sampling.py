@@ -78,26 +78,26 @@ def sample_store(
     check_output(path, force=force)
     target = resolve_device(options.device)
     attributes = _attributes(sampler, seed, target, options.reference)
-    if Path(path).suffix != SUFFIX:
-        drawn = sampler.stream(n, seed=seed, device=target, threads=options.threads)
-        chunks = (rows.cpu().numpy() for rows in drawn)
-        write_store(path, sampler.dimension, track(chunks, progress, "drawing", n, len), attributes, force=force)
-        return FileStore(path)
-    saved, digest = partial_folder(Path(path)).absolute() / SAMPLER, sampler._digest()
+    if Path(path).suffix == SUFFIX:
+        tasks = _tasks(sampler, n, Path(path), seed, str(target), options)
+
+        def save(folder: Path) -> None:
+            sampler.save(folder / SAMPLER, force=True)
+
+        return write_shards(path, sampler.dimension, tasks, attributes, force=force, progress=progress, prepare=save)[0]
+    drawn = sampler.stream(n, seed=seed, device=target, threads=options.threads)
+    chunks = (rows.cpu().numpy() for rows in drawn)
+    write_store(path, sampler.dimension, track(chunks, progress, "drawing", n, len), attributes, force=force)
+    return FileStore(path)
+
+
+def _tasks(sampler: LatentSampler, n: int, path: Path, seed: int, device: str, options: DrawOptions) -> list[_DrawTask]:
+    saved, digest = partial_folder(path).absolute() / SAMPLER, sampler._digest()
     step = -(-options.shard_rows // BLOCK_ROWS) * BLOCK_ROWS
-    tasks = [
-        _DrawTask(type(sampler), str(saved), digest, start, rows, seed, str(target), options.threads)
+    return [
+        _DrawTask(type(sampler), str(saved), digest, start, rows, seed, device, options.threads)
         for start, rows in ranges(n, step)
     ]
-    return write_shards(
-        path,
-        sampler.dimension,
-        tasks,
-        attributes,
-        force=force,
-        progress=progress,
-        prepare=lambda folder: sampler.save(folder / SAMPLER, force=True),
-    )[0]
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Analysis:
         """What finished sections found, and how the statements are judged by it."""
         measured = {written.section.key: written.measured for written in done if not written.problem}
         problems = {written.section.key: written.problem for written in done if written.problem}
-        absent = {section.key: f"The section '{section.key}' was not run." for section in SECTIONS}
+        absent = {s.key: f"The section '{s.key}' was not run." for s in SECTIONS if s.key not in measured}
         return cls(reference, measured, problems, judge(measured, absent | problems), reused)
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,17 +88,16 @@ def analyze(
 
     Args:
         latents: a store, a bundle (what its statistics allow), or an array (N, D).
-        out: folder for the report: ``index.html``, ``analysis.json``, and a folder of figures and
-            tables for each section. An existing report is completed: sections are kept unless
-            their latents, their options or the code of their plugins have changed. None writes nothing.
-        sections: the names of the sections to run; by default all, ``tsne`` only if
-            ``options.tsne`` is given.
+        out: folder for the report: ``index.html``, ``analysis.json``, and a folder of figures and tables for each
+            section. An existing report is completed: sections are kept unless their latents, their options or the code
+            of their plugins have changed. None writes nothing.
+        sections: the names of the sections to run; by default all, ``tsne`` only if ``options.tsne`` is given.
         options: how to analyse.
         progress: shows the progress of each section.
 
     Raises:
-        LsamplerError: an unknown section or strategy, an option out of range, latents with NaN or
-            fewer than 20 vectors, a constant component, or a folder that holds something else.
+        LsamplerError: an unknown section or strategy, an option out of range, latents with NaN or fewer than 20
+            vectors, a constant component, or a folder that holds something else.
     """
     reference = as_reference(latents)
     checked = (options or AnalysisOptions()).checked(reference.dimension)

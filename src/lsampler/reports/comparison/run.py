@@ -109,12 +109,7 @@ def compare(
     Raises:
         LsamplerError: nothing to compare, an option out of range, or a folder that holds something else.
     """
-    if not entries:
-        raise LsamplerError("nothing to compare; give at least one strategy")
-    if n < 1:
-        raise LsamplerError(f"n={n}: draw at least one vector")
-    if seed < 0:
-        raise LsamplerError(f"seed={seed}: give a number of at least 0")
+    _check(entries, n, seed)
     if evaluators is None:
         evaluators = [load_evaluator(name) for name in plugin_names("evaluator")]
     subject = as_subject(latents)
@@ -136,6 +131,15 @@ def compare(
 
         write(report.folder, comparison)
     return comparison
+
+
+def _check(entries: Sequence[object], n: int, seed: int) -> None:
+    if not entries:
+        raise LsamplerError("nothing to compare; give at least one strategy")
+    if n < 1:
+        raise LsamplerError(f"n={n}: draw at least one vector")
+    if seed < 0:
+        raise LsamplerError(f"seed={seed}: give a number of at least 0")
 
 
 def _provenance(bench: Bench, content: str, n: int) -> dict[str, Any]:

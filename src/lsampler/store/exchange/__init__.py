@@ -63,20 +63,17 @@ def import_latents(
     """Write latent vectors that were made elsewhere into a latent store, as float32.
 
     Args:
-        path: a ``.npy``, ``.npz``, ``.h5`` or ``.hdf5`` array (N, D), or (N, C, h, w), flattened
-            row by row to (N, C * h * w); or a ``.parquet`` table of N rows.
+        path: a ``.npy``, ``.npz`` or ``.h5`` array (N, D), or (N, C, h, w), flattened row by row
+            to (N, C * h * w); or a ``.parquet`` table of N rows.
         out: the store, ``.h5``.
-        held_out: the last so many rows form the held-out split; by default the file's own
-            ``split``, or else a tenth.
-        autoencoder: the model that encoded them, if known: its D is compared, and its
-            fingerprint recorded.
+        held_out: how many of the last rows are held out; by default the file's own ``split``, or a tenth.
+        autoencoder: the model that encoded them, if known: its D is compared, its fingerprint recorded.
         dataset: which array of an ``.npz`` or ``.h5``, or which column of lists of a ``.parquet``.
         force: replace an existing store.
         progress: shows the progress.
 
     Raises:
-        LsamplerError: the file cannot be read, does not say which array is meant, or holds
-            something else than finite numbers; D is not the model's; ``out`` exists. Nothing is written.
+        LsamplerError: the file is unreadable, ambiguous or not of finite numbers; D is not the model's; ``out`` exists.
     """
     path, out = existing_file(path, "file of latent vectors"), Path(out)
     reader = READERS.get(path.suffix.lower())
@@ -91,19 +88,18 @@ def import_latents(
         from_file = table.has_split and held_out is None
         last = total // 10 if held_out is None else held_out
         if not 0 <= last < total:
-            raise LsamplerError(
-                f"{path}: {total} vectors, {last} held out; `held_out={last}` must leave some to train on"
-            )
+            raise LsamplerError(f"{path}: {total} vectors, {last} held out; `held_out={last}` must leave some to fit")
         chunks = checked_rows(path, table, dimension, None if from_file else total - last)
         provenance = {"kind": "imported latents", "source": path.name} | table.provenance()
         if autoencoder is not None:
             provenance["encoder"] = autoencoder.fingerprint
         write_store(out, dimension, track(chunks, progress, "importing", total, len), provenance, force=force)
     store = FileStore(out)
-    if from_file:
-        return ImportResult(store, f"{store.count('held-out')} of {total} vectors (the split of {path.name})")
-    why = "a tenth; change it with `held_out=...`" if held_out is None else "by `held_out=...`"
-    return ImportResult(store, f"the last {last} of {total} vectors ({why})")
+    words = f"{store.count('held-out')} of {total} vectors (the split of {path.name})"
+    if not from_file:
+        why = "a tenth; change it with" if held_out is None else "by"
+        words = f"the last {last} of {total} vectors ({why} `held_out=...`)"
+    return ImportResult(store, words)
 
 
 def export_latents(

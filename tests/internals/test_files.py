@@ -65,6 +65,14 @@ def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
+def test_the_umask_is_never_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: it was set to 0 and back around every new file, for all threads of the process."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("another thread could see it"))
+    with new_file(tmp_path / "a.txt"), new_directory(tmp_path / "b"):
+        pass
+    assert names(tmp_path) == ["a.txt", "b"]
+
+
 @pytest.mark.parametrize("failure", [StopError, KeyboardInterrupt, LsamplerError])
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_failure_leaves_nothing_new(tmp_path: Path, failure: type[BaseException], existing: bool) -> None:
@@ -209,9 +217,11 @@ def test_force_replaces_a_link_and_not_what_it_points_to(tmp_path: Path) -> None
     assert names(tmp_path) == ["out", "precious"]
 
 
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
 def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
+    """Regression: Ctrl-C between the two renames deleted the old folder and the new one."""
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("old")
@@ -219,11 +229,12 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
 
     def refuse(self: Path, to: Path) -> Path:
         if self.name == "new":
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise failure
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(LsamplerError, match="could not be written"), new_directory(target, force=True):
+    expected = LsamplerError if isinstance(failure, OSError) else KeyboardInterrupt
+    with pytest.raises(expected), new_directory(target, force=True):
         pass
     assert names(target) == ["old"]
     assert names(tmp_path) == ["out"]
