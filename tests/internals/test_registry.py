@@ -104,9 +104,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     load = Registry._load  # points may be of another class: importlib_metadata, where installed, adds its own
 
-    def noted(known: Registry, point: EntryPoint) -> None:
+    def noted(known: Registry, point: EntryPoint, origin: str) -> None:
         names.append(point.name)
-        load(known, point)
+        load(known, point, origin)
 
     monkeypatch.setattr(Registry, "_load", noted)
     return names
@@ -156,10 +156,10 @@ def test_no_other_package_takes_a_name_of_lsampler(monkeypatch: pytest.MonkeyPat
 def test_an_interrupted_search_loses_no_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     load, known = Registry._load, Registry.from_entry_points()
 
-    def interrupted(found: Registry, point: EntryPoint) -> None:
+    def interrupted(found: Registry, point: EntryPoint, origin: str) -> None:
         if point.name == "novelty":
             raise KeyboardInterrupt
-        load(found, point)
+        load(found, point, origin)
 
     monkeypatch.setattr(Registry, "_load", interrupted)
     with pytest.raises(KeyboardInterrupt):
