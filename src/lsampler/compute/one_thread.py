@@ -5,20 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController, threadpool_limits
-
-__all__ = ["on_one_thread", "one_kernel_thread", "one_thread", "product", "single_precision_is_full"]
-
-Result = TypeVar("Result")
+from threadpoolctl import ThreadpoolController
 
 
-def one_kernel_thread() -> None:
+def one_kernel_thread() -> Any:
     """Run the kernels of the calling thread on one thread from now on. Call it at the start of a new thread.
 
     Kernels that use several threads round differently. OpenMP, which torch uses, keeps the number of threads for each
@@ -29,7 +23,7 @@ def one_kernel_thread() -> None:
     import torch
 
     torch.get_num_threads()  # A thread's first call copies the setting of the process.
-    _openmp(len(sys.modules)).limit(limits=1)
+    return _openmp(len(sys.modules)).limit(limits=1)
 
 
 @functools.lru_cache(maxsize=1)
@@ -38,40 +32,17 @@ def _openmp(modules: int) -> ThreadpoolController:
     return ThreadpoolController().select(user_api="openmp")
 
 
-def on_one_thread(function: Callable[[], Result]) -> Result:
-    """The result of ``function``, called in a thread of its own after :func:`one_kernel_thread`."""
-    with ThreadPoolExecutor(1, initializer=one_kernel_thread) as pool:
-        return pool.submit(function).result()
-
-
-_lock = threading.Lock()
-_users = 0
-_blas: Any = None
-
-
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Run fits by other libraries on one thread while the context lasts: iterations multiply differences in rounding.
+    """Run the kernels of the calling thread on one thread while the context lasts.
 
-    For OpenMP, and so for torch, the limit holds in the calling thread. NumPy's BLAS has one limit for the whole
-    process, so use this for such fits alone. Contexts may overlap in several threads: the last one restores the limit.
+    Results of torch, and of other libraries that use OpenMP, are then the same on any number of threads, which a fit
+    that iterates needs: its iterations multiply differences in rounding. No other thread sees a change. Products and
+    decompositions of NumPy and SciPy depend on the number of threads that the process gives to BLAS, also in here:
+    compute them by torch.
     """
-    global _users, _blas
-    import torch
-
-    torch.get_num_threads()
-    with _openmp(len(sys.modules)).limit(limits=1):
-        with _lock:
-            _users += 1
-            _blas = _blas or threadpool_limits(1, user_api="blas")
-        try:
-            yield
-        finally:
-            with _lock:
-                _users -= 1
-                if not _users:
-                    _blas.restore_original_limits()
-                    _blas = None
+    with one_kernel_thread():
+        yield
 
 
 def single_precision_is_full() -> bool:
@@ -85,7 +56,7 @@ def single_precision_is_full() -> bool:
 
 
 def product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """The matrix product of two arrays of one type, by torch: within :func:`one_kernel_thread`, on one thread."""
+    """The matrix product of two arrays of one type, by torch: within :func:`one_thread`, on one thread."""
     import torch
 
     found: NDArray[Any] = (torch.from_numpy(left) @ torch.from_numpy(right)).numpy()
