@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -71,12 +72,12 @@ class GaussianMixture(LatentSampler):
     def _fit(self, rows: Tensor, components: int) -> Mixture:
         """The most likely mixture of all restarts."""
         advance = self.begin("fits of the mixture", self.restarts)
-        limits = {"floor": self.floor, "iterations": self.iterations, "tolerance": self.tolerance}
+        fit = partial(fit_mixture, floor=self.floor, iterations=self.iterations, tolerance=self.tolerance)
         found = []
         for restart in range(self.restarts):
             try:
                 start = self._start(rows, components, (self.seed + restart) % 2**32)
-                found.append(fit_mixture(rows, start, **limits))
+                found.append(fit(rows, start))
             except ValueError as error:  # a normal shrank to a point or a plane
                 raise LsamplerError(
                     f"{self.name}: a covariance is singular; use fewer components, or a floor above {self.floor:g}"

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 
-def one_kernel_thread() -> Any:
-    """Run the kernels of the calling thread on one thread from now on. Call it at the start of a new thread.
-
-    Kernels that use several threads round differently. OpenMP, which torch uses, keeps the number of threads for each
-    thread, so that no other thread sees a change. NumPy's BLAS keeps one number for the whole process: what
-    must not depend on it is computed by torch. A number set by ``torch.set_num_threads`` still applies to the
-    matrix library within torch; its products do not depend on it, the last digits of its decompositions may.
-    """
+def one_kernel_thread() -> Callable[[], object]:
+    """Run the kernels of the calling thread on one thread from now on; returns the function that ends this."""
     import torch
 
     torch.get_num_threads()  # A thread's first call copies the setting of the process.
-    return _openmp(len(sys.modules)).limit(limits=1)
+    limits = contextlib.ExitStack()
+    limits.enter_context(_openmp(len(sys.modules)).limit(limits=1))
+    limits.callback(_limit_mkl(), _limit_mkl()(1))
+    return limits.close
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run the kernels of the calling thread on one thread while the context lasts; no other thread sees a change.
+
+    Kernels that use several threads round differently, and the iterations of a fit multiply such differences. OpenMP,
+    which torch uses, keeps the number of threads for each thread, and so does MKL, torch's matrix library on x86.
+    NumPy's BLAS keeps one number for the whole process: compute products and decompositions that must not depend on
+    it by torch.
+    """
+    end = one_kernel_thread()
+    try:
+        yield
+    finally:
+        end()
 
 
 @functools.lru_cache(maxsize=1)
@@ -32,17 +47,20 @@ def _openmp(modules: int) -> ThreadpoolController:
     return ThreadpoolController().select(user_api="openmp")
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Run the kernels of the calling thread on one thread while the context lasts.
+@functools.cache
+def _limit_mkl() -> Callable[[int], int]:
+    """MKL's setting for the calling thread alone, which goes before MKL_NUM_THREADS; nothing without MKL.
 
-    Results of torch, and of other libraries that use OpenMP, are then the same on any number of threads, which a fit
-    that iterates needs: its iterations multiply differences in rounding. No other thread sees a change. Products and
-    decompositions of NumPy and SciPy depend on the number of threads that the process gives to BLAS, also in here:
-    compute them by torch.
+    The function returns the thread's former setting, 0 if it had none.
     """
-    with one_kernel_thread():
-        yield
+    import torch
+
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        limit: Callable[[int], int] = ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):
+        return lambda threads: 0
+    return limit
 
 
 def single_precision_is_full() -> bool:
