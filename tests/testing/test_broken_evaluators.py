@@ -12,7 +12,7 @@ from pydantic import ConfigDict, PrivateAttr
 from testing.sound_plugins import Distance, Shell, broken, require_caught
 
 from lsampler import Evaluator, RealData, Samples, Score
-from lsampler.testing import check_evaluator, evaluator_checks, sampler_checks
+from lsampler.testing import check_evaluator, checks_of
 
 
 def distance(**members: Any) -> type[Evaluator]:
@@ -139,5 +139,5 @@ def test_a_broken_evaluator_is_caught(check: str, message: str, plugin: Any, als
 
 
 def test_every_check_has_an_evaluator_that_fails_it() -> None:
-    shared = {check.name for check in sampler_checks(Shell)}
-    assert {check.name for check in evaluator_checks(Distance)} - {row.values[0] for row in TABLE} <= shared
+    shared = {check.name for check in checks_of(Shell)}
+    assert {check.name for check in checks_of(Distance)} - {row.values[0] for row in TABLE} <= shared

@@ -33,13 +33,11 @@ from lsampler import (
 )
 from lsampler.testing import (
     ComplianceError,
-    autoencoder_checks,
     check_autoencoder,
     check_evaluator,
     check_sampler,
-    evaluator_checks,
+    checks_of,
     parametrize_with_checks,
-    sampler_checks,
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "compliance.md"
@@ -84,15 +82,10 @@ def test_sound_plugins_pass_all_checks(tiny_model: ConvAutoencoder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "checks"),
-    [
-        ("Sampling strategies", sampler_checks(Shell)),
-        ("Evaluators", evaluator_checks(Distance)),
-        ("Autoencoders", autoencoder_checks(Linear())),
-    ],
+    ("title", "subject"), [("Sampling strategies", Shell), ("Evaluators", Distance), ("Autoencoders", Linear())]
 )
-def test_the_page_lists_every_check(title: str, checks: list[Any]) -> None:
-    rows = [f"| `{check.name}` | {check.about} |" for check in checks]
+def test_the_page_lists_every_check(title: str, subject: Any) -> None:
+    rows = [f"| `{check.name}` | {check.about} |" for check in checks_of(subject)]
     section = PAGE.read_text().split(f"### {title}\n")[1].split("\n#")[0]
     assert re.findall(r"^\| `.*", section, flags=re.MULTILINE) == rows, "\n".join(rows)
 

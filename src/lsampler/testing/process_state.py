@@ -18,7 +18,7 @@ import torch
 
 UNLIKELY_SEED = 3_141_592_653
 ADVICE = "use block, or a generator of its own whose seed is a parameter, and leave the settings of the process alone"
-SETTERS: tuple[tuple[ModuleType, str], ...] = (
+SETTERS = (
     (os, "umask"),
     (random, "seed"),
     (random, "setstate"),
@@ -68,15 +68,6 @@ def leaves_process_state(what: str) -> Iterator[None]:
     changed = [name for name, state in before.items() if after[name] != state]
     if changed:
         raise AssertionError(f"{what} changes {changed[0]}; {ADVICE}")
-
-
-@contextlib.contextmanager
-def sets_no_process_state(what: str) -> Iterator[None]:
-    """Raise AssertionError if the body sets what all threads share, even if it restores it afterwards."""
-    with calls_of(SETTERS) as called:
-        yield
-    if called:
-        raise AssertionError(f"{what} calls {called[0]}(), which other threads notice; {ADVICE}")
 
 
 @contextlib.contextmanager
