@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ from support import committed_shards
 from lsampler import (
     ConvAutoencoder,
     EncodeOptions,
+    LatentStore,
     LsamplerError,
     Preprocess,
     decode_images,
-    encode_images,
     open_images,
 )
 from lsampler.compute.ahead import one_behind
@@ -83,8 +84,8 @@ def test_every_kind_of_picture_gives_the_very_pixels_of_the_plain_steps(tmp_path
     source = open_images(folder)
     for batch in (1, 8):  # a batch of bytes, and one with the 16-bit picture in it
         images = np.concatenate([images for _, images in ImageBatches(source, preprocess).read(batch)])
-        for identity, image in zip(source.ids, images, strict=True):
-            np.testing.assert_array_equal(image, by_pillow(folder / identity, preprocess), err_msg=identity)
+        for name, image in zip(source.ids, images, strict=True):
+            np.testing.assert_array_equal(image, by_pillow(folder / name, preprocess), err_msg=name)
 
 
 def test_bytes_are_scaled_on_the_way_to_the_encoder_exactly_as_in_preprocessing(tmp_path: Path) -> None:
@@ -115,55 +116,34 @@ def ranges(model: ConvAutoencoder, path: Path, bounds: list[int], **options: Any
     source, found = open_images(path), []
     for start, stop in pairwise(bounds):
         found += list(encode_range(model, source, start, stop, first_held_out=1500, options=EncodeOptions(**options)))
-    skipped = [part.item for part in found if isinstance(part, Skipped)]
-    return [part for part in found if isinstance(part, Rows)], skipped
+    skipped = [one.item for one in found if isinstance(one, Skipped)]
+    return [one for one in found if isinstance(one, Rows)], skipped
 
 
 @pytest.mark.parametrize("bounds", [[0, 1797], [0, 640, 1472, 1797]])
 def test_ranges_put_together_are_the_store(
-    tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path, bounds: list[int]
+    tiny_model: ConvAutoencoder, tiny_store: LatentStore, digits_npy: Path, bounds: list[int]
 ) -> None:
-    options = EncodeOptions(batch_size=64)
-    store = encode_images(tiny_model, open_images(digits_npy), tmp_path / "s.h5", held_out=297, options=options).store
-    parts, skipped = ranges(tiny_model, digits_npy, bounds, batch_size=64)
-    np.testing.assert_array_equal(np.concatenate([part.latents for part in parts]), store.read(), strict=True)
-    assert (
-        [identity for part in parts for identity in part.ids or ()] == store.ids() == [f"{k:04d}" for k in range(1797)]
-    )
-    assert [split for part in parts for split in part.splits or ()] == ["train"] * 1500 + ["held-out"] * 297
+    found, skipped = ranges(tiny_model, digits_npy, bounds)
+    np.testing.assert_array_equal(np.concatenate([rows.latents for rows in found]), tiny_store.read(), strict=True)
+    assert [image for rows in found for image in rows.ids or ()] == tiny_store.ids()
+    assert [split for rows in found for split in rows.splits or ()] == tiny_store.splits()
     assert skipped == []
 
 
 @pytest.mark.parametrize("bounds", [[0, 20], [0, 4, 8, 20], [0, 18, 20]])
-def test_every_skipped_image_of_a_range_is_told_once(
+def test_every_skipped_image_of_a_range_is_reported_once(
     tiny_model: ConvAutoencoder, digits: NDArray[np.float32], tmp_path: Path, bounds: list[int]
 ) -> None:
     """In the middle, a whole batch of them, and at the end where no image follows."""
     images, bad = digits[:20].copy(), [1, 4, 5, 6, 7, 18, 19]
     images[bad] = np.nan
     np.save(tmp_path / "a.npy", images)
-    parts, skipped = ranges(tiny_model, tmp_path / "a.npy", bounds, batch_size=2)
+    found, skipped = ranges(tiny_model, tmp_path / "a.npy", bounds, batch_size=2)
     assert skipped == [f"{k:02d}" for k in bad]
-    assert [int(identity) for part in parts for identity in part.ids or ()] == sorted(set(range(20)) - set(bad))
+    assert [int(image) for rows in found for image in rows.ids or ()] == sorted(set(range(20)) - set(bad))
     with pytest.raises(LsamplerError, match=r"image '04'"):
         ranges(tiny_model, tmp_path / "a.npy", [2, 20], strict=True)
-
-
-def test_encoder_need_not_wait_for_images(tiny_model: ConvAutoencoder, digits_npy: Path) -> None:
-    """While the first batch is with the encoder, the next one is loaded, though nobody has asked for it."""
-    source, loaded = open_images(digits_npy), threading.Event()
-    read = source.read
-
-    def watched(index: int) -> Any:
-        if index == 25:
-            loaded.set()
-        return read(index)
-
-    source.read = watched  # type: ignore[method-assign]
-    batches = ImageBatches(source, tiny_model.preprocess).pixels(10)
-    next(batches)
-    assert loaded.wait(30)
-    batches.close()
 
 
 def test_one_behind_keeps_order_and_makes_the_next_first() -> None:
@@ -182,56 +162,50 @@ def test_one_behind_keeps_order_and_makes_the_next_first() -> None:
         assert list(one_behind(range(count))) == made
 
 
-# Pieces
+# Threads
 
 
-@pytest.mark.parametrize("count", [0, 1, CPU_BATCH, CPU_BATCH + 1, 5 * CPU_BATCH - 3])
-def test_pieces_are_the_layers_on_the_batch_for_any_number_of_threads(tiny_model: ConvAutoencoder, count: int) -> None:
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """torch has three threads; with one the layers get the whole batch."""
     before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("count", [0, 1, CPU_BATCH, CPU_BATCH + 1, 5 * CPU_BATCH - 3])
+def test_threads_give_what_the_layers_give_for_the_batch(tiny_model: ConvAutoencoder, count: int) -> None:
     generator = torch.Generator().manual_seed(1)
     images, latents = torch.rand(count, 1, 8, 8, generator=generator), torch.randn(count, 6, generator=generator)
+    found = tiny_model.encode(images), tiny_model.decode(latents)
+    torch.set_num_threads(1)
+    alone = tiny_model.encode(images), tiny_model.decode(latents)
+    torch.set_num_threads(3)
     with torch.inference_mode():
-        wanted = tiny_model.encoder(images), tiny_model.decoder(latents).clamp(0, 1)
-    found = []
-    try:
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
-            found.append((tiny_model.encode(images), tiny_model.decode(latents)))
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-    for ours in found:
-        assert all(torch.equal(one, first) for one, first in zip(ours, found[0], strict=True))
-        for one, layers in zip(ours, wanted, strict=True):
-            torch.testing.assert_close(one, layers, rtol=1e-5, atol=1e-6)
+        layers = tiny_model.encoder(images), tiny_model.decoder(latents).clamp(0, 1)
+    for one, same, expected in zip(found, alone, layers, strict=True):
+        assert torch.equal(one, same)
+        torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("three_threads")
 def test_threads_started_later_keep_torchs_number(tiny_model: ConvAutoencoder) -> None:
-    before, seen = torch.get_num_threads(), []
-    try:
-        torch.set_num_threads(3)
-        tiny_model.encode(torch.rand(3 * CPU_BATCH, 1, 8, 8))
-        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-        thread.start()
-        thread.join()
-    finally:
-        torch.set_num_threads(before)
-    assert seen == [3]
+    tiny_model.encode(torch.rand(3 * CPU_BATCH, 1, 8, 8))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 3
 
 
-def test_error_in_a_piece_comes_through(tiny_model: ConvAutoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("three_threads")
+def test_an_error_in_a_thread_is_raised_here(tiny_model: ConvAutoencoder, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(images: torch.Tensor) -> torch.Tensor:
-        raise ArithmeticError("in a piece")
+        raise ArithmeticError("in a thread")
 
     monkeypatch.setattr(tiny_model.encoder, "forward", fails)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)  # with one there are no pieces
-        with pytest.raises(ArithmeticError, match="in a piece"):
-            tiny_model.encode(torch.rand(3 * CPU_BATCH, 1, 8, 8))
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+    with pytest.raises(ArithmeticError, match="in a thread"):
+        tiny_model.encode(torch.rand(3 * CPU_BATCH, 1, 8, 8))
 
 
 # Decoding
