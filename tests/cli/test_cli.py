@@ -226,7 +226,7 @@ BAD_INPUT = [
     ("output exists", "sample -p gaussian --out {dir}/there.png", "there.png: exists already; choose another name or pass --force"),
     ("output folder missing", "sample -p gaussian --out {dir}/no/x.png", "does not exist; create it first"),
     ("output of odd kind", "sample -p gaussian --out {dir}/x.gif", "give a .png for a grid"),
-    ("too many for one picture", "sample -p gaussian -n 5000 --out {dir}/x.png", "too many for one picture"),
+    ("too many for one picture", "sample -p gaussian -n 5000 --out {dir}/x.png", "too many for one grid"),
     ("unknown bundle", "sample -p gaussian --model celeba69", "no bundle 'celeba69'; did you mean 'celeba96'?"),
     ("model missing", "sample -p gaussian --model {dir}/no.safetensors", "no.safetensors: no such model file; check the path"),
     ("model empty", "sample -p gaussian --model {dir}/empty.safetensors", "empty.safetensors: is empty"),

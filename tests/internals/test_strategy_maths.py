@@ -15,7 +15,7 @@ from scipy.integrate import quad
 
 from lsampler import load_sampler
 from lsampler_plugins.samplers.elliptical import log_radial_integral
-from lsampler_plugins.samplers.flow import inverse, inwards, outwards, radial_map, split, spread_of
+from lsampler_plugins.samplers.flow import inverse, inwards, outwards, radial_map
 
 
 @pytest.mark.parametrize("q", [1, 2, 7, 256])
@@ -68,18 +68,3 @@ def test_radial_map_gives_heavy_tails_the_radius_of_a_normal_and_leaves_a_normal
     assert moved.mean() == pytest.approx(np.log(normal).mean(), abs=0.005)
     assert moved.std() == pytest.approx(np.log(normal).std(), rel=0.03)
     assert radial_map(0.5 * normal**0.9, 40).tolist()[1:] == [1, 0]
-
-
-@given(st.integers(2, 500), st.floats(0.001, 0.999), st.integers(0, 5))
-@settings(max_examples=50, deadline=None)
-def test_every_vector_is_trained_on_or_validates(n: int, share: float, seed: int) -> None:
-    train, judged = split(n, share, seed)
-    assert sorted([*train, *judged]) == list(range(n))
-    assert min(len(train), len(judged)) >= 1
-    assert abs(len(judged) - share * n) <= 1
-
-
-def test_spread_of_the_base_is_that_of_many_vectors_and_hardly_changed_by_few() -> None:
-    base = torch.tensor(np.random.default_rng(21).normal(size=(1000, 256)) * 1.05)
-    assert spread_of(base) == pytest.approx(1.05, abs=0.004)
-    assert spread_of(3 * torch.ones(1, 2)) == pytest.approx(math.sqrt(118 / 102))

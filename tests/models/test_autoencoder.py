@@ -175,7 +175,7 @@ def test_loading_leaves_the_random_state_alone(tiny_model_file: Path) -> None:
 
 def test_an_existing_file_is_kept_without_force(tiny_model: ConvAutoencoder, tiny_model_file: Path) -> None:
     before = tiny_model_file.read_bytes()
-    with pytest.raises(LsamplerError, match="--force"):
+    with pytest.raises(LsamplerError, match="force=True"):
         tiny_model.save(tiny_model_file)
     assert tiny_model_file.read_bytes() == before
     tiny_model.save(tiny_model_file, force=True)

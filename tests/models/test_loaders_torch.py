@@ -568,7 +568,7 @@ S, T = "size=8 channels=1", "trusted=true"
 # Every row: what is wrong, the specification, its parameters, what the one line must say.
 BAD_INPUT = [
     ("python: no file", "no.py:make", S, "no.py: no such Python file; check the path"),
-    ("python: no function named", "vae.py", S, "name the function that makes the model, such as vae.py:make"),
+    ("python: no function named", "vae.py", S, "vae.py': name the function that makes the model, such as "),
     ("python: no module", "no_such_module:make", S, "there is no module no_such_module; install it"),
     ("python: no submodule", "vae.sub:make", S, "model 'vae.sub:...': there is no module vae.sub; install it"),
     ("python: near name", "vae.py:pear", S, "model 'vae.py:pear': has no 'pear'; did you mean 'pair'?"),
@@ -602,7 +602,7 @@ BAD_INPUT = [
     ("unknown parameter", "vae.py:pair", "sise=8", "python-object: no parameter 'sise'; did you mean 'size'?"),
     ("parameter out of range", "vae.py:pair", "size=2", "size=2 is not valid: give a whole number or none"),
     ("pt2: not trusted", "enc.pt2+dec.pt2", "", "enc.pt2+dec.pt2: opening a program of torch.export can run any code that is in it"),
-    ("pt2: one only", "enc.pt2", T, "model 'enc.pt2': give two files, encoder and decoder, as ENCODER.pt2+DECODER.pt2"),
+    ("pt2: one only", "enc.pt2", T, "enc.pt2': give two files, encoder and decoder, as ENCODER.pt2+DECODER.pt2"),
     ("pt2: encoder missing", "no.pt2+dec.pt2", T, "no.pt2: no such file of the encoder; check the path"),
     ("pt2: decoder missing", "enc.pt2+no.pt2", T, "no.pt2: no such file of the decoder; check the path"),
     ("pt2: empty", "empty.pt2+dec.pt2", T, "empty.pt2: is empty"),

@@ -20,8 +20,8 @@ import pytest
 from numpy.typing import NDArray
 from support import Answer
 
+from lsampler import import_latents
 from lsampler.cli import main
-from lsampler.store.writer import write_store
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "lsampler-student-t"
 
@@ -66,6 +66,7 @@ class Environment:
 
 DRIVER = """
 import contextlib, io, json, sys
+from lsampler import import_latents
 from lsampler.cli import main
 answers = []
 for arguments in json.loads(sys.argv[1]):
@@ -93,9 +94,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Latents whose radius varies as that of a t of 6 degrees of freedom, in 4 dimensions."""
     rng = np.random.default_rng(70)
     rows: NDArray[Any] = rng.normal(size=(1500, 4)) / np.sqrt(rng.chisquare(6, size=(1500, 1)) / 6) + [3, 0, -1, 2]
-    path: Path = tmp_path_factory.mktemp("store") / "latents.h5"
-    write_store(path, 4, [rows.astype(np.float32)], {"kind": "imported latents"})
-    return path
+    folder: Path = tmp_path_factory.mktemp("store")
+    np.save(folder / "latents.npy", rows)
+    import_latents(folder / "latents.npy", folder / "latents.h5")
+    return folder / "latents.h5"
 
 
 @pytest.fixture(scope="module")

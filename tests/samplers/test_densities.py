@@ -46,19 +46,6 @@ def latents() -> NDArray[np.float64]:
 
 
 @each(WITH_DENSITY)
-def test_on_a_line_the_density_is_that_of_the_draws(name: str, parameters: dict[str, Any]) -> None:
-    """Kolmogorov-Smirnov with 20,000 draws: it sees a distribution function that is 1.4 % off anywhere."""
-    sampler = load_sampler(name, **parameters).fit(banana(400, 1))
-    z = sampler.sample(20_000, seed=2).double().numpy()[:, 0]
-    reach = np.abs(z).max() * 3
-    grid = np.linspace(-reach, reach, 20_001)
-    density = np.exp(sampler.log_prob(grid[:, np.newaxis]))
-    cumulated = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(grid))])
-    assert cumulated[-1] == pytest.approx(1, abs=2e-3)
-    assert stats.kstest(z, lambda x: np.interp(x, grid, cumulated)).pvalue > ALPHA
-
-
-@each(WITH_DENSITY)
 def test_in_the_plane_the_density_is_that_of_the_draws(name: str, parameters: dict[str, Any]) -> None:
     """Chi-squared of 30,000 draws over some 150 cells: it sees cells of 2 % probability that are 15 % off."""
     sampler = load_sampler(name, **parameters).fit(banana(400, 2))

@@ -93,17 +93,6 @@ def test_the_mixture_finds_directions_that_the_normal_misses() -> None:
     assert mixture > normal + 0.2
 
 
-def test_a_mixture_of_one_normal_is_the_normal() -> None:
-    """With mean 0 and unit covariance its directions are uniform: both densities agree to the noise of the fit."""
-    rows = np.random.default_rng(1).normal(size=(4000, 5))
-    normal, mixture = (
-        load_sampler("elliptical", **parameters).fit(rows).log_prob(rows[:500])
-        for parameters in ({}, {"direction": "mixture", "mixture_components": 1})
-    )
-    np.testing.assert_allclose(mixture, normal, atol=0.15)
-    assert not np.array_equal(mixture, normal)
-
-
 def test_radius_quantiles_agree_with_mahalanobis_distances(correlated: NDArray[np.float32]) -> None:
     reference = MemoryStore(correlated)
     levels, radii = reference.radius_quantiles()

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lsampler import MemoryStore, Reference, open_store
-from lsampler.compute.engine import Threads, working_on
-from lsampler.store.writer import write_store
+from lsampler import MemoryStore, Reference, import_latents, open_store
 
 
 class Generated(Reference):
     """Chunks that are generated whenever they are read, so that nothing but a pass holds memory."""
 
-    name, dimension = "generated", 4
+    name, dimension, start, portable = "generated", 4, 0, False
 
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.rows = rows
 
-    def chunks(self, split: str = "train") -> Iterator[NDArray[np.float32]]:
+    def chunks(self, split: Any = "train") -> Iterator[NDArray[np.float32]]:
         for start in range(0, self.rows, 8192):
             rng = np.random.default_rng(start)
             rows = rng.standard_normal((min(8192, self.rows - start), 4), dtype=np.float32)
             yield rows * rng.gamma(2.0, size=(len(rows), 1)).astype(np.float32)
+
+    def segments(self, split: Any = "train") -> Sequence[Any]:
+        return [self]
 
 
 def expected(reference: Reference, levels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -69,13 +71,14 @@ def test_memory_does_not_grow_with_the_vectors() -> None:
 
 
 @pytest.mark.parametrize("rows", [100_000, 1_100_000])
-def test_segments_and_threads_do_not_change_a_digit(tmp_path: Path, rows: int) -> None:
+def test_segments_and_threads_do_not_change_a_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     latents = np.concatenate(list(Generated(rows).chunks()))
-    write_store(tmp_path / "latents.h5", 4, [latents], {})
+    np.save(tmp_path / "latents.npy", latents)
+    import_latents(tmp_path / "latents.npy", tmp_path / "latents.h5", held_out=0)
     found = []
     for threads in (1, 3):
-        with working_on(Threads(threads)):
-            found.append(open_store(tmp_path / "latents.h5").radius_quantiles())
+        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+        found.append(open_store(tmp_path / "latents.h5").radius_quantiles())
     assert len(open_store(tmp_path / "latents.h5").segments()) > 3
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_allclose(MemoryStore(latents).radius_quantiles(), found[0], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The posts' cores, the ellipsoid and the balls: families of nested regions told apart by a level."""
+"""The cores: those of the posts, the ellipsoid, and balls around real vectors."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,9 +72,9 @@ class PairEllipses(Core):
 
 
 class PcaEllipses(Core):
-    """The same after a PCA, for the first q principal components (posts IX and X).
+    """Inside the n-sigma circle of every pair of the first q principal components (posts IX and X).
 
-    Without correlations only the two largest |v_k| / sigma_k matter.
+    Since these do not correlate, only the two largest |v_k| / sigma_k matter.
     """
 
     name = "pca-ellipses"

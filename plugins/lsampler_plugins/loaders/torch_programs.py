@@ -36,16 +36,16 @@ class TorchProgram(ForeignLoader):
 
     @abstractmethod
     def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
-        """The pair, once it is trusted."""
+        """Open the pair, which is trusted."""
 
 
 class TorchExport(TorchProgram):
-    """ENCODER.pt2+DECODER.pt2: programs of torch.export; opening one can run code, so say trusted=true.
+    """ENCODER.pt2+DECODER.pt2: programs of torch.export; opening one can run code, so it needs trusted=true.
 
-    ``torch.export.load`` is not safe for files of others: it unpickles example inputs and
-    constants without a restriction, evaluates symbolic expressions and compiles guards from text, and
-    has no option that forbids it (PyTorch 2.13; its documentation: never load data from an untrusted
-    source). Size and channels are read from the program where it fixes them.
+    ``torch.export.load`` is not safe for files of unknown origin: it unpickles example inputs and constants without
+    restriction, evaluates symbolic expressions and compiles guards from text, and no option forbids this (PyTorch
+    2.13; its documentation: never load data from an untrusted source). Size and channels are read from the program
+    if it fixes them.
     """
 
     name = "torch-export"
@@ -53,7 +53,7 @@ class TorchExport(TorchProgram):
     kind = "a program of torch.export"
 
     def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
-        """Both programs; sizes from the encoder's input."""
+        """Open both programs; size and channels are read from the encoder's input."""
         encoder, decoder = _Exported(encoder_file), _Exported(decoder_file)
         size, channels = self.image_shape(encoder_file, encoder.input_shape())
         decoder.input_shape()
@@ -70,11 +70,11 @@ class TorchExport(TorchProgram):
 
 
 class TorchScript(TorchProgram):
-    """ENCODER.ts+DECODER.ts (or .torchscript, .jit, .pt): TorchScript; opening it can run code, so say trusted=true.
+    """ENCODER.ts+DECODER.ts (or .torchscript, .jit, .pt): TorchScript; opening it can run code: needs trusted=true.
 
-    ``torch.jit.load`` has no safe mode: a program may use any of PyTorch's operators, and PyTorch
-    asks to treat it as code (its SECURITY.md). A ``.pt`` is opened if it holds TorchScript; one of
-    weights is refused unread, as only the code that made it could.
+    ``torch.jit.load`` has no safe mode: a program may use any of PyTorch's operators, and PyTorch asks users to treat
+    it as code (its SECURITY.md). A ``.pt`` file is opened if it holds TorchScript; one with weights is refused
+    unread, because weights need the code that made them.
     """
 
     name = "torchscript"
@@ -82,7 +82,7 @@ class TorchScript(TorchProgram):
     kind = "a TorchScript program"
 
     def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
-        """Both programs, on the CPU and in evaluation mode."""
+        """Open both programs, on the CPU and in evaluation mode."""
         modules = [_scripted(encoder_file), _scripted(decoder_file)]
         return self.adapt(spec, *modules, digest=file_digest([encoder_file, decoder_file]), weights=modules)
 
@@ -132,7 +132,7 @@ def _scripted(path: Path) -> Any:
 
 
 def _check_kind(path: Path, wanted: str) -> None:
-    """What the archive is, by the names of its members: nothing of it is read yet."""
+    """Check what the archive is by the names of its members, before anything of it is read."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.partition("/")[2] or name for name in archive.namelist()}
@@ -157,7 +157,7 @@ def _kind(members: set[str]) -> str:
 
 @contextmanager
 def _silent(*loggers: str) -> Iterator[list[BaseException]]:
-    """Keeps PyTorch's logged tracebacks from the screen; gives the errors in them."""
+    """Keep PyTorch's logged tracebacks from the screen, and yield the errors in them."""
     said: list[BaseException] = []
 
     def keep(record: logging.LogRecord) -> bool:

@@ -14,19 +14,18 @@ if TYPE_CHECKING:
     from lsampler.models.training.options import TrainingResult
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command(
-        epilog=examples(
-            "lsampler train photos/ --out runs/photos",
-            "lsampler train img_align_celeba.zip --crop celeba --held-out 1000 --epochs 25 --out runs/celeba96",
-            "lsampler train digits.npy --size 8 --grey --no-flip --filters 16,32 --latent-dim 8 --out runs/digits",
-            "lsampler train photos/ --out runs/photos --resume",
-            "lsampler train photos/ --out runs/photos --devices 4",
-        )
-    )(train)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "lsampler train photos/ --out runs/photos",
+        "lsampler train img_align_celeba.zip --crop celeba --held-out 1000 --epochs 25 --out runs/celeba96",
+        "lsampler train digits.npy --size 8 --grey --no-flip --filters 16,32 --latent-dim 8 --out runs/digits",
+        "lsampler train photos/ --out runs/photos --resume",
+        "lsampler train photos/ --out runs/photos --devices 4",
+    )
+)
 def train(
     ctx: typer.Context,
     images: Images,

@@ -1,4 +1,4 @@
-"""Batches of preprocessed images, loaded by threads or by processes."""
+"""Batches of preprocessed images, loaded ahead by threads or by processes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ __all__ = ["ImageBatches", "PixelBatch", "cores"]
 
 # More threads are slower: they wait for the interpreter lock.
 MOST_THREADS = 4
+# Batches that threads load ahead.
+AHEAD = 2
 
 
 class PixelBatch(NamedTuple):
@@ -36,14 +38,14 @@ class PixelBatch(NamedTuple):
 
 
 class ImageBatches:
-    """Preprocessed batches of a source; images that cannot be used are skipped.
+    """Preprocessed batches of a source, loaded ahead; images that cannot be used are skipped.
 
     Args:
         source: where the images come from.
         preprocess: what is done to each.
         strict: stop at the first image that cannot be used instead of skipping it.
         threads: that load; by default one per core, up to four.
-        processes: load ahead in this many processes instead. They take seconds to start, but are several times as fast
+        processes: load in this many processes instead. They take seconds to start, but are several times as fast
             as threads if a GPU and many cores wait for images.
 
     After iteration, ``skipped`` maps the id of every image left out to the reason.
@@ -131,9 +133,15 @@ class _Loaded(Dataset[PixelBatch]):
 
 
 def _from_threads(images: _Loaded, wanted: list[range], threads: int) -> Iterator[PixelBatch]:
-    with ThreadPoolExecutor(threads) as pool:
-        for indices in wanted:
-            yield images.batch(indices, pool.map(images.read, indices))
+    pool = ThreadPoolExecutor(threads)
+    try:
+        ahead = [pool.map(images.read, indices) for indices in wanted[:AHEAD]]
+        for number, indices in enumerate(wanted):
+            # Begun before the caller uses this batch, so that a slow disk does not make it wait.
+            ahead += [pool.map(images.read, later) for later in wanted[number + AHEAD : number + AHEAD + 1]]
+            yield images.batch(indices, ahead.pop(0))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _from_processes(images: _Loaded, wanted: list[range], processes: int) -> Iterator[PixelBatch]:

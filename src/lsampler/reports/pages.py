@@ -1,4 +1,4 @@
-"""Pages that open offline, and tables: what the reports of analyses and comparisons share."""
+"""Pages that open offline, and their tables: what the reports of analyses and comparisons share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["as_csv", "inline_svg", "plain", "render"]
 
 
 def render(package: str, **values: Any) -> str:
-    """The template ``report.html`` of a package, everything escaped but what is marked safe."""
+    """Fill in the template ``report.html`` of a package; everything is escaped that is not marked as safe."""
     from jinja2 import Environment
 
     template = (resources.files(package) / "report.html").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def render(package: str, **values: Any) -> str:
 
 
 def inline_svg(text: str, prefix: str) -> str:
-    """An SVG of ours for the page: no XML prologue, names of its own, ink and paper of the page.
+    """A figure as SVG for the page: without XML prologue, with its own names, in the colours of the page.
 
     Titles and labels were escaped by matplotlib when it wrote the file.
     """
@@ -36,7 +36,7 @@ def inline_svg(text: str, prefix: str) -> str:
 
     text = text[text.index("<svg") :]
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
-    # Names that nothing refers to go: matplotlib gives equal pictures equal ones.
+    # Names that nothing refers to are removed: matplotlib gives the same names to equal pictures.
     text = re.sub(r'\s\bid="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -54,7 +54,7 @@ def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Arrays, NumPy numbers and tuples as lists and numbers; what is not finite as None."""
+    """Arrays, NumPy numbers and tuples as lists and numbers; numbers that are not finite as None."""
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     if isinstance(value, np.generic):

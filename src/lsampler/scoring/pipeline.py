@@ -7,13 +7,11 @@ and plain values only.
 from __future__ import annotations
 
 import contextlib
-import pickle
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from lsampler.compute.engine import current_engine
 from lsampler.errors import LsamplerError, plugin_errors
@@ -21,7 +19,7 @@ from lsampler.progress import Progress, begin, track
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.plot_data import IMAGES, picture_of, plot_data
 from lsampler.scoring.rows import Outcome, Record, Row, RowCache
-from lsampler.scoring.sample_sets import Real, SampleSet, Subject
+from lsampler.scoring.sample_sets import PluginName, Real, SampleSet, Subject
 from lsampler.scoring.samples import RealData, Samples, check_samples
 
 __all__ = ["Bench", "score_rows"]
@@ -221,57 +219,68 @@ def _reason(error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A set to be scored by a worker.
+class _Run:
+    """What all tasks of a run have in common.
 
     Attributes:
-        run: names this run alone: what a worker keeps of it must not outlive a change of the files.
-        bench: pickled, what makes the bench again.
-        job: pickled, the set and what is missing.
+        token: names this run alone: what a worker keeps of it must not outlive a change of the files.
+        reopen: makes the subject again.
+        reference: its name in messages, which do not depend on the process that writes them.
+        evaluators: names and parameters.
+        seed: of the draws and of what is compared with them.
+        rows: how many train vectors samples are compared with.
     """
 
-    run: str
-    bench: bytes
-    job: bytes
+    token: str
+    reopen: Callable[[], Subject]
+    reference: str
+    evaluators: tuple[PluginName, ...]
+    seed: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A set to be scored by a worker, and what is missing of its row."""
+
+    run: _Run
+    each: SampleSet
+    missing: _Missing
 
 
 def _ask_workers(bench: Bench, jobs: Sequence[tuple[SampleSet, _Missing]]) -> Iterator[Record] | None:
     """What workers find, in order; None if sets are scored in this process."""
-    if not bench.is_remote:
+    subject, real = bench.subject, bench.real
+    if not bench.is_remote or subject.reopen is None:
         return None
-    import cloudpickle  # comes with distributed
-
-    subject, run = bench.subject, uuid.uuid4().hex
-    plugins = [(type(evaluator), evaluator.settings()) for evaluator in bench.evaluators]
-    try:
-        made_of = cloudpickle.dumps((subject.reopen, subject.reference.name, plugins, bench.real.seed, bench.real.rows))
-        tasks = [_Task(run, made_of, cloudpickle.dumps((each.portable(), missing))) for each, missing in jobs]
-    except Exception as error:  # of the model or the plugins, whatever they are made of
-        raise LsamplerError(f"this cannot be scored on a cluster, workers need a copy of it: {error}") from error
-    return iter(current_engine().map(_score_on_worker, tasks))
+    evaluators = tuple(map(PluginName.of, bench.evaluators))
+    run = _Run(uuid.uuid4().hex, subject.reopen, subject.reference.name, evaluators, real.seed, real.rows)
+    return iter(current_engine().map(_score_on_worker, [_Task(run, each.portable(), job) for each, job in jobs]))
 
 
 # Plugins are promised that they run alone, and a worker may have several threads.
 _alone = threading.Lock()
+_benches: dict[str, Bench] = {}
 
 
 def _score_on_worker(task: _Task) -> Record:
     with _alone:
         with _as_here():
-            bench = _bench_on_worker(task.run, task.bench)
-            each, missing = pickle.loads(task.job)  # noqa: S301 - of the process that started this run
-            each.check(bench.subject)
+            bench = _bench_on_worker(task.run)
+            task.each.check(bench.subject)
         found = Record()
-        bench.score(each, missing, found)
+        bench.score(task.each, task.missing, found)
         return found
 
 
-@lru_cache(maxsize=1)
-def _bench_on_worker(run: str, made_of: bytes) -> Bench:
-    reopen, name, plugins, seed, rows = pickle.loads(made_of)  # noqa: S301 - see above
-    subject: Subject = reopen()
-    subject.reference.name = name  # messages do not tell which process wrote them
-    return Bench(subject, [kind(**settings) for kind, settings in plugins], seed=seed, rows=rows)
+def _bench_on_worker(run: _Run) -> Bench:
+    if run.token not in _benches:
+        _benches.clear()
+        subject = run.reopen()
+        subject.reference.name = run.reference
+        evaluators = [name.plugin() for name in run.evaluators]
+        _benches[run.token] = Bench(subject, evaluators, seed=run.seed, rows=run.rows)
+    return _benches[run.token]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +17,7 @@ import numpy as np
 from lsampler.errors import LsamplerError
 from lsampler.models.decoding import decode_images, encode_pixels
 from lsampler.models.protocols import Autoencoder
+from lsampler.plugins.base import Plugin
 from lsampler.progress import Progress, track
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
@@ -75,6 +79,25 @@ def _reopened(path: str, autoencoder: Autoencoder | None) -> Subject:
     return Subject.of(open_store(path), autoencoder)
 
 
+@dataclass(frozen=True)
+class PluginName:
+    """A plugin in plain values, from which another process makes it again."""
+
+    module: str
+    qualname: str
+    settings: str
+
+    @classmethod
+    def of(cls, plugin: Plugin) -> PluginName:
+        """The name of a live plugin."""
+        return cls(type(plugin).__module__, type(plugin).__qualname__, plugin.settings_json())
+
+    def plugin(self) -> Any:
+        """The plugin. Raises ImportError or AttributeError if it is not installed."""
+        kind = operator.attrgetter(self.qualname)(importlib.import_module(self.module))
+        return kind(**json.loads(self.settings))
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleSet(ABC):
     """Samples that exist, or that can be had.
@@ -132,7 +155,7 @@ class Given(SampleSet):
 class Drawn(SampleSet):
     """Samples that a strategy is to draw, fitted to the real data."""
 
-    sampler: LatentSampler
+    sampler: LatentSampler | PluginName
     n: int
 
     @classmethod
@@ -144,20 +167,25 @@ class Drawn(SampleSet):
 
     def samples(self, real: RealData, progress: Progress | None) -> Samples:
         """Fit and draw."""
-        fitted = self.sampler.model_copy().fit(real.reference, progress=progress)
+        fitted = self._live().model_copy().fit(real.reference, progress=progress)
         return Samples.drawn_by(fitted, self.n, seed=real.seed, name=self.name, decode=real.decode, encode=real.encode)
 
     def check(self, subject: Subject) -> int:
-        """How many are drawn."""
+        """How many are drawn. Raises ImportError or AttributeError if the strategy is not installed."""
+        self._live()
         return self.n
 
     def key(self) -> str:
         """The strategy, its parameters and its code."""
-        return f"{self.sampler.digest()} {self.n}"
+        return f"{self._live().digest()} {self.n}"
 
     def portable(self) -> Self:
-        """With a strategy that is known by its class and parameters alone."""
-        return replace(self, entry=None, sampler=type(self.sampler)(**self.sampler.settings()))
+        """With the name of the strategy."""
+        return replace(self, entry=None, sampler=PluginName.of(self._live()))
+
+    def _live(self) -> LatentSampler:
+        found: LatentSampler = self.sampler.plugin() if isinstance(self.sampler, PluginName) else self.sampler
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

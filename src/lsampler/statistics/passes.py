@@ -30,6 +30,7 @@ __all__ = [
     "gather_moments",
     "gather_radius_quantiles",
     "in_double_precision",
+    "over_segments",
     "segment_rows",
 ]
 
@@ -120,12 +121,12 @@ def gather_moments(segments: Sequence[Segment], view: View, name: str) -> Moment
     """Moments of all vectors that ``view`` lets through; None if there are none."""
     many = sum(segment.rows for segment in segments) > DOUBLE_ROWS
     single = many and not _all_double.get() and single_precision_is_full()
-    return total(_run(partial(_moments, view, name, single), segments, "statistics"))
+    return total(over_segments(partial(_moments, view, name, single), segments, "statistics"))
 
 
 def gather_histograms(segments: Sequence[Segment], view: View, empty: Histograms) -> Histograms:
     """Counts of all vectors that ``view`` lets through, on the grids of ``empty``."""
-    counts = sum(_run(partial(_counts, view, empty), segments, "histograms"), np.zeros_like(empty.counts))
+    counts = sum(over_segments(partial(_counts, view, empty), segments, "histograms"), np.zeros_like(empty.counts))
     return Histograms(empty.width, empty.first, counts)
 
 
@@ -137,14 +138,15 @@ def gather_radius_quantiles(
     They are exact for up to 2^20 vectors; above, their relative error is at most 6.2e-5, and memory is constant.
     """
     exact = count <= EXACT_RADII
-    found = _run(partial(_radii, view, exact), segments, "radii")
+    found = over_segments(partial(_radii, view, exact), segments, "radii")
     if exact:
         exactly: NDArray[np.float64] = np.quantile(np.concatenate(list(found)), levels, method="hazen")
         return exactly
     return radius_quantiles(sum(found, np.zeros(1, np.int64)), levels)
 
 
-def _run(find: Callable[[Segment], Result], segments: Sequence[Segment], what: str) -> Iterator[Result]:
+def over_segments(find: Callable[[Segment], Result], segments: Sequence[Segment], what: str) -> Iterator[Result]:
+    """The results of ``find`` for all segments, in their order, from this machine's cores or a cluster."""
     engine = current_engine()
     if engine.remote and not all(segment.portable for segment in segments):
         engine = Threads()

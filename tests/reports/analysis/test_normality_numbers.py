@@ -31,6 +31,15 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
 
+def fitted_gaussian(values: Rows, width: float) -> tuple[float, float, float]:
+    """Centre, sigma and residual by scipy's curve_fit on numpy's histogram."""
+    edges, counts = histogram(values, width)
+    middles = edges[:-1] + width / 2
+    model = lambda x, height, mu, sigma: height * np.exp(-((x - mu) ** 2) / (2 * sigma * sigma))  # noqa: E731
+    fitted, _ = curve_fit(model, middles, counts, p0=(counts.max(), np.median(values), values.std()))
+    return fitted[1], abs(fitted[2]), np.sqrt(np.mean((counts - model(middles, *fitted)) ** 2)) / counts.max()
+
+
 @pytest.mark.parametrize("asked", [None, 0.5])
 def test_gaussians_are_fitted_as_by_curve_fit_on_numpy_s_histogram(
     measured: dict[str, Any], asked: float | None
@@ -42,14 +51,11 @@ def test_gaussians_are_fitted_as_by_curve_fit_on_numpy_s_histogram(
     for j in range(D):
         values = TRAIN[:, j]
         width = own_width(values, asked or 2.0 ** math.floor(math.log2(values.std() / 2)))
-        edges, counts = histogram(values, width)
-        middles = edges[:-1] + width / 2
-        model = lambda x, height, mu, sigma: height * np.exp(-((x - mu) ** 2) / (2 * sigma * sigma))  # noqa: E731
-        fitted, _ = curve_fit(model, middles, counts, p0=(counts.max(), np.median(values), values.std()))
-        residuals.append(np.sqrt(np.mean((counts - model(middles, *fitted)) ** 2)) / counts.max())
-        assert found["centre"][j] == pytest.approx(fitted[1], abs=1e-4 * values.std())
-        assert found["sigma"][j] == pytest.approx(abs(fitted[2]), rel=1e-4)
-        assert found["residual"][j] == pytest.approx(residuals[-1], rel=1e-3)
+        centre, sigma, residual = fitted_gaussian(values, width)
+        residuals.append(residual)
+        assert found["centre"][j] == pytest.approx(centre, abs=1e-4 * values.std())
+        assert found["sigma"][j] == pytest.approx(sigma, rel=1e-4)
+        assert found["residual"][j] == pytest.approx(residual, rel=1e-3)
     assert found["failed"] == 0
     assert found["median_residual"] == pytest.approx(np.median(residuals), rel=1e-3)
 
@@ -197,10 +203,8 @@ def test_principal_components_are_measured_as_components_are(measured: dict[str,
     assert found["least_normal"] == sorted(range(D), key=lambda k: -found["ks"][k])[:4]
     for k, values in enumerate(coordinates.T):
         width = own_width(values, 2.0 ** math.floor(math.log2(values.std() / 2)))
-        edges, counts = histogram(values, width)
-        model = lambda x, height, mu, sigma: height * np.exp(-((x - mu) ** 2) / (2 * sigma * sigma))  # noqa: E731
-        fitted, _ = curve_fit(model, edges[:-1] + width / 2, counts, p0=(counts.max(), 0.0, values.std()))
-        assert found["fit_centre_in_sigma"][k] == pytest.approx(abs(fitted[1]) / values.std(ddof=1), abs=2e-4)
+        centre, _, _ = fitted_gaussian(values, width)
+        assert found["fit_centre_in_sigma"][k] == pytest.approx(abs(centre) / values.std(ddof=1), abs=2e-4)
     assert found["largest_fit_centre"] == max(found["fit_centre_in_sigma"])
     assert found["share_single_peaked"] == 1.0
 

@@ -60,8 +60,8 @@ class Context:
     def unit(self) -> float:
         """The power of two nearest to the median sigma: 1 for a latent space of unit spread.
 
-        The posts' widths in latent units (bins of 0.25, say) are multiplied by it, since the unit
-        of a latent space is arbitrary.
+        The posts' widths in latent units (bins of 0.25, say) are multiplied by it, since the unit of a latent space is
+        arbitrary.
         """
         return float(2.0 ** np.round(np.log2(np.median(self.statistics.std))))
 

@@ -20,8 +20,8 @@ class AnalysisOptions:
     """How latents are analysed.
 
     Attributes:
-        bin_width: of the number densities, in latent units; by default 0.25 for latents of unit
-            spread, in proportion (by a power of two) for others.
+        bin_width: of the number densities, in latent units; by default 0.25 for latents of unit spread, in proportion
+            (by a power of two) for others.
         threshold: pairs with |r| above it are listed, 0 to 1.
         pairs: planes around the origin; by default the strongest pairs and the components farthest from zero.
         strategies: whose vectors are shown, as names or samplers.

@@ -41,8 +41,8 @@ class InnerCore:
 class PairDensity:
     """The kernel density of two components, as of ``scipy.stats.gaussian_kde``, from a grid.
 
-    Values are counted on a grid in whitened coordinates u = L^-1 (x - mean), covariance = L L^T,
-    where scipy's kernel (Scott's bandwidth n^(-1/6) times the covariance) is round, and smoothed
+    Values are counted on a grid in whitened coordinates u = L^-1 (x - mean), covariance = L L^T, where scipy's kernel
+    (Scott's bandwidth n^(-1/6) times the covariance) is round, and smoothed
     there: one pass, whatever the number of rows.
 
     Args:
@@ -116,8 +116,7 @@ class PairDensity:
     def ellipticity(self, sigmas: float) -> float:
         """How far the densest region of the n-sigma ellipse's mass is an ellipse, 0 to 1.
 
-        Overlap (intersection over union) with the ellipse of the covariance's shape and centre
-        and of the same area.
+        Overlap (intersection over union) with the ellipse of the covariance's shape and centre and of the same area.
         """
         density = self.density.ravel()
         region = density >= self.level(mass_of_ellipse(sigmas))

@@ -10,15 +10,13 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.compute.engine import Threads, current_engine
-from lsampler.progress import advancing
-from lsampler.statistics.passes import Segment, View
+from lsampler.statistics.passes import Segment, View, over_segments
 
 BINS = 2**16
 RADIUS_BIN = 0.05
@@ -29,8 +27,8 @@ COARSE = 10
 class Gathered(ABC):
     """Something that is gathered from latent vectors."""
 
-    def started(self, segment: int) -> Self:
-        """An empty copy for the segment of this number."""
+    def started(self, start: int) -> Self:
+        """An empty copy for the segment that begins with this row."""
         return copy.deepcopy(self)
 
     @abstractmethod
@@ -45,30 +43,18 @@ class Gathered(ABC):
 Found = TypeVar("Found", bound=Gathered)
 
 
-@dataclass(frozen=True)
-class _Task:
-    segment: Segment
-    number: int
-    view: View
-    empty: Gathered
-
-
-def _find(task: _Task) -> Any:
-    found = task.empty.started(task.number)
-    for chunk in task.segment.chunks():
-        found.add(task.view(chunk))
+def gather(segments: Sequence[Segment], empty: Found, view: View) -> Found:
+    """One pass: what ``empty`` gathers from all vectors that ``view`` lets through."""
+    found = copy.deepcopy(empty)
+    for part in over_segments(partial(_find, view, empty), segments, "latent vectors"):
+        found.merge(part)
     return found
 
 
-def gather(segments: Sequence[Segment], empty: Found, view: View) -> Found:
-    """One pass: what ``empty`` gathers from all vectors that ``view`` lets through."""
-    engine = current_engine()
-    if engine.remote and not all(segment.portable for segment in segments):
-        engine = Threads()
-    tasks = [_Task(segment, number, view, empty) for number, segment in enumerate(segments)]
-    found = copy.deepcopy(empty)
-    for part in advancing(engine.map(_find, tasks), "latent vectors", [segment.rows for segment in segments]):
-        found.merge(part)
+def _find(view: View, empty: Found, segment: Segment) -> Found:
+    found = empty.started(segment.start)
+    for chunk in segment.chunks():
+        found.add(view(chunk))
     return found
 
 
@@ -99,10 +85,10 @@ class Sample(Gathered):
         self.keys: list[NDArray[np.float64]] = []
         self.kept: list[NDArray[Any]] = []
 
-    def started(self, segment: int) -> Self:
+    def started(self, start: int) -> Self:
         """An empty copy with random numbers of its own."""
         started = copy.deepcopy(self)
-        started.rng = np.random.default_rng([*self.seed, segment])
+        started.rng = np.random.default_rng([*self.seed, start])
         return started
 
     def add(self, rows: NDArray[Any]) -> None:

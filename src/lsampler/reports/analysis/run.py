@@ -88,17 +88,16 @@ def analyze(
 
     Args:
         latents: a store, a bundle (what its statistics allow), or an array (N, D).
-        out: folder for the report: ``index.html``, ``analysis.json``, and a folder of figures and
-            tables for each section. An existing report is completed: sections are kept unless
-            their latents, their options or the code of their plugins have changed. None writes nothing.
-        sections: the names of the sections to run; by default all, ``tsne`` only if
-            ``options.tsne`` is given.
+        out: folder for the report: ``index.html``, ``analysis.json``, and a folder of figures and tables for each
+            section. An existing report is completed: sections are kept unless their latents, their options or the code
+            of their plugins have changed. None writes nothing.
+        sections: the names of the sections to run; by default all, ``tsne`` only if ``options.tsne`` is given.
         options: how to analyse.
         progress: shows the progress of each section.
 
     Raises:
-        LsamplerError: an unknown section or strategy, an option out of range, latents with NaN or
-            fewer than 20 vectors, a constant component, or a folder that holds something else.
+        LsamplerError: an unknown section or strategy, an option out of range, latents with NaN or fewer than 20
+            vectors, a constant component, or a folder that holds something else.
     """
     reference = as_reference(latents)
     checked = (options or AnalysisOptions()).checked(reference.dimension)

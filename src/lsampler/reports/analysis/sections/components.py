@@ -22,8 +22,8 @@ CHANCE_SIGMAS = 4.0
 def count_peaks(statistics: Statistics) -> NDArray[np.int64]:
     """(D,) peaks of the components' densities over bins of half a sigma; 1 for a bell.
 
-    A further peak must rise above the dips beside it by a quarter of the highest peak, and by four
-    standard deviations of a count as large, so that chance makes none.
+    A further peak must rise above the dips beside it by a quarter of the highest peak, and by four standard deviations
+    of a count as large, so that chance makes none.
     """
     from scipy.signal import find_peaks
 
@@ -39,8 +39,8 @@ def count_peaks(statistics: Statistics) -> NDArray[np.int64]:
 def dominant_components(mean: NDArray[np.float64], half_widths: NDArray[np.float64]) -> NDArray[np.int64]:
     """Components whose |mean| or half-width stands out from the others, widest reach first.
 
-    They are above the median over all components by more than three robust standard deviations
-    (1.4826 times the median absolute deviation). Post III picks them by eye.
+    They are above the median over all components by more than three robust standard deviations (1.4826 times the median
+    absolute deviation). Post III picks them by eye.
     """
     chosen = np.zeros(len(mean), dtype=bool)
     for values in (np.abs(mean), half_widths):

@@ -59,8 +59,8 @@ def largest_void(points: NDArray[np.float64], half_side: float) -> float:
 def two_nn(rows: NDArray[np.floating]) -> dict[str, float]:
     """The intrinsic dimension, n / sum(ln(r2 / r1)) (Facco et al. 2017), and the median of the nearest distances r1.
 
-    The dimension is 1 for a curve however it winds. In high dimensions with few vectors it is
-    underestimated, for the data as for a control of the same size. It leaves out duplicates.
+    The dimension is 1 for a curve however it winds. In high dimensions with few vectors it is underestimated, for the
+    data as for a control of the same size. It leaves out duplicates.
     """
     from sklearn.neighbors import NearestNeighbors
 

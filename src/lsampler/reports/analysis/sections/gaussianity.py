@@ -44,8 +44,8 @@ def fits(statistics: Statistics, bin_width: float | None = None) -> Fits:
 def ks_distances(statistics: Statistics) -> NDArray[np.float64]:
     """(D,) Kolmogorov-Smirnov distances of the components from normals of their mean and sigma.
 
-    The largest difference of the cumulative shares, read at the edges of the statistics' own
-    bins (about sigma/16): an effect size, 0 to 1, that does not grow with the number of vectors.
+    The largest difference of the cumulative shares, read at the edges of the statistics' own bins (about sigma/16): an
+    effect size, 0 to 1, that does not grow with the number of vectors.
     """
     from scipy.stats import norm
 
@@ -125,9 +125,9 @@ def measure(statistics: Statistics, found: Fits, ks: NDArray[np.float64], along:
 def is_normal(measured: dict[str, Any]) -> bool | None:
     """Whether the latents can be called multivariate normal; None if that was not measured.
 
-    An effect size, with what chance adds: the Kolmogorov-Smirnov distance from the normal is at
-    most 0.05 for every component, every principal component, and the Mahalanobis radii. (Of a
-    mixture whose clusters lie along no axis, only the principal components may show it.)
+    An effect size, with what chance adds: the Kolmogorov-Smirnov distance from the normal is at most 0.05 for every
+    component, every principal component, and the Mahalanobis radii. (Of a mixture whose clusters lie along no axis,
+    only the principal components may show it.)
     """
     limit = EFFECT + 2 * measured["lilliefors_critical"]
     radii = measured.get("mahalanobis")
@@ -177,9 +177,9 @@ def add_moments(result: Result, context: Context, found: Fits) -> None:
 def add_radii(result: Result, context: Context) -> None:
     """Mahalanobis radii of all vectors, beside those of a normal sample of the same size.
 
-    Its mean and covariance are estimated from as many vectors, so that
-    d^2 n / (n-1)^2 ~ Beta(q/2, (n-q-1)/2) (Gnanadesikan and Kettenring 1972). Mardia's kurtosis is
-    mean(d^4) / (q (q+2)), here as a ratio to what is expected for a normal sample of this size.
+    Its mean and covariance are estimated from as many vectors, so that d^2 n / (n-1)^2 ~ Beta(q/2, (n-q-1)/2)
+    (Gnanadesikan and Kettenring 1972). Mardia's kurtosis is mean(d^4) / (q (q+2)), here as a ratio to what is expected
+    for a normal sample of this size.
     """
     from scipy.stats import beta
 

@@ -132,7 +132,7 @@ def add_slices(result: Result) -> None:
     predicted = []
     for number in m["normal_counts"].ravel().tolist():
         chance = share_score(CHANCE, number, m["normal_vectors"])
-        predicted.append(f"{chance.value * n:.3g} ({chance.low * n:.2g} to {chance.high * n:.2g})")
+        predicted.append(f"{chance.value * n:.3g} ({chance.low * n:.3g} to {chance.high * n:.3g})")
     result.table(
         "slices",
         f"Vectors, of {n}, in the flat slice |z_k| <= b for all other components",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -155,17 +156,7 @@ def add_trimming(result: Result, context: Context) -> None:
     cores = {pair: density.inner_core() for pair, density in densities.items()}
     worst = max(cores, key=lambda pair: abs(cores[pair].inner_correlation))
     followed = list(dict.fromkeys([POST_PAIR if POST_PAIR in densities else worst, worst]))
-    series = []
-    for factor in TRIMS:
-        try:
-            part = context.reference.statistics(factor)
-            part.require_rank(max(map(max, followed)) + 1)
-        except LsamplerError as error:
-            result.missing.append(f"Trimming at {factor}: {error}")
-            continue
-        found = densities if factor == trim else densities_of(context, part, factor, followed)
-        kept = {pair: found[pair] for pair in followed}
-        series.append(Trimmed(factor, part.count, kept, {pair: d.inner_core() for pair, d in kept.items()}))
+    series = list(trimmed_series(result, context, densities, followed))
     correlations = [abs(core.inner_correlation) for core in cores.values()]
     tilts = [abs(core.tilt_degrees) for core in cores.values() if core.axis_ratio < 0.9]
     result.measured |= {
@@ -186,6 +177,27 @@ def add_trimming(result: Result, context: Context) -> None:
         ],
     }
     add_trimming_tables(result, cores, series)
+    add_contours(result, densities, worst, series)
+
+
+def trimmed_series(
+    result: Result, context: Context, densities: dict[Pair, PairDensity], followed: list[Pair]
+) -> Iterator[Trimmed]:
+    """The followed pairs at each trim; ``densities`` are those at the chosen trim."""
+    for trim in TRIMS:
+        try:
+            part = context.reference.statistics(trim)
+            part.require_rank(max(map(max, followed)) + 1)
+        except LsamplerError as error:
+            result.missing.append(f"Trimming at {trim}: {error}")
+            continue
+        found = densities if trim == context.options.trim else densities_of(context, part, trim, followed)
+        kept = {pair: found[pair] for pair in followed}
+        yield Trimmed(trim, part.count, kept, {pair: d.inner_core() for pair, d in kept.items()})
+
+
+def add_contours(result: Result, densities: dict[Pair, PairDensity], worst: Pair, series: list[Trimmed]) -> None:
+    """Contours of the leading pairs, and of the followed pairs over the trims."""
     shown = {pair: densities[pair] for pair in [*[pair for pair in densities if pair != worst][:11], worst]}
     result.figure(
         "contours",
@@ -193,18 +205,13 @@ def add_trimming(result: Result, context: Context) -> None:
         "whole were normal, the contours would be centred and upright.",
         partial(draw_contours, list(shown.values()), labels(list(shown))),
     )
-    if series:
-        columns = [(part, pair) for pair in followed for part in series]
+    panels = [(part, pair) for pair in (series[0].densities if series else ()) for part in series]
+    if panels:
+        trims, pairs = [f"t = {part.trim:g}" for part, _ in panels], [pair for _, pair in panels]
         result.figure(
             "trimming",
             "The pair of post IX, and the worst pair, at each trim; every trim has a PCA of its own.",
-            partial(
-                draw_contours,
-                [part.densities[pair] for part, pair in columns],
-                labels([pair for _, pair in columns]),
-                [f"t = {part.trim:g}" for part, _ in columns],
-                len(series),
-            ),
+            partial(draw_contours, [part.densities[pair] for part, pair in panels], labels(pairs), trims, len(series)),
         )
 
 
