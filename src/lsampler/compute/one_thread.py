@@ -47,7 +47,7 @@ def _limit_mkl() -> Callable[[int], Any]:
 
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     try:
-        limit: Callable[[int], Any] = ctypes.CDLL(str(library)).mkl_set_num_threads_local
+        limit: Callable[[int], Any] = ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
     except (OSError, AttributeError):
         return lambda threads: None
     return limit
