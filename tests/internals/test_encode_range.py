@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,74 +17,23 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from support import committed_shards
 
 from lsampler import (
     ConvAutoencoder,
     EncodeOptions,
-    LatentStore,
     LsamplerError,
     Preprocess,
     decode_images,
+    encode_images,
     open_images,
 )
 from lsampler.compute.ahead import one_behind
-from lsampler.data.batches import ImageBatches
 from lsampler.models.conv_autoencoder import CPU_BATCH
 from lsampler.models.decoding import decode_stream
 from lsampler.models.encoding import encode_range
 from lsampler.store.latent_store import Rows
 from lsampler.store.sharding import Skipped
-
-# Pixels
-
-
-def write_pictures(folder: Path) -> Path:
-    """Of every kind and shape: colour, grey, palette, transparent, turned, 16 bits."""
-    folder.mkdir()
-    rng = np.random.default_rng(3)
-    noise = Image.fromarray(rng.integers(0, 256, (23, 31, 3), dtype=np.uint8))
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    for name, mode in (("colour", "RGB"), ("grey", "L"), ("palette", "P"), ("alpha", "RGBA"), ("bits", "1")):
-        noise.convert(mode).save(folder / f"{name}.png")
-    noise.save(folder / "turned.jpg", exif=turned)
-    noise.resize((12, 12)).save(folder / "exact.png")
-    Image.fromarray(rng.integers(0, 1 << 16, (17, 19), dtype=np.uint16)).save(folder / "deep.png")
-    return folder
-
-
-def by_pillow(path: Path, preprocess: Preprocess) -> NDArray[np.float32]:
-    """Decoded, cropped and resized one by one, from the documented steps."""
-    pixels = open_images(path.parent).read(open_images(path.parent).ids.index(path.name))
-    edge = min(pixels.shape[:2])
-    if preprocess.crop == "celeba":
-        edge = min(edge, round(pixels.shape[1] * 148 / 178))
-    height, width = (edge, edge) if preprocess.crop != "none" else pixels.shape[:2]
-    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-    pixels = pixels[top : top + height, left : left + width]
-    if pixels.shape[2] == 1:
-        pixels = pixels.repeat(3, axis=2)
-    size = (preprocess.size, preprocess.size)
-    planes = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(pixels[..., c])).resize(size, Image.Resampling.LANCZOS))
-        for c in range(3)
-    ]
-    if pixels.dtype == np.uint8:
-        return np.stack(planes).astype(np.float32) / np.float32(255)
-    return np.clip(np.stack(planes), 0, 1)
-
-
-@pytest.mark.parametrize("crop", ["centre", "celeba", "none"])
-@pytest.mark.parametrize("size", [12, 40])
-def test_every_kind_of_picture_gives_the_very_pixels_of_the_plain_steps(tmp_path: Path, crop: Any, size: int) -> None:
-    folder, preprocess = write_pictures(tmp_path / "p"), Preprocess(size, crop, 3)
-    source = open_images(folder)
-    for batch in (1, 8):  # a batch of bytes, and one with the 16-bit picture in it
-        images = np.concatenate([images for _, images in ImageBatches(source, preprocess).read(batch)])
-        for name, image in zip(source.ids, images, strict=True):
-            np.testing.assert_array_equal(image, by_pillow(folder / name, preprocess), err_msg=name)
 
 
 def test_bytes_are_scaled_on_the_way_to_the_encoder_exactly_as_in_preprocessing(tmp_path: Path) -> None:
@@ -108,42 +56,25 @@ def test_bytes_are_scaled_on_the_way_to_the_encoder_exactly_as_in_preprocessing(
     assert [len(seen) for seen in witness.seen] == [2, 2, 1]
 
 
-# Ranges
-
-
-def ranges(model: ConvAutoencoder, path: Path, bounds: list[int], **options: Any) -> tuple[list[Rows], list[str]]:
-    """The rows, and the ids of the skipped images."""
-    source, found = open_images(path), []
-    for start, stop in pairwise(bounds):
-        found += list(encode_range(model, source, start, stop, first_held_out=1500, options=EncodeOptions(**options)))
-    skipped = [one.item for one in found if isinstance(one, Skipped)]
-    return [one for one in found if isinstance(one, Rows)], skipped
-
-
-@pytest.mark.parametrize("bounds", [[0, 1797], [0, 640, 1472, 1797]])
-def test_ranges_put_together_are_the_store(
-    tiny_model: ConvAutoencoder, tiny_store: LatentStore, digits_npy: Path, bounds: list[int]
-) -> None:
-    found, skipped = ranges(tiny_model, digits_npy, bounds)
-    np.testing.assert_array_equal(np.concatenate([rows.latents for rows in found]), tiny_store.read(), strict=True)
-    assert [image for rows in found for image in rows.ids or ()] == tiny_store.ids()
-    assert [split for rows in found for split in rows.splits or ()] == tiny_store.splits()
-    assert skipped == []
-
-
 @pytest.mark.parametrize("bounds", [[0, 20], [0, 4, 8, 20], [0, 18, 20]])
-def test_every_skipped_image_of_a_range_is_reported_once(
+def test_ranges_put_together_are_the_store_and_its_skipped_images(
     tiny_model: ConvAutoencoder, digits: NDArray[np.float32], tmp_path: Path, bounds: list[int]
 ) -> None:
-    """In the middle, a whole batch of them, and at the end where no image follows."""
-    images, bad = digits[:20].copy(), [1, 4, 5, 6, 7, 18, 19]
+    """Images are skipped in the middle, a whole batch of them, and at the end where no image follows."""
+    images, bad, options = digits[:20].copy(), [1, 4, 5, 6, 7, 18, 19], EncodeOptions(2)
     images[bad] = np.nan
     np.save(tmp_path / "a.npy", images)
-    found, skipped = ranges(tiny_model, tmp_path / "a.npy", bounds, batch_size=2)
-    assert skipped == [f"{k:02d}" for k in bad]
-    assert [int(image) for rows in found for image in rows.ids or ()] == sorted(set(range(20)) - set(bad))
-    with pytest.raises(LsamplerError, match=r"image '04'"):
-        ranges(tiny_model, tmp_path / "a.npy", [2, 20], strict=True)
+    source = open_images(tmp_path / "a.npy")
+    whole = encode_images(tiny_model, source, tmp_path / "s.h5", held_out=5, options=options)
+    found: list[Rows | Skipped] = []
+    for start, stop in pairwise(bounds):
+        found += encode_range(tiny_model, source, start, stop, first_held_out=15, options=options)
+    rows = [one for one in found if isinstance(one, Rows)]
+    np.testing.assert_array_equal(np.concatenate([one.latents for one in rows]), whole.store.read(), strict=True)
+    assert [image for one in rows for image in one.ids or ()] == whole.store.ids()
+    assert [split for one in rows for split in one.splits or ()] == whole.store.splits()
+    skipped = [one.item for one in found if isinstance(one, Skipped)]
+    assert skipped == list(whole.skipped) == [f"{k:02d}" for k in bad]
 
 
 def test_one_behind_keeps_order_and_makes_the_next_first() -> None:
@@ -228,8 +159,7 @@ def test_bytes_of_decoded_images_are_rounded_to_the_nearest() -> None:
     np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("row", [0, 255, 256, 299])
+@pytest.mark.parametrize(("value", "row"), [(np.nan, 0), (np.inf, 255), (-np.inf, 256), (np.nan, 299)])
 def test_decoded_numbers_that_are_none_are_refused_in_every_batch(value: float, row: int) -> None:
     latents = torch.zeros(300, 12)
     latents[row, 5] = value

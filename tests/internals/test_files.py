@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from lsampler import ConvAutoencoder, LsamplerError
-from lsampler.data.pictures import image_grid, to_uint8
+from lsampler.data.pictures import image_grid
 from lsampler.files import (
     FOLDERS,
     MARK,
@@ -286,12 +286,6 @@ def test_bars_leave_standard_output_alone(monkeypatch: pytest.MonkeyPatch, termi
 # Pictures
 
 
-def test_values_are_rounded_and_clipped() -> None:
-    images = np.array([-0.1, 0.0, 0.5, 1.0, 1.2], np.float32).reshape(1, 1, 1, 5)
-    assert to_uint8(images).shape == (1, 1, 5, 1)
-    assert to_uint8(images).ravel().tolist() == [0, 0, 128, 255, 255]
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_grid_shows_every_image_in_its_place(channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, channels), dtype=np.uint8)
@@ -310,7 +304,7 @@ def test_a_grid_is_as_square_as_possible(shape: tuple[int, int], least: float) -
     assert least <= width / height <= 1 / least
 
 
-@pytest.mark.parametrize("count", [1, 3, 8, 16, 13])
+@pytest.mark.parametrize("count", [1, 13, 16])
 def test_reconstructions_stand_below_their_originals(tiny_model: ConvAutoencoder, tmp_path: Path, count: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
     reconstruction_grid(tiny_model, images, tmp_path / "a.png")
@@ -322,7 +316,7 @@ def test_reconstructions_stand_below_their_originals(tiny_model: ConvAutoencoder
     assert np.abs(restored.astype(int) - np.rint(decoded[0, 0] * 255)).max() <= 1
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 30])
+@pytest.mark.parametrize("epochs", [1, 30])
 def test_a_curve_is_drawn_from_the_first_epoch_on(tmp_path: Path, epochs: int) -> None:
     pytest.importorskip("matplotlib")
     rows = [{"epoch": k, "train_mse": 0.1 / k, "held_out_mse": 0.12 / k} for k in range(1, epochs + 1)]

@@ -63,7 +63,7 @@ def check_sampler(plugin: SamplerLike, *, reference: ReferenceLike | None = None
         ComplianceError: names every check that failed, what was observed and how to fix it.
         LsamplerError: ``skip`` names a check that does not exist.
     """
-    run_all(SamplerChecks(plugin, reference).checks(skip), skip)
+    run_all(SamplerChecks(plugin, reference).checks(), skip)
 
 
 def check_evaluator(plugin: EvaluatorLike, *, skip: Skip = NOTHING) -> None:
@@ -71,24 +71,24 @@ def check_evaluator(plugin: EvaluatorLike, *, skip: Skip = NOTHING) -> None:
 
     An evaluator that cannot score synthetic vectors and images passes if it says so in one line.
     """
-    run_all(EvaluatorChecks(plugin).checks(skip), skip)
+    run_all(EvaluatorChecks(plugin).checks(), skip)
 
 
 def check_autoencoder(autoencoder: Autoencoder, *, skip: Skip = NOTHING) -> None:
     """Run all checks of an autoencoder, which ends up on the CPU; errors are those of :func:`check_sampler`."""
-    run_all(AutoencoderChecks(autoencoder).checks(skip), skip)
+    run_all(AutoencoderChecks(autoencoder).checks(), skip)
 
 
-def checks_of(subject: Any, *, skip: Skip = NOTHING) -> list[Check]:
+def checks_of(subject: Any) -> list[Check]:
     """The checks of a strategy, an evaluator or an autoencoder, to be called one by one."""
     kind = subject if isinstance(subject, type) else type(subject)
     if issubclass(kind, LatentSampler):
-        return SamplerChecks(subject).checks(skip)
+        return SamplerChecks(subject).checks()
     if issubclass(kind, Evaluator):
-        return EvaluatorChecks(subject).checks(skip)
+        return EvaluatorChecks(subject).checks()
     if issubclass(kind, Plugin) or isinstance(subject, type):
         raise LsamplerError(f"{kind.__name__}: there are checks of samplers, evaluators and autoencoder instances only")
-    return AutoencoderChecks(subject).checks(skip)
+    return AutoencoderChecks(subject).checks()
 
 
 def parametrize_with_checks(
@@ -102,9 +102,9 @@ def parametrize_with_checks(
     """
     import pytest
 
-    found = [check for subject in subjects for check in checks_of(subject, skip=skip)]
+    found = [check for subject in subjects for check in checks_of(subject)]
     require_known(skip, found)
-    skipped = {check.id: [pytest.mark.skip(reason=check.skip)] for check in found if check.skip}
+    marks = {name: [pytest.mark.skip(reason=reason)] for name, reason in skip.items()}
     return pytest.mark.parametrize(
-        "check", [pytest.param(check, id=check.id, marks=skipped.get(check.id, ())) for check in found]
+        "check", [pytest.param(check, id=check.id, marks=marks.get(check.name, ())) for check in found]
     )

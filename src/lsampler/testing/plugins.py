@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Barrier
@@ -16,7 +16,7 @@ from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
 from lsampler.plugins.registry import NAME
 from lsampler.testing.checks import ComplianceError, Subject, described, refuses, require, works_or_refuses
-from lsampler.testing.process_state import ADVICE, SETTERS, calls_of, leaves_process_state
+from lsampler.testing.process_state import leaves_process_state
 
 AnyPlugin = TypeVar("AnyPlugin", bound=Plugin)
 STEP = 1e-3
@@ -57,10 +57,6 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
     @abstractmethod
     def outcome(self, which: int) -> object:
         """What a new instance makes of the data set ``which``, 0 or 1, as a value that can be compared."""
-
-    def own_steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        """The name of each method that the plugin itself defines, and a call of it."""
-        return self.steps()
 
     def check_name_and_summary(self) -> None:
         """The name is in lower case with hyphens, and the class has its own docstring with a summary."""
@@ -124,13 +120,6 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
         for change in self.variants():
             what = ", ".join(f"{name}={value!r}" for name, value in change.items())
             works_or_refuses(what, lambda change=change: self.exercise(self.fresh(**change)))  # type: ignore[misc]
-
-    def check_process_state_never_set(self) -> None:
-        """Its methods never set random states, thread counts, types or the umask of the process, even for a moment."""
-        for what, call in self.own_steps():
-            with calls_of(SETTERS) as called:
-                works_or_refuses(what, call)
-            require(not called, f"{what} calls {''.join(called[:1])}(), which other threads notice; {ADVICE}")
 
     def check_two_threads(self) -> None:
         """Two instances used in two threads at once give the results that each gives alone."""

@@ -91,14 +91,6 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         if self.fitted.has_density():
             yield "log_prob()", partial(self.fitted.log_prob, self.fitted.sample(100, seed=1))
 
-    def own_steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        """learn(), draw() and log_density(), the last one through log_prob()."""
-        _, _, *density = self.steps()
-        state = self.state()
-        yield "learn()", lambda: self.fresh().learn(self.reference())
-        yield "draw()", lambda: self._drawn(state, Block(0, 1, CPU))
-        yield from density
-
     def _drawn(self, state: dict[str, Tensor], block: Block, mode: OneDevice | None = None) -> Any:
         sampler = self.fitted  # fitting needs gradients
         with torch.no_grad(), mode or contextlib.nullcontext():
