@@ -35,7 +35,6 @@ from lsampler.models.conv_autoencoder import CPU_BATCH
 from lsampler.models.decoding import decode_stream
 from lsampler.models.encoding import encode_range
 from lsampler.store.latent_store import Rows
-from lsampler.store.sharding import Skipped
 
 # Pixels
 
@@ -115,8 +114,7 @@ def ranges(model: ConvAutoencoder, path: Path, bounds: list[int], **options: Any
     source, found = open_images(path), []
     for start, stop in pairwise(bounds):
         found += list(encode_range(model, source, start, stop, first_held_out=1500, options=EncodeOptions(**options)))
-    skipped = [part.item for part in found if isinstance(part, Skipped)]
-    return [part for part in found if isinstance(part, Rows)], skipped
+    return found, [identity for rows in found for identity in rows.skipped]
 
 
 @pytest.mark.parametrize("bounds", [[0, 1797], [0, 640, 1472, 1797]])
