@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -22,20 +24,33 @@ def one_kernel_thread() -> None:
     """Run the kernels of the calling thread on one thread from now on. Call it at the start of a new thread.
 
     Kernels that use several threads round differently. OpenMP, which torch uses, keeps the number of threads for each
-    thread, so that no other thread sees a change. NumPy's BLAS keeps one number for the whole process: what
-    must not depend on it is computed by torch. A number set by ``torch.set_num_threads`` still applies to the
-    matrix library within torch; its products do not depend on it, the last digits of its decompositions may.
+    thread, and so does MKL, torch's matrix library on x86, so that no other thread sees a change. NumPy's BLAS keeps
+    one number for the whole process: what must not depend on it is computed by torch.
     """
     import torch
 
     torch.get_num_threads()  # A thread's first call copies the setting of the process.
     _openmp(len(sys.modules)).limit(limits=1)
+    _limit_mkl()(1)
 
 
 @functools.lru_cache(maxsize=1)
 def _openmp(modules: int) -> ThreadpoolController:
     # The search takes 5 ms. New libraries come with new modules.
     return ThreadpoolController().select(user_api="openmp")
+
+
+@functools.cache
+def _limit_mkl() -> Callable[[int], Any]:
+    """MKL's setting for the calling thread alone, which goes before MKL_NUM_THREADS; nothing without MKL."""
+    import torch
+
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        limit: Callable[[int], Any] = ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):
+        return lambda threads: None
+    return limit
 
 
 def on_one_thread(function: Callable[[], Result]) -> Result:
