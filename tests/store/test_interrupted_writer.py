@@ -16,16 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support import committed_shards as pieces
-from support import partial_folder
+from support import numbered, partial_folder
 
 from lsampler import LatentStore, LsamplerError, StoreWriter, open_store
 
 D = 6
-
-
-def numbered(start: int, stop: int) -> NDArray[np.float32]:
-    """Rows that say which they are: row k holds k, k + 1/8, ..."""
-    return (np.arange(start, stop)[:, np.newaxis] + np.arange(D) / 8).astype(np.float32)
 
 
 def writer_of(path: Path) -> StoreWriter:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from support import Answer, damage_chunk, partial_folder
+from support import Answer, damage_chunk, numbered, partial_folder
 from support import committed_shards as pieces
 
 from lsampler import LatentStore, LsamplerError, StoreWriter, open_store
@@ -26,11 +26,6 @@ from lsampler.store.writer import write_store
 
 D = 6
 PROVENANCE: dict[str, str | int] = {"encoder": "abc", "image_size": 8}
-
-
-def numbered(start: int, stop: int) -> NDArray[np.float32]:
-    """Rows that say which they are: row k holds k, k + 1/8, ..."""
-    return (np.arange(start, stop)[:, np.newaxis] + np.arange(D) / 8).astype(np.float32)
 
 
 def writer_of(path: Path, provenance: Any = PROVENANCE, dimension: int = D, **options: Any) -> StoreWriter:

@@ -78,24 +78,21 @@ def _streamed(path: Path, name: str, opened: Callable[[], IO[bytes]]) -> _Array:
     with opened() as stream:
         shape, by_columns, dtype = _header(stream)
 
-    def read(stream: IO[bytes], step: int) -> Iterator[NDArray[Any]]:
-        if by_columns and len(shape) > 1:  # each row is scattered over the whole array
-            whole = np.lib.format.read_array(stream, allow_pickle=False)
-            yield from (whole[start : start + step] for start in range(0, shape[0], step))
-            return
-        _header(stream)
-        for start in range(0, shape[0], step):
-            chunk = (min(step, shape[0] - start), *shape[1:])
-            yield np.frombuffer(stream.read(int(np.prod(chunk)) * dtype.itemsize), dtype).reshape(chunk)
-        stream.read(1)  # only at its end is the checksum of a member compared
-
     def chunks(step: int) -> Iterator[NDArray[Any]]:
         if dtype.hasobject:
             raise LsamplerError(
                 f"{path}: '{name}' holds Python objects, which are never loaded; write it as numbers or as dtype=str"
             )
         with opened() as stream:
-            yield from read(stream, step)
+            if by_columns and len(shape) > 1:  # each row is scattered over the whole array
+                whole = np.lib.format.read_array(stream, allow_pickle=False)
+                yield from (whole[start : start + step] for start in range(0, shape[0], step))
+                return
+            _header(stream)
+            for start in range(0, shape[0], step):
+                chunk = (min(step, shape[0] - start), *shape[1:])
+                yield np.frombuffer(stream.read(int(np.prod(chunk)) * dtype.itemsize), dtype).reshape(chunk)
+            stream.read(1)  # only at its end is the checksum of a member compared
 
     return _Array(shape, dtype, chunks)
 
