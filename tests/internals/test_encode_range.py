@@ -33,7 +33,6 @@ from lsampler.models.conv_autoencoder import CPU_BATCH
 from lsampler.models.decoding import decode_stream
 from lsampler.models.encoding import encode_range
 from lsampler.store.latent_store import Rows
-from lsampler.store.sharding import Skipped
 
 
 def test_bytes_are_scaled_on_the_way_to_the_encoder_exactly_as_in_preprocessing(tmp_path: Path) -> None:

@@ -15,8 +15,6 @@ from lsampler.statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
 from lsampler.statistics.passes import Segment, View, gather_radius_quantiles
 from lsampler.statistics.statistics import Statistics, trimmed
 
-__all__ = ["Reference", "Split"]
-
 Split = Literal["train", "held-out"]
 # Equally spaced, so that both tails are as finely known as the middle.
 RADIUS_NORMAL_SCORES = np.linspace(-3.5, 3.5, 141)
