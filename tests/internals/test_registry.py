@@ -59,7 +59,7 @@ def test_everything_of_lsampler_is_found() -> None:
 def test_a_foreign_plugin_is_found_and_used(module: Any) -> None:
     known = Registry()
     known.register(module, "shifted", "foreign")
-    sampler = known.get("sampler", "shifted")().fit(np.zeros((5, 2)) + np.arange(5)[:, None])
+    sampler = known.get("sampler", "shifted")().fit(np.arange(10.0).reshape(5, 2))
     assert sampler.sample(4).shape == (4, 2)
     assert known.found[0].origin == "foreign"
 
@@ -69,18 +69,15 @@ def test_a_foreign_plugin_is_found_and_used(module: Any) -> None:
     [
         (SimpleNamespace(LSAMPLER_API=2), "offers nothing"),
         (offering(), "offers nothing"),
-        (SimpleNamespace(), "does not state the plugin API that it was written for"),
         (hooked(lambda: [Shifted], api=None), "add LSAMPLER_API = 2"),
         (hooked(lambda: [Shifted], api=1), "written for plugin API 1, this lsampler has 2"),
         (offering(Shifted, api=3), "written for plugin API 3, this lsampler has 2"),
         (SimpleNamespace(lsampler_dreams=offers(Shifted)), "unknown hook 'lsampler_dreams'"),
         (offering(int), "not a subclass of lsampler.LatentSampler"),
-        (offering(None), "not a subclass"),
-        (offering(named("fine"), int), "not a subclass"),
+        (offering(named("fine"), None), "not a subclass"),
         (offering(named("Not Kebab")), "lower case with hyphens"),
         (offering(named("first")), "taken by first"),
         (offering(named("twice"), named("twice")), "taken by foreign"),
-        (hooked(raising(RuntimeError)), "RuntimeError: no luck today"),
         (hooked(raising(SystemExit)), "SystemExit: no luck today"),
         (hooked(lambda: 3), "TypeError"),
     ],
