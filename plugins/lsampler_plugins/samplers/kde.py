@@ -85,11 +85,9 @@ def log_kernel_sums(
             a = math.sqrt(1 - h * h)
             exponents = torch.add(squares + a * a * norms, products, alpha=-2 * a).mul_(-0.5 / (h * h))
             exponents[own, leave_out[own] - start] = -torch.inf
-            sums[k] = torch.logaddexp(sums[k], torch.logsumexp(exponents, dim=1))
-    return (
-        sums
-        - 0.5 * points.shape[1] * torch.tensor(bandwidths, dtype=points.dtype).square().mul(2 * math.pi).log()[:, None]
-    )
+            log_volume = 0.5 * points.shape[1] * math.log(2 * math.pi * h * h)
+            sums[k] = torch.logaddexp(sums[k], torch.logsumexp(exponents, dim=1) - log_volume)
+    return sums
 
 
 lsampler_samplers = offers(Kde)

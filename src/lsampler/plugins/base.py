@@ -137,12 +137,10 @@ def code_digest(plugin: type[Plugin]) -> str:
     """
     modules = {base.__module__.partition(".")[0] for base in plugin.__mro__ if base not in Plugin.__mro__}
     packages = sorted(modules - {"lsampler"})
-    origins = {
-        f"{point.dist.name} {point.dist.version}"
-        for point in entry_points(group=ENTRY_POINTS)
-        if point.dist and point.module.partition(".")[0] in packages
-    }
-    return _digest(plugin.__qualname__, *sorted(origins), *map(_source_digest, packages))
+    points = entry_points(group=ENTRY_POINTS)
+    origins = {point.dist for point in points if point.module.partition(".")[0] in packages and point.dist}
+    versions = sorted(f"{origin.name} {origin.version}" for origin in origins)
+    return _digest(plugin.__qualname__, *versions, *map(_source_digest, packages))
 
 
 def _source_digest(package: str) -> str:
