@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 
@@ -67,3 +68,12 @@ def wrong_models(rows: Sequence[tuple[object, ...]]) -> pytest.MarkDecorator:
     """Parametrise a test by rows: what is wrong, the model, its parameters, what the one line must say."""
     names = ("model", "parameters", "message")
     return pytest.mark.parametrize(names, [row[1:] for row in rows], ids=[str(row[0]) for row in rows])
+
+
+def check_model(
+    model: Any, images: torch.Tensor, latents: torch.Tensor, decoded: torch.Tensor, tolerance: float = 1e-5
+) -> None:
+    """Compare an autoencoder with what its own library gives; decoded images are clipped."""
+    latents, decoded = latents.detach().flatten(1), decoded.detach().clamp(0, 1)
+    torch.testing.assert_close(model.encode(images).cpu(), latents, rtol=0, atol=tolerance)
+    torch.testing.assert_close(model.decode(latents).cpu(), decoded, rtol=0, atol=tolerance)

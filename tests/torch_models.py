@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import torch
 from onnx import helper
+from support import check_model
 from torch import Tensor, nn
 
 VAE = '''
@@ -137,6 +138,4 @@ class Made:
 
     def check(self, model: Any, images: Tensor, tolerance: float = 1e-5) -> None:
         """Compare an adapted model with PyTorch itself."""
-        latents, decoded = self.expected(images)
-        torch.testing.assert_close(model.encode(images).cpu(), latents, rtol=0, atol=tolerance)
-        torch.testing.assert_close(model.decode(latents).cpu(), decoded, rtol=0, atol=tolerance)
+        check_model(model, images, *self.expected(images), tolerance)

@@ -21,7 +21,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from support import run_in_one_process, wrong_models
+from support import check_model, run_in_one_process, wrong_models
 from torch import nn
 from torch_models import GREY, TRUSTED, VAE, Made, export, export_onnx, module_of, save_onnx
 
@@ -80,8 +80,7 @@ class TestSameResult:
     ) -> None:
         model = opened(spec, **parameters, value_range="-1..1")
         latents, decoded = made.expected(made.images * 2 - 1)
-        torch.testing.assert_close(model.encode(made.images), latents, rtol=0, atol=1e-5)
-        torch.testing.assert_close(model.decode(latents), (decoded + 1) / 2, rtol=0, atol=1e-5)
+        check_model(model, made.images, latents, (decoded + 1) / 2)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
     @pytest.mark.parametrize(("spec", "parameters"), EACH, ids=ids(EACH))
@@ -347,8 +346,8 @@ def test_the_documents_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("encoder.onnx+decoder.onnx", {}),
     ):
         model = load_autoencoder(spec, **parameters)
-        torch.testing.assert_close(model.encode(given), net.encoder(given), rtol=0, atol=1e-5)
-        torch.testing.assert_close(model.decode(torch.ones(2, 32)), net.decoder(torch.ones(2, 32)), rtol=0, atol=1e-5)
+        latents = net.encoder(given)
+        check_model(model, given, latents, net.decoder(latents))
 
 
 def test_libraries_print_nothing_beside_the_one_line(bad: Path) -> None:

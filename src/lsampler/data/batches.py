@@ -108,7 +108,7 @@ class ImageBatches:
         if not wanted:
             return
         try:
-            ForkingPickler.dumps(self.source)
+            ForkingPickler.dumps(self)
         except Exception as error:  # a source of the user's own may raise anything
             raise LsamplerError(
                 f"{name}: cannot be sent to other processes ({type(error).__name__}); use `workers=0`"

@@ -51,7 +51,8 @@ class AdaptedAutoencoder:
     """A foreign encoder and decoder as an :class:`lsampler.Autoencoder`.
 
     Latents of any shape (B, ...) are flattened to (B, D) and restored before decoding. On construction a small
-    probe goes through both, so that a model that does not fit is refused at once.
+    probe goes through both, so that a model that does not fit is refused at once. ``dimension`` is the product of
+    ``latent_shape``, and ``device`` is where images and latents are sent.
 
     Args:
         name: what to call the model in messages.
