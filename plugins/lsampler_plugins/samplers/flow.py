@@ -1,7 +1,6 @@
 """flow: a normalising flow, trained on the latent vectors (extra ``flow``)."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, ClassVar, Literal
@@ -27,7 +26,7 @@ from lsampler import (
 
 FEWEST = 10
 FEWEST_BATCHES = 16
-ICA_ITERATIONS = 60
+ICA_ITERATIONS, ICA_TOLERANCE = 60, 1e-3
 PRIOR_VALUES = 100
 ROOT = math.sqrt(2 * math.pi)
 WEIGHTS = "flow."
@@ -76,14 +75,14 @@ class Flow(WhitenedSampler):
         if white.count < FEWEST:
             raise LsamplerError(f"{self.name}: {white.count} vectors of {white.name}, it needs {FEWEST}")
         with one_thread():
-            rows = np.concatenate(list(white.chunks()))
-            radial = radial_map(np.linalg.norm(rows, axis=1), white.components)
-            rows = inwards(torch.from_numpy(rows), torch.from_numpy(radial))[0].numpy()
-            turn = np.eye(white.components)
+            rows = torch.from_numpy(np.concatenate(list(white.chunks())))
+            radial = radial_map(rows.norm(dim=1).numpy(), white.components)
+            rows, _ = inwards(rows, torch.from_numpy(radial))
+            turn = torch.eye(white.components, dtype=rows.dtype)
             if self.axes == "independent" and white.components > 1:
                 turn = independent(rows, self.seed)
-            weights, spread = self._trained(torch.from_numpy(rows @ turn.T).float())
-        return {"radial": radial, "turn": turn, "spread": np.array(spread)} | {
+            weights, spread = self._trained((rows @ turn.T).float())
+        return {"radial": radial, "turn": turn.numpy(), "spread": np.array(spread)} | {
             WEIGHTS + key: value.cpu().numpy() for key, value in weights.items()
         }
 
@@ -219,20 +218,26 @@ def _inverse(transform: Any, y: Tensor) -> Tensor:
     return x
 
 
-def independent(rows: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def independent(rows: Tensor, seed: int) -> Tensor:
     """The rotation (q, q) to independent components (FastICA, Hyvarinen 1999), the least normal one first."""
-    from sklearn.decomposition import FastICA
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # any rotation is valid, a better one helps
-        found = FastICA(whiten=False, max_iter=ICA_ITERATIONS, tol=1e-3, random_state=seed % 2**32).fit(rows)
-    left, _, right = np.linalg.svd(found.components_)
-    turn = left @ right
+    generator = torch.Generator().manual_seed(seed)
+    turn = _rotation(torch.randn(2 * rows.shape[1:], generator=generator, dtype=rows.dtype))
+    for _ in range(ICA_ITERATIONS):  # any rotation is valid, a better one helps
+        bent = torch.tanh(rows @ turn.T)
+        slopes = (1 - bent.square()).mean(dim=0)
+        before, turn = turn, _rotation(bent.T @ rows / len(rows) - slopes[:, None] * turn)
+        if ((turn * before).sum(dim=1).abs() - 1).abs().max() < ICA_TOLERANCE:
+            break
     turned = rows @ turn.T
-    kurtosis = (turned**4).mean(axis=0) / np.square((turned**2).mean(axis=0)) - 3
-    ordered: NDArray[np.float64] = turn[np.argsort(-np.abs(kurtosis))]
-    return ordered
+    kurtosis = turned.pow(4).mean(dim=0) / turned.square().mean(dim=0).square() - 3
+    return turn[kurtosis.abs().argsort(descending=True)]
+
+
+def _rotation(matrix: Tensor) -> Tensor:
+    """The orthogonal matrix nearest to a matrix."""
+    left, _, right = torch.linalg.svd(matrix)
+    nearest: Tensor = left @ right
+    return nearest
 
 
 def radial_map(radii: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
