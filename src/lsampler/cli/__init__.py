@@ -64,14 +64,14 @@ class _Commands(Group):
 
 
 def _command(name: str) -> Any:
-    """The command itself, with its options."""
-    place = typer.Typer(rich_markup_mode="rich")
-    importlib.import_module(f"lsampler.cli.{COMMANDS[name][0]}").add_to(place)
-    inner = [found.typer_instance for found in place.registered_groups if found.typer_instance]
-    for group in inner:
-        group.info.cls = Group
-    for command in (found for group in (place, *inner) for found in group.registered_commands):
+    """The command or group of a name, with its options: that of the module's ``app``."""
+    place: typer.Typer = importlib.import_module(f"lsampler.cli.{COMMANDS[name][0]}").app
+    for command in place.registered_commands:
         command.help, command.cls = paragraphs(command.callback), Command
+    place.rich_markup_mode = "rich"
+    if place.info.name == name:
+        place.info.cls = Group
+        return get_group(place)
     return get_group(place).commands[name]
 
 

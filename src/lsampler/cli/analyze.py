@@ -15,68 +15,72 @@ if TYPE_CHECKING:
     from lsampler.store.reference import Reference
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command(
-        epilog=examples(
-            "lsampler analyze latents.h5 --out report/",
-            "lsampler analyze latents.h5 --out report/ --section components --section correlations",
-            "lsampler analyze latents.h5 --out report/ --tsne 20000",
-            "lsampler analyze celeba96 --out report/",
-            "lsampler analyze photos.shards --out report/ --cluster local:4",
-        )
-    )(analyze)
+Latents = Annotated[
+    str,
+    typer.Argument(
+        help="A latent store (.h5, .shards), or a bundle: its name or .safetensors file.", metavar="LATENTS"
+    ),
+]
+Sections = Annotated[
+    list[str],
+    typer.Option(
+        "--section",
+        "-s",
+        help="Only this section; may be repeated: components, correlations, origin, cubes, gaussianity, principal, "
+        "generated, filaments, tsne.",
+        show_default="all but tsne",
+    ),
+]
+Shown = Annotated[
+    list[str],
+    typer.Option(
+        "--plugin",
+        "-p",
+        help="Show vectors of this strategy; may be repeated.",
+        show_default="uniform-cube, component-uniform, gaussian, multivariate-normal, pca-ellipse",
+    ),
+]
+Pairs = Annotated[
+    list[str],
+    typer.Option(
+        metavar="I,J", help="A plane around the origin; may be repeated.", show_default="the strongest and farthest"
+    ),
+]
+BinWidth = Annotated[
+    float | None,
+    typer.Option(help="Bin width of the number densities, in latent units.", show_default="0.25 for a unit spread"),
+]
+Trim = Annotated[
+    float | None, typer.Option(help="Before the PCA, leave out vectors beyond this many half-widths; 0 keeps all.")
+]
+Tsne = Annotated[
+    int | None, typer.Option(metavar="N", help="Also map N vectors by t-SNE (extra 'tsne'; takes minutes).")
+]
+
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "lsampler analyze latents.h5 --out report/",
+        "lsampler analyze latents.h5 --out report/ --section components --section correlations",
+        "lsampler analyze latents.h5 --out report/ --tsne 20000",
+        "lsampler analyze celeba96 --out report/",
+        "lsampler analyze photos.shards --out report/ --cluster local:4",
+    )
+)
 def analyze(
-    latents: Annotated[
-        str,
-        typer.Argument(
-            help="A latent store (.h5, .shards), or a bundle: its name or .safetensors file.", metavar="LATENTS"
-        ),
-    ],
+    latents: Latents,
     out: Annotated[Path, typer.Option(help="Folder for the report; an existing report is completed.")],
-    section: Annotated[
-        list[str],
-        typer.Option(
-            "--section",
-            "-s",
-            help="Only this section; may be repeated: components, correlations, origin, cubes, gaussianity, principal, "
-            "generated, filaments, tsne.",
-            show_default="all but tsne",
-        ),
-    ] = [],  # noqa: B006
-    plugin: Annotated[
-        list[str],
-        typer.Option(
-            "--plugin",
-            "-p",
-            help="Show vectors of this strategy; may be repeated.",
-            show_default="uniform-cube, component-uniform, gaussian, multivariate-normal, pca-ellipse",
-        ),
-    ] = [],  # noqa: B006
-    pair: Annotated[
-        list[str],
-        typer.Option(
-            metavar="I,J",
-            help="A plane around the origin; may be repeated.",
-            show_default="the strongest and farthest",
-        ),
-    ] = [],  # noqa: B006
+    section: Sections = [],  # noqa: B006
+    plugin: Shown = [],  # noqa: B006
+    pair: Pairs = [],  # noqa: B006
     threshold: Annotated[
         float, typer.Option(help="List pairs whose correlation exceeds this in absolute value.")
     ] = 0.5,
-    bin_width: Annotated[
-        float | None,
-        typer.Option(help="Bin width of the number densities, in latent units.", show_default="0.25 for a unit spread"),
-    ] = None,
-    trim: Annotated[
-        float | None,
-        typer.Option(help="Before the PCA, leave out vectors beyond this many half-widths; 0 keeps all."),
-    ] = 1.7,
-    tsne: Annotated[
-        int | None, typer.Option(metavar="N", help="Also map N vectors by t-SNE (extra 'tsne'; takes minutes).")
-    ] = None,
+    bin_width: BinWidth = None,
+    trim: Trim = 1.7,
+    tsne: Tsne = None,
     seed: Seed = 0,
     cluster: Cluster = None,
 ) -> None:

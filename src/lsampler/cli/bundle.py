@@ -10,17 +10,15 @@ import typer
 from lsampler.cli.common import Force, examples
 from lsampler.errors import LsamplerError
 
-
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command(
-        epilog=examples(
-            "lsampler bundle photos.safetensors --model runs/photos/model.safetensors --store photos.h5",
-            "lsampler sample --plugin pca-ellipse --model photos.safetensors",
-        )
-    )(bundle)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "lsampler bundle photos.safetensors --model runs/photos/model.safetensors --store photos.h5",
+        "lsampler sample --plugin pca-ellipse --model photos.safetensors",
+    )
+)
 def bundle(
     out: Annotated[Path, typer.Argument(help="The bundle to write (.safetensors).")],
     model: Annotated[Path, typer.Option(help="The autoencoder written by 'lsampler train'.")],

@@ -18,19 +18,18 @@ if TYPE_CHECKING:
     from lsampler.reports.comparison import Comparison, Entry
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command(
-        epilog=examples(
-            "lsampler compare --all --store latents.h5 --out comparison/",
-            "lsampler compare -p pca-ellipse -p multivariate-normal --param pca-ellipse:fact=0.8 --out comparison/",
-            "lsampler compare --all --param image-distance:features=inception.pt --store latents.h5 --out comparison/",
-            "lsampler compare --all --sweep pca-ellipse:fact=0.4:1.2:9 --store latents.h5 --out comparison/",
-            "lsampler compare --all --store latents.h5 --out comparison/ --cluster local:4",
-        )
-    )(compare)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "lsampler compare --all --store latents.h5 --out comparison/",
+        "lsampler compare -p pca-ellipse -p multivariate-normal --param pca-ellipse:fact=0.8 --out comparison/",
+        "lsampler compare --all --param image-distance:features=inception.pt --store latents.h5 --out comparison/",
+        "lsampler compare --all --sweep pca-ellipse:fact=0.4:1.2:9 --store latents.h5 --out comparison/",
+        "lsampler compare --all --store latents.h5 --out comparison/ --cluster local:4",
+    )
+)
 def compare(
     out: Annotated[Path, typer.Option(help="Folder for the report; a report that is there is completed.")],
     plugin: Plugins = [],  # noqa: B006

@@ -21,18 +21,16 @@ from lsampler.cli.common import (
     report_skipped,
 )
 
-
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command(
-        epilog=examples(
-            "lsampler encode photos/ --model runs/photos/model.safetensors --out photos.h5",
-            "lsampler encode img_align_celeba.zip --held-out 1000 --out celeba.h5",
-            "lsampler encode img_align_celeba.zip --out celeba.shards --cluster local:4",
-        )
-    )(encode)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "lsampler encode photos/ --model runs/photos/model.safetensors --out photos.h5",
+        "lsampler encode img_align_celeba.zip --held-out 1000 --out celeba.h5",
+        "lsampler encode img_align_celeba.zip --out celeba.shards --cluster local:4",
+    )
+)
 def encode(
     images: Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5 or .shards).")],
@@ -64,7 +62,7 @@ def encode(
     settings = tuple(sorted(model_settings(model, model_param).items()))
     model_of = Opened(model, None, settings).absolute()
     opened = OpenedEncoder(model_of, str(images.absolute()), str(resolve_device(device)))
-    autoencoder, source = opened.open()
+    autoencoder, source = opened()
     options = EncodeOptions(batch_size, strict, append, workers, opened=opened if cluster else None)
     if held_out is None:
         held_out, why = default_held_out(autoencoder, source)

@@ -26,19 +26,18 @@ if TYPE_CHECKING:
     from lsampler.scoring.sample_sets import Drawn, SampleSet
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command(
-        epilog=examples(
-            "lsampler evaluate --all",
-            "lsampler evaluate --plugin pca-ellipse --param fact=0.8 --n 2000 --json scores.json",
-            "lsampler evaluate --plugin pca-ellipse --evaluator faces",
-            "lsampler evaluate vectors.h5 --store latents.h5",
-            "lsampler evaluate --all --store latents.h5 --cluster local:4",
-        )
-    )(evaluate)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "lsampler evaluate --all",
+        "lsampler evaluate --plugin pca-ellipse --param fact=0.8 --n 2000 --json scores.json",
+        "lsampler evaluate --plugin pca-ellipse --evaluator faces",
+        "lsampler evaluate vectors.h5 --store latents.h5",
+        "lsampler evaluate --all --store latents.h5 --cluster local:4",
+    )
+)
 def evaluate(
     samples: Annotated[
         list[Path] | None, typer.Argument(help="Latent vectors written by 'lsampler sample' (.h5, .shards).")

@@ -9,18 +9,16 @@ import typer
 
 from lsampler.cli.common import examples
 
-
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command(
-        epilog=examples(
-            "lsampler example digits/",
-            "lsampler sample --plugin gaussian-mixture --store digits/latents.h5 --out digits.png",
-            "lsampler compare --all --store digits/latents.h5 --out comparison/",
-        )
-    )(example)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "lsampler example digits/",
+        "lsampler sample --plugin gaussian-mixture --store digits/latents.h5 --out digits.png",
+        "lsampler compare --all --store digits/latents.h5 --out comparison/",
+    )
+)
 def example(folder: Annotated[Path, typer.Argument(help="The folder to write.")]) -> None:
     """Write a small example: scikit-learn's handwritten digits and their latents, in seconds.
 

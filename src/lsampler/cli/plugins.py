@@ -11,23 +11,14 @@ import typer
 from lsampler.cli.common import console, examples
 from lsampler.errors import LsamplerError, nearest_name
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the group to the command line."""
-    group = typer.Typer(
-        invoke_without_command=True,
-        epilog=examples(
-            "lsampler plugins",
-            "lsampler plugins show pca-ellipse",
-            "lsampler plugins new my-strategy",
-        ),
-    )
-    group.callback()(plugins)
-    group.command()(show)
-    group.command(epilog=examples("lsampler plugins new my-strategy"))(new)
-    app.add_typer(group, name="plugins")
+app = typer.Typer(
+    name="plugins",
+    invoke_without_command=True,
+    epilog=examples("lsampler plugins", "lsampler plugins show pca-ellipse", "lsampler plugins new my-strategy"),
+)
 
 
+@app.callback()
 def plugins(context: typer.Context) -> None:
     """List all strategies, cores, evaluators and autoencoder loaders, with origin and summary."""
     if context.invoked_subcommand:
@@ -52,6 +43,7 @@ def plugins(context: typer.Context) -> None:
         print(f"broken: '{broken.name}' from {broken.origin}: {broken.reason}")
 
 
+@app.command()
 def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> None:
     """Print what a plugin does, and the type, default, range and meaning of its parameters."""
     from rich import box
@@ -78,6 +70,7 @@ def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> Non
         out.print(table if table.row_count else "\nNo parameters.")
 
 
+@app.command(epilog=examples("lsampler plugins new my-strategy"))
 def new(
     name: Annotated[str, typer.Argument(help="The strategy's name, in lower case with hyphens.")],
     out: Annotated[

@@ -1,9 +1,9 @@
-"""``lsampler sample`` and ``lsampler decode``."""
+"""``lsampler sample``, ``lsampler fit`` and ``lsampler decode``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lsampler.models.protocols import Autoencoder
+    from lsampler.progress import Progress
     from lsampler.samplers.base import LatentSampler
 
 Out = Annotated[
@@ -38,29 +39,23 @@ Out = Annotated[
 ]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    app.command(
-        epilog=examples(
-            "lsampler sample --plugin pca-ellipse --out faces.png",
-            "lsampler sample --plugin pca-ellipse --param fact=0.8 --param components=120 --seed 7 --out more.png",
-            "lsampler sample --plugin gaussian --n 1000000 --out vectors.h5",
-            "lsampler sample --plugin gaussian --n 100000000 --out vectors.shards --cluster tcp://host:8786",
-            "lsampler sample --plugin line-path --model my.safetensors --store my.h5 --out walk/",
-            "lsampler sample --fitted flow.safetensors --model my.safetensors --out more.png",
-        )
-    )(sample)
-    app.command(
-        epilog=examples(
-            "lsampler fit --plugin flow --store latents.h5 --out flow.safetensors",
-            "lsampler sample --fitted flow.safetensors --out faces.png",
-        )
-    )(fit)
-    app.command(epilog=examples("lsampler decode vectors.h5 --out vectors.png --n 64"))(decode)
+app = typer.Typer()
 
 
+@app.command(
+    epilog=examples(
+        "lsampler sample --plugin pca-ellipse --out faces.png",
+        "lsampler sample --plugin pca-ellipse --param fact=0.8 --param components=120 --seed 7 --out more.png",
+        "lsampler sample --plugin gaussian --n 1000000 --out vectors.h5",
+        "lsampler sample --plugin gaussian --n 100000000 --out vectors.shards --cluster tcp://host:8786",
+        "lsampler sample --plugin line-path --model my.safetensors --store my.h5 --out walk/",
+        "lsampler sample --fitted flow.safetensors --model my.safetensors --out more.png",
+    )
+)
 def sample(
-    plugin: Annotated[str | None, typer.Option("--plugin", "-p", help="The strategy; see 'lsampler plugins'.")] = None,
+    plugin: Annotated[
+        str | None, typer.Option("--plugin", "-p", help="The strategy; 'lsampler plugins' lists them.")
+    ] = None,
     out: Out = Path("samples.png"),
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many samples.")] = 64,
     param: Params = [],  # noqa: B006
@@ -78,56 +73,39 @@ def sample(
 ) -> None:
     """Draw latent vectors with a strategy and decode them to images."""
     from lsampler.compute.dask_cluster import on_cluster
+    from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.files import check_output
+    from lsampler.progress import rich_progress
 
     check_output(_checked_kind(out), force=force)
     check_shards(out, cluster)
     settings = model_settings(model, model_param)
-    with on_cluster(cluster):
-        if fitted is not None:
-            sampler, decoder, origin = _fitted_before(fitted, plugin, param, store, model, settings)
-        else:
-            sampler, decoder, origin = _fitted_now(plugin, param, store, model, settings, device)
-        _draw(sampler, decoder, origin, n, out, seed=seed, device=device, threads=threads, force=force)
-    print(f"{n} samples of {sampler.name} (seed {seed}, fitted to {origin}): {out}")
-
-
-def _draw(
-    sampler: LatentSampler,
-    decoder: Callable[[], Autoencoder],
-    origin: str,
-    n: int,
-    out: Path,
-    *,
-    seed: int,
-    device: str,
-    threads: int | None,
-    force: bool,
-) -> None:
-    from lsampler.compute.seeded_blocks import resolve_device
-
-    # Devices differ in their random numbers: drawing moves to one only when told to.
+    # Devices differ in their random numbers: drawing moves to one only when the user names it.
     drawn_on, target = resolve_device("cpu" if device == "auto" else device), resolve_device(device)
-    if out.suffix not in (".h5", SHARDS):
-        _write_images(decoder(), target, sampler.stream(n, seed=seed, device=drawn_on, threads=threads), n, out, force)
-        return
-    from lsampler.progress import rich_progress
-    from lsampler.samplers.sampling import DrawOptions, sample_store
+    with on_cluster(cluster), rich_progress() as progress:
+        if fitted is not None:
+            found = _fitted_before(fitted, {"--plugin": plugin, "--param": param, "--store": store}, model, settings)
+        else:
+            found = _fitted_now(plugin, param, (model, store, settings), device, progress)
+        if out.suffix in (".h5", SHARDS):
+            from lsampler.samplers.sampling import DrawOptions, sample_store
 
-    with rich_progress() as progress:
-        sample_store(
-            sampler,
-            n,
-            out,
-            seed=seed,
-            options=DrawOptions(drawn_on, threads, origin),
-            force=force,
-            progress=progress,
-        )
+            options = DrawOptions(device=drawn_on, threads=threads, reference=found.origin)
+            sample_store(found.sampler, n, out, seed=seed, options=options, force=force, progress=progress)
+        else:
+            rows = found.sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
+            _write_images(found.decoder().to(target), rows, n, out, force=force, progress=progress)
+    print(f"{n} samples of {found.sampler.name} (seed {seed}, fitted to {found.origin}): {out}")
 
 
+@app.command(
+    epilog=examples(
+        "lsampler fit --plugin flow --store latents.h5 --out flow.safetensors",
+        "lsampler sample --fitted flow.safetensors --out faces.png",
+    )
+)
 def fit(
-    plugin: Annotated[str, typer.Option("--plugin", "-p", help="The strategy; see 'lsampler plugins'.")],
+    plugin: Annotated[str, typer.Option("--plugin", "-p", help="The strategy; 'lsampler plugins' lists them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The fitted strategy (.safetensors).")],
     param: Params = [],  # noqa: B006
     model: Model = None,
@@ -140,52 +118,62 @@ def fit(
     """Fit a strategy and save it; 'lsampler sample --fitted' draws from the file."""
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.files import check_output
+    from lsampler.progress import rich_progress
 
     if out.suffix != ".safetensors":
         raise LsamplerError(f"{out}: the name of a fitted strategy must end in .safetensors")
     check_output(out, force=force)
-    with on_cluster(cluster):
-        sampler, _, origin = _fitted_now(plugin, param, store, model, model_settings(model, model_param), device)
-    sampler.save(out, force=force)
-    print(f"{sampler.name}, fitted to {origin}: {out}")
+    opened = (model, store, model_settings(model, model_param))
+    with on_cluster(cluster), rich_progress() as progress:
+        found = _fitted_now(plugin, param, opened, device, progress)
+    found.sampler.save(out, force=force)
+    print(f"{found.sampler.name}, fitted to {found.origin}: {out}")
+
+
+class Fitted(NamedTuple):
+    """A fitted strategy, how to get the decoder of its latent vectors, and the name of what it was fitted to."""
+
+    sampler: LatentSampler
+    decoder: Callable[[], Autoencoder]
+    origin: str
 
 
 def _fitted_now(
-    plugin: str | None, param: list[str], store: Path | None, model: str | None, settings: dict[str, str], device: str
-) -> tuple[LatentSampler, Callable[[], Autoencoder], str]:
-    """The fitted strategy, how to get the decoder, and the name of the reference."""
+    plugin: str | None,
+    param: list[str],
+    opened: tuple[str | None, Path | None, dict[str, str]],
+    device: str,
+    progress: Progress,
+) -> Fitted:
     from lsampler.plugins.registry import registry
-    from lsampler.progress import rich_progress
     from lsampler.workspace import open_workspace
 
     if plugin is None:
         raise LsamplerError("nothing to draw; give --plugin NAME, or --fitted FILE")
     strategy = registry().get("sampler", plugin).from_strings(key_values(param))
-    workspace = open_workspace(model, store, settings)
-    with rich_progress() as progress:
-        sampler = strategy.fit(workspace.reference, device=device, progress=progress)
-    return sampler, workspace.decoder, workspace.reference.name
+    workspace = open_workspace(*opened)
+    sampler = strategy.fit(workspace.reference, device=device, progress=progress)
+    return Fitted(sampler, workspace.decoder, workspace.reference.name)
 
 
-def _fitted_before(
-    path: Path, plugin: str | None, param: list[str], store: Path | None, model: str | None, settings: dict[str, str]
-) -> tuple[LatentSampler, Callable[[], Autoencoder], str]:
+def _fitted_before(path: Path, unused: dict[str, object], model: str | None, settings: dict[str, str]) -> Fitted:
     from lsampler.plugins.loading import load_fitted
     from lsampler.workspace import open_model
 
-    for option, given in (("--plugin", plugin), ("--param", param), ("--store", store)):
+    for option, given in unused.items():
         if given:
             raise LsamplerError(f"{option}: a strategy from --fitted needs none; leave it out")
     sampler = load_fitted(path)
     if model is None and sampler.fingerprint is None:
-        return sampler, lambda: _no_decoder(path), path.name
-    return sampler, lambda: open_model(model, sampler.fingerprint, settings) or _no_decoder(path), path.name
+        return Fitted(sampler, lambda: _no_decoder(path), path.name)
+    return Fitted(sampler, lambda: open_model(model, sampler.fingerprint, settings) or _no_decoder(path), path.name)
 
 
 def _no_decoder(path: Path) -> Autoencoder:
     raise LsamplerError(f"{path}: fitted to latents of a model that does not come with lsampler; give that --model")
 
 
+@app.command(epilog=examples("lsampler decode vectors.h5 --out vectors.png --n 64"))
 def decode(
     samples: Annotated[
         Path, typer.Argument(help="Latent vectors made by 'lsampler sample' or 'encode' (.h5, .shards).")
@@ -202,6 +190,7 @@ def decode(
 
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.files import check_output
+    from lsampler.progress import rich_progress
     from lsampler.store.opening import open_store
     from lsampler.workspace import open_model
 
@@ -216,8 +205,9 @@ def decode(
         raise LsamplerError(f"{samples}: D = {stored.dimension}, the decoder takes {autoencoder.dimension}")
     total = min(n or len(stored), len(stored))
     step = 1024
-    blocks = (torch.from_numpy(stored.read(at, min(at + step, total))) for at in range(0, total, step))
-    _write_images(autoencoder, resolve_device(device), blocks, total, out, force)
+    rows = (torch.from_numpy(stored.read(at, min(at + step, total))) for at in range(0, total, step))
+    with rich_progress() as progress:
+        _write_images(autoencoder.to(resolve_device(device)), rows, total, out, force=force, progress=progress)
     print(f"{total} images: {out}")
 
 
@@ -228,20 +218,16 @@ def _checked_kind(out: Path) -> Path:
 
 
 def _write_images(
-    autoencoder: Autoencoder, device: Any, blocks: Iterable[Tensor], n: int, out: Path, force: bool
+    decoder: Autoencoder, rows: Iterable[Tensor], n: int, out: Path, *, force: bool, progress: Progress
 ) -> None:
     import numpy as np
 
     from lsampler.models.decoding import MAX_GRID_IMAGES, decode_stream, save_folder, save_grid
-    from lsampler.progress import rich_progress
 
-    batches = decode_stream(autoencoder.to(device), blocks)
-    if out.suffix == ".png":
-        if n > MAX_GRID_IMAGES:
-            raise LsamplerError(
-                f"{out}: {n} images are too many for one picture; give a folder, or at most {MAX_GRID_IMAGES}"
-            )
-        save_grid(np.concatenate(list(batches)), out, force=force)
-        return
-    with rich_progress() as progress:
+    batches = decode_stream(decoder, rows)
+    if out.suffix != ".png":
         save_folder(batches, n, out, force=force, progress=progress)
+    elif n > MAX_GRID_IMAGES:
+        raise LsamplerError(f"{out}: {n} images are too many for one grid; give a folder, or at most {MAX_GRID_IMAGES}")
+    else:
+        save_grid(np.concatenate(list(batches)), out, force=force)

@@ -15,45 +15,21 @@ MOST_PROBLEMS = 20
 StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5 or .shards).")]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the group."""
-    group = typer.Typer(
-        help="Inspect, import, export, shard and merge latent stores.",
-        no_args_is_help=True,
-        epilog=examples(
-            "lsampler store info latents.h5",
-            "lsampler store verify latents.h5",
-            "lsampler store import latents.npy --out latents.h5",
-            "lsampler store export latents.h5 latents.parquet",
-            "lsampler store shard latents.h5 latents.shards",
-        ),
-    )
-    group.command()(info)
-    group.command()(verify)
-    group.command(
-        "import",
-        epilog=examples(
-            "lsampler store import latents.npy --out latents.h5 --held-out 1000",
-            "lsampler store import results.npz --dataset z --model my.safetensors --out latents.h5",
-            "lsampler store import latents.parquet --out latents.h5",
-        ),
-    )(import_)
-    group.command(
-        epilog=examples(
-            "lsampler store export latents.h5 latents.npy --split train",
-            "lsampler store export latents.h5 latents.parquet",
-        )
-    )(export)
-    group.command(
-        epilog=examples(
-            "lsampler store shard latents.h5 latents.shards --rows 1000000",
-            "lsampler store shard latents.h5 latents.shards --cluster local:4",
-        )
-    )(shard)
-    group.command(epilog=examples("lsampler store merge latents.shards latents.h5"))(merge)
-    app.add_typer(group, name="store")
+app = typer.Typer(
+    name="store",
+    help="Inspect, import, export, shard and merge latent stores.",
+    no_args_is_help=True,
+    epilog=examples(
+        "lsampler store info latents.h5",
+        "lsampler store verify latents.h5",
+        "lsampler store import latents.npy --out latents.h5",
+        "lsampler store export latents.h5 latents.parquet",
+        "lsampler store shard latents.h5 latents.shards",
+    ),
+)
 
 
+@app.command()
 def info(path: StoreFile) -> None:
     """Print what a store holds and where it came from."""
     from rich import box
@@ -77,6 +53,7 @@ def info(path: StoreFile) -> None:
     console().print(table)
 
 
+@app.command()
 def verify(path: StoreFile) -> None:
     """Read every row, check its checksum, and look for NaN and infinite values."""
     from lsampler.progress import rich_progress
@@ -91,6 +68,14 @@ def verify(path: StoreFile) -> None:
     print(f"{path}: {len(store)} latent vectors, all sound")
 
 
+@app.command(
+    "import",
+    epilog=examples(
+        "lsampler store import latents.npy --out latents.h5 --held-out 1000",
+        "lsampler store import results.npz --dataset z --model my.safetensors --out latents.h5",
+        "lsampler store import latents.parquet --out latents.h5",
+    ),
+)
 def import_(
     path: Annotated[Path, typer.Argument(help="A .npy, .npz, .h5 or .parquet file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5).")],
@@ -143,6 +128,12 @@ def import_(
     print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
 
 
+@app.command(
+    epilog=examples(
+        "lsampler store export latents.h5 latents.npy --split train",
+        "lsampler store export latents.h5 latents.parquet",
+    )
+)
 def export(
     path: StoreFile,
     out: Annotated[Path, typer.Argument(help="The file to write: .npy, .npz, .h5 or .parquet.")],
@@ -164,6 +155,12 @@ def export(
     print(f"{out}: {rows} latent vectors" + (", without their ids and splits" if out.suffix == ".npy" else ""))
 
 
+@app.command(
+    epilog=examples(
+        "lsampler store shard latents.h5 latents.shards --rows 1000000",
+        "lsampler store shard latents.h5 latents.shards --cluster local:4",
+    )
+)
 def shard(
     path: StoreFile,
     out: Annotated[Path, typer.Argument(help="The sharded store to write, a folder (.shards).")],
@@ -184,6 +181,7 @@ def shard(
     print(f"{out}: {len(sharded)} latent vectors in {len(sharded.shards)} shards")
 
 
+@app.command(epilog=examples("lsampler store merge latents.shards latents.h5"))
 def merge(
     path: Annotated[Path, typer.Argument(help="A sharded store (.shards).")],
     out: Annotated[Path, typer.Argument(help="The latent store to write (.h5).")],
