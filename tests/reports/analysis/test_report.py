@@ -217,7 +217,7 @@ def test_a_bundle_gives_what_its_statistics_allow(tiny_bundle: Bundle, tiny_stor
 
 def test_a_trim_that_a_bundle_does_not_know_is_one_section_s_problem(tiny_bundle: Bundle) -> None:
     analysis = analyzed(tiny_bundle, sections=["principal"], trim=1.5)
-    assert "tiny has statistics for `trim=1.7` or none, not 1.5" in analysis.problems["principal"]
+    assert "tiny has statistics for trim=1.7 or none, not 1.5" in analysis.problems["principal"]
 
 
 def test_tsne_maps_the_latents_and_a_normal_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,14 +219,13 @@ def tsne(context: Context) -> Result:
             ],
         }
     )
-    result.findings.append(
-        "On the maps, nearest neighbours are "
-        + ", ".join(f"{data:.2f} ({name})" for name, (data, _) in ratios.items())
-        + " times as far apart as those of random points; on the maps of the normal sample "
-        + ", ".join(f"{control:.2f}" for _, control in ratios.values())
-        + ". t-SNE makes gaps and strings out of a normal sample too."
-    )
     data, control = zip(*ratios.values(), strict=True)
+    ours = ", ".join(f"{data:.2f} ({name})" for name, (data, _) in ratios.items())
+    theirs = ", ".join(f"{value:.2f}" for value in control)
+    result.findings.append(
+        f"On the maps, nearest neighbours are {ours} times as far apart as those of random points; on the maps of the "
+        f"normal sample {theirs}. t-SNE makes gaps and strings out of a normal sample too."
+    )
     result.table(
         "maps", "Clark-Evans R on the maps", {"space": list(ratios), "latents": data, "normal sample": control}
     )
