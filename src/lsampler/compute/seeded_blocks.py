@@ -16,8 +16,6 @@ from torch import Tensor
 from lsampler.compute.engine import Threads
 from lsampler.errors import LsamplerError
 
-__all__ = ["BLOCK_ROWS", "Block", "draw_blocks", "resolve_device"]
-
 Item = TypeVar("Item")
 BLOCK_ROWS = 2048
 
