@@ -18,8 +18,6 @@ from lsampler.scoring.sample_sets import Subject
 from lsampler.store.opening import open_store
 from lsampler.store.reference import Reference
 
-__all__ = ["Opened", "OpenedEncoder", "Workspace", "open_any_model", "open_model", "open_workspace"]
-
 
 @dataclass(frozen=True)
 class Opened:

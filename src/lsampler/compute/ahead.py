@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["ahead", "one_behind"]
-
 Item = TypeVar("Item")
 Result_co = TypeVar("Result_co", covariant=True)
 

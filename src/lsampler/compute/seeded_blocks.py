@@ -15,8 +15,6 @@ from torch import Tensor
 from lsampler.compute.engine import Threads
 from lsampler.errors import LsamplerError
 
-__all__ = ["BLOCK_ROWS", "Block", "draw_blocks", "resolve_device"]
-
 BLOCK_ROWS = 2048
 
 
