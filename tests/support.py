@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 
 class Answer(NamedTuple):
@@ -29,6 +32,20 @@ def partial_folder(path: Path) -> Path:
 def committed_shards(path: Path) -> list[Path]:
     """The committed shards of an unfinished store."""
     return sorted(partial_folder(path).glob("[0-9]*.h5"))
+
+
+def numbered(start: int, stop: int, dimension: int = 6) -> NDArray[np.float32]:
+    """Latent vectors that say which they are: row k holds k, k + 1/8, ..."""
+    return (np.arange(start, stop)[:, np.newaxis] + np.arange(dimension) / 8).astype(np.float32)
+
+
+def damage_chunk(path: Path, name: str = "latents", chunk: int = 0) -> None:
+    """Flip a bit in a chunk of a dataset of a store file."""
+    with h5py.File(path) as handle:
+        offset = handle[name].id.get_chunk_info(chunk).byte_offset + 5
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
 
 
 def run_in_one_process(commands: Sequence[Sequence[object]], **options: Any) -> subprocess.CompletedProcess[str]:
