@@ -60,8 +60,8 @@ def measure(settings: Settings) -> Iterator[Row]:
     yield Row(
         f"precision, recall, density, coverage, {rows:,} x {rows:,}",
         "prdc",
-        ours,
-        theirs,
+        mine,
+        peer,
         unit="runs",
         target=4.0,
         memory_mb=own_process("neighbours", f"ours(*neighbours.sets({rows}))").peak_mb,
