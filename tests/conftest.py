@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,15 @@ def correlated() -> NDArray[np.float32]:
 def reference(correlated: NDArray[np.float32]) -> MemoryStore:
     """The correlated vectors, the last 1,000 held out."""
     return MemoryStore(correlated[:3000], correlated[3000:], name="correlated")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """A Dask cluster of two workers; each imports torch."""
+    distributed = pytest.importorskip("distributed")
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=2, **options) as started:
+        yield started
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from lsampler.errors import LsamplerError
 
-__all__ = ["read_metadata", "read_safetensors", "write_safetensors"]
-
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """The ``lsampler`` metadata alone (empty if foreign), without reading the tensors."""

@@ -45,7 +45,7 @@ class OpenedEncoder:
     images: str
     device: str
 
-    def open(self) -> tuple[Autoencoder, ImageSource]:
+    def __call__(self) -> tuple[Autoencoder, ImageSource]:
         """The model on its device, and the images."""
         autoencoder = open_any_model(self.model.model, dict(self.model.settings))
         return autoencoder.to(resolve_device(self.device)), open_images(self.images)

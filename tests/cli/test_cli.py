@@ -36,12 +36,13 @@ def pixels(path: Path) -> NDArray[np.uint8]:
         return np.asarray(image)
 
 
-def test_sample_draws_a_grid_of_pictures(ok: Cli, tmp_path: Path) -> None:
-    answer = ok("sample", "--plugin", "pca-ellipse", "--out", tmp_path / "faces.png")
+def test_sample_draws_a_grid_of_pictures_and_force_replaces_it(ok: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "faces.png"
+    out.write_bytes(b"old")
+    answer = ok("sample", "--plugin", "pca-ellipse", "--out", out, "--force")
     assert "64 samples of pca-ellipse" in answer.out
-    grid = pixels(tmp_path / "faces.png")
-    assert grid.shape == (8 * 98 + 2, 8 * 98 + 2, 3)
-    assert grid.std() > 20
+    assert pixels(out).shape == (8 * 98 + 2, 8 * 98 + 2, 3)
+    assert pixels(out).std() > 20
 
 
 def test_sample_fills_a_folder_with_pictures_and_replaces_no_other_folder(ok: Cli, cli: Cli, tmp_path: Path) -> None:
@@ -59,12 +60,6 @@ def test_sample_fills_a_folder_with_pictures_and_replaces_no_other_folder(ok: Cl
         assert answer.code == 2
         assert message in answer.err
         assert listing(folder) == before
-
-
-def test_force_replaces_a_picture(ok: Cli, tmp_path: Path) -> None:
-    (tmp_path / "grid.png").write_bytes(b"old")
-    ok("sample", "-p", "gaussian", "-n", 4, "--out", tmp_path / "grid.png", "--force")
-    assert pixels(tmp_path / "grid.png").shape[:2] == (198, 198)
 
 
 def test_sample_writes_latent_vectors_with_their_origin(ok: Cli, tmp_path: Path) -> None:
@@ -126,27 +121,28 @@ def test_rows_do_not_depend_on_the_number_of_threads_of_the_machine(tmp_path: Pa
 def test_a_fitted_strategy_draws_the_rows_of_fitting_and_drawing_at_once(
     ok: Cli, tiny_model_file: Path, tiny_store: LatentStore, tmp_path: Path
 ) -> None:
-    fitted, at_once, later = (tmp_path / name for name in ("fitted.safetensors", "a.h5", "b.h5"))
-    options = ("-p", "kde", "--param", "bandwidth=0.5", "--store", tiny_store.path, "--model", tiny_model_file)
-    ok("fit", *options, "--out", fitted)
-    ok("sample", *options, "-n", 20, "--seed", 3, "--out", at_once)
-    ok("sample", "--fitted", fitted, "-n", 20, "--seed", 3, "--out", later)
-    np.testing.assert_array_equal(open_store(at_once).read(), open_store(later).read())
-    assert open_store(later).fingerprint == tiny_store.fingerprint
+    fitted, options = tmp_path / "fitted.safetensors", ("-p", "kde", "--param", "bandwidth=0.5")
+    where = ("--store", tiny_store.path, "--model", tiny_model_file)
+    ok("fit", *options, *where, "--out", fitted)
+    for strategy, name in (((*options, *where), "at-once.h5"), (("--fitted", fitted), "later.h5")):
+        ok("sample", *strategy, "-n", 20, "--seed", 3, "--out", tmp_path / name)
+    at_once, later = open_store(tmp_path / "at-once.h5"), open_store(tmp_path / "later.h5")
+    np.testing.assert_array_equal(at_once.read(), later.read())
+    assert later.fingerprint == tiny_store.fingerprint
     ok("sample", "--fitted", fitted, "--model", tiny_model_file, "--out", tmp_path / "a.png")
 
 
 def test_a_fitted_strategy_needs_its_own_decoder_and_no_plugin(
     ok: Cli, cli: Cli, tiny_store: LatentStore, tmp_path: Path
 ) -> None:
-    fitted, out = tmp_path / "fitted.safetensors", ("--out", tmp_path / "a.png")
+    fitted = tmp_path / "fitted.safetensors"
     ok("fit", "-p", "gaussian", "--store", tiny_store.path, "--out", fitted)
     for arguments, message in (
-        (("--fitted", fitted), "fitted to latents of a model that does not come with lsampler; give that --model"),
-        (("--fitted", fitted, "-p", "gaussian"), "--plugin: a strategy from --fitted needs none; leave it out"),
-        (("--fitted", tiny_store.path), "tiny.h5"),
+        ((fitted,), "fitted to latents of a model that does not come with lsampler; give that --model"),
+        ((fitted, "-p", "gaussian"), "--plugin: a strategy from --fitted needs none; leave it out"),
+        ((tiny_store.path,), "tiny.h5"),
     ):
-        answer = cli("sample", *arguments, *out)
+        answer = cli("sample", "--fitted", *arguments, "--out", tmp_path / "a.png")
         assert (answer.code, answer.err.count("\n")) == (2, 1)
         assert message in answer.err
     assert not (tmp_path / "a.png").exists()
@@ -183,15 +179,14 @@ def test_a_bundle_of_a_model_and_its_store_draws_and_scores_as_they_do(
 ) -> None:
     out = tmp_path / "tiny-bundle.safetensors"
     ok("bundle", out, "--model", tiny_model_file, "--store", tiny_store.path)
-    strategies = [load_sampler(name) for name in ("gaussian", "multivariate-normal", "component-uniform")]
-    for sampler in (*strategies, load_sampler("pca-ellipse", half_width="histogram", components=4)):
-        stored, bundled = (sampler.fit(source).sample(50, seed=1) for source in (tiny_store, load_bundle(str(out))))
-        assert torch.equal(stored, bundled)
+    sampler = load_sampler("pca-ellipse", half_width="histogram", components=4)
+    stored, bundled = (sampler.fit(source).sample(50, seed=1) for source in (tiny_store, load_bundle(str(out))))
+    assert torch.equal(stored, bundled)
     tables = []
     for where in (("--model", out), ("--model", tiny_model_file, "--store", tiny_store.path)):
-        ok("evaluate", "-p", "gaussian", *where, "--json", tmp_path / "scores.json")
-        tables.append(json.loads((tmp_path / "scores.json").read_text()))
-        (tmp_path / "scores.json").unlink()
+        path = tmp_path / f"{len(tables)}.json"
+        ok("evaluate", "-p", "gaussian", *where, "--json", path)
+        tables.append(json.loads(path.read_text()))
     for one, two in zip(*(table["rows"] for table in tables), strict=True):
         assert one["n"] == two["n"]
         of_bundle, of_store = ({s["metric"]: s["value"] for s in row["scores"]} for row in (one, two))
@@ -201,27 +196,17 @@ def test_a_bundle_of_a_model_and_its_store_draws_and_scores_as_they_do(
     assert [caveat.split(":")[0] for table in tables for caveat in table["caveats"]] == ["no core 'knn'"]
 
 
-def test_a_bundle_refuses_the_store_of_another_encoder(cli: Cli, tiny_model_file: Path, tmp_path: Path) -> None:
-    other = store_of(tmp_path / "other.h5", np.random.default_rng(0).normal(size=(50, 6)), encoder="somebody")
-    answer = cli("bundle", tmp_path / "b.safetensors", "--model", tiny_model_file, "--store", other)
-    assert answer.code == 2
-    assert "another encoder" in answer.err
-
-
 # Each row: what is wrong, the arguments, a part of the message. {dir} is the folder of the fixture `bad`.
 BAD_INPUT = [
     ("unknown strategy", "sample -p pca-elipse", "no sampler 'pca-elipse'; did you mean 'pca-ellipse'?"),
     ("unknown parameter", "sample -p pca-ellipse --param factor=1", "no parameter 'factor'; did you mean 'fact'?"),
-    ("parameter of wrong type", "sample -p pca-ellipse --param fact=big", "fact=big is not valid: give a number"),
     ("parameter out of range", "sample -p pca-ellipse --param fact=-1", "give a number, above 0"),
     ("parameter without value", "sample -p pca-ellipse --param fact", "write it as key=value"),
     ("choice", "sample -p pca-ellipse --param method=guess", "method=guess is not valid: give exact or iteration"),
     ("q larger than D", "sample -p pca-ellipse --param components=257", "more than the latent dimension 256"),
-    ("n of zero", "sample -p gaussian -n 0", "Input should be greater than or equal to 1"),
     ("negative seed", "sample -p gaussian --seed -1", "'--seed': Input should be greater than or equal to 0"),
     ("device", "sample -p gaussian --device abacus", "device 'abacus' is unknown; use auto, cpu, cuda or mps"),
     ("option missing", "sample", "nothing to draw; give --plugin NAME, or --fitted FILE"),
-    ("unknown command", "smaple", "No such command 'smaple'"),
     ("trim of a bundle", "sample -p pca-ellipse --param trim=1.5", "trim=1.7 or none, not 1.5; give --store"),
     ("output exists", "sample -p gaussian --out {dir}/there.png", "there.png: exists already; choose another name or pass --force"),
     ("output folder missing", "sample -p gaussian --out {dir}/no/x.png", "does not exist; create it first"),
@@ -229,7 +214,6 @@ BAD_INPUT = [
     ("too many for one picture", "sample -p gaussian -n 5000 --out {dir}/x.png", "too many for one grid"),
     ("unknown bundle", "sample -p gaussian --model celeba69", "no bundle 'celeba69'; did you mean 'celeba96'?"),
     ("model missing", "sample -p gaussian --model {dir}/no.safetensors", "no.safetensors: no such model file; check the path"),
-    ("model empty", "sample -p gaussian --model {dir}/empty.safetensors", "empty.safetensors: is empty"),
     ("model truncated", "sample -p gaussian --model {dir}/cut.safetensors", "cut.safetensors: not a readable safetensors file"),
     ("model foreign", "encode {dir}/images.npy --model {dir}/foreign.safetensors --out {dir}/x.h5", "not an autoencoder made by"),
     ("model of unknown kind", "sample -p gaussian --model {dir}/model.odd", "nothing opens it; give a bundle's name"),
@@ -241,7 +225,6 @@ BAD_INPUT = [
     ("store is a folder", "sample -p gaussian --store {dir}", "is a folder, expected a latent store"),
     ("store with NaN", "evaluate -p gaussian --store {dir}/nan.h5", "row 3 holds NaN or infinite values"),
     ("store without rows", "sample -p gaussian --store {dir}/none.h5 --out {dir}/x.h5", "0 latent vectors, statistics need at least 2"),
-    ("store of one row", "sample -p gaussian --store {dir}/one.h5 --out {dir}/x.h5", "1 latent vectors, statistics need at least 2"),
     ("constant component", "sample -p gaussian --store {dir}/constant.h5 --out {dir}/x.h5", "component 2 is constant"),
     ("singular covariance", "sample -p multivariate-normal --store {dir}/few.h5 --out {dir}/x.h5", "has rank 4, 6 components are wanted"),
     ("model and store of two encoders", "sample -p gaussian --model {dir}/tiny.safetensors --store {dir}/few.h5", "does not belong to these latents"),
@@ -249,6 +232,7 @@ BAD_INPUT = [
     ("samples of unknown encoder", "decode {dir}/few.h5", "give that --model"),
     ("samples with another D", "decode {dir}/anonymous.h5 --model celeba96", "D = 6, the decoder takes 256"),
     ("decoding to latents", "decode {dir}/few.h5 --out {dir}/x.h5", "decoding gives images"),
+    ("bundle of another encoder", "bundle {dir}/b.safetensors --model {dir}/tiny.safetensors --store {dir}/few.h5", "another encoder"),
     ("scoring nothing", "evaluate", "nothing to score"),
     ("scoring with another D", "evaluate {dir}/anonymous.h5", "D of celeba96 is 256"),
     ("param for many", "evaluate --all --param fact=1", "--param goes with exactly one --plugin"),
@@ -278,8 +262,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory, tiny_model_bytes: bytes) -> Pa
     (folder / "mixed" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     (folder / "there.png").write_bytes(b"keep me")
     (folder / "model.onnx").write_bytes(b"?")
-    for name in ("empty.safetensors", "empty.h5"):
-        (folder / name).touch()
+    (folder / "empty.h5").touch()
     (folder / "tiny.safetensors").write_bytes(tiny_model_bytes)
     (folder / "cut.safetensors").write_bytes(tiny_model_bytes[: len(tiny_model_bytes) // 2])
     save_file({"weight": np.zeros(3)}, folder / "foreign.safetensors")
@@ -288,7 +271,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory, tiny_model_bytes: bytes) -> Pa
     few, constant = rng.normal(size=(5, 6)).astype(np.float32), rng.normal(size=(50, 6)).astype(np.float32)
     constant[:, 2] = 0.1
     store_of(folder / "few.h5", few, encoder="somebody else's")
-    for name, rows in (("anonymous.h5", few), ("one.h5", few[:1]), ("constant.h5", constant)):
+    for name, rows in (("anonymous.h5", few), ("constant.h5", constant)):
         store_of(folder / name, rows)
     whole = (folder / "constant.h5").read_bytes()
     (folder / "cut.h5").write_bytes(whole[: len(whole) // 2])

@@ -17,26 +17,27 @@ Cli = Callable[..., Answer]
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Let ``lsampler plugins`` raise an error."""
+def failing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], Answer]:
+    """The answer of ``lsampler plugins`` where another library warns and an error is raised."""
 
-    def prepare(error: BaseException) -> None:
+    def run(error: Exception) -> Answer:
         def fail() -> None:
+            warnings.warn_explicit("tag data larger than file", UserWarning, "Tiff.py", 946, "PIL.TiffImagePlugin")
             raise error
 
         monkeypatch.setattr("lsampler.plugins.registry.registry", fail)
+        return cli("plugins")
 
-    return prepare
-
-
-def test_terminal_escapes_of_a_name_do_not_reach_the_terminal(cli: Cli, failing: Callable[..., None]) -> None:
-    failing(LsamplerError("\x1b[31mred\x1b[0m.h5: is\nempty\x07"))
-    assert cli("plugins") == Answer(2, "", "lsampler: ?[31mred?[0m.h5: is empty?\n")
+    return run
 
 
-def test_a_long_message_keeps_beginning_and_end(cli: Cli, failing: Callable[..., None]) -> None:
-    failing(LsamplerError("file: " + "x" * 100_000 + " the fix"))
-    answer = cli("plugins")
+def test_terminal_escapes_of_a_name_do_not_reach_the_terminal(failing: Callable[..., Answer]) -> None:
+    answer = failing(LsamplerError("\x1b[31mred\x1b[0m.h5: is\nempty\x07"))
+    assert answer == Answer(2, "", "lsampler: ?[31mred?[0m.h5: is empty?\n")
+
+
+def test_a_long_message_keeps_beginning_and_end(failing: Callable[..., Answer]) -> None:
+    answer = failing(LsamplerError("file: " + "x" * 100_000 + " the fix"))
     assert answer.code == 2
     assert len(answer.err) < 2000
     assert answer.err.startswith("lsampler: file: x")
@@ -44,23 +45,10 @@ def test_a_long_message_keeps_beginning_and_end(cli: Cli, failing: Callable[...,
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RecursionError("maximum depth"), OverflowError("too large")])
-def test_exhausted_resources_are_one_line(cli: Cli, failing: Callable[..., None], error: Exception) -> None:
-    failing(error)
-    answer = cli("plugins")
-    assert answer.code == 2
-    assert answer.err.count("\n") == 1
+def test_exhausted_resources_are_one_line(failing: Callable[..., Answer], error: Exception) -> None:
+    answer = failing(error)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert type(error).__name__ in answer.err
-
-
-def test_warnings_of_other_libraries_are_not_printed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def warn() -> None:
-        warnings.warn_explicit(
-            "tag data larger than file", UserWarning, "TiffImagePlugin.py", 946, "PIL.TiffImagePlugin"
-        )
-        raise LsamplerError("said")
-
-    monkeypatch.setattr("lsampler.plugins.registry.registry", warn)
-    assert cli("plugins") == Answer(2, "", "lsampler: said\n")
 
 
 def test_sigterm_ends_a_command_as_ctrl_c_does() -> None:

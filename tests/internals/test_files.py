@@ -6,15 +6,20 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors import SafetensorError
 
 from lsampler import ConvAutoencoder, LsamplerError
-from lsampler.data.pictures import image_grid, to_uint8
+from lsampler.data.pictures import image_grid
 from lsampler.files import (
     FOLDERS,
     MARK,
@@ -44,25 +49,34 @@ def _write_and_fail(path: Path, failure: type[BaseException]) -> None:
     raise failure("stop")
 
 
-# One file
+# One file or folder
+
+BOTH = pytest.mark.parametrize("new", [new_file, new_directory])
+New = Callable[..., AbstractContextManager[Path]]
 
 
-def test_a_file_appears_when_the_block_ends_well(tmp_path: Path) -> None:
-    target = tmp_path / "a.txt"
-    with new_file(target) as beside:
-        beside.write_text("all of it")
-        assert beside.parent == tmp_path
-        assert beside.suffix == ".txt"
+def inside(output: Path) -> Path:
+    """The file, or a file in the folder."""
+    return output / "inside" if output.is_dir() else output
+
+
+def write_old(new: New, target: Path) -> None:
+    if new is new_directory:
+        target.mkdir()
+    inside(target).write_text("old")
+
+
+@BOTH
+def test_an_output_appears_when_the_block_ends_well(tmp_path: Path, new: New) -> None:
+    target, usual = tmp_path / "a.txt", tmp_path / "usual"
+    write_old(new, usual)
+    with new(target) as beside:
+        inside(beside).write_text("all of it")
+        assert new is new_directory or (beside.parent, beside.suffix) == (tmp_path, ".txt")
         assert not target.exists()
-    assert target.read_text() == "all of it"
-    assert names(tmp_path) == ["a.txt"]
-
-
-def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
-    with new_file(tmp_path / "a.txt") as beside:
-        beside.write_text("x")
-    (tmp_path / "usual").write_text("x")
-    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert inside(target).read_text() == "all of it"
+    assert target.stat().st_mode == usual.stat().st_mode
+    assert names(tmp_path) == ["a.txt", "usual"]
 
 
 def test_the_umask_is_never_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,35 +87,39 @@ def test_the_umask_is_never_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert names(tmp_path) == ["a.txt", "b"]
 
 
+@BOTH
 @pytest.mark.parametrize("failure", [StopError, KeyboardInterrupt, LsamplerError])
 @pytest.mark.parametrize("existing", [False, True])
-def test_a_failure_leaves_nothing_new(tmp_path: Path, failure: type[BaseException], existing: bool) -> None:
-    target = tmp_path / "a.txt"
+def test_a_failure_leaves_nothing_new(tmp_path: Path, new: New, failure: type[BaseException], existing: bool) -> None:
+    target = tmp_path / "a"
     if existing:
-        target.write_text("old")
-    with pytest.raises(failure), new_file(target, force=existing) as beside:
-        _write_and_fail(beside, failure)
-    assert names(tmp_path) == (["a.txt"] if existing else [])
-    assert not existing or target.read_text() == "old"
+        write_old(new, target)
+    with pytest.raises(failure), new(target, force=existing) as beside:
+        _write_and_fail(inside(beside), failure)
+    assert names(tmp_path) == (["a"] if existing else [])
+    assert not existing or inside(target).read_text() == "old"
 
 
-def test_an_existing_file_is_kept_without_force_and_replaced_with_it(tmp_path: Path) -> None:
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    with pytest.raises(LsamplerError, match=r"exists already.*`force=True`"), new_file(target):
+@BOTH
+def test_an_existing_output_is_kept_without_force_and_replaced_with_it(tmp_path: Path, new: New) -> None:
+    target = tmp_path / "a"
+    write_old(new, target)
+    with pytest.raises(LsamplerError, match=r"exists already.*`force=True`"), new(target):
         pytest.fail("nothing may be written")
-    assert target.read_text() == "old"
-    with new_file(target, force=True) as beside:
-        beside.write_text("new")
-        assert target.read_text() == "old"
-    assert target.read_text() == "new"
+    with new(target, force=True) as beside:
+        inside(beside).write_text("new")
+        assert inside(target).read_text() == "old"
+    assert inside(target).read_text() == "new"
+    assert names(tmp_path) == ["a"]
 
 
-def test_a_missing_parent_folder_is_named(tmp_path: Path) -> None:
-    expected = pytest.raises(LsamplerError, match="missing does not exist; create it first")
-    with expected, new_file(tmp_path / "missing" / "a"):
+@BOTH
+def test_a_missing_parent_and_another_kind_of_output_are_named(tmp_path: Path, new: New) -> None:
+    with pytest.raises(LsamplerError, match="missing does not exist; create it first"), new(tmp_path / "missing" / "a"):
         pytest.fail("nothing may be written")
-    with expected, new_directory(tmp_path / "missing" / "a"):
+    other, kind = (new_file, "file") if new is new_directory else (new_directory, "folder")
+    write_old(other, tmp_path / "other")
+    with pytest.raises(LsamplerError, match=f"is a {kind}"), new(tmp_path / "other", force=True):
         pytest.fail("nothing may be written")
 
 
@@ -112,28 +130,12 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
         check_output(tmp_path / "a")
 
 
-def test_a_folder_is_not_replaced_by_a_file_nor_the_reverse(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(LsamplerError, match="is a folder"), new_file(tmp_path / "folder", force=True):
-        pytest.fail("nothing may be written")
-    with pytest.raises(LsamplerError, match="is a file"), new_directory(tmp_path / "file", force=True):
-        pytest.fail("nothing may be written")
-
-
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-def test_a_full_disk_is_one_line_and_keeps_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
+def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path: Path, code: int) -> None:
     target = tmp_path / "a.txt"
-    target.write_text("old")
-
-    def full(self: Path, data: str) -> int:
+    write_old(new_file, target)
+    with pytest.raises(LsamplerError) as error, new_file(target, force=True):
         raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(LsamplerError) as error, new_file(target, force=True) as beside:
-        beside.write_text("new")
     assert str(target) in str(error.value)
     assert os.strerror(code) in str(error.value)
     assert "\n" not in str(error.value)
@@ -147,73 +149,26 @@ def test_no_room_for_the_temporary_file_is_one_line(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_full_disk_while_a_model_is_saved(
-    tmp_path: Path, tiny_model: ConvAutoencoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from safetensors import SafetensorError
-
-    target = tmp_path / "a.safetensors"
-    tiny_model.save(target)
-    before = target.read_bytes()
+def test_a_full_disk_while_a_model_is_saved(tiny_model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, before = ConvAutoencoder.load(tiny_model_file), tiny_model_file.read_bytes()
 
     def full(*_: object, **__: object) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("lsampler.safetensors_files.save_file", full)
     with pytest.raises(LsamplerError, match="No space left"):
-        tiny_model.save(target, force=True)
-    assert target.read_bytes() == before
-    assert names(tmp_path) == ["a.safetensors"]
-
-
-# One folder
-
-
-def test_a_folder_appears_whole(tmp_path: Path) -> None:
-    target = tmp_path / "out"
-    with new_directory(target) as beside:
-        (beside / "a").write_text("a")
-        assert not target.exists()
-    assert names(target) == ["a"]
-    assert names(tmp_path) == ["out"]
-    (tmp_path / "usual").mkdir()
-    assert target.stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
-@pytest.mark.parametrize("failure", [StopError, KeyboardInterrupt])
-@pytest.mark.parametrize("existing", [False, True])
-def test_a_failure_leaves_no_folder(tmp_path: Path, failure: type[BaseException], existing: bool) -> None:
-    target = tmp_path / "out"
-    if existing:
-        target.mkdir()
-        (target / "old").write_text("old")
-    with pytest.raises(failure), new_directory(target, force=existing) as beside:
-        _write_and_fail(beside / "half", failure)
-    assert names(tmp_path) == (["out"] if existing else [])
-    assert not existing or names(target) == ["old"]
-
-
-def test_force_replaces_a_folder_as_a_whole(tmp_path: Path) -> None:
-    target = tmp_path / "out"
-    target.mkdir()
-    (target / "old").write_text("old")
-    with pytest.raises(LsamplerError, match="`force=True`"), new_directory(target):
-        pytest.fail("nothing may be written")
-    with new_directory(target, force=True) as beside:
-        (beside / "new").write_text("new")
-        assert names(target) == ["old"]
-    assert names(target) == ["new"]
-    assert names(tmp_path) == ["out"]
+        model.save(tiny_model_file, force=True)
+    assert tiny_model_file.read_bytes() == before
+    assert names(tiny_model_file.parent) == [tiny_model_file.name]
 
 
 def test_force_replaces_a_link_and_not_what_it_points_to(tmp_path: Path) -> None:
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "old").write_text("old")
+    write_old(new_directory, tmp_path / "precious")
     (tmp_path / "out").symlink_to("precious", target_is_directory=True)
     with new_directory(tmp_path / "out", force=True) as beside:
-        (beside / "new").write_text("new")
-    assert names(tmp_path / "precious") == ["old"]
-    assert names(tmp_path / "out") == ["new"]
+        inside(beside).write_text("new")
+    assert inside(tmp_path / "precious").read_text() == "old"
+    assert inside(tmp_path / "out").read_text() == "new"
     assert names(tmp_path) == ["out", "precious"]
 
 
@@ -222,10 +177,8 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
     """Regression: Ctrl-C between the two renames deleted the old folder and the new one."""
-    target = tmp_path / "out"
-    target.mkdir()
-    (target / "old").write_text("old")
-    rename = Path.rename
+    target, rename = tmp_path / "out", Path.rename
+    write_old(new_directory, target)
 
     def refuse(self: Path, to: Path) -> Path:
         if self.name == "new":
@@ -236,7 +189,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
     expected = LsamplerError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected), new_directory(target, force=True):
         pass
-    assert names(target) == ["old"]
+    assert inside(target).read_text() == "old"
     assert names(tmp_path) == ["out"]
 
 
@@ -263,20 +216,20 @@ def test_a_folder_without_a_known_mark_is_refused(tmp_path: Path, mark: bytes | 
     (tmp_path / "wedding.jpg").write_bytes(b"precious")
     if mark is not None:
         (tmp_path / MARK).write_bytes(mark)
-    with pytest.raises(LsamplerError, match=r"was not written by lsampler.*choose an empty or a new folder") as error:
+    with pytest.raises(
+        LsamplerError, match=f"{tmp_path}.*was not written by lsampler.*choose an empty or a new folder"
+    ):
         check_folder(tmp_path, "images")
-    assert str(tmp_path) in str(error.value)
 
 
 def test_new_and_empty_folders_are_free_and_files_are_not(tmp_path: Path) -> None:
-    check_folder(tmp_path, "analysis report")
-    check_folder(tmp_path / "new", "analysis report")
+    for free in (tmp_path, tmp_path / "new"):
+        check_folder(free, "analysis report")
     assert names(tmp_path) == []
     (tmp_path / "file").write_text("x")
-    with pytest.raises(LsamplerError, match="file: is a file; choose another name"):
-        check_folder(tmp_path / "file", "analysis report")
-    with pytest.raises(LsamplerError, match="missing does not exist; create it first"):
-        check_folder(tmp_path / "missing" / "new", "analysis report")
+    for path, part in (("file", "file: is a file; choose another name"), ("missing/new", "missing does not exist")):
+        with pytest.raises(LsamplerError, match=part):
+            check_folder(tmp_path / path, "analysis report")
 
 
 def test_images_do_not_replace_a_report(tmp_path: Path) -> None:
@@ -299,70 +252,38 @@ def test_what_is_wrong_with_an_input_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "good").write_text("x")
     assert existing_file(str(tmp_path / "good"), "model file") == tmp_path / "good"
     for path, part in ((tmp_path / "none", "no such model file"), (tmp_path, "folder"), (tmp_path / "empty", "empty")):
-        with pytest.raises(LsamplerError, match=part) as error:
+        with pytest.raises(LsamplerError, match=f"{path}.*{part}"):
             existing_file(path, "model file")
-        assert str(path) in str(error.value)
 
 
 # Progress
 
 
-class Tally:
-    """Anything with ``begin`` can show progress."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, int, int]] = []
-        self.done = 0
-
-    def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
-        self.begun.append((what, total, done))
-        return self._advance
-
-    def _advance(self, amount: int) -> None:
-        self.done += amount
-
-
 def test_progress_counts_what_was_worked_on() -> None:
-    tally = Tally()
-    seen = [(item, tally.done) for item in track(["ab", "cde"], tally, "reading", 5, len)]
-    assert seen == [("ab", 0), ("cde", 2)]
-    assert tally.done == 5
-    assert tally.begun == [("reading", 5, 0)]
+    said: list[Any] = []
+    progress: Any = SimpleNamespace(begin=lambda *begun: said.append(begun) or said.append)
+    seen = [(item, len(said)) for item in track(["ab", "cde"], progress, "reading", 5, len)]
+    assert seen == [("ab", 1), ("cde", 2)]
+    assert said == [("reading", 5, 0), 2, 3]
     assert list(track([1, 2], None, "silent", 2, lambda _: 1)) == [1, 2]
 
 
-def test_bars_leave_standard_output_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    with rich_progress() as progress:
-        progress.begin("working", 2)(1)
-        print("a line of the result")
-    said = capsys.readouterr()
-    assert said.out == "a line of the result\n"
-    assert said.err == ""
-
-
-def test_bars_on_a_terminal_do_not_swallow_redirected_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    redirected, terminal = StringIO(), Terminal()
+@pytest.mark.parametrize("terminal", [False, True])
+def test_bars_leave_standard_output_alone(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    redirected, shown = StringIO(), StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stdout", redirected)
-    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stderr", shown)
     with rich_progress() as progress:
         progress.begin("working", 2)(1)
         print("a line of the result")
     assert redirected.getvalue() == "a line of the result\n"
-    assert "a line of the result" not in terminal.getvalue()
+    assert "a line of the result" not in shown.getvalue()
+    assert terminal or shown.getvalue() == ""
 
 
 # Pictures
-
-
-def test_values_are_rounded_and_clipped() -> None:
-    images = np.array([-0.1, 0.0, 0.5, 1.0, 1.2], np.float32).reshape(1, 1, 1, 5)
-    assert to_uint8(images).shape == (1, 1, 5, 1)
-    assert to_uint8(images).ravel().tolist() == [0, 0, 128, 255, 255]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -377,17 +298,14 @@ def test_a_grid_shows_every_image_in_its_place(channels: int) -> None:
     assert (grid[22:, 12:] == 255).all()
 
 
-def test_a_grid_is_as_square_as_possible() -> None:
-    width, height = image_grid(np.zeros((64, 16, 16, 3), np.uint8)).size
-    assert width == height
-    width, height = image_grid(np.zeros((64, 20, 10, 3), np.uint8)).size
-    assert 0.7 < width / height < 1.4
+@pytest.mark.parametrize(("shape", "least"), [((16, 16), 1.0), ((20, 10), 0.7)])
+def test_a_grid_is_as_square_as_possible(shape: tuple[int, int], least: float) -> None:
+    width, height = image_grid(np.zeros((64, *shape, 3), np.uint8)).size
+    assert least <= width / height <= 1 / least
 
 
-@pytest.mark.parametrize("count", [1, 3, 8, 16, 13])
+@pytest.mark.parametrize("count", [1, 13, 16])
 def test_reconstructions_stand_below_their_originals(tiny_model: ConvAutoencoder, tmp_path: Path, count: int) -> None:
-    from PIL import Image
-
     images = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
     reconstruction_grid(tiny_model, images, tmp_path / "a.png")
     grid = np.asarray(Image.open(tmp_path / "a.png"))
@@ -398,10 +316,8 @@ def test_reconstructions_stand_below_their_originals(tiny_model: ConvAutoencoder
     assert np.abs(restored.astype(int) - np.rint(decoded[0, 0] * 255)).max() <= 1
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 30])
+@pytest.mark.parametrize("epochs", [1, 30])
 def test_a_curve_is_drawn_from_the_first_epoch_on(tmp_path: Path, epochs: int) -> None:
-    from PIL import Image
-
     pytest.importorskip("matplotlib")
     rows = [{"epoch": k, "train_mse": 0.1 / k, "held_out_mse": 0.12 / k} for k in range(1, epochs + 1)]
     training_curve(rows, tmp_path / "a.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,12 @@ PREPROCESS = Preprocess(8, "none", 1)
 
 
 class Deadly:
-    """A source whose second image ends the process that loads it."""
+    """A source whose images end the process that loads them."""
 
     name, ids = "deadly", ["0", "1"]
 
     def read(self, index: int) -> NDArray[Any]:
-        if index == 1:
-            os._exit(3)
-        return np.zeros((8, 8, 1), np.uint8)
+        os._exit(3)
 
 
 class Wrong:
@@ -82,42 +81,45 @@ def test_reader_left_early_ends_its_processes(folder: Path) -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_process_that_dies_is_told_in_one_line() -> None:
-    with pytest.raises(LsamplerError, match="deadly: a process that loads images died") as refusal:
-        list(ImageBatches(Deadly(), PREPROCESS, processes=1).pixels(1))
-    assert "\n" not in str(refusal.value)
+class Local(Deadly):
+    """Its lock cannot be sent to a process."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (Deadly(), "^deadly: a process that loads images died.*$"),
+        (Local(), "local: cannot be sent to other processes .* `workers=0`"),
+    ],
+)
+def test_processes_that_cannot_load_are_one_line_and_gone(source: Any, message: str) -> None:
+    with pytest.raises(LsamplerError, match=message):
+        list(ImageBatches(source, PREPROCESS, processes=1).pixels(1))
     assert multiprocessing.active_children() == []
 
 
-def test_mistake_of_a_source_is_raised_here() -> None:
+def test_a_mistake_of_a_source_is_raised_here() -> None:
     with pytest.raises(KeyError, match="a mistake"):
         list(ImageBatches(Wrong(), PREPROCESS, processes=1).pixels(1))
 
 
-def test_source_that_cannot_be_handed_over_is_refused() -> None:
-    class Local(Deadly):
-        name = "local"
-
-    with pytest.raises(LsamplerError, match=r"local: cannot be sent to other processes .* `workers=0`"):
-        list(ImageBatches(Local(), PREPROCESS, processes=1).pixels(1))
-
-
 def test_workers_do_not_change_the_store(tiny_model: ConvAutoencoder, folder: Path, tmp_path: Path) -> None:
-    found = [
-        encode_images(
-            tiny_model, open_images(folder), tmp_path / f"{n}.h5", held_out=5, options=EncodeOptions(4, workers=n)
-        )
-        for n in (0, 1)
-    ]
-    stores = [result.store for result in found]
-    np.testing.assert_array_equal(stores[0].read(), stores[1].read())
-    assert stores[0].ids() == stores[1].ids()
-    assert stores[0].splits() == stores[1].splits()
-    assert found[0].skipped == found[1].skipped
-    assert len(found[0].skipped) == 5
+    found = []
+    for workers in (0, 1):
+        out, options = tmp_path / f"{workers}.h5", EncodeOptions(4, workers=workers)
+        done = encode_images(tiny_model, open_images(folder), out, held_out=5, options=options)
+        store = done.store
+        found.append((store.read().tolist(), store.ids(), store.splits(), done.skipped))
+    assert found[0] == found[1]
+    assert len(found[0][3]) == 5
 
 
-def test_fewer_workers_than_none_are_refused(tiny_model: ConvAutoencoder, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(LsamplerError, match="--workers -1"):
+def test_a_negative_number_of_workers_is_refused(tiny_model: ConvAutoencoder, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(LsamplerError, match="`workers=-1`"):
         encode_images(tiny_model, open_images(folder), tmp_path / "s.h5", held_out=5, options=EncodeOptions(workers=-1))
     assert not (tmp_path / "s.h5").exists()

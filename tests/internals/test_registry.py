@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import Any
@@ -60,7 +59,7 @@ def test_everything_of_lsampler_is_found() -> None:
 def test_a_foreign_plugin_is_found_and_used(module: Any) -> None:
     known = Registry()
     known.register(module, "shifted", "foreign")
-    sampler = known.get("sampler", "shifted")().fit(np.zeros((5, 2)) + np.arange(5)[:, None])
+    sampler = known.get("sampler", "shifted")().fit(np.arange(10.0).reshape(5, 2))
     assert sampler.sample(4).shape == (4, 2)
     assert known.found[0].origin == "foreign"
 
@@ -70,18 +69,15 @@ def test_a_foreign_plugin_is_found_and_used(module: Any) -> None:
     [
         (SimpleNamespace(LSAMPLER_API=2), "offers nothing"),
         (offering(), "offers nothing"),
-        (SimpleNamespace(), "does not state the plugin API that it was written for"),
         (hooked(lambda: [Shifted], api=None), "add LSAMPLER_API = 2"),
         (hooked(lambda: [Shifted], api=1), "written for plugin API 1, this lsampler has 2"),
         (offering(Shifted, api=3), "written for plugin API 3, this lsampler has 2"),
         (SimpleNamespace(lsampler_dreams=offers(Shifted)), "unknown hook 'lsampler_dreams'"),
         (offering(int), "not a subclass of lsampler.LatentSampler"),
-        (offering(None), "not a subclass"),
-        (offering(named("fine"), int), "not a subclass"),
+        (offering(named("fine"), None), "not a subclass"),
         (offering(named("Not Kebab")), "lower case with hyphens"),
         (offering(named("first")), "taken by first"),
         (offering(named("twice"), named("twice")), "taken by foreign"),
-        (hooked(raising(RuntimeError)), "RuntimeError: no luck today"),
         (hooked(raising(SystemExit)), "SystemExit: no luck today"),
         (hooked(lambda: 3), "TypeError"),
     ],
@@ -104,9 +100,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     load = Registry._load  # points may be of another class: importlib_metadata, where installed, adds its own
 
-    def noted(known: Registry, point: EntryPoint) -> None:
+    def noted(known: Registry, point: EntryPoint, origin: str) -> None:
         names.append(point.name)
-        load(known, point)
+        load(known, point, origin)
 
     monkeypatch.setattr(Registry, "_load", noted)
     return names
@@ -156,10 +152,10 @@ def test_no_other_package_takes_a_name_of_lsampler(monkeypatch: pytest.MonkeyPat
 def test_an_interrupted_search_loses_no_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     load, known = Registry._load, Registry.from_entry_points()
 
-    def interrupted(found: Registry, point: EntryPoint) -> None:
+    def interrupted(found: Registry, point: EntryPoint, origin: str) -> None:
         if point.name == "novelty":
             raise KeyboardInterrupt
-        load(found, point)
+        load(found, point, origin)
 
     monkeypatch.setattr(Registry, "_load", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -167,32 +163,3 @@ def test_an_interrupted_search_loses_no_plugin(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Registry, "_load", load)
     assert list(known.of_kind("sampler")) == plugin_names("sampler")
     assert "novelty" in known.of_kind("evaluator")
-
-
-@pytest.fixture
-def with_broken_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Entry points of a module that does not exist and of one that exits, beside all real ones."""
-    real = registry_module.entry_points(group="lsampler")
-    monkeypatch.setitem(sys.modules, "exiting", hooked(raising(SystemExit)))
-    broken = [EntryPoint(name, module, "lsampler") for name, module in BROKEN.items()]
-    monkeypatch.setattr(registry_module, "entry_points", lambda group: [*broken, *real])
-    registry.cache_clear()
-    yield
-    registry.cache_clear()
-
-
-BROKEN = {"foreign-flow": "no_such_module_anywhere", "exits": "exiting"}
-
-
-@pytest.mark.usefixtures("with_broken_plugins")
-def test_broken_plugins_are_listed_and_affect_nothing_else(cli: Callable[..., Any]) -> None:
-    answer = cli("plugins")
-    assert answer.code == 0
-    assert "broken: 'foreign-flow'" in answer.out
-    assert "No module named 'no_such_module_anywhere'" in answer.out
-    assert "broken: 'exits' from unknown: SystemExit: no luck today" in answer.out
-    assert "pca-ellipse" in answer.out
-    for command in (("plugins", "show", "foreign-flow"), ("sample", "--plugin", "foreign-flow")):
-        answer = cli(*command)
-        assert answer.code == 2
-        assert "plugin 'foreign-flow' from unknown is broken" in answer.err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lsampler import Evaluation, Row, Score
@@ -15,19 +17,9 @@ def test_tables_of_scores_fit_the_console(
     """Every label and number is there, uncut; a group that needs several tables names itself on each."""
     monkeypatch.setenv("COLUMNS", str(width))
     names = ("held-out real vectors", "runs/somewhere/deep/in/a/tree/of/folders/vectors.h5")
-    scores = [
-        Score(
-            f"m{k}",
-            group="distances",
-            label=f"label{k}\nof-this",
-            better="lower",
-            value=12.34 + k,
-            low=10.111 + k,
-            high=14.222 + k,
-            n=9,
-        )
-        for k in range(8)
-    ]
+    known: dict[str, Any] = {"group": "distances", "better": "lower", "n": 9}
+    numbers = [{"value": 12.34 + k, "low": 10.111 + k, "high": 14.222 + k} for k in range(8)]
+    scores = [Score(f"m{k}", label=f"label{k}\nof-this", **known, **numbers[k]) for k in range(8)]
     print_scores(Evaluation("real", [Row(name, 2000, scores) for name in names], []))
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= width

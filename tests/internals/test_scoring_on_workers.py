@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,10 @@ from lsampler.workspace import Opened, open_workspace
 distributed = pytest.importorskip("distributed")
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """Two workers, started once: each imports torch."""
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-    ) as started:
-        yield started.scheduler_address
+@pytest.fixture
+def address(cluster: Any) -> str:
+    """Of the two workers' scheduler."""
+    return str(cluster.scheduler_address)
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +48,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made: Path = tmp_path_factory.mktemp("scored")
     store = write_digits(made / "digits")
     rows = load_sampler("gaussian").fit(store).sample(50, seed=0).numpy()
-    write_store(made / "few.h5", 10, [(rows, None, None)], {"kind": "samples", "encoder": store.fingerprint})
+    write_store(made / "few.h5", 10, [rows], {"kind": "samples", "encoder": store.fingerprint})
     return made
 
 
 def test_workers_score_as_this_process_does(
-    cli: Callable[..., Answer], cluster: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Callable[..., Answer], address: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)  # where the workers are not
     scores = [word for name in ("core-membership", "fidelity-diversity", "log-likelihood") for word in ("-e", name)]
     drawn = ("-p", "pca-ellipse", "-p", "multivariate-normal", "-n", 100, "--seed", 3)
     common = ("evaluate", "few.h5", *drawn, *scores, "-e", "cycle-consistency", "--store", "digits/latents.h5")
     here = cli(*common, "--json", tmp_path / "here.json")
-    there = cli(*common, "--json", tmp_path / "there.json", "--cluster", cluster)
+    there = cli(*common, "--json", tmp_path / "there.json", "--cluster", address)
     assert (here.code, there.code) == (0, 0)
     assert there.out == here.out
     assert "pca-ellipse: log-likelihood: gives" in there.out
@@ -75,14 +72,14 @@ def test_workers_score_as_this_process_does(
 
 
 def test_workers_compare_as_this_process_does(
-    cli: Callable[..., Answer], cluster: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Callable[..., Answer], address: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
     scores = [word for name in ("core-membership", "fidelity-diversity", "cycle-consistency") for word in ("-e", name)]
     strategies = ("-p", "gaussian", "-p", "elliptical", "--sweep", "pca-ellipse:fact=0.6:0.8:2")
     common = ("compare", *strategies, "-n", 60, *scores, "--store", "digits/latents.h5", "--out")
     answers, reports = [], []
-    for name, options in (("here", ()), ("there", ("--cluster", cluster)), ("here", ("--cluster", cluster))):
+    for name, options in (("here", ()), ("there", ("--cluster", address)), ("here", ("--cluster", address))):
         out = tmp_path / name
         answers.append(cli(*common, out, *options))
         found = json.loads((out / "scores.json").read_text())
@@ -95,17 +92,17 @@ def test_workers_compare_as_this_process_does(
     assert reports[0] == reports[1] == reports[2]
 
 
-def test_a_live_model_goes_to_the_workers(cluster: str, tiny_model: ConvAutoencoder, tiny_store: LatentStore) -> None:
+def test_a_live_model_goes_to_the_workers(address: str, tiny_model: ConvAutoencoder, tiny_store: LatentStore) -> None:
     subject, evaluators = Subject.of(tiny_store, tiny_model), [load_evaluator("cycle-consistency")]
     here = compare(subject, [load_sampler("gaussian")], evaluators=evaluators, n=40)
-    with on_cluster(cluster):
+    with on_cluster(address):
         there = compare(subject, [load_sampler("gaussian")], evaluators=evaluators, n=40)
     assert "cycle-distance" in here.rows[-1].by_metric
     assert list(there.rows) == list(here.rows)
 
 
 @pytest.mark.parametrize("strategy", ["gaussian", None])
-def test_sets_left_out_on_workers_are_those_left_out_here(cluster: str, folder: Path, strategy: str | None) -> None:
+def test_sets_left_out_on_workers_are_those_left_out_here(address: str, folder: Path, strategy: str | None) -> None:
     subject = open_workspace(None, folder / "digits" / "latents.h5").subject
     fails = Drawn.of(load_sampler("neighbour-interpolation", k=1500), 400, required=False)
     sets = [Stored.of(folder / "few.h5"), fails]
@@ -113,7 +110,7 @@ def test_sets_left_out_on_workers_are_those_left_out_here(cluster: str, folder: 
         sets.append(Drawn.of(load_sampler(strategy), 100))
     evaluators = [load_evaluator("fidelity-diversity")]
     here, left_out = score_sets(sets, subject, evaluators, seed=1)
-    with on_cluster(cluster):
+    with on_cluster(address):
         assert score_sets(sets, subject, evaluators, seed=1) == (here, left_out)
         with pytest.raises(LsamplerError) as raised:
             score_sets([fails], subject, evaluators)
@@ -122,30 +119,30 @@ def test_sets_left_out_on_workers_are_those_left_out_here(cluster: str, folder: 
     assert [row.n for row in here.rows[1:]] == ([100, 50, 100] if strategy else [50, 50])
 
 
-def test_evaluators_that_fail_on_workers_are_those_that_fail_here(cluster: str) -> None:
+def test_evaluators_that_fail_on_workers_are_those_that_fail_here(address: str) -> None:
     subject, sets = open_workspace("digits", None).subject, [Drawn.of(load_sampler("gaussian"), 20)]
     novelty, cores = load_evaluator("novelty"), load_evaluator("core-membership")
     here = score_sets(sets, subject, [novelty, cores])
     assert "no scores of novelty: needs real vectors" in here[0].caveats[0]
-    with on_cluster(cluster):
+    with on_cluster(address):
         assert score_sets(sets, subject, [novelty, cores]) == here
         with pytest.raises(LsamplerError, match=r"^no scores of novelty: needs real vectors; digits holds"):
             score_sets(sets, subject, [novelty])
 
 
 def test_workers_score_a_store_that_was_written_anew(
-    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path, rng = "latents.h5", np.random.default_rng(0)
     sets = [Drawn.of(load_sampler("gaussian"), 30)]
     evaluators = [load_evaluator("fidelity-diversity"), load_evaluator("core-membership")]
     for scale in (1, 2):
-        write_store(path, 3, [(scale * rng.normal(size=(200, 3)).astype(np.float32), None, None)], {}, force=True)
+        write_store(path, 3, [scale * rng.normal(size=(200, 3)).astype(np.float32)], {}, force=True)
         subject = open_workspace(None, path).subject
         here = score_sets(sets, subject, evaluators)
         assert "core 'interval' not calibrated: latents.h5 lacks the held-out vectors for it" in here[0].caveats
-        with on_cluster(cluster):
+        with on_cluster(address):
             assert score_sets(sets, subject, evaluators) == here
 
 
@@ -168,30 +165,23 @@ RUNNING: list[int] = []
 def test_a_worker_with_several_threads_scores_one_set_at_a_time() -> None:
     """Plugins are promised that they run alone."""
     sets = [Drawn.of(load_sampler("gaussian", temperature=0.5 + 0.1 * i), 20) for i in range(6)]
-    with (
-        distributed.LocalCluster(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=":0") as threads,
-        on_cluster(threads.scheduler_address),
-    ):
+    options = {"processes": False, "threads_per_worker": 4, "dashboard_address": ":0"}
+    with distributed.LocalCluster(n_workers=1, **options) as threads, on_cluster(threads.scheduler_address):
         table, _ = score_sets(sets, open_workspace("digits", None).subject, [Overlapping()])
     assert [row.by_metric["running"].value for row in table.rows] == [1.0] * 6
 
 
-def test_what_a_worker_lacks_is_named(cluster: str) -> None:
-    reference, sets = load_bundle("digits").reference, [Drawn.of(load_sampler("gaussian"), 5)]
-    subject = Subject(reference, reopen=Opened(None, "/nowhere/z.h5"))
-    with (
-        on_cluster(cluster),
-        pytest.raises(
-            LsamplerError, match=r"^a worker lacks what is here, a file or a plugin: /nowhere/z\.h5: no such"
-        ),
-    ):
-        score_sets(sets, subject, [load_evaluator("core-membership")])
+def test_what_a_worker_lacks_is_named(address: str) -> None:
+    subject = Subject(load_bundle("digits").reference, reopen=Opened(None, "/nowhere/z.h5"))
+    message = r"^a worker lacks what is here, a file or a plugin: /nowhere/z\.h5: no such"
+    with on_cluster(address), pytest.raises(LsamplerError, match=message):
+        score_sets([Drawn.of(load_sampler("gaussian"), 5)], subject, [load_evaluator("core-membership")])
 
 
-def test_a_model_that_cannot_be_copied_is_one_line(cluster: str, tiny_model: Any, tiny_store: LatentStore) -> None:
+def test_a_model_that_cannot_be_copied_is_one_line(address: str, tiny_model: Any, tiny_store: LatentStore) -> None:
     tiny_model.lock = threading.Lock()
     with (
-        on_cluster(cluster),
+        on_cluster(address),
         pytest.raises(LsamplerError, match=r"a worker failed with TypeError: .*Could not serialize"),
     ):
         compare(Subject.of(tiny_store, tiny_model), [load_sampler("gaussian")], evaluators=[], n=5)
@@ -200,26 +190,16 @@ def test_a_model_that_cannot_be_copied_is_one_line(cluster: str, tiny_model: Any
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--cluster", "tcp://127.0.0.1:9"), "--cluster tcp://127.0.0.1:9: no Dask scheduler answers there"),
-        (("--cluster", "local:x"), "--cluster local:x: say how many workers"),
-        (("--cluster", "local:2", "--store", "nowhere.h5"), "nowhere.h5: no such latent store"),
-        (("--cluster", "local:2", "-p", "gausian"), "no sampler 'gausian'; did you mean 'gaussian'?"),
+        (("--store", "nowhere.h5"), "nowhere.h5: no such latent store"),
+        (("--model", "digits", "-p", "gausian"), "no sampler 'gausian'; did you mean 'gaussian'?"),
     ],
 )
 @pytest.mark.parametrize("command", [("evaluate", "--json"), ("compare", "--out")])
 def test_scoring_that_cannot_start_is_one_line(
-    cli: Callable[..., Answer],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: tuple[str, str],
-    options: tuple[str, ...],
-    message: str,
+    cli: Callable[..., Answer], tmp_path: Path, command: tuple[str, str], options: tuple[str, ...], message: str
 ) -> None:
-    monkeypatch.setattr("lsampler.compute.dask_cluster.CONNECT_SECONDS", 1)
-    model = () if "--store" in options else ("--model", "digits")
     name, output = command
-    answer = cli(name, "-p", "gaussian", *model, output, tmp_path / "scores.json", *options)
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.count("\n") == 1
+    answer = cli(name, "-p", "gaussian", output, tmp_path / "scores.json", *options, "--cluster", "local:2")
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert message in answer.err
     assert list(tmp_path.iterdir()) == []

@@ -18,14 +18,8 @@ def test_best_marks_respect_uncertainty() -> None:
     far = [row(name, value, 0.02, better="higher") for name, value in (("a", 0.9), ("b", 0.89), ("c", 0.5))]
     assert best_rows(far, "m") == {"a", "b"}
     assert best_rows(far[:2], "m") == set()
-    real = [
-        row(name, value, half, better="real")
-        for name, value, half in (
-            ("real", 0.6, 0.1),
-            ("a", 0.9, 0.02),
-            ("b", 0.61, 0.02),
-        )
-    ]
+    values = (("real", 0.6, 0.1), ("a", 0.9, 0.02), ("b", 0.61, 0.02))
+    real = [row(name, value, half, better="real") for name, value, half in values]
     assert best_rows(real, "m") == {"b"}
     assert best_rows(real[1:], "m") == set()
     assert judge([]).sentences

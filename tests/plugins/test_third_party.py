@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -21,7 +19,6 @@ from numpy.typing import NDArray
 from support import Answer
 
 from lsampler import import_latents
-from lsampler.cli import main
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "lsampler-student-t"
 
@@ -105,9 +102,9 @@ def installed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     """Three packages that fit and three that do not, in one environment: each start there imports torch anew."""
     folder = tmp_path_factory.mktemp("installed")
     ring, moods = folder / "lsampler-my-ring", folder / "lsampler-two-moods"
-    made = in_this_process("plugins", "new", "my-ring", "--out", ring)
     write_tutorial(moods)
     environment = Environment(folder / "env")
+    made = environment.run("-m", "lsampler", "plugins", "new", "my-ring", "--out", ring)
     environment.install(ring, EXAMPLE, moods, *(write_misfit(folder, name) for name in MISFITS))
     report = folder / "tests.xml"
     where = ("-p", "no:cacheprovider", f"--junitxml={report}", ring, EXAMPLE, moods)
@@ -128,10 +125,11 @@ def installed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
             *given, folder / "comparison",
         ),
         misfit=("sample", "-p", "newer", "--out", folder / "x.png"),
+        misfit_shown=("plugins", "show", "newer"),
         shown=("plugins", "show", "my-ring"),
         listed=("plugins",),
     )  # fmt: skip
-    return Installed(folder, answers | {"made": made}, outcomes)
+    return Installed(folder, answers | {"made": Answer(made.returncode, made.stdout, made.stderr)}, outcomes)
 
 
 MISFITS = {
@@ -158,16 +156,6 @@ def write_misfit(folder: Path, name: str) -> Path:
     assert before in module
     (package / f"lsampler_{name}.py").write_text(module.replace(before, after))
     return package
-
-
-def in_this_process(*arguments: object) -> Answer:
-    """Run the command line here; the fixture ``cli`` cannot be used by a fixture of a module."""
-    out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
-        patch.setattr(sys, "argv", ["lsampler", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    return Answer(int(stopped.value.code or 0), out.getvalue(), "")
 
 
 def write_tutorial(package: Path) -> None:
@@ -227,6 +215,7 @@ def test_packages_that_do_not_fit_are_refused_and_affect_nothing_else(installed:
     for name, (_, _, reason) in MISFITS.items():
         assert re.search(rf"broken: '{name}' from lsampler-{name}: [^:]*:? ?{re.escape(reason)}", text), text
     assert "pca-ellipse" in text
-    assert answers["misfit"].code == 2
-    assert "plugin 'newer' from lsampler-newer is broken" in answers["misfit"].err
+    for answer in (answers["misfit"], answers["misfit_shown"]):
+        assert answer.code == 2
+        assert "plugin 'newer' from lsampler-newer is broken" in answer.err
     assert not (folder / "x.png").exists()

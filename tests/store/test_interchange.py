@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,10 +25,8 @@ from lsampler import (
     ConvAutoencoder,
     LatentStore,
     LsamplerError,
-    StoreWriter,
     export_latents,
     import_latents,
-    load_sampler,
     open_store,
 )
 from lsampler.store.latent_store import Rows
@@ -65,10 +64,6 @@ def save(path: Path, latents: NDArray[Any], **beside: Any) -> Path:
     return path
 
 
-def contents(store: LatentStore) -> tuple[list[list[float]], list[str], bool, list[str]]:
-    return store.read().tolist(), store.ids(), store.has_ids, list(store.splits())
-
-
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -86,8 +81,8 @@ stored_rows = st.integers(1, 30).flatmap(
 )
 
 
-@pytest.mark.parametrize("suffix", LABELLED)
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@settings(max_examples=12, deadline=None)
 @given(rows=stored_rows, chunk_rows=st.sampled_from([1, 4, 4096]), dimension=st.sampled_from([1, D]))
 def test_export_and_import_give_the_same_rows_ids_and_splits(
     suffix: str, rows: tuple[int, list[str] | None, list[str]], chunk_rows: int, dimension: int
@@ -97,34 +92,20 @@ def test_export_and_import_give_the_same_rows_ids_and_splits(
         patch.setattr("lsampler.store.exchange.table.CHUNK_ROWS", chunk_rows)
         folder = Path(name)
         store = store_of(folder / "a.h5", numbered(count, dimension), ids, splits)
-        assert export_latents(store, folder / f"b{suffix}") == count
-        back = import_latents(folder / f"b{suffix}", folder / "c.h5").store
-        assert contents(back) == contents(store)
-        assert back.verify() == []
-
-
-@settings(max_examples=10, deadline=None)
-@given(rows=stored_rows, suffix=st.sampled_from(SUFFIXES), chunk_rows=st.sampled_from([1, 4, 4096]))
-def test_the_exports_of_both_splits_are_the_store(
-    rows: tuple[int, list[str] | None, list[str]], suffix: str, chunk_rows: int
-) -> None:
-    count, ids, splits = rows
-    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lsampler.store.exchange.table.CHUNK_ROWS", chunk_rows)
-        folder = Path(name)
-        store = store_of(folder / "a.h5", numbered(count), ids, splits)
-        for split in ("train", "held-out"):
-            expected = [k for k, found in enumerate(splits) if found == split]
+        for split in (None, "train", "held-out"):
+            expected = [k for k, found in enumerate(splits) if split in (None, found)]
+            exported, again = folder / f"{split}{suffix}", folder / f"{split} again.h5"
             if not expected:
                 with pytest.raises(LsamplerError, match=f"holds no {split} vectors"):
-                    export_latents(store, folder / f"{split}{suffix}", split=split)
+                    export_latents(store, exported, split=split)
                 continue
-            assert export_latents(store, folder / f"{split}{suffix}", split=split) == len(expected)
-            back = import_latents(folder / f"{split}{suffix}", folder / f"{split} again.h5").store
-            np.testing.assert_array_equal(back.read(), numbered(count)[expected])
+            assert export_latents(store, exported, split=split) == len(expected)
+            back = import_latents(exported, again).store
+            np.testing.assert_array_equal(back.read(), numbered(count, dimension)[expected])
+            assert back.verify() == []
             if suffix != ".npy":
-                assert set(back.splits()) == {split}
-                assert back.ids() == [ids[k] if ids else "" for k in expected]
+                assert back.splits() == [splits[k] for k in expected]
+                assert (back.ids(), back.has_ids) == ([ids[k] if ids else "" for k in expected], ids is not None)
 
 
 def test_npy_keeps_the_latents_alone_and_a_tenth_is_held_out_again(tmp_path: Path) -> None:
@@ -196,17 +177,9 @@ def test_component_of_channel_row_and_column_is_row_major(
         patch.setattr("lsampler.store.exchange.table.CHUNK_ROWS", chunk_rows)
         path = save(Path(name) / f"a{suffix}", np.asarray(latents, order=order))
         store = import_latents(path, Path(name) / "s.h5").store
-        rows = store.read()
-        for c in range(channels):
-            for y in range(height):
-                for x in range(width):
-                    np.testing.assert_array_equal(rows[:, (c * height + y) * width + x], latents[:, c, y, x])
+        for c, y, x in np.ndindex(channels, height, width):
+            np.testing.assert_array_equal(store.read()[:, (c * height + y) * width + x], latents[:, c, y, x])
         assert store.attributes["shape"] == f"{channels} x {height} x {width}"
-
-
-def test_vectors_in_the_order_of_fortran_come_in_row_by_row(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", np.asfortranarray(numbered(7)))
-    np.testing.assert_array_equal(import_latents(tmp_path / "a.npz", tmp_path / "s.h5").store.read(), numbered(7))
 
 
 @pytest.mark.parametrize("suffix", LABELLED)
@@ -315,24 +288,6 @@ def test_export_says_what_it_wrote(cli: Cli, tmp_path: Path, tiny_store: LatentS
     assert len(np.load(tmp_path / "z.npy")) == len(tiny_store)
 
 
-def test_a_strategy_fitted_to_the_import_draws_the_same(tmp_path: Path, correlated: NDArray[np.float32]) -> None:
-    with StoreWriter(tmp_path / "a.h5", correlated.shape[1], {}) as writer:
-        writer.append(correlated)
-    export_latents(tmp_path / "a.h5", tmp_path / "b.parquet")
-    back = import_latents(tmp_path / "b.parquet", tmp_path / "c.h5").store
-    drawn = [
-        load_sampler("multivariate-normal").fit(s).sample(50, seed=0) for s in (open_store(tmp_path / "a.h5"), back)
-    ]
-    np.testing.assert_array_equal(drawn[0], drawn[1])
-
-
-@pytest.mark.parametrize("command", ["import", "export"])
-def test_help_shows_examples(command: str, cli: Cli) -> None:
-    answer = cli("store", command, "--help")
-    assert answer.code == 0
-    assert f"lsampler store {command} " in answer.out.split("Examples", 1)[1]
-
-
 # Bad input: one line, exit code 2, nothing written
 
 # Every row: what is wrong, the arguments, what the one line must say. {dir} holds the files of `bad`.
@@ -343,26 +298,19 @@ BAD_INPUT = [
     ("suffix", "import {dir}/z.txt --out {dir}/x.h5", "z.txt: not a file of latent vectors; give a .npy, .npz, .h5 or"),
     ("suffix of the store", "import {dir}/z.npy --out {dir}/x.npz", "x.npz: a latent store is an .h5 file"),
     ("store exists", "import {dir}/z.npy --out {dir}/store.h5", "store.h5: exists already"),
-    ("folder missing", "import {dir}/z.npy --out {dir}/no/x.h5", "does not exist; create it first"),
     ("name too long", "import {dir}/z.npy --out {dir}/" + "x" * 300 + ".h5", "could not be written"),
     ("itself", "import {dir}/plain.h5 --out {dir}/plain.h5 --force", "plain.h5: is the file that is read"),
     ("a store", "import {dir}/store.h5 --out {dir}/x.h5", "store.h5: is a latent store already; use it as it is"),
     ("1-D", "import {dir}/flat.npy --out {dir}/x.h5", "latents of shape (6,); give (N, D) or (N, C, h, w)"),
-    ("0-D", "import {dir}/scalar.npy --out {dir}/x.h5", "latents of shape ()"),
     ("3-D", "import {dir}/cube.npz --out {dir}/x.h5", "cube.npz: latents of shape (2, 3, 4)"),
     ("no rows", "import {dir}/norows.npy --out {dir}/x.h5", "holds no latent vectors, its shape is (0, 4)"),
-    ("no columns", "import {dir}/nocolumns.h5 --out {dir}/x.h5", "holds no latent vectors, its shape is (4, 0)"),
     ("no rows in a table", "import {dir}/norows.parquet --out {dir}/x.h5", "holds no latent vectors"),
     ("one huge row", "import {dir}/wide.npy --out {dir}/x.h5", "give one row per latent vector"),
     ("objects", "import {dir}/objects.npy --out {dir}/x.h5", "latents of type object; give real numbers"),
     ("ids are objects", "import {dir}/objectids.npz --out {dir}/x.h5", "'ids.npy' holds Python objects"),
     ("complex", "import {dir}/complex.npy --out {dir}/x.h5", "latents of type complex128; give real numbers"),
-    ("strings", "import {dir}/strings.npz --out {dir}/x.h5", "latents of type <U1; give real numbers"),
-    ("booleans", "import {dir}/booleans.npy --out {dir}/x.h5", "latents of type bool"),
-    ("records", "import {dir}/records.npy --out {dir}/x.h5", "give real numbers"),
     ("texts in HDF5", "import {dir}/texts.h5 --out {dir}/x.h5", "latents of type object"),
     ("NaN", "import {dir}/nan.npy --out {dir}/x.h5", "nan.npy: row 7000 holds NaN or infinite values; fix that row"),
-    ("infinite", "import {dir}/inf.h5 --out {dir}/x.h5", "inf.h5: row 1 holds NaN or infinite values"),
     ("overflow", "import {dir}/large.npz --out {dir}/x.h5", "large.npz: row 2 holds a number too large for float32"),
     ("null in a column", "import {dir}/null.parquet --out {dir}/x.h5", "null.parquet: row 1 holds NaN or infinite"),
     ("null for a list", "import {dir}/nulllist.parquet --out {dir}/x.h5", "row 2 holds 0 numbers, the first row 2"),
@@ -377,17 +325,13 @@ BAD_INPUT = [
     ("ids of floats", "import {dir}/floatids.h5 --out {dir}/x.h5", "the id of row 0 is 0.5; give texts or"),
     ("id ends in NUL", "import {dir}/nul.parquet --out {dir}/x.h5", "the id of row 1 cannot be stored"),
     ("unknown split", "import {dir}/split.npz --out {dir}/x.h5", "the split of row 1 is 'test'; write 'train' or"),
-    ("unknown code", "import {dir}/code.h5 --out {dir}/x.h5", "the split of row 2 is 2; write 'train' or"),
     ("other D than the model", "import {dir}/z.npy --model celeba96 --out {dir}/x.h5", "D = 5, the model has 256"),
-    ("model missing", "import {dir}/z.npy --model {dir}/no.safetensors --out {dir}/x.h5", "no such model file"),
     ("too many held out", "import {dir}/z.npy --held-out 3 --out {dir}/x.h5", "3 held out; --held-out 3 must leave"),
     ("negative held out", "import {dir}/z.npy --held-out -1 --out {dir}/x.h5", "'--held-out'"),
     ("a zip named .npy", "import {dir}/zip.npy --out {dir}/x.h5", "zip.npy: not a readable .npy file"),
     ("an array named .npz", "import {dir}/array.npz --out {dir}/x.h5", "array.npz: not a readable .npz file"),
     ("a later .npy format", "import {dir}/version.npy --out {dir}/x.h5", "version (3, 0) of the .npy format"),
     ("damaged member", "import {dir}/damaged.npz --out {dir}/x.h5", "damaged.npz: not a readable .npz file"),
-    ("export of nothing", "export {dir}/no.h5 {dir}/x.npy", "no.h5: no such latent store"),
-    ("export of an array", "export {dir}/plain.h5 {dir}/x.npy", "an HDF5 file, but not a latent store"),
     ("export to odd format", "export {dir}/store.h5 {dir}/x.csv", "x.csv: cannot tell the format by this name; choose"),
     ("export of odd split", "export {dir}/store.h5 {dir}/x.npy --split held_out", "did you mean 'held-out'?"),
     ("export of empty split", "export {dir}/store.h5 {dir}/x.npy --split held-out", "holds no held-out vectors"),
@@ -405,11 +349,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arrays: dict[str, NDArray[Any]] = {
         "z": z,
         "flat": np.arange(6.0),
-        "scalar": np.array(1.0),
         "norows": np.zeros((0, 4)),
         "complex": z.astype(complex),
-        "booleans": z > 1,
-        "records": np.zeros(3, dtype=[("x", "f4"), ("y", "f4")]),
         "nan": np.where(np.arange(8000)[:, np.newaxis] == 7000, np.nan, numbered(8000)),
     }
     for name, array in arrays.items():
@@ -419,7 +360,6 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archives: dict[str, dict[str, Any]] = {
         "cube": {"z": np.zeros((2, 3, 4))},
         "objectids": {"z": z, "ids": np.array(["a", None, "c"], dtype=object)},
-        "strings": {"z": np.array([["a", "b"]])},
         "large": {"z": z.astype(np.float64) + np.array([[0], [0], [1e39]])},
         "two": {"a": z, "b": numbered(4)},
         "ids": {"z": z, "ids": ["a", "b"]},
@@ -432,11 +372,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     datasets: dict[str, dict[str, Any]] = {
         "plain": {"z": z},
         "bare": {},
-        "nocolumns": {"z": np.zeros((4, 0))},
         "texts": {"z": np.array([["a", "b"]], dtype=object)},
-        "inf": {"z": np.array([[1.0, 2.0], [-np.inf, 2.0]])},
         "floatids": {"z": z, "ids": [0.5, 1, 2]},
-        "code": {"z": z, "split": [0, 1, 2]},
     }
     for name, members in datasets.items():
         with h5py.File(folder / f"{name}.h5", "w") as handle:
@@ -485,7 +422,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(arguments: str, message: str, b
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(suffix=st.sampled_from(SUFFIXES), kept=st.floats(0, 1, exclude_max=True))
 def test_no_truncated_file_is_imported(suffix: str, kept: float) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -520,20 +457,19 @@ def test_interrupted_transfer_leaves_nothing(tmp_path: Path, suffix: str) -> Non
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_full_disk_leaves_nothing_behind(
-    tmp_path: Path, suffix: str, lsampler: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, suffix: str, cli: Cli) -> None:
     """The largest file a process may write is set to 1 MB, as a quota would."""
-
-    def quota() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-
     rows = np.random.default_rng(0).normal(size=(20_000, 50)).astype(np.float32)  # 4 MB that no format makes smaller
     store_of(tmp_path / "a.h5", rows)
-    answer = lsampler("store", "export", tmp_path / "a.h5", tmp_path / f"b{suffix}", preexec_fn=quota)
-    assert answer.returncode == 2, answer.stderr
-    assert len(answer.stderr.strip().splitlines()) == 1
-    assert "could not be written" in answer.stderr
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        answer = cli("store", "export", tmp_path / "a.h5", tmp_path / f"b{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert (answer.code, answer.err.count("\n")) == (2, 1), answer
+    assert "could not be written" in answer.err
     assert names(tmp_path) == ["a.h5"]
 
 
@@ -559,8 +495,7 @@ def test_missing_pyarrow_is_one_line_with_the_extra(
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process's memory is read from /proc")
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_memory_does_not_grow_with_the_rows(tmp_path: Path, suffix: str) -> None:
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     """Twenty times the rows, 100 MB of them, there and back: the peak grows by less than a third of that.
 
     The peak of resident memory counts mapped pages of the file as well.
@@ -574,13 +509,13 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, suffix: str) -> None
         "from lsampler import export_latents, import_latents\n"
         "for name in ('few.npy', 'many.npy'):\n"
         "    import_latents(name, 'a.h5', force=True)\n"
-        "    export_latents('a.h5', sys.argv[1], force=True)\n"
-        "    import_latents(sys.argv[1], 'b.h5', force=True)\n"
+        "    for suffix in sys.argv[1:]:\n"
+        "        export_latents('a.h5', 'out' + suffix, force=True)\n"
+        "        import_latents('out' + suffix, 'b.h5', force=True)\n"
         "    print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, f"out{suffix}"], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
+    command = [sys.executable, "-c", script, *SUFFIXES]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     few, many = map(int, done.stdout.split())  # in KiB
     assert many - few < 33_000

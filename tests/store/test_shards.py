@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
-from support import Answer, committed_shards
+from support import Answer, committed_shards, damage_chunk
 
 from lsampler import (
-    ConvAutoencoder,
     DrawOptions,
     LatentSampler,
     LatentStore,
@@ -35,7 +32,7 @@ from lsampler import (
     shard_store,
 )
 from lsampler.store.latent_store import Rows
-from lsampler.store.sharding import write_shards
+from lsampler.store.sharding import ShardTask, write_shards
 from lsampler.store.writer import write_store
 
 ROWS, D = 5000, 10
@@ -137,9 +134,11 @@ def test_an_interrupted_run_does_only_what_is_missing(sampler: LatentSampler, tm
     assert not path.exists()
     with pytest.raises(LsamplerError, match="unfinished; rerun the command"):
         open_store(path)
-    with pytest.raises(LsamplerError, match="interrupted run with other settings"):
-        draw(sampler, 9001, path)
-    done = draw(sampler, 9000, path)
+    other = load_sampler(sampler.name).fit(np.random.default_rng(3).normal(size=(500, sampler.dimension)))
+    for strategy, n in ((sampler, 9001), (other, 9000)):
+        with pytest.raises(LsamplerError, match="interrupted run with other settings"):
+            draw(strategy, n, path)
+    done = draw(sampler, 9000, path, threads=1)  # threads change no row
     assert [shard.path.stat().st_mtime_ns for shard in done.shards[:2]] == kept
     np.testing.assert_array_equal(done.read(), sampler.sample(9000, seed=0).numpy())
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["drawn.shards"]
@@ -148,11 +147,7 @@ def test_an_interrupted_run_does_only_what_is_missing(sampler: LatentSampler, tm
 def test_a_run_that_fails_at_once_leaves_nothing(whole: LatentStore, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.h5"
     shutil.copy(whole.path, damaged)
-    with h5py.File(damaged) as handle:
-        place = handle["latents"].id.get_chunk_info(0).byte_offset
-    with damaged.open("r+b") as file:
-        file.seek(place + 100)
-        file.write(b"damage")
+    damage_chunk(damaged)
     with pytest.raises(LsamplerError, match=r"damaged\.h5: rows 0\.\.\d+ are damaged"):
         shard_store(damaged, tmp_path / "out.shards")
     assert [entry.name for entry in tmp_path.iterdir()] == ["damaged.h5"]
@@ -255,9 +250,7 @@ def test_info_counts_the_shards_and_verifying_advances_over_all_rows(
             assert (what, total, done) == ("verifying", ROWS, 0)
             return seen.append
 
-    data = bytearray(shards.shards[1].path.read_bytes())
-    data[len(data) // 2] ^= 1
-    shards.shards[1].path.write_bytes(bytes(data))
+    damage_chunk(shards.shards[1].path)
     assert len(open_store(shards.path).verify(Bar())) == 1
     assert sum(seen) == ROWS
 
@@ -315,18 +308,6 @@ def test_a_source_that_changed_meanwhile_is_not_mixed_in(tmp_path: Path, monkeyp
     with pytest.raises(LsamplerError, match="interrupted run with other settings"):
         shard_store(source, path, shard_rows=1000)
     np.testing.assert_array_equal(shard_store(source, path, shard_rows=1000, force=True).read(), 1)
-
-
-def test_a_strategy_fitted_anew_meanwhile_is_not_mixed_in(
-    sampler: LatentSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.shards"
-    other = load_sampler(sampler.name).fit(np.random.default_rng(3).normal(size=(500, sampler.dimension)))
-    interrupted(lambda bar: draw(sampler, 9000, path, 2048, progress=bar), path)
-    with pytest.raises(LsamplerError, match="interrupted run with other settings"):
-        draw(other, 9000, path, 2048)
-    done = draw(sampler, 9000, path, 2048, threads=1)  # threads change no row
-    np.testing.assert_array_equal(done.read(), sampler.sample(9000, seed=0).numpy())
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["a new store", "in place of another"])
@@ -388,13 +369,11 @@ def test_a_shard_written_by_another_run_meanwhile_is_refused(sampler: LatentSamp
     path, stray = tmp_path / "a.shards", tmp_path / "b.shards"
     draw(sampler, 5000, stray, 2048, seed=1)
 
-    class Meddling(Part):
-        def chunks(self) -> Iterator[Rows]:
-            shutil.copy(stray / "00000000.h5", tmp_path / "a.shards.partial")
-            return super().chunks()
+    def meddle() -> None:
+        shutil.copy(stray / "00000000.h5", tmp_path / "a.shards.partial")
 
     with pytest.raises(LsamplerError, match=r"00000000\.h5: was written by another run meanwhile"):
-        write_shards(path, D, [Part(0, 3), Meddling(1, 3)], {})
+        write_shards(path, D, [task(0, 3), task(1, 3, meddle)], {})
     assert not path.exists()
 
 
@@ -418,12 +397,11 @@ def test_the_store_that_force_had_put_aside_is_not_lost(whole: LatentStore, tmp_
     shard_store(whole.path, path)
     path.rename(tmp_path / ".a.shards.old")
 
-    class Failing(Part):
-        def chunks(self) -> Iterator[Rows]:
-            raise LsamplerError("no space")
+    def fail() -> None:
+        raise LsamplerError("no space")
 
     with pytest.raises(LsamplerError, match="no space"):
-        write_shards(path, D, [Failing(0, 3)], {}, force=True)
+        write_shards(path, D, [task(0, 3, fail)], {}, force=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.shards"]
     np.testing.assert_array_equal(ShardedStore(path).read(), whole.read())
 
@@ -459,21 +437,14 @@ def test_force_replaces_a_link_and_leaves_what_it_led_to(whole: LatentStore, tmp
 
 
 def test_permissions_that_are_lacking_are_one_line(
-    whole: LatentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: LatentStore, shards: ShardedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "a.shards"
-    shard_store(whole.path, path)
-    with monkeypatch.context() as patch:  # as the system answers those who are not root
-        patch.setattr(os, "access", lambda place, mode: place != path)
-        with pytest.raises(LsamplerError, match="cannot be replaced; change its permissions"):
-            shard_store(whole.path, path, force=True)
-
-    def refused(*_: Any, **__: Any) -> str:
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "read_text", refused)
+    # As the system answers those who are not root.
+    monkeypatch.setattr(os, "access", lambda place, mode: place not in (shards.path, shards.path / "manifest.json"))
+    with pytest.raises(LsamplerError, match="cannot be replaced; change its permissions"):
+        shard_store(whole.path, shards.path, force=True)
     with pytest.raises(LsamplerError, match=r"manifest\.json: cannot be read; check its permissions"):
-        ShardedStore(path)
+        open_store(shards.path)
 
 
 def test_any_attribute_of_a_source_is_kept(tmp_path: Path) -> None:
@@ -497,40 +468,25 @@ def test_any_attribute_of_a_source_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_shard_without_rows_takes_no_ids_away(tmp_path: Path) -> None:
-    store, _ = write_shards(tmp_path / "a.shards", D, [Part(0, 3), Part(1, 0), Part(2, 2)], {})
+    store, _ = write_shards(tmp_path / "a.shards", D, [task(0, 3), task(1, 0), task(2, 2)], {})
     assert [len(shard) for shard in store.shards] == [3, 0, 2]
     assert store.has_ids
     assert store.ids() == ["0-0", "0-1", "0-2", "2-0", "2-1"]
 
 
-@dataclass(frozen=True)
-class Part:
-    number: int
-    rows: int
-    doing = "writing"
+def task(number: int, rows: int, before: Callable[[], object] = lambda: None) -> ShardTask:
+    """A task that writes so many rows, after it has called ``before``."""
 
-    def planned(self) -> dict[str, Any]:
-        return asdict(self)
+    def chunks() -> Iterator[Rows]:
+        before()
+        yield Rows(np.ones((rows, D), np.float32), [f"{number}-{k}" for k in range(rows)])
 
-    def chunks(self) -> Iterator[Rows]:
-        if self.rows:
-            yield Rows(np.ones((self.rows, D), np.float32), [f"{self.number}-{k}" for k in range(self.rows)])
-
-
-@pytest.mark.parametrize("shard_rows", [0, -5])
-def test_a_shard_has_at_least_a_row(sampler: LatentSampler, tmp_path: Path, shard_rows: int) -> None:
-    with pytest.raises(LsamplerError, match="give at least one"):
-        draw(sampler, 100, tmp_path / "a.shards", shard_rows)
-    assert list(tmp_path.iterdir()) == []
+    return ShardTask("writing", rows, {"number": number}, chunks)
 
 
 def test_damage_is_named_by_shard_and_rows(shards: ShardedStore) -> None:
     path = shards.path / "00000001.h5"
-    with h5py.File(path) as handle:
-        place = handle["latents"].id.get_chunk_info(0).byte_offset
-    with path.open("r+b") as file:
-        file.seek(place + 100)
-        file.write(b"damage")
+    damage_chunk(path)
     store = open_store(shards.path)
     assert [problem.split(",")[0] for problem in store.verify()] == ["00000001.h5: rows 0..1299: damaged"]
     with pytest.raises(LsamplerError, match=r"00000001\.h5: rows 0\.\.1299 are damaged"):
@@ -538,10 +494,14 @@ def test_damage_is_named_by_shard_and_rows(shards: ShardedStore) -> None:
 
 
 def test_bounds_of_the_output(whole: LatentStore, shards: ShardedStore, tmp_path: Path) -> None:
+    for shard_rows in (0, -5):
+        with pytest.raises(LsamplerError, match="give at least one"):
+            shard_store(whole.path, tmp_path / "out.shards", shard_rows=shard_rows)
     with pytest.raises(LsamplerError, match=r"must end in \.shards"):
         shard_store(whole.path, tmp_path / "out.h5")
     with pytest.raises(LsamplerError, match="exists already"):
         shard_store(whole.path, shards.path)
+    assert list(tmp_path.iterdir()) == [shards.path]
     photos = tmp_path / "photos.shards"
     photos.mkdir()
     (photos / "holiday.jpg").write_bytes(b"precious")
@@ -550,63 +510,6 @@ def test_bounds_of_the_output(whole: LatentStore, shards: ShardedStore, tmp_path
     assert (photos / "holiday.jpg").exists()
     again: NDArray[np.float32] = shard_store(whole.path, shards.path, shard_rows=100, force=True).read()
     np.testing.assert_array_equal(again, whole.read())
-
-
-def test_encoding_into_shards_gives_the_latents_of_one_file(
-    cli: Callable[..., Answer], tiny_model_file: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(40):
-        Image.fromarray(rng.integers(256, size=(9, 9), dtype=np.uint8)).save(folder / f"{number:02d}.png")
-    (folder / "17.png").write_bytes(b"no image")
-    common = ("encode", folder, "--model", tiny_model_file, "--held-out", 10, "--batch-size", 8)
-    one, many = tmp_path / "one.h5", tmp_path / "many.shards"
-    answers = [cli(*common, "--out", out) for out in (one, many)]
-    assert [answer.code for answer in answers] == [0, 0]
-    assert "17.png: cannot be decoded" in answers[1].out
-    expected, found = open_store(one), open_store(many)
-    np.testing.assert_allclose(found.read(), expected.read(), rtol=1e-5, atol=1e-6)
-    assert (found.ids(), found.splits()) == (expected.ids(), expected.splits())
-    assert found.fingerprint == expected.fingerprint
-    refused = cli(*common, "--out", tmp_path / "more.shards", "--append")
-    assert (refused.code, refused.err.count("\n")) == (2, 1)
-
-
-def test_a_model_or_images_that_change_are_opened_again(
-    cli: Callable[..., Answer], tiny_model: ConvAutoencoder, tmp_path: Path
-) -> None:
-    model, images, out = (tmp_path / name for name in ("model.safetensors", "images.npy", "out.shards"))
-    rng = np.random.default_rng(0)
-
-    def encoded() -> NDArray[np.float32]:
-        tiny_model.save(model, force=True)
-        answer = cli("encode", images, "--model", model, "--held-out", 1, "--out", out, "--force")
-        assert answer.code == 0, answer.err
-        return open_store(out).read()
-
-    size = tiny_model.config.image_size
-    np.save(images, rng.integers(256, size=(20, size, size), dtype=np.uint8))
-    first = encoded()
-    tiny_model.scale_latents(2.0)
-    np.testing.assert_allclose(encoded(), 2 * first, rtol=1e-5)
-    np.save(images, rng.integers(256, size=(30, size, size), dtype=np.uint8))
-    assert len(encoded()) == 30
-
-
-def test_a_folder_without_a_usable_image_leaves_nothing(
-    cli: Callable[..., Answer], tiny_model_file: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for name in ("a.png", "b.png"):
-        (folder / name).write_bytes(b"no image")
-    out = tmp_path / "out.shards"
-    answer = cli("encode", folder, "--model", tiny_model_file, "--held-out", 1, "--out", out)
-    assert answer.code == 2
-    assert "no latent vector to store; 'a.png' cannot be decoded" in answer.err
-    assert not list(tmp_path.glob("out*"))
 
 
 def test_the_command_line_draws_shards_shards_and_merges(cli: Callable[..., Answer], tmp_path: Path) -> None:

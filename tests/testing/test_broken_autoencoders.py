@@ -11,7 +11,7 @@ import torch
 from testing.sound_plugins import ANY, Linear, broken, failures, require_caught
 from torch import Tensor, nn
 
-from lsampler.testing import autoencoder_checks, check_autoencoder
+from lsampler.testing import check_autoencoder, checks_of
 
 GENERATOR = torch.Generator()
 
@@ -62,7 +62,7 @@ def test_a_broken_autoencoder_is_caught(check: str, message: str, plugin: Any, a
 
 
 def test_every_check_has_an_autoencoder_that_fails_it() -> None:
-    assert {check.name for check in autoencoder_checks(Linear())} == {row.values[0] for row in TABLE}
+    assert {check.name for check in checks_of(Linear())} == {row.values[0] for row in TABLE}
 
 
 class OffWhenMoved(Linear):

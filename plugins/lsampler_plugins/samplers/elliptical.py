@@ -27,9 +27,8 @@ class Elliptical(WhitenedSampler):
     quantiles of the data's log Mahalanobis radius by straight lines and goes on straight beyond the
     outermost, so the tails are log-normal and the density is positive everywhere but at the centre.
 
-    With ``direction=mixture``, s is the direction of a vector from a Gaussian mixture with
-    diagonal covariances, fitted to the directions of the data along the principal axes; it needs
-    the latent vectors. Otherwise statistics alone suffice.
+    With ``direction=mixture``, s is the direction of a vector from a Gaussian mixture with diagonal
+    covariances, fitted to the directions of the data in whitened coordinates.
     """
 
     name = "elliptical"
@@ -63,11 +62,7 @@ class Elliptical(WhitenedSampler):
             rows *= math.sqrt(white.components) / rows.norm(dim=1, keepdim=True).clamp(min=1e-30)
             shares = clusters(rows, self.mixture_components, self.seed)
             found, _ = fit_mixture(rows, most_likely(rows, shares, FLOOR, diagonal=True), floor=FLOOR)
-        return {
-            "weights": found.weights.numpy(),
-            "means": found.centres.numpy(),
-            "deviations": found.roots.numpy(),
-        }
+        return {"weights": found.weights.numpy(), "means": found.centres.numpy(), "deviations": found.roots.numpy()}
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
         """A direction times a radius."""

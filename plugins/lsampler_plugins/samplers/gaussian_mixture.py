@@ -21,9 +21,8 @@ class GaussianMixture(LatentSampler):
 
     What "From Variational to Deterministic Autoencoders" (Ghosh et al. 2020, arXiv 1903.12436)
     draws latent vectors from: ``components=10 covariance=full coordinates=raw`` are its settings.
-    Whitened coordinates are the principal components divided by their
-    standard deviations. There, normals with diagonal covariances share the correlations of all data
-    and have few parameters, as many dimensions require.
+    In whitened coordinates, normals with diagonal covariances share the correlations of all data and
+    have few parameters, as many dimensions require.
     """
 
     name = "gaussian-mixture"

@@ -62,7 +62,7 @@ def encode(
     settings = tuple(sorted(model_settings(model, model_param).items()))
     model_of = Opened(model, None, settings).absolute()
     opened = OpenedEncoder(model_of, str(images.absolute()), str(resolve_device(device)))
-    autoencoder, source = opened.open()
+    autoencoder, source = opened()
     options = EncodeOptions(batch_size, strict, append, workers, opened=opened if cluster else None)
     if held_out is None:
         held_out, why = default_held_out(autoencoder, source)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,12 +23,10 @@ from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.protocols import Autoencoder, device_of
 from lsampler.progress import Progress, track
 from lsampler.store.file_store import FileStore, committed_shards
-from lsampler.store.latent_store import Rows
+from lsampler.store.latent_store import SPLITS, Rows
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
-from lsampler.store.sharding import Skipped, ranges, write_shards
+from lsampler.store.sharding import ShardTask, ranges, write_shards
 from lsampler.store.writer import StoreWriter
-
-__all__ = ["EncodeOptions", "EncodingResult", "default_held_out", "encode_images", "encode_range"]
 
 # For fewer images processes take longer to start than they save.
 MANY_IMAGES = 20_000
@@ -37,16 +35,8 @@ SHARD_IMAGES = 1 << 13
 EARLIER = "could not be used in the interrupted run"
 
 
-class Opened(Protocol):
-    """How a worker of a cluster opens the same model and images as this process: plain values, hashable."""
-
-    def open(self) -> tuple[Autoencoder, ImageSource]:
-        """The model and the images."""
-        ...
-
-    def __hash__(self) -> int:
-        """The same for the same values, so that a process opens them once."""
-        ...
+Opened: TypeAlias = Callable[[], tuple[Autoencoder, ImageSource]]
+"""Opens the same model and images as this process; equal ones have the same hash, so that a worker opens them once."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +50,7 @@ class EncodeOptions:
         workers: processes that load images; 0 loads in threads of this one, None chooses. Processes
             import the calling script: there, guard the call by ``if __name__ == "__main__":``.
         shard_images: images per shard of a sharded store; rounded up to whole batches.
-        opened: how workers of a cluster open the model and the images.
+        opened: opens the model and the images on a worker of a cluster; hashable.
     """
 
     batch_size: int = 128
@@ -114,161 +104,139 @@ def encode_images(
         LsamplerError: the store exists, was begun with another encoder or other images, or holds these images
             already.
     """
-    total = _checked_total(source, held_out)
-    if Path(path).suffix == SUFFIX:
-        return _encode_shards(autoencoder, source, path, held_out, options, force=force, progress=progress)
-    writer = _writer(autoencoder, source, path, held_out, options, force=force)
+    run = _Run(autoencoder, source, Path(path), held_out, options, force)
+    if not 0 <= held_out < run.total:
+        fix = f"`held_out={held_out}` must leave some to train on"
+        raise LsamplerError(f"{source.name}: {run.total} images, {held_out} held out; {fix}")
+    return _encode_shards(run, progress) if run.path.suffix == SUFFIX else _encode_file(run, progress)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The arguments of :func:`encode_images`."""
+
+    autoencoder: Autoencoder
+    source: ImageSource
+    path: Path
+    held_out: int
+    options: EncodeOptions
+    force: bool
+
+    @property
+    def total(self) -> int:
+        return len(self.source.ids)
+
+    @property
+    def first_held_out(self) -> int:
+        return self.total - self.held_out
+
+    def provenance(self) -> dict[str, str | int]:
+        """The attributes of a store of encoded images."""
+        crop = self.autoencoder.preprocess.as_dict()
+        of_images = {"image_size": crop["size"], "crop": crop["crop"], "channels": crop["channels"]}
+        return {"kind": "encoded images", "encoder": self.autoencoder.fingerprint, **of_images}
+
+    def origin(self) -> dict[str, str | int]:
+        """The attributes that identify the images."""
+        digest = source_digest(self.source.ids)
+        return {"source": self.source.name, "source_digest": digest, "held_out": self.held_out}
+
+
+def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
+    source, writer = run.source, _writer(run)
     start, skipped = _resume_at(writer, source)
     resumed = writer.committed
-    if options.strict and skipped:
-        raise LsamplerError(
-            f"{source.name}: image '{next(iter(skipped))}' could not be used; fix it and pass `force=True` to start "
-            "anew, or leave out `strict=True`"
-        )
-    encoded = encode_range(autoencoder, source, start, total, first_held_out=total - held_out, options=options)
+    if run.options.strict and skipped:
+        fix = "fix it and pass `force=True` to start anew, or leave out `strict=True`"
+        raise LsamplerError(f"{source.name}: image '{next(iter(skipped))}' could not be used; {fix}")
+    where = {"first_held_out": run.first_held_out}
+    encoded = encode_range(run.autoencoder, source, start, run.total, options=run.options, **where)
     with writer, closing(encoded):
-        for part in track(encoded, progress, "encoding", total, _images, start):
-            if isinstance(part, Skipped):
-                skipped[part.item] = part.reason
-            else:
-                writer.append(part.latents, part.ids, (part.splits or ("train",))[0])
+        for rows in track(encoded, progress, "encoding", run.total, len, start):
+            skipped |= rows.skipped
+            writer.append(rows.latents, rows.ids, rows.splits or ())
         if not writer.committed + writer.pending:
             identity, reason = next(iter(skipped.items()))
             raise LsamplerError(f"{source.name}: no usable image; '{identity}' {reason}")
-    return EncodingResult(FileStore(path), resumed, skipped)
+    return EncodingResult(FileStore(run.path), resumed, skipped)
 
 
-def _checked_total(source: ImageSource, held_out: int) -> int:
-    """How many images there are, if some are left to train on."""
-    total = len(source.ids)
-    if not 0 <= held_out < total:
-        raise LsamplerError(
-            f"{source.name}: {total} images, {held_out} held out; `held_out={held_out}` must leave some to train on"
-        )
-    return total
-
-
-def _images(part: Rows | Skipped) -> int:
-    return 0 if isinstance(part, Skipped) else len(part)
-
-
-def _writer(
-    autoencoder: Autoencoder,
-    source: ImageSource,
-    path: str | os.PathLike[str],
-    held_out: int,
-    options: EncodeOptions,
-    *,
-    force: bool,
-) -> StoreWriter:
+def _writer(run: _Run) -> StoreWriter:
     """A writer that resumes what an interrupted run of the same images has committed."""
-    append = options.append
-    if Path(path).exists() and committed_shards(Path(path)) and not (append or force):
+    path, source, append, force = run.path, run.source, run.options.append, run.force
+    if path.exists() and committed_shards(path) and not (append or force):
         raise LsamplerError(f"{path}: appending to it was interrupted; pass `append=True` to resume")
     check_output(path, force=force or append)
-    if append and not force and Path(path).exists():
+    if append and not force and path.exists():
         attributes = FileStore(path).attributes
         names, digests = (str(attributes.get(key)).split(" + ") for key in ("source", "source_digest"))
         # An append that was interrupted after it was complete must not be done again.
         if source.name in names and source_digest(source.ids) in digests:
-            raise LsamplerError(
-                f"{path}: holds the images of {source.name} already; append others, or pass `force=True` to start anew"
-            )
-    return StoreWriter(
-        path,
-        autoencoder.dimension,
-        _provenance(autoencoder),
-        origin=_origin(source, held_out),
-        force=force,
-    )
+            fix = "append others, or pass `force=True` to start anew"
+            raise LsamplerError(f"{path}: holds the images of {source.name} already; {fix}")
+    return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=run.origin(), force=force)
 
 
 def _resume_at(writer: StoreWriter, source: ImageSource) -> tuple[int, dict[str, str]]:
     """The first image that is not committed yet, and those before it that were skipped."""
     committed = writer.committed_ids()
-    if not committed:
-        return 0, {}
-    start = source.ids.index(committed[-1]) + 1
-    known = set(committed)
-    return start, {identity: EARLIER for identity in source.ids[:start] if identity not in known}
+    start = source.ids.index(committed[-1]) + 1 if committed else 0
+    return start, _missing(source.ids[:start], committed, {})
 
 
-@dataclass(frozen=True, eq=False)
-class _Live:
-    """The model and the images of this process."""
-
-    autoencoder: Autoencoder
-    source: ImageSource
-
-    def open(self) -> tuple[Autoencoder, ImageSource]:
-        return self.autoencoder, self.source
+def _missing(ids: Sequence[str], stored: Sequence[str], reasons: dict[str, str]) -> dict[str, str]:
+    """The images that are not in the store, with the reasons that this run knows."""
+    known = set(stored)
+    return {identity: reasons.get(identity, EARLIER) for identity in ids if identity not in known}
 
 
-@dataclass(frozen=True)
-class _EncodeTask:
-    """The latents of consecutive images of a source."""
+def _encode_shards(run: _Run, progress: Progress | None) -> EncodingResult:
+    """The latents of :func:`encode_images`, up to the rounding of the number of threads, one task per shard."""
+    autoencoder, source, options = run.autoencoder, run.source, run.options
+    if options.append:
+        raise LsamplerError("`append=True` does not go with a sharded store; choose a name ending in .h5")
+    encoder, digest = autoencoder.fingerprint, source_digest(source.ids)
+    encode: Callable[..., Iterator[Rows]] = partial(encode_range, autoencoder, source)
+    if current_engine().remote:
+        if options.opened is None:
+            raise LsamplerError("workers of a cluster cannot open this model; give `opened=...`")
+        encode = partial(_encode_range_on_worker, options.opened, encoder, digest)
+    how: dict[str, Any] = {"batch_size": options.batch_size, "strict": options.strict}
+    encode = partial(encode, first_held_out=run.first_held_out, options=EncodeOptions(**how))
+    settings = {"encoder": encoder, "digest": digest, "device": str(device_of(autoencoder))}
+    plan: dict[str, Any] = settings | how | {"first_held_out": run.first_held_out}
+    tasks = [
+        ShardTask(
+            doing="encoding",
+            rows=rows,
+            planned=plan | {"start": start, "rows": rows},
+            chunks=partial(encode, start, start + rows),
+        )
+        for start, rows in ranges(run.total, -(-options.shard_images // options.batch_size) * options.batch_size)
+    ]
+    attributes = run.provenance() | run.origin()
+    store, skipped = write_shards(
+        run.path, autoencoder.dimension, tasks, attributes, force=run.force, progress=progress
+    )
+    return EncodingResult(store, 0, _missing(source.ids, store.ids(), skipped))
 
-    opened: Opened
-    device: str
-    encoder: str
-    digest: str
-    start: int
-    rows: int
-    first_held_out: int
-    batch_size: int
-    strict: bool
-    doing: ClassVar[str] = "encoding"
 
-    def planned(self) -> dict[str, Any]:
-        """What decides on the latents; where images and model lie does not."""
-        return {key: value for key, value in vars(self).items() if key != "opened"}
-
-    def chunks(self) -> Iterator[Rows | Skipped]:
-        """The latents with ids and splits, and the images that were skipped."""
-        autoencoder, source = _opened(self.opened, self.encoder, self.digest)
-        options = EncodeOptions(self.batch_size, self.strict)
-        stop = self.start + self.rows
-        return encode_range(autoencoder, source, self.start, stop, first_held_out=self.first_held_out, options=options)
+def _encode_range_on_worker(
+    opened: Opened, encoder: str, digest: str, start: int, stop: int, **options: Any
+) -> Generator[Rows, None, None]:
+    """:func:`encode_range` with a model and images that another process has named."""
+    return encode_range(*_opened(opened, encoder, digest), start, stop, **options)
 
 
 @lru_cache(maxsize=1)
 def _opened(opened: Opened, encoder: str, digest: str) -> tuple[Autoencoder, ImageSource]:
     """Opened once for all tasks of a process with the same images and weights."""
-    autoencoder, source = opened.open()
+    autoencoder, source = opened()
     if (autoencoder.fingerprint, source_digest(source.ids)) != (encoder, digest):
         raise LsamplerError(
             f"{source.name}: the images or the model have changed, or are others for a worker; run the command again"
         )
     return autoencoder, source
-
-
-def _encode_shards(
-    autoencoder: Autoencoder,
-    source: ImageSource,
-    path: str | os.PathLike[str],
-    held_out: int,
-    options: EncodeOptions,
-    *,
-    force: bool,
-    progress: Progress | None,
-) -> EncodingResult:
-    """The latents of :func:`encode_images`, up to the rounding of the number of threads, one task per shard."""
-    if options.append:
-        raise LsamplerError("`append=True` does not go with a sharded store; choose a name ending in .h5")
-    if current_engine().remote and options.opened is None:
-        raise LsamplerError("workers of a cluster cannot open this model; give `opened=...`")
-    total, step = len(source.ids), -(-options.shard_images // options.batch_size) * options.batch_size
-    opened, device = options.opened or _Live(autoencoder, source), str(device_of(autoencoder))
-    encoder, digest, first_held_out = autoencoder.fingerprint, source_digest(source.ids), total - held_out
-    tasks = [
-        _EncodeTask(opened, device, encoder, digest, start, rows, first_held_out, options.batch_size, options.strict)
-        for start, rows in ranges(total, step)
-    ]
-    attributes = _provenance(autoencoder) | _origin(source, held_out)
-    store, notes = write_shards(path, autoencoder.dimension, tasks, attributes, force=force, progress=progress)
-    left_out, known = dict(notes), set(store.ids())
-    skipped = {identity: left_out.get(identity, EARLIER) for identity in source.ids if identity not in known}
-    return EncodingResult(store, 0, skipped)
 
 
 def encode_range(
@@ -279,19 +247,11 @@ def encode_range(
     *,
     first_held_out: int,
     options: EncodeOptions = EncodeOptions(),
-) -> Generator[Rows | Skipped, None, None]:
-    """Latents of the images ``start`` to ``stop`` of a source, in order, and the skipped ones; nothing is written.
+) -> Generator[Rows, None, None]:
+    """Latents of the images ``start`` to ``stop`` of a source, in order; nothing is written.
 
-    Images are loaded ahead, so that the encoder does not wait for them. Ranges that begin at
-    multiples of ``batch_size`` give the same numbers as one range over all.
-
-    Args:
-        autoencoder: whose encoder is used, with its preprocessing.
-        source: the images.
-        start: index of the first image.
-        stop: index after the last.
-        first_held_out: images from this index on are of the held-out split.
-        options: batch size and the like.
+    Images are loaded ahead, so that the encoder does not wait for them. Ranges that begin at multiples of
+    ``batch_size`` give the same numbers as one range over all. Images from ``first_held_out`` on are held out.
 
     Raises:
         LsamplerError: an image cannot be used and ``strict`` is set.
@@ -303,22 +263,15 @@ def encode_range(
         launched = ((batch, _launch(autoencoder, batch, device)) for batch in batches)
         # A GPU computes on while this thread goes on: it gets its next batch before the last is fetched.
         for batch, latents in one_behind(launched) if device.type == "cuda" else launched:
-            yield from (Skipped(identity, reason) for identity, reason in batch.skipped.items())
-            if latents is None:
-                continue
             rows = latents.float().cpu().numpy()
             ids = [source.ids[index] for index in batch.indices]
-            border = sum(index < first_held_out for index in batch.indices)
-            if border:
-                yield Rows(rows[:border], ids[:border], ["train"] * border)
-            if border < len(ids):
-                yield Rows(rows[border:], ids[border:], ["held-out"] * (len(ids) - border))
+            yield Rows(rows, ids, [SPLITS[index >= first_held_out] for index in batch.indices], batch.skipped)
 
 
-def _launch(autoencoder: Autoencoder, batch: PixelBatch, device: torch.device) -> Tensor | None:
-    """The latents, which a GPU may still be computing; None without an image."""
+def _launch(autoencoder: Autoencoder, batch: PixelBatch, device: torch.device) -> Tensor:
+    """The latents, which a GPU may still be computing."""
     if not batch.indices:
-        return None
+        return torch.empty((0, autoencoder.dimension))
     pixels = torch.from_numpy(batch.pixels)
     if device.type == "cuda":
         # From pinned memory a copy does not hold up this thread; as bytes it is a quarter as long.
@@ -340,23 +293,6 @@ def _processes(workers: int | None, device: torch.device, images: int) -> int:
         return workers
     # An encoder on the CPU is itself what the cores are busy with; threads cost least.
     return min(cores(), MOST_PROCESSES) if device.type == "cuda" and images >= MANY_IMAGES else 0
-
-
-def _provenance(autoencoder: Autoencoder) -> dict[str, str | int]:
-    """The attributes of a store of encoded images."""
-    preprocess = autoencoder.preprocess.as_dict()
-    return {
-        "kind": "encoded images",
-        "encoder": autoencoder.fingerprint,
-        "image_size": preprocess["size"],
-        "crop": preprocess["crop"],
-        "channels": preprocess["channels"],
-    }
-
-
-def _origin(source: ImageSource, held_out: int) -> dict[str, str | int]:
-    """The attributes that identify the images."""
-    return {"source": source.name, "source_digest": source_digest(source.ids), "held_out": held_out}
 
 
 def default_held_out(autoencoder: Autoencoder, source: ImageSource) -> tuple[int, str]:

@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -20,10 +21,8 @@ from lsampler.samplers.base import LatentSampler
 from lsampler.store.file_store import FileStore, partial_folder
 from lsampler.store.latent_store import Rows
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
-from lsampler.store.sharding import SHARD_ROWS, ranges, write_shards
+from lsampler.store.sharding import SHARD_ROWS, ShardTask, ranges, write_shards
 from lsampler.store.writer import write_store
-
-__all__ = ["DrawOptions", "sample_store"]
 
 SAMPLER = "sampler.safetensors"
 
@@ -91,49 +90,30 @@ def sample_store(
     return FileStore(path)
 
 
-def _tasks(sampler: LatentSampler, n: int, path: Path, seed: int, device: str, options: DrawOptions) -> list[_DrawTask]:
-    saved, digest = partial_folder(path).absolute() / SAMPLER, sampler._digest()
-    step = -(-options.shard_rows // BLOCK_ROWS) * BLOCK_ROWS
+def _tasks(sampler: LatentSampler, n: int, path: Path, seed: int, device: str, options: DrawOptions) -> list[ShardTask]:
+    saved = str(partial_folder(path).absolute() / SAMPLER)
+    digest, step = sampler._digest(), -(-options.shard_rows // BLOCK_ROWS) * BLOCK_ROWS
     return [
-        _DrawTask(type(sampler), str(saved), digest, start, rows, seed, device, options.threads)
+        ShardTask(
+            doing="drawing",
+            rows=rows,
+            planned={"sampler": digest, "start": start, "rows": rows, "seed": seed, "device": device},
+            chunks=partial(
+                _drawn, type(sampler), saved, rows, seed=seed, device=device, threads=options.threads, start=start
+            ),
+        )
         for start, rows in ranges(n, step)
     ]
 
 
-@dataclass(frozen=True)
-class _DrawTask:
-    """Rows of a fitted strategy."""
-
-    strategy: type[LatentSampler]
-    sampler: str
-    digest: str
-    start: int
-    rows: int
-    seed: int
-    device: str
-    threads: int | None
-    doing: ClassVar[str] = "drawing"
-
-    def planned(self) -> dict[str, Any]:
-        """What decides on the rows."""
-        drawn = {"start": self.start, "rows": self.rows, "seed": self.seed, "device": self.device}
-        return {"sampler": self.digest, **drawn}
-
-    def chunks(self) -> Iterator[Rows]:
-        """The rows, block by block."""
-        sampler = self.strategy.load(self.sampler)
-        threads = 1 if current_engine().remote else self.threads
-        for rows in sampler.stream(self.rows, seed=self.seed, device=self.device, threads=threads, start=self.start):
-            yield Rows(rows.cpu().numpy())
+def _drawn(strategy: type[LatentSampler], saved: str, n: int, *, threads: int | None, **options: Any) -> Iterator[Rows]:
+    """Rows of a fitted strategy, block by block."""
+    threads = 1 if current_engine().remote else threads
+    for rows in strategy.load(saved).stream(n, threads=threads, **options):
+        yield Rows(rows.cpu().numpy())
 
 
 def _attributes(sampler: LatentSampler, seed: int, device: torch.device, reference: str) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
-        "kind": "samples",
-        "sampler": sampler.name,
-        "parameters": json.dumps(sampler.settings()),
-        "seed": seed,
-        "device": device.type,
-        "reference": reference,
-    }
+    settings = {"sampler": sampler.name, "parameters": json.dumps(sampler.settings()), "seed": seed}
+    attributes = {"kind": "samples", **settings, "device": device.type, "reference": reference}
     return attributes | ({"encoder": sampler.fingerprint} if sampler.fingerprint else {})

@@ -68,8 +68,10 @@ class StatisticsReference(Reference):
         """Statistics of the train split in its own PCA coordinates, for one of the two trims."""
         return self._of_trim(self._principal, trim)
 
-    def radius_quantiles(self, components: int | None = None) -> NDArray[np.float64]:
+    def radius_quantiles(self, components: int | None = None, *, trim: float | None = None) -> NDArray[np.float64]:
         """Quantiles of the Mahalanobis radius in all D components; older bundles have none."""
+        if trim is not None:
+            return super().radius_quantiles(components, trim=trim)
         count = components or self.dimension
         if count != self.dimension or self.radii is None:
             raise LsamplerError(

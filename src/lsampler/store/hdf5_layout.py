@@ -20,27 +20,11 @@ from numpy.typing import NDArray
 from lsampler._version import __version__
 from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, Rows
 
-__all__ = [
-    "OWN_ATTRIBUTES",
-    "Provenance",
-    "StoreFile",
-    "decoded",
-    "encoded",
-    "hdf5_file",
-    "plain",
-    "problem_of",
-    "storable",
-]
-
 FORMAT = "lsampler-latents"
 FORMAT_VERSION = 1
 CHUNK_BYTES = 1 << 20
 SPLIT_CHUNK, IDS_CHUNK = 1 << 16, 1 << 12
 MEANING = ", ".join(f"{code} = {name}" for code, name in enumerate(SPLITS))
-# What a writer sets itself; everything else is provenance. Version 0.1 wrote the attribute session.
-SHARD, RUN = "shard", "run"
-"""Attributes of a shard: its number, and the run that wrote it."""
-OWN_ATTRIBUTES = frozenset({"format", "format_version", "lsampler", "created", "session", SHARD, RUN})
 
 Provenance = Mapping[str, Any]
 
@@ -50,7 +34,9 @@ class StoreFile:
 
     def __init__(self, handle: h5py.File, dimension: int, attributes: Provenance) -> None:
         self._handle = handle
-        chunk = rows_per_chunk(dimension)
+        # A chunk takes its whole size on disk, so that of a small D must not hold many rows; and chunks
+        # that are drawn or read should consist of whole ones.
+        chunk = 1 << max(0, min(CHUNK_ROWS, CHUNK_BYTES // (4 * dimension)).bit_length() - 1)
         self._latents = handle.create_dataset(
             "latents", (0, dimension), "<f4", maxshape=(None, dimension), chunks=(chunk, dimension), fletcher32=True
         )
@@ -94,13 +80,6 @@ def _column(handle: h5py.File, name: str, values: NDArray[Any], chunk: int) -> h
     return handle.create_dataset(
         name, data=values, maxshape=(None,), chunks=(chunk,), fletcher32=True, compression="gzip"
     )
-
-
-def rows_per_chunk(dimension: int) -> int:
-    """How many vectors a chunk of a store holds."""
-    # A chunk takes its whole size on disk, so that of a small D must not hold many rows; and chunks
-    # that are drawn or read should consist of whole ones.
-    return 1 << max(0, min(CHUNK_ROWS, CHUNK_BYTES // (4 * dimension)).bit_length() - 1)
 
 
 def problem_of(handle: h5py.File) -> str | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,27 +15,32 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.progress import Progress, track
-from lsampler.statistics.passes import Segment
+from lsampler.statistics.passes import Segment, segment_rows
 from lsampler.store.reference import Reference, Split
-
-__all__ = ["CHUNK_ROWS", "SPLITS", "LatentStore", "Read", "Rows"]
 
 SPLITS: tuple[Split, ...] = ("train", "held-out")
 CHUNK_ROWS = 4096
+SHARD, RUN = "shard", "run"
+"""Attributes of a shard: its number, and the run that wrote it."""
+# What a writer sets itself; everything else is provenance. Version 0.1 wrote the attribute session.
+OWN_ATTRIBUTES = frozenset({"format", "format_version", "lsampler", "created", "session", SHARD, RUN})
 Read: TypeAlias = Callable[[Literal["latents", "split", "ids"], int, int], Any]
 """Reads from one row up to another: latents (n, D) float32, indices in :data:`SPLITS` (n,) uint8, or a list of ids."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Latent vectors (n, D) with an id each, or None, and the split of each, or None if all are ``train``."""
+    """Latent vectors (n, D) with an id each, or None, and the split of each, or None if all are ``train``.
+
+    ``skipped`` names the items before the last of these that could not be used, with the reasons.
+    """
 
     latents: NDArray[np.float32]
     ids: Sequence[str] | None = None
     splits: Sequence[Split] | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """The number of vectors."""
         return len(self.latents)
 
 
@@ -52,63 +58,74 @@ class LatentStore(Reference):
     has_latents = True
     attributes: dict[str, Any]
     has_ids: bool
+    _length: int
 
-    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """The attributes that a copy keeps."""
+        return {key: value for key, value in self.attributes.items() if key not in OWN_ATTRIBUTES}
+
     def __len__(self) -> int:
-        """The number of latent vectors."""
+        return self._length
 
-    @abstractmethod
     def count(self, split: Split) -> int:
         """How many vectors belong to a split."""
+        return int(self._split_counts[SPLITS.index(split)])
+
+    # Not read when opening: a store whose splits are damaged must still open for verify().
+    @cached_property
+    def _split_counts(self) -> NDArray[np.int64]:
+        codes = [read("split", first, last) for read, first, last in self._steps(0, None)]
+        return np.bincount(np.concatenate([np.empty(0, np.uint8), *codes]), minlength=len(SPLITS))
 
     @abstractmethod
+    def _files(self) -> Iterable[tuple[SingleStore, int]]:
+        """The files or arrays that hold the rows, each with the number of its first row."""
+
+    @abstractmethod
+    def _verified(self) -> Iterator[tuple[int, list[str]]]:
+        """For each chunk, how many rows were read and what is wrong with them."""
+
     def segments(self, split: Split = "train") -> Sequence[Segment]:
         """The vectors of :meth:`chunks` in segments that tasks can read at the same time."""
-
-    @abstractmethod
-    def _reader(self) -> AbstractContextManager[Read]:
-        """Opens the store and reads rows that exist."""
+        step = segment_rows(len(self))
+        return [
+            StoreSegment(file, offset + first, min(step, len(file) - first), split, first)
+            for file, offset in self._files()
+            for first in range(0, len(file), step)
+        ]
 
     def chunks(
         self, split: Split | None = "train", chunk_rows: int = CHUNK_ROWS, *, start: int = 0, stop: int | None = None
     ) -> Iterator[NDArray[np.float32]]:
         """The latent vectors of a split, or all with None, in order, as arrays (n, D) float32 of a few rows each."""
-        with self._reader() as read:
-            for first, last in self._steps(start, stop, chunk_rows):
-                if split is None:
-                    yield read("latents", first, last)
-                    continue
-                chosen = read("split", first, last) == SPLITS.index(split)
-                if chosen.any():
-                    rows = read("latents", first, last)
-                    yield rows if chosen.all() else rows[chosen]
+        for read, first, last in self._steps(start, stop, chunk_rows):
+            if split is None:
+                yield read("latents", first, last)
+                continue
+            chosen = read("split", first, last) == SPLITS.index(split)
+            if chosen.any():
+                rows = read("latents", first, last)
+                yield rows if chosen.all() else rows[chosen]
 
     def rows(self, start: int = 0, stop: int | None = None, chunk_rows: int = CHUNK_ROWS) -> Iterator[Rows]:
         """These rows with their ids, if there are any, and splits, a few at a time."""
-        with self._reader() as read:
-            for first, last in self._steps(start, stop, chunk_rows):
-                ids = read("ids", first, last) if self.has_ids else None
-                yield Rows(read("latents", first, last), ids, self._named(read("split", first, last)))
+        for read, first, last in self._steps(start, stop, chunk_rows):
+            ids = read("ids", first, last) if self.has_ids else None
+            yield Rows(read("latents", first, last), ids, self._named(read("split", first, last)))
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """The latent vectors (n, D) float32 of these rows."""
-        with self._reader() as read:
-            rows: NDArray[np.float32] = read("latents", *self._bounds(start, stop))
-        return rows
+        found = [read("latents", first, last) for read, first, last in self._steps(start, stop)]
+        return found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.dimension), np.float32), *found])
 
     def ids(self, start: int = 0, stop: int | None = None) -> list[str]:
         """The ids of these rows; empty strings if the store has none."""
-        first, last = self._bounds(start, stop)
-        if not self.has_ids:
-            return [""] * (last - first)
-        with self._reader() as read:
-            ids: list[str] = read("ids", first, last)
-        return ids
+        steps = self._steps(start, stop)
+        return [text for read, a, b in steps for text in (read("ids", a, b) if self.has_ids else [""] * (b - a))]
 
     def splits(self, start: int = 0, stop: int | None = None) -> list[Split]:
         """The split of each of these rows."""
-        with self._reader() as read:
-            return self._named(read("split", *self._bounds(start, stop)))
+        return [split for read, a, b in self._steps(start, stop) for split in self._named(read("split", a, b))]
 
     def _named(self, codes: NDArray[np.uint8]) -> list[Split]:
         if len(codes) and codes.max() >= len(SPLITS):
@@ -120,14 +137,48 @@ class LatentStore(Reference):
         checked = track(self._verified(), progress, "verifying", len(self), lambda chunk: chunk[0])
         return [problem for _, problems in checked for problem in problems]
 
+    def _steps(self, start: int, stop: int | None, step: int | None = None) -> Iterator[tuple[Read, int, int]]:
+        """Opens the files with the rows ``start`` to ``stop``, and divides the rows of each into steps."""
+        begin, end = self._bounds(start, stop)
+        for file, offset in self._files():
+            first, last = max(begin - offset, 0), min(end - offset, len(file))
+            if first < last:
+                with file._reader() as read:
+                    for row in range(first, last, step or last):
+                        yield read, row, min(row + (step or last), last)
+
+    def _bounds(self, start: int, stop: int | None) -> tuple[int, int]:
+        """``start`` and ``stop`` as numbers of rows that exist, in this order."""
+        try:
+            first = operator.index(start)
+            last = len(self) if stop is None else operator.index(stop)
+        except TypeError:
+            first, last = -1, -1
+        if not 0 <= first <= min(last, len(self)):
+            there = f"the store has {len(self)}; give whole numbers from 0"
+            raise LsamplerError(f"{self.name}: there are no rows from `start={start}` to `stop={stop}`, {there}")
+        return first, min(last, len(self))
+
+
+class SingleStore(LatentStore):
+    """A store that is one file or one array."""
+
+    @abstractmethod
+    def _reader(self) -> AbstractContextManager[Read]:
+        """Opens the store; what it gives reads rows that exist."""
+
+    def _files(self) -> Iterable[tuple[SingleStore, int]]:
+        return [(self, 0)]
+
     def _verified(self) -> Iterator[tuple[int, list[str]]]:
-        """For each chunk, how many rows were read and what is wrong with them."""
-        for first, last in self._steps(0, None, CHUNK_ROWS):
+        for first in range(0, len(self), CHUNK_ROWS):
+            last = min(first + CHUNK_ROWS, len(self))
             rows, problems = f"rows {first}..{last - 1}", []
             try:
-                latents, _ = self.read(first, last), self.ids(first, last)
                 with self._reader() as read:
-                    codes = read("split", first, last)
+                    latents, codes = read("latents", first, last), read("split", first, last)
+                    if self.has_ids:
+                        read("ids", first, last)
             except LsamplerError:
                 yield last - first, [f"{rows}: damaged, a checksum does not match"]
                 continue
@@ -138,24 +189,18 @@ class LatentStore(Reference):
                 problems.append(f"{rows}: unknown split")
             yield last - first, problems
 
-    def _steps(self, start: int, stop: int | None, step: int) -> Iterator[tuple[int, int]]:
-        first, last = self._bounds(start, stop)
-        return ((row, min(row + step, last)) for row in range(first, last, step))
 
-    def _bounds(self, start: int, stop: int | None) -> tuple[int, int]:
-        """``start`` and ``stop`` as numbers of rows that exist.
+@dataclass(frozen=True)
+class StoreSegment:
+    """The vectors of a split among ``rows`` rows of a file or array, from its row ``first``, ``start`` of the store."""
 
-        Raises:
-            LsamplerError: one is negative or not a whole number, or ``start`` is beyond ``stop`` or the last row.
-        """
-        try:
-            first = operator.index(start)
-            last = len(self) if stop is None else operator.index(stop)
-        except TypeError:
-            first, last = -1, -1
-        if not 0 <= first <= min(last, len(self)):
-            raise LsamplerError(
-                f"{self.name}: there are no rows from `start={start}` to `stop={stop}`, the store has {len(self)}; "
-                "give whole numbers from 0"
-            )
-        return first, min(last, len(self))
+    store: SingleStore
+    start: int
+    rows: int
+    split: Split
+    first: int
+    portable: bool = True
+
+    def chunks(self) -> Iterator[NDArray[np.float32]]:
+        """The vectors as arrays (n, D)."""
+        return self.store.chunks(self.split, start=self.first, stop=self.first + self.rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,11 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.statistics.passes import Segment
-from lsampler.store.latent_store import CHUNK_ROWS, LatentStore, Read
+from lsampler.store.latent_store import Read, SingleStore, StoreSegment
 from lsampler.store.reference import Split
 
-__all__ = ["MemoryStore"]
 
-
-class MemoryStore(LatentStore):
+class MemoryStore(SingleStore):
     """Latent vectors in memory, the held-out ones after the train ones.
 
     Args:
@@ -41,65 +38,39 @@ class MemoryStore(LatentStore):
         super().__init__()
         self.name, self.fingerprint = name, fingerprint
         self.attributes = {} if fingerprint is None else {"encoder": fingerprint}
-        self._latents = _as_float32(latents, name)
-        if self._latents.ndim != 2 or self._latents.shape[1] == 0:
-            raise LsamplerError(f"{name}: shape {self._latents.shape}, expected (number of vectors, D)")
-        self._train: int = len(self._latents)
-        self.dimension = self._latents.shape[1]
-        if held_out is not None:
-            self._add_held_out(_as_float32(held_out, f"{name}, held out"))
-        if ids is not None and len(ids) != len(self):
-            raise LsamplerError(f"{name}: {len(ids)} ids for {len(self)} latent vectors")
-        self._ids, self.has_ids = list(ids or ()), ids is not None
+        train = _as_float32(latents, name)
+        if train.ndim != 2 or train.shape[1] == 0:
+            raise LsamplerError(f"{name}: shape {train.shape}, expected (number of vectors, D)")
+        self.dimension = int(train.shape[1])
+        both = train if held_out is None else np.concatenate([train, self._checked_held_out(held_out)])
+        self._columns: dict[str, Any] = {
+            "latents": both,
+            "split": (np.arange(len(both)) >= len(train)).astype(np.uint8),
+        }
+        self._length, self.has_ids = len(both), ids is not None
+        if ids is not None:
+            self._columns["ids"] = list(ids)
+            if len(ids) != len(self):
+                raise LsamplerError(f"{name}: {len(ids)} ids for {len(self)} latent vectors")
 
-    def _add_held_out(self, held_out: NDArray[np.float32]) -> None:
-        if held_out.ndim != 2 or held_out.shape[1] != self.dimension:
-            raise LsamplerError(f"{self.name}: held-out vectors of shape {held_out.shape}, D is {self.dimension}")
+    def _checked_held_out(self, held_out: Any) -> NDArray[np.float32]:
+        rows = _as_float32(held_out, f"{self.name}, held out")
+        if rows.ndim != 2 or rows.shape[1] != self.dimension:
+            raise LsamplerError(f"{self.name}: held-out vectors of shape {rows.shape}, D is {self.dimension}")
         # Statistics refuse such train vectors by themselves; nothing else checks the held-out ones.
-        bad = np.flatnonzero(~np.isfinite(held_out).all(axis=1))
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         if len(bad):
             raise LsamplerError(f"{self.name}: held-out vector {bad[0]} holds NaN or infinite values; encode it again")
-        self._latents = np.concatenate([self._latents, held_out])
-
-    def __len__(self) -> int:
-        """The number of latent vectors."""
-        return len(self._latents)
-
-    def count(self, split: Split) -> int:
-        """How many vectors belong to a split."""
-        return self._train if split == "train" else len(self._latents) - self._train
-
-    def chunks(
-        self, split: Split | None = "train", chunk_rows: int = CHUNK_ROWS, *, start: int = 0, stop: int | None = None
-    ) -> Iterator[NDArray[np.float32]]:
-        """The latent vectors of a split, or all with None, in order, as views (n, D) of a few rows each."""
-        first, last = self._bounds(start, stop)
-        low, high = {"train": (0, self._train), "held-out": (self._train, len(self))}.get(str(split), (first, last))
-        return super().chunks(None, chunk_rows, start=min(max(first, low), high), stop=max(min(last, high), low))
+        return rows
 
     def segments(self, split: Split = "train") -> Sequence[Segment]:
         """All vectors as one segment; another process cannot read them."""
-        return [_Whole(self, split, self.count(split))]
+        first = 0 if split == "train" else self.count("train")
+        return [StoreSegment(self, 0, self.count(split), split, first, portable=False)]
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Read]:
-        splits = (np.arange(len(self)) >= self._train).astype(np.uint8)
-        columns: dict[str, Any] = {"latents": self._latents, "ids": self._ids, "split": splits}
-        yield lambda name, start, stop: columns[name][start:stop]
-
-
-@dataclass(frozen=True)
-class _Whole:
-    """All vectors of a split, in this process."""
-
-    store: MemoryStore
-    split: Split
-    rows: int
-    start: int = 0
-    portable: bool = False
-
-    def chunks(self) -> Iterator[NDArray[np.float32]]:
-        return self.store.chunks(self.split)
+        yield lambda name, start, stop: self._columns[name][start:stop]
 
 
 def _as_float32(latents: Any, name: str) -> NDArray[np.float32]:

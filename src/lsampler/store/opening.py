@@ -12,9 +12,6 @@ from lsampler.store.memory_store import MemoryStore
 from lsampler.store.reference import Reference
 from lsampler.store.sharded_store import ShardedStore, is_sharded
 
-__all__ = ["ReferenceLike", "as_reference", "open_store"]
-
-
 ReferenceLike: TypeAlias = Any
 """What :func:`as_reference` takes; much of it shares no type."""
 

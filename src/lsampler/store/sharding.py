@@ -7,57 +7,41 @@ missing. What a shard holds follows from its task alone, so it does not matter w
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any
 
 from lsampler.compute.engine import current_engine
 from lsampler.errors import LsamplerError
 from lsampler.files import check_folder, check_output
 from lsampler.progress import Progress, track
 from lsampler.store.file_store import FileStore
-from lsampler.store.hdf5_layout import OWN_ATTRIBUTES, Provenance
-from lsampler.store.latent_store import Rows
+from lsampler.store.hdf5_layout import Provenance
+from lsampler.store.latent_store import LatentStore, Rows
 from lsampler.store.opening import open_store
 from lsampler.store.sharded_store import MANIFEST, SUFFIX, ShardedStore
 from lsampler.store.writer import PartialStore, write_store
 
-__all__ = ["SHARD_ROWS", "ShardTask", "Skipped", "merge_store", "ranges", "shard_store", "write_shards"]
-
 SHARD_ROWS = 1 << 20
 
 
-class Skipped(NamedTuple):
-    """An item that is not in its shard, and why."""
+@dataclass(frozen=True)
+class ShardTask:
+    """What a shard is to hold: ``rows`` rows at most; ``doing`` is what a progress bar shows.
 
-    item: str
-    reason: str
+    ``planned`` is what decides on the rows, for JSON: digests of what files held in place of their names.
+    ``chunks`` gives the rows; for a cluster it is a function of a module with a few plain arguments.
+    """
 
-
-class ShardTask(Protocol):
-    """What a shard is to hold, in a few plain values."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows, at most."""
-        ...
-
-    @property
-    def doing(self) -> str:
-        """What is done, as shown by a progress bar."""
-        ...
-
-    def planned(self) -> dict[str, Any]:
-        """What decides on its rows, for JSON: digests of what files held in place of their names."""
-        ...
-
-    def chunks(self) -> Iterator[Rows | Skipped]:
-        """The rows, and the items that were skipped."""
-        ...
+    doing: str
+    rows: int
+    planned: dict[str, Any]
+    chunks: Callable[[], Iterator[Rows]]
 
 
 def write_shards(
@@ -68,120 +52,87 @@ def write_shards(
     *,
     force: bool = False,
     progress: Progress | None = None,
-    prepare: Callable[[Path], None] | None = None,
-) -> tuple[ShardedStore, list[Skipped]]:
+    prepare: Callable[[Path], None] = lambda folder: None,
+) -> tuple[ShardedStore, dict[str, str]]:
     """Run tasks, one per shard, on the current engine, and make their shards a sharded store.
 
     ``prepare`` is called with the folder of the unfinished store, to write there what the tasks read.
-
-    Returns:
-        The store, and the items that this run skipped.
-
-    Raises:
-        LsamplerError: the store exists, an interrupted run was another one, or there are no rows.
+    Beside the store, the items that this run skipped are returned, with the reasons.
     """
     target = _checked_target(path, force=force)
     if not tasks:
         raise LsamplerError(f"{target}: not written, there is no latent vector to store")
-    partial = PartialStore(target, dimension, provenance, [task.planned() for task in tasks], force=force)
-    skipped: list[Skipped] = []
+    partial = PartialStore(target, dimension, provenance, [task.planned for task in tasks], force=force)
+    skipped: dict[str, str] = {}
     try:
         partial.begin()
-        if prepare:
-            prepare(partial.folder)
+        prepare(partial.folder)
         partial.forget_unusable()
-        wanted = [
-            _Order(str(partial.path(number).absolute()), task, dimension, partial.shard_attributes(number))
-            for number, task in enumerate(tasks)
-            if not partial.path(number).is_file()
+        missing = [number for number in range(len(tasks)) if not partial.path(number).is_file()]
+        jobs = [
+            functools.partial(
+                _write_shard, partial.path(n).absolute(), tasks[n], dimension, partial.shard_attributes(n)
+            )
+            for n in missing
         ]
         engine, total = current_engine(), sum(task.rows for task in tasks)
-        done = total - sum(order.task.rows for order in wanted)
+        done = total - sum(tasks[n].rows for n in missing)
         # On this machine a task has all cores to itself: it draws or encodes with as many threads.
-        results = engine.map(_write_shard, wanted) if engine.remote else map(_write_shard, wanted)
+        results = engine.map(operator.call, jobs) if engine.remote else map(operator.call, jobs)
         for _, left_out in track(results, progress, tasks[0].doing, total, lambda result: result[0], done):
-            skipped += left_out
+            skipped |= left_out
     except BaseException:
         if not partial.shards():
             partial.clear()
         raise
     if not any(len(FileStore(shard)) for shard in partial.shards()):
         partial.clear()
-        why = f"; '{skipped[0].item}' {skipped[0].reason}" if skipped else ""
+        why = "".join(f"; '{item}' {reason}" for item, reason in list(skipped.items())[:1])
         raise LsamplerError(f"{target}: not written, there is no latent vector to store{why}")
     return partial.become_sharded(len(tasks)), skipped
 
 
-@dataclass(frozen=True)
-class _Order:
-    path: str
-    task: ShardTask
-    dimension: int
-    attributes: dict[str, Any]
-
-
-def _write_shard(order: _Order) -> tuple[int, list[Skipped]]:
+def _write_shard(path: Path, task: ShardTask, dimension: int, attributes: dict[str, Any]) -> tuple[int, dict[str, str]]:
     """Write one shard, unless it is there; returns the number of rows of its task, and what was skipped."""
-    skipped: list[Skipped] = []
-    path = Path(order.path)
+    skipped: dict[str, str] = {}
     if not path.is_file():
-        with contextlib.closing(order.task.chunks()) as chunks:  # type: ignore[type-var]
-            write_store(path, order.dimension, _without_skipped(chunks, skipped), order.attributes, force=True)
-    return order.task.rows, skipped
+        with contextlib.closing(task.chunks()) as chunks:  # type: ignore[type-var]
+            write_store(path, dimension, _without_skipped(chunks, skipped), attributes, force=True)
+    return task.rows, skipped
 
 
-def _without_skipped(chunks: Iterator[Rows | Skipped], skipped: list[Skipped]) -> Iterator[Rows]:
-    for chunk in chunks:
-        if isinstance(chunk, Skipped):
-            skipped.append(chunk)
-        else:
-            yield chunk
+def _without_skipped(chunks: Iterator[Rows], skipped: dict[str, str]) -> Iterator[Rows]:
+    for rows in chunks:
+        skipped.update(rows.skipped)
+        if len(rows):
+            yield rows
 
 
-@dataclass(frozen=True)
-class CopyTask:
-    """Rows of another store."""
-
-    store: str
-    digest: str
-    start: int
-    rows: int
-    doing: ClassVar[str] = "sharding"
-
-    def planned(self) -> dict[str, Any]:
-        """What decides on the rows."""
-        return {"source": self.digest, "start": self.start, "rows": self.rows}
-
-    def chunks(self) -> Iterator[Rows]:
-        """The rows, if the store is still the same after the last one."""
-        store = _opened(self.store, self.digest)
-        yield from store.rows(self.start, self.start + self.rows)
-        _check_same(store, self.digest)  # another file may have been put in its place
+def _copied(path: Path, digest: str, start: int, rows: int) -> Iterator[Rows]:
+    """Rows of another store, if it is still the same after the last one."""
+    yield from _opened(path, digest).rows(start, start + rows)
+    _check_same(path, digest)  # another file may have been put in its place
 
 
-@lru_cache(maxsize=1)
-def _opened(path: str, digest: str) -> FileStore | ShardedStore:
+@functools.lru_cache(maxsize=1)
+def _opened(path: Path, digest: str) -> LatentStore:
     """Opened once for all tasks: a store of many shards takes seconds."""
     store = open_store(path)
-    _check_same(store, digest)
+    _check_same(path, digest)
     return store
 
 
-def _check_same(store: FileStore | ShardedStore, digest: str) -> None:
-    try:
-        same = source_digest(store) == digest
-    except OSError:  # it is gone
-        same = False
-    if not same:
-        raise LsamplerError(f"{store.name}: has changed, or is another file for a worker; run the command again")
+def _check_same(path: Path, digest: str) -> None:
+    if not path.exists() or _digest_of(path) != digest:
+        raise LsamplerError(f"{path}: has changed, or is another file for a worker; run the command again")
 
 
-def source_digest(store: FileStore | ShardedStore) -> str:
+def _digest_of(path: Path) -> str:
     """Identifies a store among all that had or will have its name."""
-    if isinstance(store, ShardedStore):
-        return hashlib.sha256((store.path / MANIFEST).read_bytes()).hexdigest()
-    found = store.path.stat()
-    return f"{store.attributes.get('created')}, {found.st_size} bytes, {found.st_mtime_ns} ns"
+    if path.is_dir():
+        return hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
+    found = path.stat()
+    return f"{found.st_size} bytes, {found.st_mtime_ns} ns"
 
 
 def shard_store(
@@ -198,9 +149,18 @@ def shard_store(
         LsamplerError: the store is damaged, or the target exists.
     """
     source = open_store(store)
-    digest, where = source_digest(source), str(Path(store).absolute())
-    tasks = [CopyTask(where, digest, start, rows) for start, rows in ranges(len(source), shard_rows)]
-    return write_shards(path, source.dimension, tasks, _provenance(source), force=force, progress=progress)[0]
+    where = Path(store).absolute()
+    digest = _digest_of(where)
+    tasks = [
+        ShardTask(
+            doing="sharding",
+            rows=rows,
+            planned={"source": digest, "start": start, "rows": rows},
+            chunks=functools.partial(_copied, where, digest, start, rows),
+        )
+        for start, rows in ranges(len(source), shard_rows)
+    ]
+    return write_shards(path, source.dimension, tasks, source.provenance(), force=force, progress=progress)[0]
 
 
 def merge_store(
@@ -219,23 +179,15 @@ def merge_store(
         raise LsamplerError(f"{path}: the name of a latent store must end in .h5")
     source = open_store(store)
     tracked = track(source.rows(), progress, "merging", len(source), len)
-    write_store(path, source.dimension, tracked, _provenance(source), force=force)
+    write_store(path, source.dimension, tracked, source.provenance(), force=force)
     return FileStore(path)
 
 
 def ranges(total: int, step: int) -> list[tuple[int, int]]:
-    """(first row, number of rows) of shards of ``step`` rows.
-
-    Raises:
-        LsamplerError: ``step`` is less than 1.
-    """
+    """(first row, number of rows) of shards of ``step`` rows."""
     if step < 1:
         raise LsamplerError(f"`shard_rows={step}`: give at least one row per shard")
     return [(start, min(step, total - start)) for start in range(0, total, step)]
-
-
-def _provenance(store: FileStore | ShardedStore) -> dict[str, Any]:
-    return {key: value for key, value in store.attributes.items() if key not in OWN_ATTRIBUTES}
 
 
 def _checked_target(path: str | os.PathLike[str], *, force: bool) -> Path:

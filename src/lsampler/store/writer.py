@@ -32,12 +32,10 @@ from lsampler.files import (
     replace_folder,
 )
 from lsampler.store.file_store import FileStore, committed_shards, partial_folder
-from lsampler.store.hdf5_layout import OWN_ATTRIBUTES, RUN, SHARD, Provenance, StoreFile, hdf5_file, storable
-from lsampler.store.latent_store import SPLITS, Rows
+from lsampler.store.hdf5_layout import Provenance, StoreFile, hdf5_file, storable
+from lsampler.store.latent_store import RUN, SHARD, SPLITS, Rows
 from lsampler.store.reference import Split
 from lsampler.store.sharded_store import MANIFEST, Manifest, Shard, ShardedStore
-
-__all__ = ["PartialStore", "StoreWriter", "write_store"]
 
 PLAN = "plan.json"
 
@@ -54,27 +52,23 @@ def write_store(
 
     A chunk is latent vectors (n, D), alone or with ids and splits; the caller has checked them.
     """
-    with new_file(path, force=force) as beside, hdf5_file(beside, libver="v112") as handle:
-        file = StoreFile(handle, dimension, provenance)
+    with new_file(path, force=force) as beside:
+        _fill(beside, dimension, chunks, provenance)
+
+
+def _fill(path: Path, dimension: int, chunks: Iterable[NDArray[np.float32] | Rows], attributes: Provenance) -> None:
+    with hdf5_file(path, libver="v112") as handle:
+        file = StoreFile(handle, dimension, attributes)
         for chunk in chunks:
             file.append(chunk if isinstance(chunk, Rows) else Rows(chunk))
 
 
 class PartialStore:
-    """The folder in which finished shards wait until the store is complete.
+    """The folder in which finished shards wait until the store ``target`` is complete.
 
-    Args:
-        target: the store.
-        dimension: D.
-        attributes: of the store.
-        tasks: what decides on the rows of each shard, in values that JSON knows; None for shards of any rows.
-        force: discard what an interrupted run has left.
-
-    Attributes:
-        run: identifies all that decides on the rows; without ``tasks`` it is another one for every store.
-
-    Raises:
-        LsamplerError: an interrupted run had another plan, or the folder was not written by lsampler.
+    ``tasks`` say what decides on the rows of each shard, in values that JSON knows; None for shards of any rows.
+    ``force`` discards what an interrupted run has left. The attribute ``run`` identifies all that decides on the rows;
+    without ``tasks`` it is another one for every store.
     """
 
     def __init__(
@@ -96,16 +90,19 @@ class PartialStore:
                     self._old.rename(target)  # a run was killed just before the new store took its place
                 self.clear()
                 remove_folder(self._old)
-        plan = {"dimension": dimension, "attributes": self._attributes, "tasks": tasks}
+        plan: dict[str, Any] = {"dimension": dimension, "attributes": self._attributes, "tasks": tasks}
         session = uuid.uuid4().hex if tasks is None else ""
         if self.shards():
             earlier = self._earlier_plan()
             session = earlier.pop("session", session)
             if _as_json(earlier) != _as_json(plan):
-                raise LsamplerError(
-                    f"{self.folder}: is of an interrupted run with other settings ({_difference(earlier, plan)}); "
-                    "rerun that one to resume, or pass `force=True` to start anew"
+                was, now = (
+                    {"D": found.get("dimension"), **(found.get("attributes") or {})} for found in (earlier, plan)
                 )
+                difference = _difference(was, now) if earlier else "its plan is lost"
+                what = difference or "of other vectors, or another number of them"
+                fix = "rerun that one to resume, or pass `force=True` to start anew"
+                raise LsamplerError(f"{self.folder}: is of an interrupted run with other settings ({what}); {fix}")
         self._plan = _as_json(plan | {"session": session})
         self.run = hashlib.sha256(self._plan.encode()).hexdigest()[:32]
 
@@ -152,11 +149,9 @@ class PartialStore:
         merged = self.folder / "merged.h5"
         try:
             with disk_errors(self._target):
-                with hdf5_file(merged, libver="v112") as handle:
-                    file = StoreFile(handle, self._dimension, {**attributes, RUN: self.run})
-                    for part in [*filter(None, [base]), *map(FileStore, self.shards())]:
-                        for rows in part.rows():
-                            file.append(rows)
+                stores = [*filter(None, [base]), *map(FileStore, self.shards())]
+                rows = (chunk for store in stores for chunk in store.rows())
+                _fill(merged, self._dimension, rows, {**attributes, RUN: self.run})
                 merged.replace(self._target)
         finally:
             merged.unlink(missing_ok=True)
@@ -213,6 +208,10 @@ class StoreWriter:
         force: start anew: discard an existing store of that name once the new one is complete.
         commit_rows: how often rows are committed.
 
+    Attributes:
+        committed: rows that survive whatever happens to this process.
+        pending: rows that were appended, but are not committed yet.
+
     Raises:
         LsamplerError: existing rows have another D or another provenance.
     """
@@ -241,7 +240,7 @@ class StoreWriter:
             raise LsamplerError(f"{self._partial.folder}: a shard is missing; pass `force=True` to start anew")
         self._commit_rows = commit_rows
         self._pending: list[Rows] = []
-        self._pending_rows = 0
+        self.pending = 0
         self.committed = sum(map(len, self._shards))
 
     def _begin(self, *, force: bool) -> PartialStore:
@@ -254,18 +253,12 @@ class StoreWriter:
         return partial
 
     def _check_appendable(self, store: FileStore) -> None:
-        if store.dimension != self.dimension:
-            raise LsamplerError(
-                f"{self.path}: holds D = {store.dimension}, the encoder gives {self.dimension}; pass `force=True`"
-            )
-        found = {key: value for key, value in store.attributes.items() if key not in OWN_ATTRIBUTES}
-        expected = self.provenance | self.origin
-        for key in [*expected, *found]:
-            was, now = found.get(key, "nothing"), expected.get(key, "nothing")
-            if was != now and not (key in self.origin and key in found):
-                raise LsamplerError(
-                    f"{self.path}: was written with {key} = {was}, now {now}; choose another name or pass `force=True`"
-                )
+        found, expected = store.provenance(), self.provenance | self.origin
+        joined = dict.fromkeys(self.origin.keys() & found.keys())
+        was, now = {"D": store.dimension, **found, **joined}, {"D": self.dimension, **expected, **joined}
+        if difference := _difference(was, now):
+            fix = "choose another name or pass `force=True`"
+            raise LsamplerError(f"{self.path}: was written with {difference}; {fix}")
 
     def __enter__(self) -> Self:
         """Nothing is written before the first row."""
@@ -282,21 +275,26 @@ class StoreWriter:
         if not self._shards:
             self._partial.clear()
 
-    def append(self, latents: NDArray[Any], ids: Sequence[str] | None = None, split: Split = "train") -> None:
-        """Add latent vectors (n, D), with one id each, to a split.
+    def append(
+        self, latents: NDArray[Any], ids: Sequence[str] | None = None, split: Split | Sequence[Split] = "train"
+    ) -> None:
+        """Add latent vectors (n, D), with one id each, to a split, or each to its own.
 
         Raises:
             LsamplerError: wrong shape, NaN or infinite values; nothing of the call is added.
         """
-        if split not in SPLITS:
-            raise LsamplerError(f"{self.path}: split '{split}' is unknown{nearest_name(split, SPLITS)}")
         # A copy: callers fill the same array again and again. Too large for float32 is refused below.
         with np.errstate(over="ignore"):
             rows = np.array(latents, dtype=np.float32)
         if rows.ndim != 2 or rows.shape[1] != self.dimension:
             raise LsamplerError(f"{self.path}: latents of shape {rows.shape}, the store holds D = {self.dimension}")
-        if ids is not None and len(ids) != len(rows):
-            raise LsamplerError(f"{self.path}: {len(ids)} ids for {len(rows)} latent vectors")
+        splits: list[Split] = [split] * len(rows) if isinstance(split, str) else list(split)
+        unknown = next((str(name) for name in splits if name not in SPLITS), None)
+        if unknown is not None:
+            raise LsamplerError(f"{self.path}: split '{unknown}' is unknown{nearest_name(unknown, SPLITS)}")
+        for what, values in (("ids", ids), ("splits", splits)):
+            if values is not None and len(values) != len(rows):
+                raise LsamplerError(f"{self.path}: {len(values)} {what} for {len(rows)} latent vectors")
         for identity in ids or ():
             if not storable(identity):
                 raise LsamplerError(f"{self.path}: id {identity!r} cannot be stored; name it without odd characters")
@@ -307,15 +305,10 @@ class StoreWriter:
                 f"{self.path}: latent vector {bad}{named} holds NaN or infinite values; check the encoder"
             )
         if len(rows):
-            self._pending.append(Rows(rows, None if ids is None else list(ids), [split] * len(rows)))
-            self._pending_rows += len(rows)
-        if self._pending_rows >= self._commit_rows:
+            self._pending.append(Rows(rows, None if ids is None else list(ids), splits))
+            self.pending += len(rows)
+        if self.pending >= self._commit_rows:
             self.commit()
-
-    @property
-    def pending(self) -> int:
-        """The number of rows that were appended, but are not committed yet."""
-        return self._pending_rows
 
     def committed_ids(self) -> list[str]:
         """The ids of the committed rows."""
@@ -330,9 +323,9 @@ class StoreWriter:
             self._partial.begin()
         path = self._partial.path(number)
         write_store(path, self.dimension, self._pending, self._partial.shard_attributes(number), force=True)
-        added = self._pending_rows
+        added = self.pending
         # First: were Ctrl-C to come after the next line, leaving the context must not commit them twice.
-        self._pending, self._pending_rows = [], 0
+        self._pending, self.pending = [], 0
         self._shards.append(FileStore(path))
         self.committed += added
 
@@ -348,25 +341,21 @@ class StoreWriter:
             raise LsamplerError(f"{self.path}: no latent vectors to store")
 
     def _joined_origin(self) -> dict[str, Any]:
-        if self._base is None:
-            return self.origin
-        earlier = {key: self._base.attributes[key] for key in self.origin}
-        return {
-            key: f"{earlier[key]} + {value}" if isinstance(value, str) else earlier[key] + value
-            for key, value in self.origin.items()
-        }
+        earlier = {} if self._base is None else self._base.attributes
+        joined = dict(self.origin)
+        for key, value in self.origin.items():
+            if key in earlier:
+                joined[key] = f"{earlier[key]} + {value}" if isinstance(value, str) else earlier[key] + value
+        return joined
 
 
 def _as_json(plan: Mapping[str, Any]) -> str:
     return json.dumps(plan, sort_keys=True, default=str)
 
 
-def _difference(earlier: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    """In which setting two plans differ."""
-    was, now = ({"D": found.get("dimension"), **(found.get("attributes") or {})} for found in (earlier, plan))
-    if not earlier:
-        return "its plan is lost"
+def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first setting in which two differ, in words."""
     for key in [*now, *was]:
         if was.get(key) != now.get(key):
             return f"{key} = {was.get(key, 'nothing')}, now {now.get(key, 'nothing')}"
-    return "of other vectors, or another number of them"
+    return None

@@ -37,13 +37,11 @@ from lsampler.testing.samplers import SamplerChecks
 __all__ = [
     "Check",
     "ComplianceError",
-    "autoencoder_checks",
     "check_autoencoder",
     "check_evaluator",
     "check_sampler",
-    "evaluator_checks",
+    "checks_of",
     "parametrize_with_checks",
-    "sampler_checks",
 ]
 
 SamplerLike: TypeAlias = type[LatentSampler] | LatentSampler
@@ -65,7 +63,7 @@ def check_sampler(plugin: SamplerLike, *, reference: ReferenceLike | None = None
         ComplianceError: names every check that failed, what was observed and how to fix it.
         LsamplerError: ``skip`` names a check that does not exist.
     """
-    run_all(sampler_checks(plugin, reference=reference, skip=skip), skip)
+    run_all(SamplerChecks(plugin, reference).checks(), skip)
 
 
 def check_evaluator(plugin: EvaluatorLike, *, skip: Skip = NOTHING) -> None:
@@ -73,27 +71,24 @@ def check_evaluator(plugin: EvaluatorLike, *, skip: Skip = NOTHING) -> None:
 
     An evaluator that cannot score synthetic vectors and images passes if it says so in one line.
     """
-    run_all(evaluator_checks(plugin, skip=skip), skip)
+    run_all(EvaluatorChecks(plugin).checks(), skip)
 
 
 def check_autoencoder(autoencoder: Autoencoder, *, skip: Skip = NOTHING) -> None:
     """Run all checks of an autoencoder, which ends up on the CPU; errors are those of :func:`check_sampler`."""
-    run_all(autoencoder_checks(autoencoder, skip=skip), skip)
+    run_all(AutoencoderChecks(autoencoder).checks(), skip)
 
 
-def sampler_checks(plugin: SamplerLike, *, reference: ReferenceLike | None = None, skip: Skip = NOTHING) -> list[Check]:
-    """The checks of :func:`check_sampler`, to be called one by one."""
-    return SamplerChecks(plugin, reference).checks(skip)
-
-
-def evaluator_checks(plugin: EvaluatorLike, *, skip: Skip = NOTHING) -> list[Check]:
-    """The checks of :func:`check_evaluator`, to be called one by one."""
-    return EvaluatorChecks(plugin).checks(skip)
-
-
-def autoencoder_checks(autoencoder: Autoencoder, *, skip: Skip = NOTHING) -> list[Check]:
-    """The checks of :func:`check_autoencoder`, to be called one by one."""
-    return AutoencoderChecks(autoencoder).checks(skip)
+def checks_of(subject: Any) -> list[Check]:
+    """The checks of a strategy, an evaluator or an autoencoder, to be called one by one."""
+    kind = subject if isinstance(subject, type) else type(subject)
+    if issubclass(kind, LatentSampler):
+        return SamplerChecks(subject).checks()
+    if issubclass(kind, Evaluator):
+        return EvaluatorChecks(subject).checks()
+    if issubclass(kind, Plugin) or isinstance(subject, type):
+        raise LsamplerError(f"{kind.__name__}: there are checks of samplers, evaluators and autoencoder instances only")
+    return AutoencoderChecks(subject).checks()
 
 
 def parametrize_with_checks(
@@ -107,20 +102,9 @@ def parametrize_with_checks(
     """
     import pytest
 
-    require_known(skip, {**SamplerChecks.methods(), **EvaluatorChecks.methods(), **AutoencoderChecks.methods()})
-    found = [check for subject in subjects for check in _checks_of(subject, skip)]
-    skipped = {check.id: [pytest.mark.skip(reason=check.skip)] for check in found if check.skip}
+    found = [check for subject in subjects for check in checks_of(subject)]
+    require_known(skip, found)
+    marks = {name: [pytest.mark.skip(reason=reason)] for name, reason in skip.items()}
     return pytest.mark.parametrize(
-        "check", [pytest.param(check, id=check.id, marks=skipped.get(check.id, ())) for check in found]
+        "check", [pytest.param(check, id=check.id, marks=marks.get(check.name, ())) for check in found]
     )
-
-
-def _checks_of(subject: Any, skip: Skip) -> list[Check]:
-    kind = subject if isinstance(subject, type) else type(subject)
-    if issubclass(kind, LatentSampler):
-        return sampler_checks(subject, skip=skip)
-    if issubclass(kind, Evaluator):
-        return evaluator_checks(subject, skip=skip)
-    if issubclass(kind, Plugin) or isinstance(subject, type):
-        raise LsamplerError(f"{kind.__name__}: there are checks of samplers, evaluators and autoencoder instances only")
-    return autoencoder_checks(subject, skip=skip)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from lsampler.data.preprocess import Preprocess
 from lsampler.models.protocols import Autoencoder
-from lsampler.testing.checks import Subject, refuses, require
+from lsampler.testing.checks import CPU, Subject, refuses, require, require_tensor
 from lsampler.testing.devices import accelerators
 
 BATCH = 5
 TOLERANCE = 1e-4  # kernels for other batch sizes add up in another order
 MEMBERS = ("encode", "decode", "to", "dimension", "fingerprint", "preprocess")
-CPU = torch.device("cpu")
 
 
 class AutoencoderChecks(Subject):
@@ -46,10 +44,15 @@ class AutoencoderChecks(Subject):
         """The images decoded from these vectors, and from one far away."""
         return self.model.decode(torch.cat([self.latents, 100 * self.latents[-1:]])).detach()
 
+    def methods(self) -> Iterator[tuple[str, Callable[[Tensor], Tensor], Tensor]]:
+        """encode() and decode(), and what each is given."""
+        yield "encode()", self.model.encode, self.images
+        yield "decode()", self.model.decode, self.latents
+
     def steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """encode() and decode()."""
-        yield "encode()", lambda: self.model.encode(self.images)
-        yield "decode()", lambda: self.model.decode(self.latents)
+        for name, call, given in self.methods():
+            yield name, partial(call, given)
 
     def check_has_all_members(self) -> None:
         """It has encode, decode, to, dimension, fingerprint and preprocess, of the right types."""
@@ -64,45 +67,41 @@ class AutoencoderChecks(Subject):
     def check_encodes(self) -> None:
         """encode() maps (B, C, H, W) float32 in [0, 1] to (B, D) float32, finite, also one image or a black one."""
         for images in (self.images, self.images[:1]):
-            _require_tensor("encode()", self.model.encode(images), (len(images), self.model.dimension))
+            require_tensor("encode()", self.model.encode(images), (len(images), self.model.dimension))
         same = _close(self.latents[0], self.latents[1])
         require(not same, "black and white have one latent vector; see encode()")
 
     def check_decodes(self) -> None:
         """decode() maps the encoder's (B, D), and vectors far away, to (B, C, H, W) float32 in [0, 1], finite."""
-        shape = tuple(self.images.shape[1:])
-        _require_tensor("decode()", self.decoded, (BATCH + 1, *shape))
-        _require_tensor("decode()", self.model.decode(self.latents[:1]), (1, *shape))
+        for count, found in ((BATCH + 1, self.decoded), (1, self.model.decode(self.latents[:1]))):
+            require_tensor("decode()", found, (count, *self.images.shape[1:]))
         low, high = float(self.decoded.min()), float(self.decoded.max())
         require(low >= 0 and high <= 1, f"decode() gave values in {low:.3g} .. {high:.3g}; clamp them to 0 .. 1")
 
     def check_same_result(self) -> None:
         """The same input gives the same result: no dropout, no noise, no sampling of the latent vector."""
-        latents, images = ([call(given) for _ in range(2)] for _, call, given in self._both())
-        require(
-            torch.equal(*latents),
-            "encode() twice gave other latents; call .eval(), and return the mean of random latents",
-        )
-        require(torch.equal(*images), "decode() twice gave other images; call .eval()")
+        for name, call, given in self.methods():
+            same = torch.equal(call(given), call(given))
+            require(same, f"{name} twice gave other results; call .eval(), and return the mean of random latents")
 
     def check_batch_does_not_matter(self) -> None:
         """An image has the same latent vector, and a vector the same image, whatever else is in the batch."""
-        for name, call, given in self._both():
+        for name, call, given in self.methods():
             alone = torch.cat([call(one) for one in torch.split(given, 1)])
-            message = f"{name}() one by one and in a batch differ; call .eval(), use no statistics of the batch"
+            message = f"{name} one by one and in a batch differ; call .eval(), use no statistics of the batch"
             require(_close(alone, call(given)), message)
 
     def check_inputs_untouched(self) -> None:
         """encode() and decode() do not write into their arguments."""
-        for name, call, given in self._both():
+        for name, call, given in self.methods():
             copy = given.clone()
             call(copy)
-            require(torch.equal(copy, given), f"{name}() changes its argument; avoid in-place operations")
+            require(torch.equal(copy, given), f"{name} changes its argument; avoid in-place operations")
 
     def check_no_gradient(self) -> None:
         """Results carry no gradient, which would keep the memory of thousands of images."""
         with torch.enable_grad():
-            tracked = [f"{name}()" for name, call, given in self._both() if call(given).requires_grad]
+            tracked = [name for name, call, given in self.methods() if call(given).requires_grad]
         require(not tracked, f"{' and '.join(tracked)} keep a gradient; decorate with torch.inference_mode()")
 
     def check_fingerprint_stays(self) -> None:
@@ -129,23 +128,13 @@ class AutoencoderChecks(Subject):
     def check_wrong_shapes_refused(self) -> None:
         """Images and latent vectors of a wrong shape are refused in one line."""
         size, dimension = self.images.shape[-1], self.model.dimension
-        refuses(
-            f"encode() of images {size + 3} pixels high", lambda: self.model.encode(torch.zeros(2, 3, size + 3, size))
-        )
-        refuses("encode() of one image without batch", lambda: self.model.encode(self.images[0]))
-        refuses(f"decode() of D = {dimension + 1}", lambda: self.model.decode(torch.zeros(2, dimension + 1)))
-        refuses("decode() of one vector without batch", lambda: self.model.decode(torch.zeros(dimension)))
-
-    def _both(self) -> Iterator[tuple[str, Callable[[Tensor], Tensor], Tensor]]:
-        yield "encode", self.model.encode, self.images
-        yield "decode", self.model.decode, self.latents
-
-
-def _require_tensor(what: str, tensor: Any, shape: tuple[int, ...]) -> None:
-    require(isinstance(tensor, Tensor), f"{what} gave {type(tensor).__name__}, expected a tensor")
-    require(tuple(tensor.shape) == shape, f"{what} gave shape {tuple(tensor.shape)}, expected {shape}")
-    require(tensor.dtype == torch.float32, f"{what} gave {tensor.dtype}, expected float32; write .float()")
-    require(bool(torch.isfinite(tensor).all()), f"{what} gave NaN or infinite values; check the weights")
+        for what, call, given in (
+            (f"encode() of images {size + 3} pixels high", self.model.encode, torch.zeros(2, 3, size + 3, size)),
+            ("encode() of one image without batch", self.model.encode, self.images[0]),
+            (f"decode() of D = {dimension + 1}", self.model.decode, torch.zeros(2, dimension + 1)),
+            ("decode() of one vector without batch", self.model.decode, torch.zeros(dimension)),
+        ):
+            refuses(what, partial(call, given))
 
 
 def _close(first: Tensor, second: Tensor) -> bool:

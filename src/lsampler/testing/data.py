@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,19 +74,15 @@ def awkward_vectors() -> dict[str, NDArray[np.float32]]:
     }
 
 
-def arrays_of(reference: Reference) -> dict[str, NDArray[np.generic]]:
+def arrays_of(reference: Reference) -> dict[str, NDArray[Any]]:
     """Everything in a reference that a plugin could overwrite: vectors, and statistics with and without trimming."""
-    found: dict[str, NDArray[np.generic]] = {
-        "the vectors": reference.latents(),
-        "the held-out vectors": reference.held_out(),
-    }
+    found: dict[str, NDArray[Any]] = {"the vectors": reference.latents(), "the held-out vectors": reference.held_out()}
     for trim, kind in itertools.product((None, 1.7), ("statistics", "principal_statistics")):
         with contextlib.suppress(LsamplerError):  # trimming may leave too few vectors
             statistics = getattr(reference, kind)(trim)
-            what = f"{kind} (trim={trim})"
-            for name in ("mean", "covariance", "minimum", "maximum", "std"):
-                found[f"{name} in {what}"] = np.asarray(getattr(statistics, name))
-            found |= {f"pca.{name} in {what}": getattr(statistics.pca, name) for name in ("mean", "axes", "variances")}
+            arrays = statistics.as_arrays() | {"std": statistics.std}
+            arrays |= {f"pca.{name}": getattr(statistics.pca, name) for name in ("mean", "axes", "variances")}
+            found |= {f"{name} in {kind} (trim={trim})": array for name, array in arrays.items()}
     return found
 
 

@@ -20,16 +20,10 @@ LEAVES_TORCH = {"numpy", "__array__"}
 
 
 class OneDevice(TorchFunctionMode):
-    """Tracks which tensors would be on the device, and records operations that mix them with others.
+    """Tracks which tensors would be on the device, and notes operations that mix them with others as ``problems``.
 
     Tensors on the device are the given ones, those made with ``device=block.device``, and what is
     computed from them. Numbers (0-dimensional tensors) may be anywhere, as with CUDA.
-
-    Args:
-        there: tensors that are on the device at the start.
-
-    Attributes:
-        problems: one line for each such operation.
     """
 
     def __init__(self, there: Mapping[str, Tensor]) -> None:
@@ -60,7 +54,7 @@ class OneDevice(TorchFunctionMode):
         if self._paused:
             return func(*args, **kwargs)
         given = list(_tensors((*args, *kwargs.values())))
-        places = {_place(tensor) for tensor in given}
+        places = set(map(_place, given))
         if func == Tensor.device.__get__:
             return PRETENDED if THERE in places else func(*args, **kwargs)
         name = getattr(func, "__name__", str(func))

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, get_args
 
 import numpy as np
@@ -18,7 +18,7 @@ from lsampler.scoring.samples import Kind, RealData, Samples
 from lsampler.scoring.scores import Better, Score, Unit
 from lsampler.store.reference import Reference
 from lsampler.testing import data
-from lsampler.testing.checks import require, works_or_refuses
+from lsampler.testing.checks import require, require_unchanged, works_or_refuses
 from lsampler.testing.plugins import PluginChecks
 from lsampler.testing.process_state import other_global_seeds
 
@@ -28,8 +28,7 @@ TRAIN, HELD_OUT, DIMENSION, DRAWN = 200, 120, 4, 64
 class EvaluatorChecks(PluginChecks[Evaluator]):
     """An evaluator under test, and data that it scores."""
 
-    def __init__(self, plugin: type[Evaluator] | Evaluator) -> None:
-        super().__init__(plugin, Evaluator)
+    base = Evaluator
 
     def score(self, real: RealData | None = None, samples: Samples | None = None) -> list[Score]:
         """The scores that a new instance gives."""
@@ -58,10 +57,10 @@ class EvaluatorChecks(PluginChecks[Evaluator]):
     def steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """prepare() and score()."""
         real, samples = real_data(), samples_of()
-        yield "prepare()", lambda: self.prepared(real)
-        evaluator = works_or_refuses("ordinary data", lambda: self.prepared(real))
+        yield "prepare()", partial(self.prepared, real)
+        evaluator = works_or_refuses("ordinary data", partial(self.prepared, real))
         if evaluator is not None:
-            yield "score()", lambda: evaluator.score(samples)
+            yield "score()", partial(evaluator.score, samples)
 
     def check_scores_complete(self) -> None:
         """Scores have unique metrics, finite low <= value <= high, shares within 0 .. 1, a valid n, and all texts."""
@@ -76,11 +75,10 @@ class EvaluatorChecks(PluginChecks[Evaluator]):
             evaluator = self.prepared()
             found = evaluator.score(samples_of())
             far = samples_of(data.correlated(DRAWN, DIMENSION, 5) * 4)
-            works_or_refuses("other samples", lambda: evaluator.score(far))
+            works_or_refuses("other samples", partial(evaluator.score, far))
             again = evaluator.score(samples_of())
-        _require_same(
-            self.usual, found, "in a second instance", "take random numbers from a generator with a fixed seed"
-        )
+        advice = "take random numbers from a generator with a fixed seed"
+        _require_same(self.usual, found, "in a second instance", advice)
         _require_same(found, again, "scored again", "keep nothing of earlier samples")
 
     def check_prepare_forgets(self) -> None:
@@ -89,7 +87,7 @@ class EvaluatorChecks(PluginChecks[Evaluator]):
             return
         evaluator, second = self.prepared(), other_real_data()
         evaluator.score(samples_of())
-        expected = works_or_refuses("other real data", lambda: self.score(second))
+        expected = works_or_refuses("other real data", partial(self.score, second))
         if expected is not None:
             evaluator.prepare(second)
             found = evaluator.score(samples_of())
@@ -98,11 +96,15 @@ class EvaluatorChecks(PluginChecks[Evaluator]):
     def check_inputs_untouched(self) -> None:
         """Samples, their images, and the real data with their statistics, which others score, too, are not changed."""
         real, samples = real_data(), samples_of()
-        before = {name: array.copy() for name, array in _arrays(real, samples).items()}
-        works_or_refuses("ordinary data", lambda: self.score(real, samples))
-        for name, array in _arrays(real, samples).items():
-            same = np.array_equal(array, before[name])
-            require(same, f"{name} are changed; copy before in-place operations such as -= and sort()")
+
+        def arrays() -> dict[str, NDArray[Any]]:
+            of_samples = {name: getattr(samples, name) for name in ("latents", "images", "encoded_again")}
+            of_real = {name: getattr(real, name) for name in ("train", "other", "held_out")}
+            named = {"samples": of_samples, "real": of_real}
+            flat = {f"{owner}.{name}": array for owner, found in named.items() for name, array in found.items()}
+            return flat | data.arrays_of(real.reference)
+
+        require_unchanged(arrays, lambda: works_or_refuses("ordinary data", partial(self.score, real, samples)))
 
     def check_not_prepared(self) -> None:
         """score() before prepare() works, if nothing is needed, or is refused in one line."""
@@ -148,33 +150,34 @@ class EvaluatorChecks(PluginChecks[Evaluator]):
         for kind, vectors in rows.items():
             samples = samples_of(vectors, density=False, kind=kind)
             self._scores_or_refuses(f"the row of {kind} vectors", real, samples)
-        evaluator = works_or_refuses("ordinary data", lambda: self.prepared(real))
+        evaluator = works_or_refuses("ordinary data", partial(self.prepared, real))
         caveats = evaluator.caveats() if evaluator else []
         lines = isinstance(caveats, list) and all(isinstance(line, str) and "\n" not in line for line in caveats)
         require(lines, f"caveats() gave {caveats!r:.100}; return a list of lines")
 
     def _scores_or_refuses(self, what: str, real: RealData | None = None, samples: Samples | None = None) -> None:
         samples = samples or samples_of()
-        scores = works_or_refuses(what, lambda: self.score(real, samples))
+        scores = works_or_refuses(what, partial(self.score, real, samples))
         if scores is not None and scores != []:  # what need not be scored need not be a problem either
             works_or_refuses(what, lambda: require_scores(scores, len(samples.latents)))
 
 
-_images = functools.cache(data.LinearImages)
+@functools.cache
+def _model(dimension: int) -> dict[str, Any]:
+    images = data.LinearImages(dimension)
+    return {"decode": images.decode, "encode": images.encode}
 
 
 def real_data(reference: Reference | None = None, *, decoder: bool = True) -> RealData:
     """Real data, by default with a decoder and an encoder."""
     reference = reference or data.ordinary(TRAIN, DIMENSION, HELD_OUT)
-    images = _images(reference.dimension) if decoder else None
-    return RealData(reference, decode=images.decode if images else None, encode=images.encode if images else None)
+    return RealData(reference, **_model(reference.dimension) if decoder else {})
 
 
 def other_real_data() -> RealData:
     """Real data of the same D and of another width."""
-    return real_data(
-        data.reference_of(data.correlated(TRAIN, DIMENSION, 2) * 3, data.correlated(HELD_OUT, DIMENSION, 7) * 3)
-    )
+    train, held_out = (3 * data.correlated(rows, DIMENSION, seed) for rows, seed in ((TRAIN, 2), (HELD_OUT, 7)))
+    return real_data(data.reference_of(train, held_out))
 
 
 def samples_of(
@@ -182,15 +185,8 @@ def samples_of(
 ) -> Samples:
     """These vectors, or some of a normal; by default with a density, a decoder and an encoder."""
     rows = data.correlated(DRAWN, DIMENSION, seed=1) * np.float32(0.9) if latents is None else latents
-    images = _images(rows.shape[1]) if decoder else None
-    return Samples(
-        "synthetic samples",
-        rows,
-        decode=images.decode if images else None,
-        encode=images.encode if images else None,
-        kind=kind,
-        log_prob=_log_normal if density else None,
-    )
+    model = _model(rows.shape[1]) if decoder else {}
+    return Samples("synthetic samples", rows, **model, kind=kind, log_prob=_log_normal if density else None)
 
 
 def _log_normal(latents: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -200,10 +196,9 @@ def _log_normal(latents: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def require_scores(scores: Any, drawn: int) -> None:
     """Require a list of scores, each of them complete."""
-    require(
-        isinstance(scores, list) and scores and all(isinstance(score, Score) for score in scores),
-        f"score() gave {scores!r:.100}; return a list of Score, or raise LsamplerError with the reason",
-    )
+    complete = isinstance(scores, list) and scores and all(isinstance(score, Score) for score in scores)
+    advice = "return a list of Score, or raise LsamplerError with the reason"
+    require(complete, f"score() gave {scores!r:.100}; {advice}")
     names = [score.metric for score in scores]
     require(len(set(names)) == len(names), f"a metric comes twice: {', '.join(sorted(names))}")
     for score in scores:
@@ -216,7 +211,7 @@ def _require_numbers(score: Score, most: int) -> None:
     shown = f"{score.low!r} <= {score.value!r} <= {score.high!r}"
     floats = all(type(number) is float for number in numbers)
     require(floats, f"{name}: numbers {shown} are not all Python floats; write float(...)")
-    require(all(map(math.isfinite, numbers)), f"{name}: {shown} is not finite; raise LsamplerError with the reason")
+    require(score.is_finite(), f"{name}: {shown} is not finite; raise LsamplerError with the reason")
     require(score.low <= score.value <= score.high, f"{name}: {shown} does not hold; an interval contains its value")
     if score.unit == "share":
         require(score.low >= 0 and score.high <= 1, f"{name}: the share {shown} is outside 0 .. 1; clip its interval")
@@ -226,8 +221,9 @@ def _require_numbers(score: Score, most: int) -> None:
 
 def _require_texts(score: Score) -> None:
     name = score.metric
-    require(score.better in get_args(Better), f"{name}: better={score.better!r}; give one of {get_args(Better)}")
-    require(score.unit in get_args(Unit), f"{name}: unit={score.unit!r}; give one of {get_args(Unit)}")
+    for field, choices in (("better", get_args(Better)), ("unit", get_args(Unit))):
+        value = getattr(score, field)
+        require(value in choices, f"{name}: {field}={value!r}; give one of {choices}")
     require(not any(map(str.isspace, name)) and name, f"metric {name!r} has blanks; it is a name for files and options")
     for field in ("group", "label", "about"):
         require(getattr(score, field).strip(), f"{name}: no {field}; the report shows it")
@@ -239,12 +235,3 @@ def _require_same(expected: list[Score], found: list[Score], when: str, advice: 
     names = [one.metric for one, two in zip(expected, found, strict=False) if one != two]
     different = names[0] if names else f"the number of scores, {len(expected)} and {len(found)},"
     require(found == expected, f"{when}, {different} differs; {advice}")
-
-
-def _arrays(real: RealData, samples: Samples) -> dict[str, NDArray[Any]]:
-    parts = {
-        "samples": (samples, ("latents", "images", "encoded_again")),
-        "real": (real, ("train", "other", "held_out")),
-    }
-    found = {f"{what}.{name}": getattr(owner, name) for what, (owner, names) in parts.items() for name in names}
-    return found | data.arrays_of(real.reference)

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Barrier
@@ -16,7 +16,7 @@ from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
 from lsampler.plugins.registry import NAME
 from lsampler.testing.checks import ComplianceError, Subject, described, refuses, require, works_or_refuses
-from lsampler.testing.process_state import leaves_process_state, sets_no_process_state
+from lsampler.testing.process_state import leaves_process_state
 
 AnyPlugin = TypeVar("AnyPlugin", bound=Plugin)
 STEP = 1e-3
@@ -24,22 +24,22 @@ STEP = 1e-3
 
 
 class PluginChecks(Subject, Generic[AnyPlugin]):
-    """A plugin under test: its class and the parameters it was given.
+    """A plugin under test: a class, for its default parameters, or an instance, which is not changed."""
 
-    Args:
-        plugin: a class, for its default parameters, or an instance, which is not changed.
-        base: the class that it must be derived from.
-    """
+    base: type[Plugin]
+    """The class that it must be derived from."""
 
-    def __init__(self, plugin: type[AnyPlugin] | AnyPlugin, base: type[Plugin]) -> None:
+    def __init__(self, plugin: type[AnyPlugin] | AnyPlugin) -> None:
         self.kind: type[AnyPlugin] = plugin if isinstance(plugin, type) else type(plugin)
-        if not issubclass(self.kind, base):
-            raise LsamplerError(
-                f"{self.kind.__name__} is not a subclass of lsampler.{base.__name__}; derive it from that"
-            )
+        if not issubclass(self.kind, self.base):
+            message = f"is not a subclass of lsampler.{self.base.__name__}; derive it from that"
+            raise LsamplerError(f"{self.kind.__name__} {message}")
         name = str(getattr(self.kind, "name", self.kind.__name__))
-        if isinstance(plugin, type):
-            plugin = _with_defaults(plugin, name)
+        try:
+            plugin = plugin() if isinstance(plugin, type) else plugin
+        except (LsamplerError, TypeError) as error:
+            problem = f"cannot be made without parameters ({described(error)}); give an instance instead of the class"
+            raise ComplianceError(name, {"plugin": problem}) from error
         self.given = {field: getattr(plugin, field) for field in self.kind.model_fields}
         self._typed = {field: self.given[field] for field in plugin.model_fields_set}
         changed = plugin.model_dump(mode="json", exclude_defaults=True)
@@ -58,21 +58,14 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
     def outcome(self, which: int) -> object:
         """What a new instance makes of the data set ``which``, 0 or 1, as a value that can be compared."""
 
-    def own_steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        """The name of each method that the plugin itself defines, and a call of it."""
-        return self.steps()
-
     def check_name_and_summary(self) -> None:
         """The name is in lower case with hyphens, and the class has its own docstring with a summary."""
         name = getattr(self.kind, "name", None)
-        require(
-            isinstance(name, str) and NAME.fullmatch(name),
-            f"{self.kind.__name__}.name is {name!r}; set it to lower case with hyphens, such as 'my-strategy'",
-        )
-        require(
-            (self.kind.__dict__.get("__doc__") or "").strip(),
-            f"{self.kind.__name__} has no docstring; its first line is what 'lsampler plugins' prints",
-        )
+        advice = "set it to lower case with hyphens, such as 'my-strategy'"
+        good = isinstance(name, str) and NAME.fullmatch(name)
+        require(good, f"{self.kind.__name__}.name is {name!r}; {advice}")
+        own = (vars(self.kind).get("__doc__") or "").strip()
+        require(own, f"{self.kind.__name__} has no docstring; its first line is what 'lsampler plugins' prints")
 
     def check_parameters_described(self) -> None:
         """Every parameter has a description."""
@@ -88,10 +81,8 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
 
     def check_defaults_allowed(self) -> None:
         """The defaults are within their declared types and bounds, so that they can also be given explicitly."""
-        fields = self.kind.model_fields.items()
-        defaults = {
-            name: field.get_default(call_default_factory=True) for name, field in fields if not field.is_required()
-        }
+        fields = {name: field for name, field in self.kind.model_fields.items() if not field.is_required()}
+        defaults = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
         for values in (self.given, {**self.given, **defaults}):
             try:
                 self.kind(**values)
@@ -128,16 +119,7 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
         """At every choice and lower bound of a parameter it works on small data, or refuses in one line."""
         for change in self.variants():
             what = ", ".join(f"{name}={value!r}" for name, value in change.items())
-            works_or_refuses(what, partial(self._exercised, **change))
-
-    def _exercised(self, **change: Any) -> None:
-        self.exercise(self.fresh(**change))
-
-    def check_process_state_never_set(self) -> None:
-        """Its methods never set random states, thread counts, types or the umask of the process, even for a moment."""
-        for what, call in self.own_steps():
-            with sets_no_process_state(what):
-                works_or_refuses(what, call)
+            works_or_refuses(what, lambda change=change: self.exercise(self.fresh(**change)))  # type: ignore[misc]
 
     def check_two_threads(self) -> None:
         """Two instances used in two threads at once give the results that each gives alone."""
@@ -170,14 +152,6 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
         """The JSON schemas of each parameter: of ``int | None`` those of int and of None."""
         properties = self.kind.model_json_schema().get("properties", {})
         return {name: schema.get("anyOf", [schema]) for name, schema in properties.items()}
-
-
-def _with_defaults(kind: type[AnyPlugin], name: str) -> AnyPlugin:
-    try:
-        return kind()
-    except (LsamplerError, TypeError) as error:
-        problem = f"cannot be made without parameters ({described(error)}); give an instance instead of the class"
-        raise ComplianceError(name, {"plugin": problem}) from error
 
 
 def _allowed(schema: Mapping[str, Any]) -> Iterator[Any]:

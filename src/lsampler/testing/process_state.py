@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -18,7 +16,7 @@ import torch
 
 UNLIKELY_SEED = 3_141_592_653
 ADVICE = "use block, or a generator of its own whose seed is a parameter, and leave the settings of the process alone"
-SETTERS: tuple[tuple[ModuleType, str], ...] = (
+SETTERS = (
     (os, "umask"),
     (random, "seed"),
     (random, "setstate"),
@@ -44,39 +42,21 @@ def process_state() -> dict[str, object]:
         "torch's number of threads": threads,
         "torch's gradient mode": torch.is_grad_enabled(),
         "numpy's error handling": tuple(sorted(np.geterr().items())),
-        "the umask": _umask(),
     }
-
-
-def _umask() -> int:
-    """What is missing from the permissions of a new file: reading the umask itself would set it for a moment."""
-    with tempfile.TemporaryDirectory() as folder:
-        handle = os.open(Path(folder) / "new", os.O_CREAT | os.O_WRONLY, 0o777)
-        try:
-            return 0o777 & ~os.fstat(handle).st_mode
-        finally:
-            os.close(handle)
 
 
 @contextlib.contextmanager
 def leaves_process_state(what: str) -> Iterator[None]:
-    """Raise AssertionError if the body leaves :func:`process_state` changed."""
+    """Raise AssertionError if the body sets what all threads share, even if it restores it afterwards."""
     with other_global_seeds(UNLIKELY_SEED):  # a body that seeds with 0 what was seeded with 0 would go unnoticed
         before = process_state()
-        yield
+        with calls_of(SETTERS) as called:
+            yield
         after = process_state()
-    changed = [name for name, state in before.items() if after[name] != state]
-    if changed:
-        raise AssertionError(f"{what} changes {changed[0]}; {ADVICE}")
-
-
-@contextlib.contextmanager
-def sets_no_process_state(what: str) -> Iterator[None]:
-    """Raise AssertionError if the body sets what all threads share, even if it restores it afterwards."""
-    with calls_of(SETTERS) as called:
-        yield
-    if called:
-        raise AssertionError(f"{what} calls {called[0]}(), which other threads notice; {ADVICE}")
+    problems = [f"changes {name}" for name, state in before.items() if after[name] != state]
+    problems += [f"calls {name}(), which other threads notice" for name in called]
+    if problems:
+        raise AssertionError(f"{what} {problems[0]}; {ADVICE}")
 
 
 @contextlib.contextmanager

@@ -18,7 +18,15 @@ from lsampler.samplers.base import LatentSampler
 from lsampler.store.memory_store import MemoryStore
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.testing import data
-from lsampler.testing.checks import described, refuses, require, works_or_refuses
+from lsampler.testing.checks import (
+    CPU,
+    described,
+    refuses,
+    require,
+    require_tensor,
+    require_unchanged,
+    works_or_refuses,
+)
 from lsampler.testing.densities import require_same_distribution
 from lsampler.testing.devices import OneDevice, WatchedBlock, accelerators
 from lsampler.testing.plugins import PluginChecks
@@ -27,20 +35,19 @@ from lsampler.testing.process_state import calls_of, other_global_seeds
 MANY = 5000  # three blocks, the last one not full
 KEEP_IN_STATE = "return all that draw needs from learn(), as named arrays"
 FROM_BLOCK = "take random numbers from block only"
-CPU = torch.device("cpu")
 GENERATORS = ((np.random, "default_rng"), (np.random, "RandomState"), (torch, "Generator"))
 
 
 class SamplerChecks(PluginChecks[LatentSampler]):
     """A strategy under test, and what it is fitted to."""
 
+    base = LatentSampler
+
     def __init__(self, plugin: type[LatentSampler] | LatentSampler, reference: ReferenceLike | None = None) -> None:
-        super().__init__(plugin, LatentSampler)
+        super().__init__(plugin)
         self._given = None if reference is None else as_reference(reference)
-        require(
-            self._given is None or self._given.has_latents,
-            "`reference` holds statistics only; give latent vectors, or leave it out",
-        )
+        usable = self._given is None or self._given.has_latents
+        require(usable, "`reference` holds statistics only; give latent vectors, or leave it out")
 
     def reference(self) -> MemoryStore:
         """A new reference with the same vectors each time."""
@@ -60,23 +67,17 @@ class SamplerChecks(PluginChecks[LatentSampler]):
             return self.fit(reference)
         except Exception as error:
             size = f"{reference.statistics().count} vectors of D = {reference.dimension}"
-            raise AssertionError(
-                f"cannot be fitted to {size}: {described(error)}; fix that, or pass a `reference` it can be fitted to"
-            ) from error
-
-    @cached_property
-    def learned(self) -> Any:
-        """What the method learn() returns."""
-        return self.fresh().learn(self.reference())
+            advice = "fix that, or pass a `reference` it can be fitted to"
+            raise AssertionError(f"cannot be fitted to {size}: {described(error)}; {advice}") from error
 
     def state(self) -> dict[str, Tensor]:
         """What learn() returns, as the tensors that draw() is given; a new copy each time."""
-        tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in self.learned.items()}
+        tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in self.fitted.state.items()}
         return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
     def exercise(self, plugin: LatentSampler) -> None:
         """Fit to few vectors, and draw."""
-        require_rows(plugin.fit(data.correlated(80, 3, seed=3)).sample(3, seed=1), (3, 3))
+        drawn_rows(plugin.fit(data.correlated(80, 3, seed=3)), 3)
 
     def outcome(self, which: int) -> object:
         """The rows that a new instance draws, fitted to the reference or to other vectors."""
@@ -86,18 +87,9 @@ class SamplerChecks(PluginChecks[LatentSampler]):
     def steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """fit(), sample() and log_prob()."""
         yield "fit()", lambda: self.fit(self.reference())
-        sampler, rows = self.fitted, self.fitted.sample(100, seed=1)
-        yield "sample()", lambda: sampler.sample(100, seed=1, threads=1)
-        if sampler.has_density():
-            yield "log_prob()", lambda: sampler.log_prob(rows)
-
-    def own_steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        """learn(), draw() and log_density(), the last one through log_prob()."""
-        _, _, *density = self.steps()
-        state = self.state()
-        yield "learn()", lambda: self.fresh().learn(self.reference())
-        yield "draw()", lambda: self._drawn(state, Block(0, 1, CPU))
-        yield from density
+        yield "sample()", partial(self.fitted.sample, 100, seed=1, threads=1)
+        if self.fitted.has_density():
+            yield "log_prob()", partial(self.fitted.log_prob, self.fitted.sample(100, seed=1))
 
     def _drawn(self, state: dict[str, Tensor], block: Block, mode: OneDevice | None = None) -> Any:
         sampler = self.fitted  # fitting needs gradients
@@ -108,18 +100,15 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         """fit() returns self, and sample(n) is (n, D) float32, finite, without gradient, also for n = 1."""
         sampler, reference = self.fresh(), self.reference()
         require(self.fitted is not None and sampler.fit(reference) is sampler, "fit() does not return self; return it")
-        require(
-            sampler.dimension == reference.dimension, "dimension is not that of the reference; do not override fit()"
-        )
-        require(
-            sampler.fingerprint == reference.fingerprint, "fingerprint is not the reference's; do not override fit()"
-        )
+        for name in ("dimension", "fingerprint"):
+            same = getattr(sampler, name) == getattr(reference, name)
+            require(same, f"{name} is not that of the reference; do not override fit()")
         for n in (1, 10, BLOCK_ROWS):
-            require_rows(sampler.sample(n, seed=5), (n, reference.dimension))
+            drawn_rows(sampler, n)
 
     def check_learns_arrays(self) -> None:
         """learn() returns named NumPy arrays of numbers: only these can be saved."""
-        found = self.learned
+        found: Any = self.fresh().learn(self.reference())
         require(isinstance(found, dict), f"learn() returned {type(found).__name__}; return a dict of NumPy arrays")
         for name, array in found.items():
             kind = f"{type(array).__name__} of {getattr(array, 'dtype', 'no dtype')}"
@@ -129,10 +118,7 @@ class SamplerChecks(PluginChecks[LatentSampler]):
     def check_draws_whole_blocks(self) -> None:
         """draw() gives (block.rows, D) float32, and does not change its state, from which other blocks are drawn."""
         state = self.state()
-        rows = self._drawn(state, Block(0, 1, CPU))
-        found = getattr(rows, "dtype", type(rows).__name__)
-        require(found == torch.float32, f"draw() gave {found}, expected float32; avoid float64 tensors in it")
-        require(rows.shape == (BLOCK_ROWS, self.fitted.dimension), f"draw() gave shape {tuple(rows.shape)}")
+        require_tensor("draw()", self._drawn(state, Block(0, 1, CPU)), (BLOCK_ROWS, self.fitted.dimension))
         changed = [name for name, tensor in self.state().items() if not torch.equal(tensor, state[name])]
         require(not changed, f"draw() changes state[{', '.join(map(repr, changed))}]; avoid in-place operations on it")
 
@@ -155,18 +141,16 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         rows = self.fitted.sample(2 * BLOCK_ROWS, seed=0)
         other_rows = self.fitted.sample(50, seed=1)
         require(not torch.equal(rows[:50], other_rows), f"seeds 0 and 1 draw the same rows; {FROM_BLOCK}")
-        require(
-            not torch.equal(rows[:50], rows[BLOCK_ROWS:][:50]),
-            f"row {BLOCK_ROWS} begins to repeat row 0; {FROM_BLOCK}, and keep nothing of an earlier block",
-        )
+        advice = f"{FROM_BLOCK}, and keep nothing of an earlier block"
+        repeats = torch.equal(rows[:50], rows[BLOCK_ROWS:][:50])
+        require(not repeats, f"row {BLOCK_ROWS} begins to repeat row 0; {advice}")
 
     def _is_random(self) -> bool:
         block = WatchedBlock(0, 1)
         with calls_of(GENERATORS) as made:
             self._drawn(self.state(), block)
-        require(
-            block.used or not made, f"draw() makes a {''.join(made[:1])} of its own: the seed is lost; {FROM_BLOCK}"
-        )
+        own = f"draw() makes a {''.join(made[:1])} of its own: the seed is lost"
+        require(block.used or not made, f"{own}; {FROM_BLOCK}")
         return block.used
 
     def check_seed_is_optional(self) -> None:
@@ -175,11 +159,11 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         given = [self.fitted.sample(50, seed=generator) for generator in generators]
         require(torch.equal(given[0], given[1]), f"two generators in the same state draw other rows; {FROM_BLOCK}")
         if self._is_random():
-            with other_global_seeds(1):
-                one = self.fitted.sample(50)
-            with other_global_seeds(1):
-                two = self.fitted.sample(50)
-            require(not torch.equal(one, two), "sample(50) twice gave the same rows; do not override sample()")
+            fresh = []
+            for _ in range(2):
+                with other_global_seeds(1):
+                    fresh.append(self.fitted.sample(50))
+            require(not torch.equal(*fresh), "sample(50) twice gave the same rows; do not override sample()")
             require(not torch.equal(given[0], given[2]), "two generators draw the same rows; do not override sample()")
 
     def check_first_rows_stay(self) -> None:
@@ -210,17 +194,9 @@ class SamplerChecks(PluginChecks[LatentSampler]):
 
     def check_fit_leaves_reference(self) -> None:
         """fit() changes neither the vectors nor the statistics of the reference, which is used for other fits, too."""
-        reference, untouched = self.reference(), self.reference()
-        for one in (reference, untouched):  # the statistics are cached, so a change of them stays
-            data.arrays_of(one)
-        self.fit(reference)
-        expected = data.arrays_of(untouched)
-        changed = [
-            name for name, array in data.arrays_of(reference).items() if not np.array_equal(array, expected[name])
-        ]
-        require(
-            not changed, f"fit() changes {'; '.join(changed[:1])} of the reference; copy before operations in place"
-        )
+        reference = self.reference()
+        # The statistics are cached, so a change of them stays.
+        require_unchanged(partial(data.arrays_of, reference), partial(self.fit, reference))
 
     def check_save_and_load(self) -> None:
         """Saved and loaded, it has the same parameters, dimension and fingerprint, and draws the same rows."""
@@ -231,9 +207,8 @@ class SamplerChecks(PluginChecks[LatentSampler]):
             refuses("saving over a file", lambda: self.fitted.save(path))
         require(loaded.settings() == self.fitted.settings(), "loaded parameters differ; use plain types")
         found, expected = ((one.dimension, one.fingerprint) for one in (loaded, self.fitted))
-        require(
-            found == expected, f"loaded dimension and fingerprint are {found}, not {expected}; do not override load()"
-        )
+        different = f"loaded dimension and fingerprint are {found}, not {expected}"
+        require(found == expected, f"{different}; do not override load()")
         try:
             rows = loaded.sample(MANY, seed=2)
         except Exception as error:
@@ -251,10 +226,10 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         """On a GPU, if there is one, it draws the same distribution as on the CPU, and the same rows twice."""
         for device in accelerators():
             rows, again = (self.fitted.sample(MANY, seed=3, device=device) for _ in range(2))
-            kind = torch.device(device).type
-            require(rows.device.type == kind, f"sample(device='{device}') gave rows on {rows.device}")
-            require(torch.equal(rows, again), f"on {device} a seed has two results")
-            require_rows(rows.cpu(), (MANY, self.fitted.dimension))
+            there = rows.device.type == torch.device(device).type
+            require(there, f"sample(device='{device}') gave rows on {rows.device}; do not override sample()")
+            require(torch.equal(rows, again), f"on {device} a seed has two results; {FROM_BLOCK}")
+            require_tensor("sample()", rows.cpu(), (MANY, self.fitted.dimension))
             off = _median_difference(self.fitted.sample(MANY, seed=3).double(), rows.cpu().double())
             require(off < 0.05, f"on {device} a component's median is off by {off:.0%} of the rows; see draw()")
 
@@ -266,20 +241,18 @@ class SamplerChecks(PluginChecks[LatentSampler]):
 
     def _use(self, latents: np.ndarray[Any, Any], rows: int) -> None:
         sampler = self.fit(latents.copy())
-        drawn = sampler.sample(rows, seed=1)
-        require_rows(drawn, (rows, latents.shape[1]))
-        if sampler.has_density():
-            found = works_or_refuses("log_prob()", lambda: sampler.log_prob(drawn))
-            if found is not None:
-                require_finite_density(found)
+        drawn = drawn_rows(sampler, rows)
+        found = works_or_refuses("log_prob()", partial(sampler.log_prob, drawn)) if sampler.has_density() else None
+        if found is not None:
+            require_finite_density(found)
 
     def check_bad_input(self) -> None:
         """No vectors, negative seeds, unknown devices, and NaN or infinite vectors are refused in one line."""
         for n in (0, -3):
             refuses(f"sample({n})", partial(self.fitted.sample, n))
-        refuses("seed=-1", lambda: self.fitted.sample(1, seed=-1))
-        refuses("device='abacus'", lambda: self.fitted.sample(1, device="abacus"))
-        refuses("one vector instead of a table of them", lambda: self.fit(np.zeros(5)))
+        refuses("seed=-1", partial(self.fitted.sample, 1, seed=-1))
+        refuses("device='abacus'", partial(self.fitted.sample, 1, device="abacus"))
+        refuses("one vector instead of a table of them", partial(self.fit, np.zeros(5)))
         for value in (np.nan, np.inf):
             latents = self.reference().latents()
             latents[7, 1 % latents.shape[1]] = value
@@ -293,9 +266,9 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         """Before fit(), sample(), log_prob() and save() are refused in one line that names the strategy."""
         sampler, name = self.fresh(), self.kind.name
         with tempfile.TemporaryDirectory() as folder:
-            refuses("sample() before fit()", lambda: sampler.sample(1), naming=name)
-            refuses("log_prob() before fit()", lambda: sampler.log_prob(np.zeros((1, 2))), naming=name)
-            refuses("save() before fit()", lambda: sampler.save(Path(folder) / "x.safetensors"), naming=name)
+            refuses("sample() before fit()", partial(sampler.sample, 1), naming=name)
+            refuses("log_prob() before fit()", partial(sampler.log_prob, np.zeros((1, 2))), naming=name)
+            refuses("save() before fit()", partial(sampler.save, Path(folder) / "x.safetensors"), naming=name)
 
     def check_needs_latents_is_true(self) -> None:
         """needs_latents says whether learn() reads vectors; if it is False a bundle, which has none, is enough."""
@@ -309,7 +282,7 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         for change in ({}, *self.variants()):  # some strategies need vectors with some parameters only
             sampler = works_or_refuses(f"a bundle with {change or self.label}", partial(self.fit, bundle, **change))
             if sampler is not None:
-                require_rows(sampler.sample(5, seed=1), (5, bundle.dimension))
+                drawn_rows(sampler, 5)
                 return
         raise AssertionError("a bundle is refused with all parameters, and needs_latents is False; set it to True")
 
@@ -342,29 +315,23 @@ class SamplerChecks(PluginChecks[LatentSampler]):
                 require_same_distribution(sampler)
 
 
-def require_rows(rows: Tensor, shape: tuple[int, int]) -> None:
-    """Require rows of this shape, float32, finite, on the CPU, without gradient."""
-    require(tuple(rows.shape) == shape, f"sample() gave shape {tuple(rows.shape)}, expected {shape}; see draw()")
-    require(rows.dtype == torch.float32, f"sample() gave {rows.dtype}, expected float32; do not override sample()")
-    require(rows.device.type == "cpu", f"sample() gave rows on {rows.device}, expected cpu; do not override sample()")
-    require(bool(torch.isfinite(rows).all()), "sample() gave NaN or infinite values; see draw()")
+def drawn_rows(sampler: LatentSampler, n: int) -> Tensor:
+    """The rows that a fitted strategy draws: required to be (n, D) float32, finite, on the CPU, without gradient."""
+    rows = sampler.sample(n, seed=1)
+    require_tensor("sample()", rows, (n, sampler.dimension))
     require(not rows.requires_grad, "rows carry a gradient; draw under torch.no_grad()")
+    return rows
 
 
 def require_finite_density(found: np.ndarray[Any, Any]) -> None:
     """Require that the log-density of every drawn vector is finite."""
     missing = int(np.sum(~np.isfinite(found)))
-    require(
-        not missing,
-        f"{missing:,} of {len(found):,} drawn vectors have no finite log-density; see log_density(), "
-        "and keep rows inside their bounds after rounding to float32",
-    )
+    advice = "see log_density(), and keep rows inside their bounds after rounding to float32"
+    require(not missing, f"{missing:,} of {len(found):,} drawn vectors have no finite log-density; {advice}")
 
 
 def _median_difference(on_cpu: Tensor, elsewhere: Tensor) -> float:
     """The largest difference of the shares below the CPU's median; for 5,000 rows one standard deviation is 0.01."""
     median, slack = on_cpu.median(dim=0).values, 1e-4 * (on_cpu.abs().amax(dim=0) + 1e-30)
-    shares = [
-        ((z < median - slack).double() + (z <= median + slack).double()).mean(dim=0) / 2 for z in (on_cpu, elsewhere)
-    ]
-    return float((shares[0] - shares[1]).abs().max())
+    below = [(z < median - slack).double() + (z <= median + slack).double() for z in (on_cpu, elsewhere)]
+    return float((below[0].mean(dim=0) - below[1].mean(dim=0)).abs().max() / 2)

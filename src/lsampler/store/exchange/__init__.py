@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,15 @@ from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
 from lsampler.progress import Progress, track
 from lsampler.store.exchange import arrays, parquet
-from lsampler.store.exchange.table import Exported, Reader, Writer, checked_dimension, checked_rows
+from lsampler.store.exchange.table import (
+    Reader,
+    Table,
+    Writer,
+    checked_dimension,
+    checked_rows,
+    exported_rows,
+    readable,
+)
 from lsampler.store.file_store import FileStore
 from lsampler.store.latent_store import SPLITS, LatentStore
 from lsampler.store.opening import open_store
@@ -25,21 +34,14 @@ from lsampler.store.writer import write_store
 
 __all__ = ["ImportResult", "export_latents", "import_latents"]
 
-READERS: dict[str, Reader] = {
-    ".npy": arrays.open_npy,
-    ".npz": arrays.open_npz,
-    ".h5": arrays.open_hdf5,
-    ".hdf5": arrays.open_hdf5,
-    ".parquet": parquet.open_parquet,
+FORMATS: dict[str, tuple[Reader, Writer]] = {
+    ".npy": (arrays.open_npy, arrays.write_npy),
+    ".npz": (arrays.open_npz, arrays.write_npz),
+    ".h5": (arrays.open_hdf5, arrays.write_hdf5),
+    ".hdf5": (arrays.open_hdf5, arrays.write_hdf5),
+    ".parquet": (parquet.open_parquet, parquet.write_parquet),
 }
-WRITERS: dict[str, Writer] = {
-    ".npy": arrays.write_npy,
-    ".npz": arrays.write_npz,
-    ".h5": arrays.write_hdf5,
-    ".hdf5": arrays.write_hdf5,
-    ".parquet": parquet.write_parquet,
-}
-FORMATS = ".npy, .npz, .h5 or .parquet"
+SUFFIXES = ".npy, .npz, .h5 or .parquet"
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,12 @@ def import_latents(
         LsamplerError: the file is unreadable, ambiguous or not of finite numbers; D is not the model's; ``out`` exists.
     """
     path, out = existing_file(path, "file of latent vectors"), Path(out)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise LsamplerError(f"{path}: not a file of latent vectors; give a {FORMATS}")
+    if path.suffix.lower() not in FORMATS:
+        raise LsamplerError(f"{path}: not a file of latent vectors; give a {SUFFIXES}")
     if out.suffix != ".h5":
         raise LsamplerError(f"{out}: a latent store is an .h5 file; choose such a name")
     _check_two_files(path, out)
-    with reader(path, dataset) as table:
+    with _opened(path, dataset) as table:
         dimension = checked_dimension(path, table, autoencoder)
         total = table.shape[0]
         from_file = table.has_split and held_out is None
@@ -90,9 +91,10 @@ def import_latents(
         if not 0 <= last < total:
             raise LsamplerError(f"{path}: {total} vectors, {last} held out; `held_out={last}` must leave some to fit")
         chunks = checked_rows(path, table, dimension, None if from_file else total - last)
-        provenance = {"kind": "imported latents", "source": path.name} | table.provenance()
-        if autoencoder is not None:
-            provenance["encoder"] = autoencoder.fingerprint
+        shape = " x ".join(map(str, table.shape[1:])) if len(table.shape) == 4 else None
+        known = {"dataset": table.dataset, "shape": shape, "encoder": getattr(autoencoder, "fingerprint", None)}
+        provenance = {"kind": "imported latents", "source": path.name}
+        provenance |= {key: value for key, value in known.items() if value is not None}
         write_store(out, dimension, track(chunks, progress, "importing", total, len), provenance, force=force)
     store = FileStore(out)
     words = f"{store.count('held-out')} of {total} vectors (the split of {path.name})"
@@ -128,23 +130,29 @@ def export_latents(
             suffix; pyarrow is missing. Nothing is written.
     """
     store, out = store if isinstance(store, LatentStore) else open_store(store), Path(out)
-    writer = WRITERS.get(out.suffix.lower())
-    if writer is None:
-        raise LsamplerError(f"{out}: cannot tell the format by this name; choose a {FORMATS}")
+    if out.suffix.lower() not in FORMATS:
+        raise LsamplerError(f"{out}: cannot tell the format by this name; choose a {SUFFIXES}")
     if split is not None and split not in SPLITS:
         raise LsamplerError(f"split '{split}' is unknown{nearest_name(split, SPLITS)}")
     _check_two_files(Path(store.name), out)
-    rows = Exported(store, split, progress)
-    if not len(rows):
+    total = len(store) if split is None else store.count(split)
+    if not total:
         raise LsamplerError(f"{store.name}: holds no {split or 'latent'} vectors to export")
     with new_file(out, force=force) as beside:
-        writer(beside, rows)
-    return len(rows)
+        _, write = FORMATS[out.suffix.lower()]
+        write(beside, store, total, track(exported_rows(store, split, total), progress, "exporting", total, len))
+    return total
+
+
+@contextlib.contextmanager
+def _opened(path: Path, dataset: str | None) -> Iterator[Table]:
+    with contextlib.ExitStack() as stack:
+        with readable(path):
+            read, _ = FORMATS[path.suffix.lower()]
+            table = stack.enter_context(read(path, dataset))
+        yield table
 
 
 def _check_two_files(source: Path, target: Path) -> None:
-    same = False
-    with contextlib.suppress(OSError):  # the target does not exist yet
-        same = target.samefile(source)
-    if same:
+    if target.resolve() == source.resolve():
         raise LsamplerError(f"{target}: is the file that is read; choose another name for the output")

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
-from lsampler.store.exchange.table import Exported, RawRows, Table, only, readable
+from lsampler.store.exchange.table import RawRows, Table, only
 from lsampler.store.hdf5_layout import FORMAT, MEANING, encoded, hdf5_file, plain
-from lsampler.store.latent_store import SPLITS
-
-__all__ = ["open_hdf5", "open_npy", "open_npz", "write_hdf5", "write_npy", "write_npz"]
+from lsampler.store.latent_store import SPLITS, LatentStore, Rows
+from lsampler.store.reference import Split
 
 
 @dataclass(frozen=True)
@@ -61,20 +60,16 @@ def open_npy(path: Path, dataset: str | None) -> Iterator[Table]:
     """A ``.npy`` file, which is one array."""
     if dataset is not None:
         raise LsamplerError(f"{path}: a .npy file is one array; leave out `dataset=...`")
-    with readable(path):
-        array = _streamed(path, path.name, lambda: path.open("rb"))
+    array = _streamed(path, path.name, lambda: path.open("rb"))
     yield Table(array.shape, array.dtype, False, lambda step: ((rows, None, None) for rows in array.chunks(step)))
 
 
 @contextlib.contextmanager
 def open_npz(path: Path, dataset: str | None) -> Iterator[Table]:
     """An ``.npz`` archive."""
-    with readable(path):
-        archive = zipfile.ZipFile(path)
-    with archive:
-        with readable(path):
-            members = [name for name in archive.namelist() if name.endswith(".npy")]
-            arrays = {name.removesuffix(".npy"): _streamed(path, name, partial(archive.open, name)) for name in members}
+    with zipfile.ZipFile(path) as archive:
+        members = [name for name in archive.namelist() if name.endswith(".npy")]
+        arrays = {name.removesuffix(".npy"): _streamed(path, name, partial(archive.open, name)) for name in members}
         yield _table(path, arrays, dataset)
 
 
@@ -83,36 +78,23 @@ def _streamed(path: Path, name: str, opened: Callable[[], IO[bytes]]) -> _Array:
     with opened() as stream:
         shape, by_columns, dtype = _header(stream)
 
-    def read(stream: IO[bytes], step: int) -> Iterator[NDArray[Any]]:
-        if by_columns and len(shape) > 1:  # each row is scattered over the whole array
-            whole = np.lib.format.read_array(stream, allow_pickle=False)
-            yield from (whole[start : start + step] for start in range(0, shape[0], step))
-            return
-        _header(stream)
-        for start in range(0, shape[0], step):
-            chunk = (min(step, shape[0] - start), *shape[1:])
-            yield np.frombuffer(stream.read(int(np.prod(chunk)) * dtype.itemsize), dtype).reshape(chunk)
-        stream.read(1)  # only at its end is the checksum of a member compared
-
     def chunks(step: int) -> Iterator[NDArray[Any]]:
         if dtype.hasobject:
             raise LsamplerError(
                 f"{path}: '{name}' holds Python objects, which are never loaded; write it as numbers or as dtype=str"
             )
         with opened() as stream:
-            yield from _guarded(path, read(stream, step))
+            if by_columns and len(shape) > 1:  # each row is scattered over the whole array
+                whole = np.lib.format.read_array(stream, allow_pickle=False)
+                yield from (whole[start : start + step] for start in range(0, shape[0], step))
+                return
+            _header(stream)
+            for start in range(0, shape[0], step):
+                chunk = (min(step, shape[0] - start), *shape[1:])
+                yield np.frombuffer(stream.read(int(np.prod(chunk)) * dtype.itemsize), dtype).reshape(chunk)
+            stream.read(1)  # only at its end is the checksum of a member compared
 
     return _Array(shape, dtype, chunks)
-
-
-def _guarded(path: Path, chunks: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    """The same chunks; what reading them raises becomes one line."""
-    while True:
-        with readable(path):
-            chunk = next(chunks, None)
-        if chunk is None:
-            return
-        yield chunk
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -128,19 +110,16 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 @contextlib.contextmanager
 def open_hdf5(path: Path, dataset: str | None) -> Iterator[Table]:
     """An HDF5 file that is no latent store."""
-    with readable(path):
-        handle = h5py.File(path, "r")
-    with handle:
+    with h5py.File(path, "r") as handle:
+        if plain(handle.attrs.get("format")) == FORMAT:
+            raise LsamplerError(f"{path}: is a latent store already; use it as it is")
         arrays: dict[str, _Array] = {}
 
         def collect(name: str, item: object) -> None:
             if isinstance(item, h5py.Dataset):
-                arrays[name] = _Array(item.shape or (), item.dtype, lambda step: _guarded(path, _slices(item, step)))
+                arrays[name] = _Array(item.shape or (), item.dtype, partial(_slices, item))
 
-        with readable(path):
-            if plain(handle.attrs.get("format")) == FORMAT:
-                raise LsamplerError(f"{path}: is a latent store already; use it as it is")
-            handle.visititems(collect)
+        handle.visititems(collect)
         yield _table(path, arrays, dataset.strip("/") if dataset else dataset)
 
 
@@ -148,48 +127,52 @@ def _slices(dataset: h5py.Dataset, step: int) -> Iterator[NDArray[Any]]:
     return (np.asarray(dataset[start : start + step]) for start in range(0, len(dataset), step))
 
 
-def write_npy(path: Path, rows: Exported) -> None:
+def write_npy(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:
     """The latents alone."""
     with path.open("wb") as stream:
-        _write_latents(stream, rows)
+        _write_latents(stream, (total, store.dimension), chunks)
 
 
-def write_npz(path: Path, rows: Exported) -> None:
+def write_npz(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:
     """The arrays ``latents``, ``ids`` and ``split``; ids and splits are held in memory."""
     with zipfile.ZipFile(path, "w") as archive:
         with archive.open("latents.npy", "w", force_zip64=True) as stream:
-            ids, splits = _write_latents(stream, rows)
+            ids, splits = _write_latents(stream, (total, store.dimension), chunks)
         for name, texts in (("ids", ids), ("split", splits)):
             if texts:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                     np.lib.format.write_array(stream, np.array(texts), allow_pickle=False)
 
 
-def _write_latents(stream: IO[bytes], rows: Exported) -> tuple[list[str], list[str]]:
-    """Write the latents in the format of NumPy; returns their ids and splits."""
-    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": rows.shape})
+def _write_latents(stream: IO[bytes], shape: tuple[int, int], chunks: Iterator[Rows]) -> tuple[list[str], list[Split]]:
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return _written(chunks, lambda start, latents: stream.write(latents.tobytes()))
+
+
+def _written(
+    chunks: Iterator[Rows], write: Callable[[int, NDArray[np.float32]], object]
+) -> tuple[list[str], list[Split]]:
+    """Write the latents of every chunk; returns the ids and splits of all rows."""
     ids: list[str] = []
-    splits: list[str] = []
-    for chunk in rows.chunks():
-        stream.write(chunk.latents.tobytes())
+    splits: list[Split] = []
+    for chunk in chunks:
+        write(len(splits), chunk.latents)
         ids += chunk.ids or ()
         splits += chunk.splits or ()
     return ids, splits
 
 
-def write_hdf5(path: Path, rows: Exported) -> None:
-    """The datasets ``latents``, ``ids`` and ``split``, in plain HDF5; ids are held in memory."""
+def write_hdf5(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:
+    """The datasets ``latents``, ``ids`` and ``split``, in plain HDF5; ids and splits are held in memory."""
     with hdf5_file(path) as handle:
-        latents = handle.create_dataset("latents", rows.shape, "<f4")
-        split = handle.create_dataset("split", (len(rows),), "u1")
-        split.attrs["meaning"] = MEANING
-        start = 0
-        ids: list[bytes] = []
-        for chunk in rows.chunks():
-            stop = start + len(chunk)
-            latents[start:stop] = chunk.latents
-            split[start:stop] = [SPLITS.index(value) for value in chunk.splits or ()]
-            ids += [encoded(text) for text in chunk.ids or ()]
-            start = stop
+        latents = handle.create_dataset("latents", (total, store.dimension), "<f4")
+
+        def write(start: int, chunk: NDArray[np.float32]) -> None:
+            latents[start : start + len(chunk)] = chunk
+
+        ids, splits = _written(chunks, write)
+        handle["split"] = np.array([SPLITS.index(split) for split in splits], np.uint8)
+        handle["split"].attrs["meaning"] = MEANING
         if ids:
-            handle["ids"] = np.array(ids, h5py.string_dtype("utf-8", max(1, *map(len, ids))))
+            texts = [encoded(text) for text in ids]
+            handle["ids"] = np.array(texts, h5py.string_dtype("utf-8", max(1, *map(len, texts))))

@@ -11,50 +11,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
-from lsampler.store.exchange.table import Exported, RawRows, Table, only, readable
-
-__all__ = ["open_parquet", "write_parquet"]
+from lsampler.store.exchange.table import RawRows, Table, only
+from lsampler.store.latent_store import LatentStore, Rows
 
 
 @contextlib.contextmanager
 def open_parquet(path: Path, dataset: str | None) -> Iterator[Table]:
     """A ``.parquet`` table, whose latents are one column of lists or several of numbers."""
     arrow = _pyarrow(path)
-    with readable(path):
-        # Read through a small buffer and not ahead: a row group, which may be the whole file, would be held at once.
-        file = arrow.parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False)
-    with file:
-        with readable(path):
-            table = _table(path, arrow, file, dataset)
-        yield table
+    # Read through a small buffer and not ahead: a row group, which may be the whole file, would be held at once.
+    with arrow.parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False) as file:
+        names = set(file.schema_arrow.names)
+        identity = next((name for name in ("id", "ids") if name in names), None)
+        split = "split" if "split" in names else None
+        column, components = _columns(path, arrow, file.schema_arrow, dataset, no_component={identity, split})
+        dimension = len(components) if column is None else _list_length(file, column)
+        wanted = [*filter(None, (column, identity, split)), *components]
 
-
-def _table(path: Path, arrow: Any, file: Any, dataset: str | None) -> Table:
-    names = set(file.schema_arrow.names)
-    identity = next((name for name in ("id", "ids") if name in names), None)
-    split = "split" if "split" in names else None
-    column, components = _columns(path, arrow, file.schema_arrow, dataset, no_component={identity, split})
-    dimension = len(components) if column is None else _list_length(file, column)
-    wanted = [*filter(None, (column, identity, split)), *components]
-
-    def chunks(step: int) -> Iterator[RawRows]:
-        # Threads would decode columns side by side, and each would keep memory of its own.
-        batches = file.iter_batches(batch_size=step, columns=wanted, use_threads=False)
-        start = 0
-        while True:
-            with readable(path):
-                batch = next(batches, None)
-                if batch is None:
-                    return
+        def chunks(step: int) -> Iterator[RawRows]:
+            start = 0
+            # Threads would decode columns side by side, and each would keep memory of its own.
+            for batch in file.iter_batches(batch_size=step, columns=wanted, use_threads=False):
                 if column is None:
                     latents = np.column_stack([batch.column(c).to_numpy(zero_copy_only=False) for c in components])
                 else:
                     latents = _list_rows(path, start, arrow, batch.column(column), dimension)
                 ids, splits = (batch.column(name).to_pylist() if name else None for name in (identity, split))
-            yield latents, ids, splits
-            start += batch.num_rows
+                yield latents, ids, splits
+                start += batch.num_rows
 
-    return Table((file.metadata.num_rows, dimension), np.dtype(np.float64), split is not None, chunks, column)
+        yield Table((file.metadata.num_rows, dimension), np.dtype(np.float64), split is not None, chunks, column)
 
 
 def _columns(
@@ -98,32 +84,22 @@ def _list_rows(path: Path, start: int, arrow: Any, column: Any, dimension: int) 
     return numbers.reshape(-1, dimension)
 
 
-def write_parquet(path: Path, rows: Exported) -> None:
+def write_parquet(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:
     """The columns ``id``, ``split`` and ``latent``."""
     arrow = _pyarrow(path)
-    latent = arrow.list_(arrow.float32(), rows.store.dimension)
-    fields = [("id", arrow.string())] * rows.store.has_ids + [("split", arrow.string()), ("latent", latent)]
-    schema = arrow.schema(fields)
+    latent = arrow.list_(arrow.float32(), store.dimension)
+    schema = arrow.schema([("id", arrow.string())] * store.has_ids + [("split", arrow.string()), ("latent", latent)])
     # Latents hardly repeat: a dictionary of them costs memory and time, and makes the file larger.
     with arrow.parquet.ParquetWriter(str(path), schema, use_dictionary=["split"]) as writer:
-        for chunk in rows.chunks():
-            columns = [
-                arrow.array(chunk.splits, arrow.string()),
-                arrow.FixedSizeListArray.from_arrays(arrow.array(chunk.latents.ravel()), rows.store.dimension),
-            ]
-            if chunk.ids is not None:
-                columns.insert(0, arrow.array([_text(rows, identity) for identity in chunk.ids], arrow.string()))
-            writer.write_batch(arrow.record_batch(columns, schema=schema))
-
-
-def _text(rows: Exported, identity: str) -> str:
-    try:
-        identity.encode()
-    except UnicodeEncodeError as error:
-        raise LsamplerError(
-            f"{rows.store.name}: id {identity!r} is not UTF-8, which Parquet cannot keep; export to .npz or .h5"
-        ) from error
-    return identity
+        for chunk in chunks:
+            latents = arrow.FixedSizeListArray.from_arrays(arrow.array(chunk.latents.ravel()), store.dimension)
+            columns = {"id": chunk.ids, "split": chunk.splits, "latent": latents}
+            try:
+                batch = arrow.record_batch([columns[name] for name in schema.names], schema=schema)
+            except UnicodeEncodeError as error:
+                odd = f"id {error.object!r} is not UTF-8, which Parquet cannot keep"
+                raise LsamplerError(f"{store.name}: {odd}; export to .npz or .h5") from error
+            writer.write_batch(batch)
 
 
 def _pyarrow(path: Path) -> Any:

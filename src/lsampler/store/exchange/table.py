@@ -13,12 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, nearest_name
-from lsampler.progress import Progress, track
 from lsampler.store.hdf5_layout import decoded, storable
 from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, LatentStore, Rows
 from lsampler.store.reference import Split
-
-__all__ = ["Exported", "Reader", "Table", "Writer", "checked_dimension", "checked_rows", "only", "readable"]
 
 # Several copies of a chunk live at once: as read, as float32, and those of the chunk before.
 CHUNK_BYTES = 1 << 22
@@ -33,9 +30,8 @@ RawRows: TypeAlias = tuple[NDArray[Any], Sequence[Any] | None, Sequence[Any] | N
 class Table:
     """A file to import: the shape and type of its latents, and how to read it.
 
-    Attributes:
-        chunks: called with the largest number of rows per chunk.
-        dataset: the array or column of the latents, where there may be several.
+    ``chunks`` is called with the largest number of rows per chunk; ``dataset`` is the array or column of the latents,
+    where there may be several.
     """
 
     shape: tuple[int, ...]
@@ -44,50 +40,24 @@ class Table:
     chunks: Callable[[int], Iterator[RawRows]]
     dataset: str | None = None
 
-    def provenance(self) -> dict[str, str]:
-        """The attributes of a store that say how its rows were read."""
-        found = {} if self.dataset is None else {"dataset": self.dataset}
-        return found | ({"shape": " x ".join(map(str, self.shape[1:]))} if len(self.shape) == 4 else {})
 
-
-@dataclass(frozen=True)
-class Exported:
-    """The rows of a store to export: all, or those of one split."""
-
-    store: LatentStore
-    split: Split | None
-    progress: Progress | None
-
-    def __len__(self) -> int:
-        """The number of rows."""
-        return len(self.store) if self.split is None else self.store.count(self.split)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, D)."""
-        return len(self), self.store.dimension
-
-    def chunks(self) -> Iterator[Rows]:
-        """The rows in chunks; their progress is shown."""
-        return track(self._chosen(), self.progress, "exporting", len(self), len)
-
-    def _chosen(self) -> Iterator[Rows]:
-        found = 0
-        for rows in self.store.rows(chunk_rows=chunk_rows(self.store.dimension)):
-            splits = rows.splits or ()
-            kept = [k for k, split in enumerate(splits) if self.split in (None, split)]
-            found += len(kept)
-            if kept:
-                ids = rows.ids and [rows.ids[k] for k in kept]
-                yield Rows(rows.latents[kept], ids, [splits[k] for k in kept])
-        if found != len(self):
-            raise LsamplerError(
-                f"{self.store.name}: {found} vectors of the split, {len(self)} counted; run 'lsampler store verify'"
-            )
+def exported_rows(store: LatentStore, split: Split | None, total: int) -> Iterator[Rows]:
+    """All rows of a store, or the ``total`` rows of a split, in chunks."""
+    found = 0
+    for rows in store.rows(chunk_rows=chunk_rows(store.dimension)):
+        kept = [k for k, held in enumerate(rows.splits or ()) if split in (None, held)]
+        found += len(kept)
+        if kept:
+            ids = rows.ids and [rows.ids[k] for k in kept]
+            yield Rows(rows.latents[kept], ids, rows.splits and [rows.splits[k] for k in kept])
+    if found != total:
+        fix = "run 'lsampler store verify'"
+        raise LsamplerError(f"{store.name}: {found} vectors of the split, {total} counted; {fix}")
 
 
 Reader: TypeAlias = Callable[[Path, str | None], AbstractContextManager[Table]]
-Writer: TypeAlias = Callable[[Path, Exported], None]
+Writer: TypeAlias = Callable[[Path, LatentStore, int, Iterator[Rows]], None]
+"""Writes so many rows of a store to a file."""
 
 
 @contextlib.contextmanager
@@ -99,16 +69,21 @@ def readable(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        kind = path.suffix.lower()
-        raise LsamplerError(f"{path}: not a readable {kind} file ({reason}); write it again") from error
+        raise LsamplerError(f"{path}: not a readable {path.suffix.lower()} file ({reason}); write it again") from error
+
+
+def _guarded(path: Path, chunks: Iterator[RawRows]) -> Iterator[RawRows]:
+    """The same chunks; what reading them raises becomes one line."""
+    while True:
+        with readable(path):
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
 
 
 def only(path: Path, what: str, preferred: str, candidates: Mapping[str, str], dataset: str | None) -> str:
-    """The name of the latents among ``candidates``, whose values describe them.
-
-    Raises:
-        LsamplerError: none or several qualify.
-    """
+    """The name of the latents among ``candidates``, whose values describe them; an error if none or several qualify."""
     if dataset is not None:
         if dataset not in candidates:
             raise LsamplerError(f"{path}: holds no {what} '{dataset}'{nearest_name(dataset, candidates)}")
@@ -149,7 +124,7 @@ def chunk_rows(dimension: int) -> int:
 def checked_rows(path: Path, table: Table, dimension: int, first_held_out: int | None) -> Iterator[Rows]:
     """Checked and converted chunks; the split is the table's own if ``first_held_out`` is None."""
     start = 0
-    for latents, ids, raw_splits in table.chunks(chunk_rows(dimension)):
+    for latents, ids, raw_splits in _guarded(path, table.chunks(chunk_rows(dimension))):
         if first_held_out is None:
             splits = [_split(path, start + k, value) for k, value in enumerate(raw_splits or ())]
         else:
