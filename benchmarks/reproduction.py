@@ -10,6 +10,7 @@ images or their latent vectors.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import sys
@@ -23,33 +24,19 @@ from lsampler.reports.analysis.statements import POST_TRIMMING
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reproduction.md"
 IMAGES = ROOT / "docs" / "images" / "reproduction"
-FIGURES: dict[str, tuple[str, Mapping[str, str]]] = {
-    "Component distributions": (
-        "components",
-        {
-            "densities": "Number density of every component over intervals of 0.25",
-            "radius": "Density of the radius |z|",
-        },
-    ),
-    "Correlations": ("correlations", {"counts": "Share of pairs with |r| above a limit, beside post III"}),
-    "Naive cubes": ("cubes", {"radii": "Radii of uniform cubes beside the data's"}),
-    "Gaussian or not": (
-        "gaussianity",
-        {
-            "fits": "Densities of components with fitted Gaussians",
-            "contours": "Contours of pair densities with confidence ellipses",
-            "mahalanobis": "Mahalanobis distances beside those of a normal",
-        },
-    ),
-    "After PCA": (
-        "principal",
-        {
-            "variance": "Explained variance",
-            "contours": "Contours of leading pairs of principal components",
-            "trimming": "Pair (2, 3) and the worst pair over the trims",
-        },
-    ),
-}
+FIGURES = (
+    ("Component distributions", "components", "densities", "Number density of every component over intervals of 0.25"),
+    ("Component distributions", "components", "radius", "Density of the radius |z|"),
+    ("Correlations", "correlations", "counts", "Share of pairs with |r| above a limit, beside post III"),
+    ("Naive cubes", "cubes", "radii", "Radii of uniform cubes beside the data's"),
+    ("Gaussian or not", "gaussianity", "fits", "Densities of components with fitted Gaussians"),
+    ("Gaussian or not", "gaussianity", "contours", "Contours of pair densities with confidence ellipses"),
+    ("Gaussian or not", "gaussianity", "mahalanobis", "Mahalanobis distances beside those of a normal"),
+    ("After PCA", "principal", "variance", "Explained variance"),
+    ("After PCA", "principal", "contours", "Contours of leading pairs of principal components"),
+    ("After PCA", "principal", "trimming", "Pair (2, 3) and the worst pair over the trims"),
+)
+"""Title and name of a section, its figures in order, and what each shows."""
 HEAD = """# What the posts found, and what holds here
 
 *Written by `make reproduction DATA=img_align_celeba.zip`, not by hand.*
@@ -121,9 +108,9 @@ def page(analysis: Mapping[str, Any], report: Path) -> str:
         statement_table(analysis["judgements"]),
         reading(sections),
     ]
-    for title, (section, figures) in FIGURES.items():
+    for (title, section), figures in itertools.groupby(FIGURES, key=lambda row: row[:2]):
         parts += [f"## {title}\n", findings_of(report / section)]
-        for name, caption in figures.items():
+        for *_, name, caption in figures:
             target = IMAGES / f"{section}-{name}.svg"
             shutil.copyfile(report / section / f"{name}.svg", target)
             parts.append(f"![{caption}](images/reproduction/{target.name})\n\n*{caption}.*\n")

@@ -21,14 +21,11 @@ from scipy.spatial.distance import cdist, mahalanobis
 from sklearn.decomposition import PCA
 
 from lsampler import Analysis, AnalysisOptions, MemoryStore, StoreWriter, analyze, load_sampler
-from lsampler.files import MARK
 
 Rows = NDArray[np.float64]
 D, N, HELD_OUT = 6, 3000, 400
 PAIRS = [(0, 3), (4, 1)]
-EVERY_SECTION = [
-    "components", "correlations", "origin", "cubes", "gaussianity", "principal", "generated", "filaments",
-]  # fmt: skip
+EVERY_SECTION = ["components", "correlations", "origin", "cubes", "gaussianity", "principal", "generated", "filaments"]
 STRATEGIES = ("uniform-cube", "component-uniform", "gaussian", "multivariate-normal", "pca-ellipse")
 FWHM = 2 * math.sqrt(2 * math.log(2))
 
@@ -171,21 +168,22 @@ def brute_clark_evans(points: Rows, area: float) -> float:
     return float(distance.min(axis=1).mean() / (0.5 / math.sqrt(len(points) / area)))
 
 
+MARK = ".lsampler"
 NAME = '<script>alert(1)</script> & <b>"'
 SMALL_D = 4
 STATUSES = {"holds", "differs", "not measured"}
 
 
-def vectors(rows: int, dimension: int, seed: int = 0) -> NDArray[np.float32]:
+def vectors(rows: int = 50, dimension: int = SMALL_D, seed: int = 0) -> NDArray[np.float32]:
     """A correlated normal off the origin."""
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(dimension, dimension))
     return (rng.normal(size=(rows, dimension)) @ mixing + rng.normal(size=dimension)).astype(np.float32)
 
 
-def reference_named(name: str, seed: int = 0) -> MemoryStore:
+def reference_named(name: str = NAME) -> MemoryStore:
     """300 train and 100 held-out vectors."""
-    rows = vectors(400, SMALL_D, seed)
+    rows = vectors(400)
     return MemoryStore(rows[:300], rows[300:], name=name)
 
 
@@ -251,33 +249,24 @@ def spaced(text: str) -> str:
     return " ".join(text.split())
 
 
-class Bar:
-    """One bar of :class:`Bars`."""
-
-    def __init__(self, what: str, total: int) -> None:
-        self.what, self.total, self.steps = what, total, [0]
-
-    def advance(self, amount: int) -> None:
-        self.steps.append(amount)
-
-
 class Bars:
-    """Progress that remembers its bars."""
+    """Progress that remembers its bars: what each shows, its total, and its steps."""
 
     def __init__(self) -> None:
-        self.begun: list[Bar] = []
+        self.begun: list[tuple[str, int, list[int]]] = []
 
     def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
-        self.begun.append(Bar(what, total - done))
-        return self.begun[-1].advance
+        steps = [0]
+        self.begun.append((what, total - done, steps))
+        return steps.append
 
     @property
     def of_sections(self) -> list[str]:
-        return [bar.what for bar in self.begun if not bar.what.startswith("reading")]
+        return [what for what, _, _ in self.begun if not what.startswith("reading")]
 
     @property
     def complete(self) -> bool:
-        return all(sum(bar.steps) == bar.total and min(bar.steps) >= 0 for bar in self.begun)
+        return all(sum(steps) == total and min(steps) >= 0 for _, total, steps in self.begun)
 
 
 class Full(NamedTuple):

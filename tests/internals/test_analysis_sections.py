@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import analysis_support as support
 import pytest
-from analysis_support import (
-    EVERY_SECTION,
-    NAME,
-    SMALL_D,
-    Bars,
-    Page,
-    analyzed,
-    listing,
-    names,
-    reference_named,
-    rows_of,
-    store_of,
-    strict_json,
-    vectors,
-)
+from analysis_support import EVERY_SECTION, MARK, NAME, Page, analyzed, listing, reference_named, strict_json, vectors
 
 from lsampler import LsamplerError, load_sampler, open_store, plugin_names
-from lsampler.files import MARK
 from lsampler.reports.analysis import report as _report
 from lsampler.reports.analysis import run as _run
 from lsampler.reports.analysis.context import Context
@@ -36,7 +20,6 @@ from lsampler.reports.analysis.run import SECTIONS
 from lsampler.reports.analysis.section import Result, Section, Table
 
 ALL = [section.key for section in SECTIONS]
-ROWS, CORES_USED = vectors(50, SMALL_D), {"origin", "cubes", "generated"}
 PAGES = {"index.html", "analysis.json", "judgements.csv"}
 
 
@@ -71,15 +54,20 @@ def failing(error: BaseException) -> Callable[[Context], Result]:
 
 def test_the_page_says_how_much_of_a_long_table_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = {"name": [f"row {k}" for k in range(45)], "k": [k / 3 for k in range(45)]}
-    tables = [Table(name, f"Title of {name}", columns, shown) for name, shown in {"first": 8, "file": 0}.items()]
+    tables = [
+        Table(name, f"Title of {name}", columns, shown) for name, shown in (("part", 8), ("file", 0), ("all", 30))
+    ]
     instead(monkeypatch, "cubes", lambda _: Result({}, tables=tables))
-    analyzed(ROWS, tmp_path / "report", sections=["cubes"])
+    analyzed(vectors(), tmp_path / "report", sections=["cubes"])
     page = Page(tmp_path / "report")
-    assert "The first 8 of 45 rows. first.csv" in page.text
+    assert "The first 8 of 45 rows. part.csv" in page.text
     assert "Title of file: file.csv" in page.text
-    assert (page.source.count("row 7<"), page.source.count("row 8<")) == (1, 0)
+    assert "The first 30 of 45 rows. all.csv" in page.text
+    assert page.source.count("row 7<") == 2
+    assert page.source.count("row 8<") == page.source.count("row 29<") == 1
+    assert "row 30<" not in page.source
     for table in tables:
-        found = rows_of(tmp_path / "report" / "cubes" / f"{table.name}.csv")
+        found = support.rows_of(tmp_path / "report" / "cubes" / f"{table.name}.csv")
         assert [(row["name"], float(row["k"])) for row in found] == table.rows
 
 
@@ -87,7 +75,7 @@ def test_markup_in_problems_cells_and_lines_is_escaped(tmp_path: Path, monkeypat
     table = Table("odd", NAME, {NAME: [NAME]})
     instead(monkeypatch, "origin", lambda _: Result({}, findings=[NAME], tables=[table], missing=[NAME]))
     instead(monkeypatch, "cubes", failing(LsamplerError(f"{NAME} is wrong")))
-    analysis = analyzed(ROWS, tmp_path / "report", sections=["cubes", "origin"])
+    analysis = analyzed(vectors(), tmp_path / "report", sections=["cubes", "origin"])
     page = Page(tmp_path / "report")
     assert "<script" not in page.source
     assert f"Not measured here: {NAME} is wrong" in page.text
@@ -95,7 +83,7 @@ def test_markup_in_problems_cells_and_lines_is_escaped(tmp_path: Path, monkeypat
     blamed = [judgement for judgement in analysis.judgements if judgement.why == f"{NAME} is wrong"]
     assert {judgement.key for judgement in blamed} == {"matching-b", "thin-shell", "cubes-miss"}
     assert page.text.count(NAME) == 5 + 1 + len(blamed)
-    assert rows_of(tmp_path / "report" / "origin" / "odd.csv") == [{NAME: NAME}]
+    assert support.rows_of(tmp_path / "report" / "origin" / "odd.csv") == [{NAME: NAME}]
 
 
 @pytest.mark.parametrize(
@@ -115,50 +103,50 @@ def test_an_option_redoes_only_the_sections_that_use_it(
     option: str, value: Any, stale: set[str], ran: list[str], tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"tsne": 150, "strategies": ["pca-ellipse"]}
-    analyzed(ROWS, tmp_path / "report", **options)
+    analyzed(vectors(), tmp_path / "report", **options)
     assert ran == ALL
     ran.clear()
     options[option] = value
-    analysis = analyzed(ROWS, tmp_path / "report", **options)
+    analysis = analyzed(vectors(), tmp_path / "report", **options)
     assert set(ran) == stale
     assert set(analysis.reused) == set(ALL) - stale
     assert strict_json(tmp_path / "report" / "analysis.json")["sections"] == analysis.measured
-    assert list(analyzed(ROWS, tmp_path / "report", **options).reused) == ALL
+    assert list(analyzed(vectors(), tmp_path / "report", **options).reused) == ALL
 
 
 def test_by_default_all_sections_but_tsne_run(ran: list[str], cli: Callable[..., Any], tmp_path: Path) -> None:
-    store = store_of(tmp_path / "z.h5", ROWS)
+    store = support.store_of(tmp_path / "z.h5", vectors())
     assert cli("analyze", store, "--out", tmp_path / "a").code == 0
     assert ran == EVERY_SECTION
     assert strict_json(tmp_path / "a" / "analysis.json") == analyzed(open_store(store)).as_dict()
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "stale"),
-    [
-        ("plugin_names", lambda kind: [name for name in plugin_names(kind) if name != "interval"], CORES_USED),
-        ("__version__", "99.0", set(EVERY_SECTION)),
-    ],
-)
-def test_other_cores_and_another_version_redo_what_used_them(
-    name: str, value: Any, stale: set[str], ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_another_core_redoes_the_sections_that_use_cores(
+    ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    analyzed(ROWS, tmp_path / "report")
-    monkeypatch.setattr(_run, name, value)
-    assert set(EVERY_SECTION) - set(analyzed(ROWS, tmp_path / "report").reused) == stale
+    analyzed(vectors(), tmp_path / "report")
+    monkeypatch.setattr(_run, "plugin_names", lambda kind: [name for name in plugin_names(kind) if name != "interval"])
+    analysis = analyzed(vectors(), tmp_path / "report")
+    assert set(EVERY_SECTION) - set(analysis.reused) == {"origin", "cubes", "generated"}
+
+
+def test_another_version_redoes_every_section(ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    analyzed(vectors(), tmp_path / "report")
+    monkeypatch.setattr(_run, "__version__", "99.0")
+    assert analyzed(vectors(), tmp_path / "report").reused == []
 
 
 def test_a_section_that_failed_is_tried_again(ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bars = Bars()
+    bars = support.Bars()
     with monkeypatch.context() as patch:
         instead(patch, "cubes", failing(LsamplerError("no such luck")))
-        first = analyzed(ROWS, tmp_path / "report", progress=bars)
+        first = analyzed(vectors(), tmp_path / "report", progress=bars)
     assert first.problems == {"cubes": "no such luck"}
     assert list(first.measured) == [key for key in EVERY_SECTION if key != "cubes"]
     assert "no such luck" in Page(tmp_path / "report").text
     assert bars.complete
     ran.clear()
-    second = analyzed(ROWS, tmp_path / "report")
+    second = analyzed(vectors(), tmp_path / "report")
     assert ran == ["cubes"]
     assert second.problems == {}
     assert list(second.measured) == EVERY_SECTION
@@ -171,13 +159,13 @@ def test_finished_sections_survive_an_interruption(tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patch:
         instead(patch, "filaments", failing(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            analyzed(reference_named(NAME), out, sections=chosen)
-    assert names(out) == {*PAGES, "origin", "cubes"}
+            analyzed(reference_named(), out, sections=chosen)
+    assert support.names(out) == {*PAGES, "origin", "cubes"}
     assert list(strict_json(out / "analysis.json")["sections"]) == ["origin", "cubes"]
     assert [heading[0] for heading in Page(out).headings] == ["origin", "cubes"]
-    resumed = analyzed(reference_named(NAME), out, sections=chosen)
+    resumed = analyzed(reference_named(), out, sections=chosen)
     assert list(resumed.reused) == ["origin", "cubes"]
-    undisturbed = analyzed(reference_named(NAME), tmp_path / "other", sections=chosen)
+    undisturbed = analyzed(reference_named(), tmp_path / "other", sections=chosen)
     assert resumed.measured == undisturbed.measured
     assert listing(out) == listing(tmp_path / "other")
 
@@ -189,7 +177,7 @@ def test_a_section_s_folder_is_whole_or_as_it_was(
     """Interrupted, and killed, while its figure is written, half of it on disk."""
     out, killed = tmp_path / "report", tmp_path / "killed"
     if existing:
-        analyzed(ROWS, out, sections=["cubes"])
+        analyzed(vectors(), out, sections=["cubes"])
     before = listing(out) if existing else {MARK: b"analysis report\n"}
 
     def stop(_: Any, path: Path) -> None:
@@ -200,41 +188,9 @@ def test_a_section_s_folder_is_whole_or_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(_report, "save_figure", stop)
         with pytest.raises(KeyboardInterrupt):
-            analyzed(ROWS, out, sections=["cubes"], seed=1)
+            analyzed(vectors(), out, sections=["cubes"], seed=1)
     assert listing(out) == before
     assert "<svg half" in [path.read_text() for path in killed.rglob("*.svg")]
-    analyzed(ROWS, killed, sections=["cubes"], seed=1)
-    assert names(killed) == {*PAGES, "cubes"}
+    analyzed(vectors(), killed, sections=["cubes"], seed=1)
+    assert support.names(killed) == {*PAGES, "cubes"}
     assert "half" not in (killed / "cubes" / "radii.svg").read_text(encoding="utf-8")
-
-
-STOPPED = """
-import dataclasses, signal, sys, time
-from lsampler.reports.analysis import run as _run
-from lsampler.cli import main
-
-def stop(context):
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.raise_signal(signal.SIGINT)
-    time.sleep(60)
-
-key = sys.argv.pop(1)
-_run.SECTIONS = tuple(dataclasses.replace(s, run=stop) if s.key == key else s for s in _run.SECTIONS)
-main()
-"""
-
-
-def test_ctrl_c_says_so_in_one_line_and_the_same_command_resumes(
-    tmp_path: Path, cli: Callable[..., Any], ran: list[str]
-) -> None:
-    """Stopped in a process of its own, where no section is replaced but the one that is interrupted."""
-    store, out = store_of(tmp_path / "z.h5", ROWS), tmp_path / "report"
-    arguments = ["analyze", str(store), "--out", str(out), "-s", "cubes", "-s", "filaments"]
-    script = [sys.executable, "-c", STOPPED, "filaments", *arguments]
-    stopped = subprocess.run(script, capture_output=True, text=True, timeout=300)
-    assert (stopped.returncode, stopped.stderr) == (130, "lsampler: interrupted\n")
-    assert names(out) == {*PAGES, "cubes"}
-    answer = cli(*arguments)
-    assert answer.code == 0, answer.err
-    assert ran == ["filaments"]
-    assert "kept from an earlier run: cubes\n" in answer.out

@@ -6,25 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import analysis_support as support
 import h5py
 import numpy as np
 import pytest
-from analysis_support import (
-    EVERY_SECTION,
-    NAME,
-    SMALL_D,
-    Full,
-    Page,
-    analyzed,
-    listing,
-    reference_named,
-    rows_of,
-    spaced,
-    store_of,
-    strict_json,
-    vectors,
-)
-from numpy.typing import NDArray
+from analysis_support import EVERY_SECTION, SMALL_D, Full, Page, analyzed, listing, rows_of, spaced, store_of, vectors
 
 from lsampler import AnalysisOptions, LsamplerError, StoreWriter, open_store
 
@@ -33,14 +19,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"sections": []}, "`sections=[]`: no section is chosen; there are components"),
     ({"strategies": ["gausian"]}, "no sampler 'gausian'; did you mean 'gaussian'?"),
     ({"threshold": 2.0}, "`threshold=2.0`: give a number between 0 and 1"),
-    ({"threshold": 0.0}, "`threshold=0.0`: give a number between 0 and 1"),
     ({"threshold": float("nan")}, "`threshold=nan`: give a number between 0 and 1"),
     ({"pairs": [(1, 1)]}, "`pair=1,1`: give two different components from 0 to 3"),
-    ({"pairs": [(0, 1), (0, 99)]}, "`pair=0,99`: give two different components from 0 to 3"),
     ({"pairs": [(-1, 2)]}, "`pair=-1,2`: give two different components from 0 to 3"),
-    ({"pairs": [(1,)]}, "`pair=1`: give two different components from 0 to 3"),
     ({"bin_width": 0.0}, "`bin_width=0.0`: give a number above 0"),
-    ({"bin_width": float("inf")}, "`bin_width=inf`: give a number above 0"),
     ({"trim": -1.0}, "`trim=-1.0`: give a number of half-widths above 0"),
     ({"tsne": 0}, "`tsne=0`: give the number of vectors to map"),
     ({"seed": -1}, "`seed=-1`: give a number of at least 0"),
@@ -50,7 +32,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("options", "message"), REFUSED)
 def test_an_option_out_of_range_is_refused(options: Mapping[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(LsamplerError) as error:
-        analyzed(vectors(50, SMALL_D), tmp_path / "report", **options)
+        analyzed(vectors(), tmp_path / "report", **options)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
@@ -58,18 +40,9 @@ def test_an_option_out_of_range_is_refused(options: Mapping[str, Any], message: 
 
 def test_options_may_be_numpy_s_numbers(tmp_path: Path) -> None:
     options = {"pairs": np.array([[0, 2]]), "seed": np.int64(0), "bin_width": np.float32(0.25)}
-    analysis = analyzed(vectors(50, SMALL_D), tmp_path / "report", sections=["components", "origin"], **options)
+    analysis = analyzed(vectors(), tmp_path / "report", sections=["components", "origin"], **options)
     assert analysis.measured["origin"]["pairs"] == [[0, 2]]
     assert analysis.measured["components"]["bin_width"] == 0.25
-
-
-def broken(what: str) -> NDArray[np.float32]:
-    rows = vectors(10 if what == "few" else 50, SMALL_D)
-    if what == "NaN":
-        rows[3, 1] = np.nan
-    if what == "constant":
-        rows[:, 2] = 0.1
-    return rows
 
 
 def test_the_command_takes_a_bundle_by_its_name(cli: Callable[..., Any], tmp_path: Path) -> None:
@@ -86,7 +59,7 @@ def test_the_command_prints_every_judgement_and_the_report_s_path(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "500")
     store = tmp_path / '[red]<b>&".h5'
-    reference = reference_named(NAME)
+    reference = support.reference_named()
     with StoreWriter(store, SMALL_D, {}) as writer:
         writer.append(reference.latents())
         writer.append(reference.held_out(), split="held-out")
@@ -107,39 +80,17 @@ def test_the_command_prints_every_judgement_and_the_report_s_path(
     assert "<b>&" not in page.source
 
 
-@pytest.mark.parametrize(
-    ("arguments", "options"),
-    [
-        ("-s components -s correlations", {"sections": ["components", "correlations"]}),
-        (
-            "--section principal --section components --section generated --bin-width 0.5 -p gaussian -p pca-ellipse "
-            "--trim 0 --seed 3",
-            {
-                "sections": ["principal", "components", "generated"],
-                "bin_width": 0.5,
-                "strategies": ["gaussian", "pca-ellipse"],
-                "trim": None,
-                "seed": 3,
-            },
-        ),
-        (
-            "-s origin -s correlations -s tsne --pair 0,3 --pair 2,1 --threshold 0.2 --tsne 7",
-            {
-                "sections": ["origin", "correlations", "tsne"],
-                "pairs": [(0, 3), (2, 1)],
-                "threshold": 0.2,
-                "tsne": 7,
-            },
-        ),
-    ],
-)
-def test_the_command_s_options_are_those_of_the_library(
-    arguments: str, options: Mapping[str, Any], cli: Callable[..., Any], tmp_path: Path
-) -> None:
-    store = store_of(tmp_path / "z.h5", vectors(50, SMALL_D))
+def test_the_command_s_options_are_those_of_the_library(cli: Callable[..., Any], tmp_path: Path) -> None:
+    store = store_of(tmp_path / "z.h5", vectors())
+    arguments = "--section principal -s components -s generated -s origin -s correlations -s tsne --bin-width 0.5"
+    arguments += " -p gaussian -p pca-ellipse --trim 0 --seed 3 --pair 0,3 --pair 2,1 --threshold 0.2 --tsne 7"
     answer = cli("analyze", store, "--out", tmp_path / "report", *arguments.split())
     assert (answer.code, answer.err) == (0, "")
-    assert strict_json(tmp_path / "report" / "analysis.json") == analyzed(open_store(store), **options).as_dict()
+    options: dict[str, Any] = {"bin_width": 0.5, "trim": None, "seed": 3, "threshold": 0.2, "tsne": 7}
+    options |= {"strategies": ["gaussian", "pca-ellipse"], "pairs": [(0, 3), (2, 1)]}
+    sections = ["principal", "components", "generated", "origin", "correlations", "tsne"]
+    expected = analyzed(open_store(store), sections=sections, **options)
+    assert support.strict_json(tmp_path / "report" / "analysis.json") == expected.as_dict()
 
 
 def test_help_names_every_section_and_shows_examples(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,51 +102,32 @@ def test_help_names_every_section_and_shows_examples(cli: Callable[..., Any], mo
     assert "lsampler analyze" in answer.out.split("Examples", 1)[1]
 
 
-@pytest.fixture
-def bad(tmp_path: Path) -> Path:
-    """Stores that cannot be analysed, one that can, and places where no report may go."""
-    folder = tmp_path / "bad"
-    folder.mkdir()
-    store_of(folder / "good.h5", vectors(50, SMALL_D))
-    store_of(folder / "few.h5", broken("few"))
-    store_of(folder / "constant.h5", broken("constant"))
-    whole = (folder / "good.h5").read_bytes()
-    (folder / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    (folder / "nan.h5").write_bytes(whole)
-    with h5py.File(folder / "nan.h5", "r+") as handle:
-        handle["latents"][3, 1] = np.nan
-    with h5py.File(folder / "foreign.h5", "w") as handle:
-        handle["latents"] = vectors(50, SMALL_D)
-    (folder / "empty.h5").touch()
-    (folder / "file").write_bytes(b"precious")
-    (folder / "photos").mkdir()
-    (folder / "photos" / "wedding.jpg").write_bytes(b"precious")
-    return folder
-
-
 BAD_INPUT = [
     ("latents missing", "no.h5 --out r", "no.h5: no such latent store; check the path"),
-    ("latents are a folder", "photos --out r", "is a folder, expected a latent store"),
-    ("latents empty", "empty.h5 --out r", "empty.h5: is empty"),
-    ("latents truncated", "cut.h5 --out r", "cut.h5: not a readable HDF5 file; it may be truncated"),
-    ("latents foreign", "foreign.h5 --out r", "foreign.h5: an HDF5 file, but not a latent store"),
     ("latents with NaN", "nan.h5 --out r", "nan.h5: row 3 holds NaN or infinite values"),
     ("too few", "few.h5 --out r", "few.h5: 10 vectors are too few to analyse; give at least 20"),
     ("constant component", "constant.h5 --out r", "constant.h5: component 2 is constant"),
-    ("bundle missing", "no.safetensors --out r", "no.safetensors: no such bundle; check the path"),
-    ("no latents", "--out r", "Missing argument 'LATENTS'"),
-    ("no folder", "good.h5", "Missing option '--out'"),
-    ("folder is a file", "good.h5 --out file", "file: is a file; choose another name"),
-    ("folder with photos", "good.h5 --out photos", "photos: was not written by lsampler"),
     ("parent missing", "good.h5 --out no/r", "does not exist; create it first"),
-    ("strategy", "good.h5 --out r -p gausian", "no sampler 'gausian'; did you mean 'gaussian'?"),
+    ("folder with photos", "good.h5 --out photos", "photos: was not written by lsampler"),
     ("threshold no number", "good.h5 --out r --threshold high", "'--threshold': Input should be a valid number"),
     ("pair of one", "good.h5 --out r --pair 1", "--pair 1: write it as two components, such as 118,164"),
-    ("pair of three", "good.h5 --out r --pair 1,2,3", "--pair 1,2,3: write it as two components"),
     ("pair negative", "good.h5 --out r --pair=-1,2", "--pair -1,2: write it as two components"),
     ("trim", "good.h5 --out r --trim -1", "--trim -1.0: give a number of half-widths above 0"),
     ("seed", "good.h5 --out r --seed -1", "'--seed': Input should be greater than or equal to 0"),
 ]
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    """Stores that cannot be analysed, one that can, and a folder where no report may go."""
+    store_of(tmp_path / "good.h5", vectors())
+    store_of(tmp_path / "few.h5", vectors(10))
+    store_of(tmp_path / "constant.h5", vectors() * [1, 1, 0, 1])
+    with h5py.File(store_of(tmp_path / "nan.h5", vectors()), "r+") as handle:
+        handle["latents"][3, 1] = np.nan
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "wedding.jpg").write_bytes(b"precious")
+    return tmp_path
 
 
 @pytest.mark.parametrize(("arguments", "message"), [row[1:] for row in BAD_INPUT], ids=[row[0] for row in BAD_INPUT])

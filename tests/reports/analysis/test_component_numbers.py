@@ -7,26 +7,10 @@ import math
 import statistics as python_statistics
 from typing import Any
 
+import analysis_support as support
 import numpy as np
 import pytest
-from analysis_support import (
-    CORES,
-    FWHM,
-    LATENTS,
-    NOMINAL,
-    PAIRS,
-    TRAIN,
-    D,
-    N,
-    Rows,
-    analyzed,
-    calibrated,
-    core_levels,
-    drawn,
-    histogram,
-    own_width,
-    reference,
-)
+from analysis_support import CORES, FWHM, PAIRS, TRAIN, D, N, Rows, analyzed, calibrated, drawn, histogram, reference
 
 
 def length_above_half(values: Rows, width: float) -> float:
@@ -56,7 +40,7 @@ def test_peaks_and_half_widths_are_those_of_numpy_s_histogram(measured: dict[str
         found = analyzed(reference(), sections=["components"], bin_width=asked).measured["components"]
         assert found["bin_width"] == asked
     for j in range(D):
-        width = own_width(TRAIN[:, j], asked or 0.5)
+        width = support.own_width(TRAIN[:, j], asked or 0.5)
         assert width == pytest.approx(asked or 0.5, rel=0.5)
         edges, counts = histogram(TRAIN[:, j], width)
         assert found["components"]["centre"][j] == pytest.approx(edges[counts.argmax()] + width / 2, rel=1e-12)
@@ -241,8 +225,8 @@ def test_the_origin_has_the_level_of_each_core_s_definition(measured: dict[str, 
     found = measured["origin"]["position"]["cores"]
     assert list(found) == CORES
     for core in CORES:
-        assert found[core]["level"] == pytest.approx(core_levels(core, np.zeros((1, D)))[0], rel=1e-5)
-        assert found[core]["nominal"] == pytest.approx(NOMINAL[core])
+        assert found[core]["level"] == pytest.approx(support.core_levels(core, np.zeros((1, D)))[0], rel=1e-5)
+        assert found[core]["nominal"] == pytest.approx(support.NOMINAL[core])
         assert found[core]["calibrated"] == pytest.approx(calibrated(core), rel=1e-5)
 
 
@@ -283,11 +267,11 @@ def test_as_many_cube_vectors_are_inside_a_core_as_its_definition_says(measured:
     assert found["cores"] == pytest.approx({core: calibrated(core) for core in CORES}, rel=1e-5)
     for cube in found["cubes"]:
         scored = drawn("uniform-cube", 1000, b=cube["b"])
-        inside = {core: np.mean(core_levels(core, scored) <= calibrated(core)) for core in CORES}
+        inside = {core: np.mean(support.core_levels(core, scored) <= calibrated(core)) for core in CORES}
         assert cube["inside"] == pytest.approx(inside, abs=1.01e-3)  # one of 1,000 may lie on the boundary
     assert len({cube["inside"]["ellipsoid"] for cube in found["cubes"]}) == 5
 
 
 def test_without_held_out_vectors_the_nominal_levels_are_used() -> None:
-    found = analyzed(LATENTS[:N], sections=["cubes"]).measured["cubes"]
-    assert found["cores"] == pytest.approx(NOMINAL)
+    found = analyzed(support.LATENTS[:N], sections=["cubes"]).measured["cubes"]
+    assert found["cores"] == pytest.approx(support.NOMINAL)

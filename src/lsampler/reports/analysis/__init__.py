@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lsampler.reports.analysis.judgements import Judgement
 from lsampler.reports.analysis.options import AnalysisOptions
 from lsampler.reports.analysis.run import Analysis, analyze
+from lsampler.reports.analysis.statements import Judgement
 
 __all__ = ["Analysis", "AnalysisOptions", "Judgement", "analyze"]

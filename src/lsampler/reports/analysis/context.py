@@ -1,28 +1,48 @@
-"""What the sections of one analysis share: the reference, the options, passes over the latents, samples of them."""
+"""What the sections of one analysis share: the reference, the options, samples of the latents, fitted cores."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.plugins.loading import load_sampler
+from lsampler.errors import LsamplerError
+from lsampler.plugins.loading import load_core, load_sampler, plugin_names
 from lsampler.progress import Progress
 from lsampler.reports.analysis.options import AnalysisOptions
-from lsampler.reports.analysis.passes import RADIUS_BIN, Gathered, Radii, Sample, gather
+from lsampler.reports.analysis.passes import ALL, RADIUS_BIN, Radii, lengths, sample
 from lsampler.samplers.base import LatentSampler
-from lsampler.statistics.passes import View
+from lsampler.scoring.core import Core
+from lsampler.statistics.passes import Segment, View
 from lsampler.statistics.pca import Pca
 from lsampler.statistics.statistics import Statistics
 from lsampler.store.reference import Reference
 
-Found = TypeVar("Found", bound=Gathered)
-ALL = View()
 SAMPLE_ROWS = 10_000
 SAMPLE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class FittedCore:
+    """A fitted core, and its level that holds 95 % of held-out data, if there are held-out vectors."""
+
+    name: str
+    core: Core
+    calibrated: float | None
+
+    @property
+    def level(self) -> float:
+        """The calibrated level, or the nominal one."""
+        return self.core.nominal_level if self.calibrated is None else self.calibrated
+
+    def inside(self, latents: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of the latent vectors (n, D) are inside."""
+        return self.core.levels(latents) <= self.level
 
 
 class Context:
@@ -30,12 +50,12 @@ class Context:
 
     def __init__(self, reference: Reference, options: AnalysisOptions, progress: Progress | None = None) -> None:
         self.reference, self.options, self.progress = reference, options, progress
-        self.dimension = reference.dimension
+        self.dimension, self.has_latents = reference.dimension, reference.has_latents
 
     @property
-    def has_latents(self) -> bool:
-        """Whether the vectors themselves are at hand."""
-        return self.reference.has_latents
+    def segments(self) -> Sequence[Segment]:
+        """Of the train vectors, for a pass over them."""
+        return self.reference.segments()
 
     def missing(self, what: str) -> str:
         """Why ``what`` cannot be measured without latent vectors."""
@@ -58,11 +78,7 @@ class Context:
 
     @cached_property
     def unit(self) -> float:
-        """The power of two nearest to the median sigma: 1 for a latent space of unit spread.
-
-        The posts' widths in latent units (bins of 0.25, say) are multiplied by it, since the unit of a latent space is
-        arbitrary.
-        """
+        """The power of two nearest to the median sigma, in which the posts' widths (bins of 0.25, say) are given."""
         return float(2.0 ** np.round(np.log2(np.median(self.statistics.std))))
 
     @cached_property
@@ -73,7 +89,19 @@ class Context:
     @cached_property
     def radii(self) -> Radii:
         """Lengths |z| of all vectors."""
-        return self.gather(Radii(RADIUS_BIN * self.unit))
+        return lengths(self.segments, RADIUS_BIN * self.unit)
+
+    @cached_property
+    def cores(self) -> list[FittedCore]:
+        """Every installed core that can be fitted to the reference."""
+        cores = []
+        for name in plugin_names("core"):
+            try:
+                core = load_core(name).fit(self.reference)
+            except LsamplerError:
+                continue
+            cores.append(FittedCore(name, core, core.calibrated_level(self.reference)))
+        return cores
 
     @cached_property
     def sample(self) -> NDArray[np.float32]:
@@ -88,14 +116,13 @@ class Context:
 
     def random_rows(self, most: int, view: View = ALL) -> NDArray[Any]:
         """Up to ``most`` train vectors drawn at random without replacement, in their order, as ``view`` sees them."""
-        return self.gather(Sample(most, self.count, self._seed("rows")), view).rows
+        return sample(self.segments, most, self.count, self._seed("rows"), view)
 
     def normal(self) -> LatentSampler:
         """The normal of the data's mean and covariance, of lower rank where there are few vectors."""
         rank = self.pca.rank
-        return load_sampler("multivariate-normal", components=None if rank == self.dimension else rank).fit(
-            self.reference
-        )
+        normal = load_sampler("multivariate-normal", components=None if rank == self.dimension else rank)
+        return normal.fit(self.reference)
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Random numbers for one purpose; the same for the same seed, whatever else is drawn."""
@@ -104,7 +131,3 @@ class Context:
     def _seed(self, purpose: str) -> list[int]:
         digest = hashlib.blake2b(purpose.encode(), digest_size=8).digest()
         return [self.options.seed, int.from_bytes(digest, "little")]
-
-    def gather(self, empty: Found, view: View = ALL) -> Found:
-        """One pass over all train vectors."""
-        return gather(self.reference.segments(), empty, view)

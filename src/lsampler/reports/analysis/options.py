@@ -64,19 +64,17 @@ class AnalysisOptions:
             bin_width=None if self.bin_width is None else float(self.bin_width),
             threshold=float(self.threshold),
             pairs=tuple((int(i), int(j)) for i, j in self.pairs),
-            strategies=self.samplers(),
+            strategies=tuple(load_sampler(entry) if isinstance(entry, str) else entry for entry in self.strategies),
             trim=None if self.trim is None else float(self.trim),
             tsne=None if self.tsne is None else int(self.tsne),
             seed=int(self.seed),
         )
 
-    def samplers(self) -> tuple[LatentSampler, ...]:
-        """The strategies as samplers."""
-        return tuple(load_sampler(entry) if isinstance(entry, str) else entry for entry in self.strategies)
+    @property
+    def samplers(self) -> list[LatentSampler]:
+        """The strategies of checked options."""
+        return [strategy for strategy in self.strategies if not isinstance(strategy, str)]
 
     def plain(self, name: str) -> Any:
-        """One option as a value for JSON; of the strategies the digests of parameters and code."""
-        value = getattr(self, name)
-        if name == "strategies":
-            return [strategy.digest() for strategy in self.samplers()]
-        return [list(pair) for pair in value] if name == "pairs" else value
+        """One of the checked options as a value for JSON; of the strategies the digests of parameters and code."""
+        return [strategy.digest() for strategy in self.samplers] if name == "strategies" else getattr(self, name)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.reports.analysis.context import Context
-from lsampler.samplers.base import LatentSampler
 
 SCATTER_ROWS = 5000
 
@@ -20,21 +19,16 @@ class Drawn:
     """Vectors (n, D) of one strategy, and which of them are inside a core, if that was determined."""
 
     name: str
-    latents: NDArray[np.float32]
+    latents: NDArray[Any]
     inside: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
 class Plane:
-    """Two coordinates of latent space: z @ directions.T - shift.
+    """Two coordinates of latent space, z @ directions.T - shift, and the data in them.
 
-    Attributes:
-        labels: of the two axes.
-        directions: (2, D).
-        shift: (2,), subtracted after the projection.
-        mean: (2,) of the data in the plane.
-        covariance: (2, 2) of the data in the plane.
-        points: (n, 2) of the data, empty without latents.
+    ``directions`` are (2, D); ``mean``, ``covariance`` and ``points`` (n, 2) are those of the data in the plane; there
+    are no points where only statistics are at hand.
     """
 
     labels: tuple[str, str]
@@ -49,34 +43,25 @@ class Plane:
         return np.asarray(latents @ self.directions.T - self.shift, dtype=np.float64)
 
 
-def plane_of_components(context: Context, i: int, j: int) -> Plane:
-    """The plane of two original components."""
-    directions = np.eye(context.dimension)[[i, j]]
-    return _plane(context, directions, np.zeros(2), (f"component {i}", f"component {j}"))
-
-
-def plane_of_principal(context: Context, i: int, j: int) -> Plane:
-    """The plane of two principal components (counted from 0), centred."""
-    directions = context.pca.axes[[i, j]]
-    return _plane(context, directions, directions @ context.pca.mean, (f"PC {i}", f"PC {j}"))
-
-
-def _plane(
-    context: Context, directions: NDArray[np.float64], shift: NDArray[np.float64], labels: tuple[str, str]
-) -> Plane:
+def plane_of(context: Context, i: int, j: int, *, principal: bool = False) -> Plane:
+    """The plane of two components, or of two principal components (counted from 0), which is centred."""
     statistics = context.statistics
+    directions = context.pca.axes[[i, j]] if principal else np.eye(context.dimension)[[i, j]]
+    shift = directions @ context.pca.mean if principal else np.zeros(2)
+    name = "PC" if principal else "component"
     rows = context.some(SCATTER_ROWS) if context.has_latents else np.empty((0, context.dimension))
     mean, covariance = directions @ statistics.mean - shift, directions @ statistics.covariance @ directions.T
-    return Plane(labels, directions, shift, mean, covariance, rows @ directions.T - shift)
+    return Plane((f"{name} {i}", f"{name} {j}"), directions, shift, mean, covariance, rows @ directions.T - shift)
 
 
 def overlays(context: Context, n: int) -> tuple[list[Drawn], list[str]]:
     """``n`` vectors of every strategy of the options, and why some of them cannot be fitted."""
     drawn, problems = [], []
-    strategies = context.options.samplers()
+    strategies = context.options.samplers
     names = [strategy.name for strategy in strategies]
     for strategy in strategies:
-        name = strategy.name if names.count(strategy.name) == 1 else _with_parameters(strategy)
+        changed = strategy.model_dump(mode="json", exclude_defaults=True) if names.count(strategy.name) > 1 else {}
+        name = " ".join([strategy.name, *(f"{key}={value}" for key, value in changed.items())])
         try:
             # A copy, so that the caller's sampler stays as it was fitted.
             latents = strategy.model_copy().fit(context.reference).sample(n, seed=context.options.seed)
@@ -85,8 +70,3 @@ def overlays(context: Context, n: int) -> tuple[list[Drawn], list[str]]:
         else:
             drawn.append(Drawn(name, latents.numpy()))
     return drawn, problems
-
-
-def _with_parameters(strategy: LatentSampler) -> str:
-    changed = strategy.model_dump(mode="json", exclude_defaults=True)
-    return " ".join([strategy.name, *(f"{key}={value}" for key, value in changed.items())])

@@ -15,19 +15,18 @@ from lsampler.errors import LsamplerError, nearest_name
 from lsampler.plugins.loading import load_core, load_sampler, plugin_names
 from lsampler.progress import Progress, begin
 from lsampler.reports.analysis.context import Context
-from lsampler.reports.analysis.judgements import Judgement, judge
 from lsampler.reports.analysis.options import AnalysisOptions
-from lsampler.reports.analysis.report import Report, Written
+from lsampler.reports.analysis.report import Record, Report, recorded
 from lsampler.reports.analysis.section import Result, Section
 from lsampler.reports.analysis.sections.components import components
 from lsampler.reports.analysis.sections.correlations import correlations
 from lsampler.reports.analysis.sections.cubes import cubes
-from lsampler.reports.analysis.sections.filaments import filaments
+from lsampler.reports.analysis.sections.filaments import filaments, tsne
 from lsampler.reports.analysis.sections.gaussianity import gaussianity
 from lsampler.reports.analysis.sections.generated import generated
 from lsampler.reports.analysis.sections.origin import origin
 from lsampler.reports.analysis.sections.principal import principal
-from lsampler.reports.analysis.sections.tsne import tsne
+from lsampler.reports.analysis.statements import Judgement, judge
 from lsampler.reports.content_digest import content_digest
 from lsampler.statistics.passes import in_double_precision
 from lsampler.store.opening import ReferenceLike, as_reference
@@ -55,10 +54,10 @@ class Analysis:
     reused: Sequence[str]
 
     @classmethod
-    def of(cls, reference: str, done: Sequence[Written], reused: Sequence[str] = ()) -> Analysis:
+    def of(cls, reference: str, done: Mapping[str, Record], reused: Sequence[str] = ()) -> Analysis:
         """What finished sections found, and how the statements are judged by it."""
-        measured = {written.section.key: written.measured for written in done if not written.problem}
-        problems = {written.section.key: written.problem for written in done if written.problem}
+        measured = {key: record["measured"] for key, record in done.items() if not record["problem"]}
+        problems = {key: record["problem"] for key, record in done.items() if record["problem"]}
         absent = {s.key: f"The section '{s.key}' was not run." for s in SECTIONS if s.key not in measured}
         return cls(reference, measured, problems, judge(measured, absent | problems), reused)
 
@@ -69,7 +68,7 @@ class Analysis:
             "reference": self.reference,
             "judgements": [asdict(judgement) for judgement in self.judgements],
             "problems": dict(self.problems),
-            "sections": {key: dict(values) for key, values in self.measured.items()},
+            "sections": dict(self.measured),
         }
 
 
@@ -117,27 +116,21 @@ def _analysed(context: Context, chosen: Sequence[Section], report: Report | None
         content = content_digest(context.reference, context.progress)
         report.begin([section.key for section in SECTIONS])
     keys = {section.key: _key(section, context.options, content) for section in SECTIONS}
-    reused: list[str] = []
-    kept: list[Written] = []
+    # The page also shows sections that an earlier run finished with the same latents and options.
+    known = {key: report.finished(key, keys[key]) if report else None for key in keys}
+    reused = [section.key for section in chosen if known[section.key]]
     for number, section in enumerate(chosen, 1):
-        done = report.finished(section, keys[section.key]) if report else None
-        if done is not None:
-            reused.append(section.key)
-        else:
+        if not known[section.key]:
             advance = begin(context.progress, f"{number}/{len(chosen)} {section.title}", 1)
-            done = _run(section, context, report, keys[section.key])
+            known[section.key] = _run(section, context, report, keys[section.key])
             advance(1)
-        kept.append(done)
         if report:
-            # The page also shows sections that an earlier run finished with the same latents and options.
-            earlier = [report.finished(section, keys[section.key]) for section in SECTIONS]
-            known = {written.section.key: written for written in [*filter(None, earlier), *kept]}
-            written = [known[section.key] for section in SECTIONS if section.key in known]
-            report.write(Analysis.of(name, written).as_dict(), written)
-    return Analysis.of(name, kept, reused)
+            done = {key: record for key, record in known.items() if record}
+            report.write(Analysis.of(name, done).as_dict(), [(s, done[s.key]) for s in SECTIONS if s.key in done])
+    return Analysis.of(name, {s.key: record for s in chosen if (record := known[s.key])}, reused)
 
 
-def _run(section: Section, context: Context, report: Report | None, key: str) -> Written:
+def _run(section: Section, context: Context, report: Report | None, key: str) -> Record:
     """One section: measured, and written if there is a report."""
     result, problem = Result({}), section.problem(context)
     if problem is None:
@@ -145,7 +138,10 @@ def _run(section: Section, context: Context, report: Report | None, key: str) ->
             result = section.run(context)
         except LsamplerError as error:
             problem = str(error)
-    return report.keep(section, key, result, problem) if report else Written.of(section, key, result, problem)
+    record = recorded(key, result, problem)
+    if report:
+        report.keep(section.key, record, result)
+    return record
 
 
 def _key(section: Section, options: AnalysisOptions, content: str) -> str:

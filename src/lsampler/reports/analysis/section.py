@@ -14,6 +14,19 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % Wilson interval of a share."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def columns(rows: Iterable[Mapping[str, Any]], heads: Mapping[str, str]) -> dict[str, list[Any]]:
+    """A table's columns: under each head the rows' values of that name."""
+    return {head: [row[name] for row in rows] for head, name in heads.items()}
+
+
 @dataclass(frozen=True)
 class Table:
     """A table: all rows go to a CSV file of that name, the first ``shown`` to the page."""
@@ -49,11 +62,11 @@ class Result:
     missing: list[str] = field(default_factory=list)
 
     def table(self, name: str, title: str, columns: Mapping[str, Iterable[Any]], shown: int = 30) -> None:
-        """Add a table. Arguments as those of :class:`Table`."""
+        """Add a table."""
         self.tables.append(Table(name, title, columns, shown))
 
     def figure(self, name: str, caption: str, draw: Callable[[], Any]) -> None:
-        """Add a figure, which is drawn when a report is written. Arguments as those of :class:`Figure`."""
+        """Add a figure, which is drawn when a report is written."""
         self.figures.append(Figure(name, caption, draw))
 
     def can_measure(self, what: str, context: Context) -> bool:
@@ -67,16 +80,9 @@ class Result:
 class Section:
     """One section of the analysis: a function, and what is known about it beforehand.
 
-    Attributes:
-        title: its heading.
-        post: the post that it follows.
-        uses: the options that change it; the others do not make it stale.
-        strategies: the strategies that it always draws from.
-        uses_cores: whether it measures with every core that is installed.
-        needs_latents: whether statistics alone are of no use to it.
-        fewest_components: the smallest D for which it makes sense.
-        key: its name on the command line and in ``analysis.json``.
-        about: what it does, for the reader of the page.
+    It is done again when an option that it ``uses``, one of its ``strategies`` (those that it always draws from) or, if
+    it ``uses_cores``, an installed core has changed. ``post`` is the one that it follows, ``key`` its name on the
+    command line and in ``analysis.json``, and ``about`` says to the reader of the page what it does.
     """
 
     title: str

@@ -1,13 +1,13 @@
-"""The statements of the posts: what each says, the quantity that it is judged by, the rule, and the sentence.
+"""The statements of the posts, and whether each holds for the latents at hand.
 
-The rules are thresholds on effect sizes, the same for every store. ``judgements.py`` applies them.
+The rules are thresholds on effect sizes, the same for every store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lsampler.reports.analysis.sections.correlations import POST_COUNTS, POST_PAIRS
 from lsampler.reports.analysis.sections.gaussianity import EFFECT
@@ -18,12 +18,39 @@ POST_TRIMMING = {"1.35": 0.72, "1.45": 0.81, "1.55": 0.88, "1.7": 0.94, "1.8": 0
 POST_WEAK = POST_COUNTS[0] / POST_PAIRS
 
 
+Status = Literal["holds", "differs", "not measured"]
+Quantity = Callable[["Measured"], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether one statement of the posts holds.
+
+    Attributes:
+        key: stable name of the statement.
+        post: where it is made.
+        statement: what it says.
+        theirs: the post's value.
+        here: the value for these latents; empty if it was not measured.
+        status: whether it holds.
+        why: the rule in a sentence, or why nothing was measured.
+    """
+
+    key: str
+    post: str
+    statement: str
+    theirs: str
+    here: str
+    status: Status
+    why: str
+
+
 class NotMeasuredError(Exception):
     """A value that no section could measure."""
 
 
 class Measured:
-    """What the sections measured, by dotted names such as ``components.radius.peak``."""
+    """What the sections measured, by dotted names such as ``components.radius.peak`` or ``correlations.counts.4``."""
 
     def __init__(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
         self._sections = sections
@@ -32,43 +59,50 @@ class Measured:
         """The value. Raises NotMeasuredError if it is absent or None."""
         value: Any = self._sections
         for key in name.split("."):
-            if not isinstance(value, Mapping) or value.get(key) is None:
+            value = value[int(key)] if isinstance(value, list) else value.get(key)
+            if value is None:
                 raise NotMeasuredError(name)
-            value = value[key]
         return value
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement of the posts.
-
-    Attributes:
-        key: its stable name.
-        post: where it is made.
-        text: what it says.
-        theirs: the post's value.
-        quantity: the measured numbers that decide.
-        rule: whether it holds for these numbers.
-        here: a format of these numbers for the reader; ``{:.0%}`` becomes ``39 %``.
-        why: the rule in words.
-    """
+    """A row of the table below: a rule holds for the numbers of a quantity or not; ``here`` formats the numbers."""
 
     key: str
     post: str
     text: str
     theirs: str
-    quantity: Callable[[Measured], Sequence[Any]]
+    quantity: Quantity
     rule: Callable[..., bool]
     here: str
     why: str
 
 
-def of(*names: str) -> Callable[[Measured], Sequence[Any]]:
+def judge(sections: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> list[Judgement]:
+    """Judge all statements; ``problems`` says why a section is absent."""
+    measured = Measured(sections)
+    judgements = []
+    for s in STATEMENTS:
+        status: Status
+        try:
+            numbers = s.quantity(measured)
+            here, why = s.here.format(*numbers).replace("%", " %"), s.why
+            status = "holds" if s.rule(*numbers) else "differs"
+        except NotMeasuredError as error:
+            section = str(error).split(".", 1)[0]
+            here, status = "", "not measured"
+            why = problems.get(section, f"The section '{section}' has no such value for this reference.")
+        judgements.append(Judgement(s.key, s.post, s.text, s.theirs, here, status, why))
+    return judgements
+
+
+def of(*names: str) -> Quantity:
     """Measured numbers as they are."""
     return lambda m: [m[name] for name in names]
 
 
-def share_near_normal(section: str) -> Callable[[Measured], Sequence[Any]]:
+def share_near_normal(section: str) -> Quantity:
     """The share of a section's components whose KS distance from a normal is at most 0.05, plus chance."""
 
     def quantity(m: Measured) -> Sequence[Any]:
@@ -78,7 +112,7 @@ def share_near_normal(section: str) -> Callable[[Measured], Sequence[Any]]:
     return quantity
 
 
-def lowest_share_inside(strategy: str) -> Callable[[Measured], Sequence[Any]]:
+def lowest_share_inside(strategy: str) -> Quantity:
     """The share of a strategy's vectors inside the strictest core."""
     return lambda m: [min(core["share"] for core in m[f"generated.inside.{strategy}"].values())]
 
@@ -166,20 +200,18 @@ STATEMENTS: Sequence[Statement] = (
         lambda low, above: low > 1 / 3 and above < 0.01, "shortest {:.2f} of the peak, {:.2%} above twice the peak",
         "Holds if no vector is shorter than a third of the peak and fewer than 1 % are twice as long."),
     Statement("few-strong-pairs", "III", "Only few pairs correlate above 0.5.", "16 of 32,640 (0.05 %)",
-        lambda m: [m["correlations.counts"][4], m["correlations.pairs"], m["correlations.shares"][4]],
+        of("correlations.counts.4", "correlations.pairs", "correlations.shares.4"),
         lambda count, pairs, share: 0 < share <= 0.005, "{:,} of {:,} pairs ({:.2%})",
         "Holds if at least one pair and at most 0.5 % of all pairs have |r| above 0.5."),
     Statement("weak-pairs", "III", "Some pairs correlate above 0.1.", "1,456 of 32,640 (4.5 %)",
-        lambda m: [m["correlations.shares"][0]], lambda share: POST_WEAK / 3 <= share <= POST_WEAK * 3,
-        "{:.1%} of all pairs",
+        of("correlations.shares.0"), lambda share: POST_WEAK / 3 <= share <= POST_WEAK * 3, "{:.1%} of all pairs",
         "Holds if the share of pairs with |r| above 0.1 is within a factor of 3 of the post's."),
     Statement("strongest-pair", "III", "The strongest correlations are strong.", "|r| = 0.85",
         lambda m: [abs(m["correlations.largest"])], lambda largest: largest >= 0.5, "|r| = {:.2f}",
         "Holds if the strongest correlation is at least 0.5 in size."),
     Statement("dominant-pairs", "III", "The strong pairs are mostly those of dominant components.",
-        "all of 16 pairs contain one",
-        of("correlations.share_of_strong_pairs_with_a_dominant_component"), lambda share: share >= 0.5,
-        "{:.0%} of the strong pairs",
+        "all of 16 pairs contain one", of("correlations.share_of_strong_pairs_with_a_dominant_component"),
+        lambda share: share >= 0.5, "{:.0%} of the strong pairs",
         "Holds if half of the pairs above the threshold contain a dominant component."),
     Statement("empty-slice", "IV", "Flat slices around the origin are nearly empty.", "56 of 80,000 (0.07 %)",
         lambda m: [max(row[0] for row in m["origin.counts"]), m["origin.vectors"], m["origin.half_sides"][0]],
@@ -198,37 +230,36 @@ STATEMENTS: Sequence[Statement] = (
                    m["components.radius.std"] / m["components.radius.mean"]],
         lambda spread, data: spread < 0.1 and spread < data / 2, "{:.1%} of the mean (data: {:.1%})",
         "Holds if the radii of a cube spread by less than 10 % of their mean, and by less than half of the data's."),
-    Statement("cubes-miss", "V", "Uniform cubes miss the region even at the best b.", "hardly a face",
-        matching_cube, lambda inside: inside < 0.05, "at most {:.1%} inside the strictest core",
+    Statement("cubes-miss", "V", "Uniform cubes miss the region even at the best b.", "hardly a face", matching_cube,
+        lambda inside: inside < 0.05, "at most {:.1%} inside the strictest core",
         "Holds if some core contains fewer than 5 % of the vectors of the cube that matches."),
     Statement("intervals-miss", "VII", "Component-wise intervals ignore correlations, and vectors leave the region.",
-        "disturbed faces",
-        lowest_share_inside("component-uniform"), lambda inside: inside < 0.5, "{:.1%} inside the strictest core",
+        "disturbed faces", lowest_share_inside("component-uniform"), lambda inside: inside < 0.5,
+        "{:.1%} inside the strictest core",
         "Holds if some core leaves out half of the vectors of component-uniform."),
     Statement("gaussian-components", "VIII", "Gaussians fit the density of every component.", "all, roughly",
         share_near_normal("gaussianity"), lambda share: share >= 0.9, "{:.0%} of the components",
         "Holds if the KS distance from a normal is at most 0.05 (plus chance) for nine in ten components."),
     Statement("two-sigma", "VIII", "The 2-sigma ellipse of a pair holds 70 to 90 %.", "70 to 90 %",
-        lambda m: [m[f"gaussianity.ellipses.{name}"][1] for name in ("mean", "lowest", "highest")],
+        of("gaussianity.ellipses.mean.1", "gaussianity.ellipses.lowest.1", "gaussianity.ellipses.highest.1"),
         lambda mean, low, high: 0.7 <= mean <= 0.9, "{:.1%} ({:.1%} to {:.1%})",
         "Holds if the mean over all pairs is between 70 and 90 %; a normal has 86.5 % whatever the eccentricity."),
     Statement("three-sigma", "VIII", "The 3-sigma ellipse of a pair holds 97 % or more.", "97 % or more",
-        lambda m: [m["gaussianity.ellipses.mean"][2]], lambda mean: mean >= 0.97, "{:.1%}",
+        of("gaussianity.ellipses.mean.2"), lambda mean: mean >= 0.97, "{:.1%}",
         "Holds if the mean over all pairs is at least 97 %; a normal has 98.9 %."),
     Statement("elliptic-contours", "VIII", "Contours of pairs are ellipses.", "to first order",
         lambda m: [min(pair["ellipticity"][0] for pair in m["gaussianity.pairs"])], lambda worst: worst >= 0.8,
         "overlap at least {:.0%}",
         "Holds if the densest 39 % overlap the ellipse by 80 % or more in each of the pairs shown."),
     Statement("joint-ellipses", "VIII, X", "The 2-sigma ellipses of all pairs together bound the core of the data.",
-        "not counted",
-        lambda m: [m["gaussianity.ellipses.joint"][1]], lambda joint: joint >= 0.7, "{:.1%} inside all of them",
+        "not counted", of("gaussianity.ellipses.joint.1"), lambda joint: joint >= 0.7, "{:.1%} inside all of them",
         "Holds if 70 % of the vectors are inside the 2-sigma ellipses of all pairs at once."),
-    Statement("multivariate-normal", "VIII, IX", "The whole is a multivariate normal.", "roughly",
-        normality, lambda normal, *numbers: bool(normal),
-        "largest KS of a component {1:.3f}, of the radius {2:.3f}; radius {3:.1f} to {4:.1f} "
-        "(normal: {5:.1f} to {6:.1f})",
-        "Holds if no component, no principal component and not the Mahalanobis radius differ from a normal by a KS "
-        "distance above 0.05 (plus chance). A wider radius means heavy tails that all components share."),
+    Statement("multivariate-normal", "VIII, IX", "The whole is a multivariate normal.", "roughly", normality,
+        lambda normal, *numbers: bool(normal),
+        "largest KS of a component {1:.3f}, of the radius {2:.3f}; radius {3:.1f} to {4:.1f} (normal: {5:.1f} to "
+        "{6:.1f})",
+        "Holds if no component, no principal component and not the Mahalanobis radius differ from a normal by a "
+        "KS distance above 0.05 (plus chance). A wider radius means heavy tails that all components share."),
     Statement("variance-80", "IX", "Nearly half of the components explain 80 %.", "120 of 256 (47 %)",
         lambda m: [m["principal.components_for"]["0.80"], m["components.dimension"],
                    m["principal.components_for"]["0.80"] / m["components.dimension"]],
@@ -237,8 +268,8 @@ STATEMENTS: Sequence[Statement] = (
     Statement("first-15", "IX", "The first 15 components matter but do not dominate.", "significant",
         of("principal.share_of_first_15"), lambda share: 0.1 <= share <= 0.5, "{:.0%} of the variance",
         "Holds if the first 15 components explain between 10 and 50 %."),
-    Statement("dominant-axis", "filaments", "One principal component dominates.", "one",
-        leading_variances, lambda ratio: ratio >= 1.5, "{:.2f} times the second",
+    Statement("dominant-axis", "filaments", "One principal component dominates.", "one", leading_variances,
+        lambda ratio: ratio >= 1.5, "{:.2f} times the second",
         "Holds if the first principal component has at least 1.5 times the variance of the second."),
     Statement("diagonal", "IX", "The PCA diagonalises the correlation matrix.", "below 2e-7",
         of("principal.largest_off_diagonal"), lambda largest: largest < 2e-7, "{:.0e}",
@@ -255,26 +286,24 @@ STATEMENTS: Sequence[Statement] = (
         lambda median, worst: median < 0.1, "inner |r| {:.2f} (median), {:.2f} (worst)",
         "Holds if the correlation inside the inner core is below 0.1 for half of the leading pairs."),
     Statement("trimming-survivors", "IX", "Trimming at 1.35 / 1.45 / 1.55 / 1.7 / 1.8 half-widths keeps these shares.",
-        "72 / 81 / 88 / 94 / 96 %",
-        lambda m: [100 * trimming(m)[t]["share"] for t in POST_TRIMMING],
+        "72 / 81 / 88 / 94 / 96 %", lambda m: [100 * trimming(m)[t]["share"] for t in POST_TRIMMING],
         lambda *percents: all(abs(p - 100 * q) <= 5 for p, q in zip(percents, POST_TRIMMING.values(), strict=True)),
         "{:.0f} / {:.0f} / {:.0f} / {:.0f} / {:.0f}%",
         "Holds if every share is within 5 points of the post's."),
     Statement("trimming-aligns", "IX", "Trimming outliers turns the inner core of pair (2, 3) upright.",
-        "aligned for t of 1.35 to 1.55",
-        inner_correlations, lambda loose, tight: tight < loose or max(tight, loose) < 0.05,
-        "inner |r| {:.2f} at 1.8, {:.2f} at 1.35",
+        "aligned for t of 1.35 to 1.55", inner_correlations,
+        lambda loose, tight: tight < loose or max(tight, loose) < 0.05, "inner |r| {:.2f} at 1.8, {:.2f} at 1.35",
         "Holds if the inner correlation of pair (2, 3) is smaller at t = 1.35 than at 1.8, or below 0.05 at both."),
     Statement("ellipse-planes", "X", "Vectors of pca-ellipse lie inside the confidence ellipses of the planes.",
-        "all of 20, at 2.2 sigma",
-        lambda m: [min(m["generated.planes.pca-ellipse"])], lambda share: share >= 0.99, "{:.1%} in the worst plane",
+        "all of 20, at 2.2 sigma", lambda m: [min(m["generated.planes.pca-ellipse"])], lambda share: share >= 0.99,
+        "{:.1%} in the worst plane",
         "Holds if 99 % of the vectors of pca-ellipse are inside the 2.2-sigma ellipse of each of the planes shown."),
     Statement("ellipse-inside", "X", "They lie inside the region of the data.", "all",
         lowest_share_inside("pca-ellipse"), lambda inside: inside >= 0.9, "{:.1%} inside the strictest core",
         "Holds if at least 90 % of the vectors of pca-ellipse are inside every core."),
     Statement("filaments", "filaments (withdrawn)", "Zoomed in, the vectors lie on lines around voids.",
-        "lines and voids",
-        closest_window, lambda ratio, closest: ratio < 0.8 and closest, "{:.0%} of a normal sample's distance",
+        "lines and voids", closest_window, lambda ratio, closest: ratio < 0.8 and closest,
+        "{:.0%} of a normal sample's distance",
         "Holds if in a smallest window neighbours are closer than in all normal samples, and by at least a fifth: "
         "random points show lines too."),
     Statement("one-dimensional", "filaments (withdrawn)", "The filaments are one-dimensional, like strings.",

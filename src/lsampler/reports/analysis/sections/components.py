@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.reports.analysis.context import Context
-from lsampler.reports.analysis.figures.densities import Curve, draw_centres, draw_densities, draw_radius
+from lsampler.reports.analysis.figures import Curve, draw_centres, draw_densities, draw_radius
 from lsampler.reports.analysis.passes import COARSE
 from lsampler.reports.analysis.section import Result, Section, percent
 from lsampler.statistics.statistics import Statistics
@@ -37,10 +36,9 @@ def count_peaks(statistics: Statistics) -> NDArray[np.int64]:
 
 
 def dominant_components(mean: NDArray[np.float64], half_widths: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Components whose |mean| or half-width stands out from the others, widest reach first.
+    """Components whose |mean| or half-width is far above the median, widest reach first; post III picks them by eye.
 
-    They are above the median over all components by more than three robust standard deviations (1.4826 times the median
-    absolute deviation). Post III picks them by eye.
+    Far means three robust standard deviations, each 1.4826 times the median absolute deviation.
     """
     chosen = np.zeros(len(mean), dtype=bool)
     for values in (np.abs(mean), half_widths):
@@ -56,9 +54,7 @@ def expected_radius(statistics: Statistics) -> float:
 
 
 @Section(
-    title="Component distributions",
-    post="the post on filaments; post II as quoted in post III",
-    uses=("bin_width",),
+    title="Component distributions", post="the post on filaments; post II as quoted in post III", uses=("bin_width",)
 )
 def components(context: Context) -> Result:
     """Analyse how the encoder fills each axis of the latent space.
@@ -90,12 +86,12 @@ def components(context: Context) -> Result:
     result.figure(
         "densities",
         f"Number density of every component over intervals of about {width:g}; the six widest in colour.",
-        partial(draw_densities, curves, each, dominant),
+        lambda: draw_densities(curves, each, dominant),
     )
     result.figure(
         "centres",
         "Half-width and mean of every component. Dominant components are red, the widest are numbered.",
-        partial(draw_centres, each, dominant),
+        lambda: draw_centres(each, dominant),
     )
     if result.can_measure("The radius density", context):
         add_radii(result, context)
@@ -146,7 +142,7 @@ def add_radii(result: Result, context: Context) -> None:
         "peak": peak,
         "peak_bin_width": width,
         **radii.quantiles(),
-        "share_above_twice_peak": 1 - radii.share_below(2 * peak),
+        "share_above_twice_peak": 1 - float(np.interp(2 * peak, *radii.distribution)),
     }
     result.findings.append(
         f"|z| peaks at {peak:.2f} and averages {radii.mean:.2f}; sqrt(sum(mu^2 + sigma^2)) is "
@@ -156,5 +152,5 @@ def add_radii(result: Result, context: Context) -> None:
     result.figure(
         "radius",
         "Number density of the radius |z|, counted in wide and in narrow intervals.",
-        partial(draw_radius, radii, radius),
+        lambda: draw_radius(radii, radius),
     )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.reports.analysis.context import Context
-from lsampler.reports.analysis.figures.correlations import draw_counts, draw_matrix
-from lsampler.reports.analysis.figures.planes import draw_planes
-from lsampler.reports.analysis.planes import overlays, plane_of_components
+from lsampler.reports.analysis.figures import draw_counts, draw_matrix, draw_planes
+from lsampler.reports.analysis.planes import overlays, plane_of
 from lsampler.reports.analysis.section import Result, Section
 from lsampler.reports.analysis.sections.components import dominant_components
 
@@ -72,12 +70,12 @@ def correlations(context: Context) -> Result:
         "matrix",
         "Pearson correlation of all pairs of components: in the encoder's order, and with correlated components moved "
         "together (the order of a hierarchical clustering by 1 - |r|).",
-        partial(draw_matrix, context.statistics.correlation),
+        lambda: draw_matrix(context.statistics.correlation),
     )
     result.figure(
         "counts",
         "Share of all pairs whose |r| exceeds a limit, beside post III.",
-        partial(draw_counts, THRESHOLDS, {"these latents": shares, "post III": np.array(POST_COUNTS) / POST_PAIRS}),
+        lambda: draw_counts(THRESHOLDS, {"these latents": shares, "post III": np.array(POST_COUNTS) / POST_PAIRS}),
     )
     add_planes(result, context, pairs[:PLANES])
     return result
@@ -118,5 +116,5 @@ def add_planes(result: Result, context: Context, pairs: NDArray[np.int64]) -> No
         "The most strongly correlated pairs: up to 5,000 latent vectors drawn at random, the 2-sigma confidence "
         "ellipse, the centre, the origin, and 20 vectors of each strategy. These are projections: a vector that seems "
         "inside may lie far outside in other components.",
-        partial(draw_planes, [plane_of_components(context, i, j) for i, j in pairs.tolist()], drawn, (2.0,)),
+        lambda: draw_planes([plane_of(context, i, j) for i, j in pairs.tolist()], drawn, (2.0,)),
     )

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lsampler.plugins.loading import load_sampler
-from lsampler.reports.analysis.context import Context
-from lsampler.reports.analysis.cores import FittedCore, fitted_cores
-from lsampler.reports.analysis.figures.densities import draw_cube_radii
+from lsampler.reports.analysis.context import Context, FittedCore
+from lsampler.reports.analysis.figures import draw_cube_radii
 from lsampler.reports.analysis.passes import RADIUS_BIN, Radii
-from lsampler.reports.analysis.section import Result, Section, percent
+from lsampler.reports.analysis.section import Result, Section, columns, percent
 from lsampler.reports.analysis.sections.components import expected_radius
 from lsampler.reports.analysis.sections.origin import matching_b
 
 HALF_SIDES = (1.0, 1.5, 2.0, 5.0)
 VECTORS = 20_000
 SCORED = 1000
+HEADS = {
+    "b": "b",
+    "mean |z|": "mean_radius",
+    "std |z|": "std_radius",
+    "b sqrt(D/3)": "closed_form_root_mean_square",
+}
 
 
-@Section(
-    title="Naive cubes",
-    post="post V",
-    uses=("seed",),
-    strategies=("uniform-cube",),
-    uses_cores=True,
-)
+@Section(title="Naive cubes", post="post V", uses=("seed",), strategies=("uniform-cube",), uses_cores=True)
 def cubes(context: Context) -> Result:
     """Draw every component uniformly from [-b, b], as the simplest sampler does.
 
@@ -36,7 +34,7 @@ def cubes(context: Context) -> Result:
     calibrated to hold 95 % of held-out data where there are any.
     """
     statistics, closed = context.statistics, matching_b(context.statistics)
-    cores = fitted_cores(context)
+    cores = context.cores
     sides = dict.fromkeys([*(side * context.unit for side in HALF_SIDES), closed])
     cubes, radii = zip(*(draw_cube(context, b, cores) for b in sides), strict=True)
     result = Result(
@@ -52,20 +50,15 @@ def cubes(context: Context) -> Result:
     result.table(
         "cubes",
         f"Uniform cubes: radius, and share inside the cores ({SCORED} vectors each)",
-        {
-            "b": [cube["b"] for cube in cubes],
-            "mean |z|": [cube["mean_radius"] for cube in cubes],
-            "std |z|": [cube["std_radius"] for cube in cubes],
-            "b sqrt(D/3)": [cube["closed_form_root_mean_square"] for cube in cubes],
-            **{f"inside {core.name}": [cube["inside"][core.name] for cube in cubes] for core in cores},
-        },
+        columns(cubes, HEADS)
+        | {f"inside {core.name}": [cube["inside"][core.name] for cube in cubes] for core in cores},
     )
     data = context.radii if context.has_latents else None
     add_match(result, context, data)
     result.figure(
         "radii",
         "Radius |z| of uniform cubes of half side b beside the data's, each scaled to its own maximum.",
-        partial(draw_cube_radii, dict(zip(sides, radii, strict=True)), data, expected_radius(statistics)),
+        lambda: draw_cube_radii(dict(zip(sides, radii, strict=True)), data, expected_radius(statistics)),
     )
     return result
 

@@ -1,8 +1,8 @@
-"""Section 8: do the latents lie on filaments, and would a normal sample look different?"""
+"""Sections 8 and 9: do the latents lie on filaments, in planes and on t-SNE maps, and does a normal sample?"""
 
 from __future__ import annotations
 
-from functools import partial
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from lsampler.compute.neighbours import nearest_neighbours
 from lsampler.errors import LsamplerError
+from lsampler.extras import require_extra
+from lsampler.progress import begin
 from lsampler.reports.analysis.context import Context
-from lsampler.reports.analysis.figures.planes import draw_windows
-from lsampler.reports.analysis.section import Result, Section, percent
+from lsampler.reports.analysis.figures import draw_maps, draw_windows
+from lsampler.reports.analysis.section import Result, Section, columns, percent
 from lsampler.statistics.passes import View
 
 PLANES = ((0, 1), (0, 17), (7, 34))
@@ -22,22 +24,26 @@ PLANE_ROWS = 200_000
 NEIGHBOUR_ROWS = 5000
 VOID_GRID = 80
 FEWEST = 30
+TSNE_LEADING = (2, 4, 10)
+TSNE_FEWEST = 100
+ITERATIONS = (250, 500)
+EVERY = 50
+PERPLEXITY = 30
+FOURIER_ROWS = 2000
 HEADS = {
+    "half side (sigma)": "half_side_sigma",
     "points": "points",
-    "clark_evans": "Clark-Evans R",
-    "normal_clark_evans": "normal: mean R",
-    "rank": "share of normal samples as low",
-    "largest_void": "largest void",
-    "normal_largest_void": "normal: mean",
-    "normal_samples": "normal samples",
+    "Clark-Evans R": "clark_evans",
+    "normal: mean R": "normal_clark_evans",
+    "share of normal samples as low": "rank",
+    "largest void": "largest_void",
+    "normal: mean": "normal_largest_void",
+    "normal samples": "normal_samples",
 }
 
 
 def clark_evans(points: NDArray[np.float64], area: float) -> float:
-    """Mean distance to the nearest neighbour over 0.5 / sqrt(density): 1 for random points (Clark and Evans 1954).
-
-    Smaller for points on lines or in clumps; (n, 2) points of a region of ``area``.
-    """
+    """Mean distance to the nearest neighbour over 0.5 / sqrt(density): 1 for random points (Clark and Evans 1954)."""
     from scipy.spatial import KDTree
 
     distance, _ = KDTree(points).query(points, k=2)
@@ -45,10 +51,7 @@ def clark_evans(points: NDArray[np.float64], area: float) -> float:
 
 
 def largest_void(points: NDArray[np.float64], half_side: float) -> float:
-    """Radius of the largest empty circle centred in the square, in units of 1 / sqrt(density).
-
-    Centres are tried on a grid of 80 x 80, so the radius is a little too small.
-    """
+    """Radius of the largest empty circle in the square, in units of 1 / sqrt(density); its centre is on a grid."""
     from scipy.spatial import KDTree
 
     line = (np.arange(VOID_GRID) + 0.5) / VOID_GRID * 2 * half_side - half_side
@@ -60,8 +63,7 @@ def largest_void(points: NDArray[np.float64], half_side: float) -> float:
 def two_nn(rows: NDArray[np.floating]) -> dict[str, float]:
     """The intrinsic dimension, n / sum(ln(r2 / r1)) (Facco et al. 2017), and the median of the nearest distances r1.
 
-    The dimension is 1 for a curve however it winds. In high dimensions with few vectors it is underestimated, for the
-    data as for a control of the same size. It leaves out duplicates.
+    In high dimensions with few vectors it is underestimated, for the data as for a control of the same size.
     """
     first, second = nearest_neighbours(rows, rows, 2, exclude_self=True).distances.T
     usable = (first > 0) & (second > first)
@@ -96,18 +98,18 @@ def filaments(context: Context) -> Result:
     coordinates = context.random_rows(PLANE_ROWS, view)
     control = context.rng("control").normal(size=coordinates.shape)
     result = Result({"vectors": len(coordinates), "of": context.count, "planes": []})
-    rng, columns = context.rng("controls"), {pair: [axes.index(k) for k in pair] for pair in planes}
+    rng, places = context.rng("controls"), {pair: [axes.index(k) for k in pair] for pair in planes}
     for pair in planes:
         for half_side in HALF_SIDES[1:]:
-            row = compare(coordinates[:, columns[pair]], half_side, rng)
-            result.measured["planes"].append({"plane": list(pair), "half_side_sigma": half_side, **row})
+            row = compare(coordinates[:, places[pair]], half_side, rng)
+            result.measured["planes"].append({"plane": list(pair), **row})
     add_windows(result)
     add_dimension(result, context)
     result.figure(
         "zoom",
         "The same planes at shrinking scales: these latents (blue) and one normal sample of the same size and "
         "covariance (red), which has no filaments. Each panel shows up to 20,000 points.",
-        partial(draw_windows, coordinates, control, columns, HALF_SIDES),
+        lambda: draw_windows(coordinates, control, places, HALF_SIDES),
     )
     return result
 
@@ -116,7 +118,7 @@ def compare(points: NDArray[np.float64], half_side: float, rng: np.random.Genera
     """One window of one plane beside normal samples: Clark-Evans R and the largest void."""
     area = (2 * half_side) ** 2
     window = inside(points, half_side)
-    found = dict.fromkeys(HEADS) | {"points": len(window), "normal_samples": 0}
+    found = dict.fromkeys(HEADS.values()) | {"half_side_sigma": half_side, "points": len(window), "normal_samples": 0}
     if len(window) < FEWEST:
         return found
     # Large normal samples scatter little, so that fewer of them are enough.
@@ -147,11 +149,7 @@ def add_windows(result: Result) -> None:
         "voids",
         f"Nearest neighbours and voids in square windows around the centre, beside {CONTROLS} normal samples of "
         "the same size",
-        {
-            "plane (PC)": [f"({row['plane'][0]}, {row['plane'][1]})" for row in rows],
-            "half side (sigma)": [row["half_side_sigma"] for row in rows],
-            **{head: [row[name] for row in rows] for name, head in HEADS.items()},
-        },
+        {"plane (PC)": [f"({row['plane'][0]}, {row['plane'][1]})" for row in rows], **columns(rows, HEADS)},
     )
     compared = [row for row in rows if row["normal_clark_evans"] is not None]
     if not compared:
@@ -179,3 +177,87 @@ def add_dimension(result: Result, context: Context) -> None:
         f"sample of the same size ({len(rows)} vectors) it is {values['normal']['two_nn_dimension']:.1f}. It would be "
         "near 1 on one-dimensional filaments."
     )
+
+
+@Section(
+    title="Filaments under t-SNE",
+    post="the post on filaments",
+    uses=("tsne", "seed"),
+    strategies=("multivariate-normal",),
+    needs_latents=True,
+)
+def tsne(context: Context) -> Result:
+    """Map the latents by t-SNE, and a normal sample of the same covariance in the same way.
+
+    t-SNE maps vectors to a plane so that near ones stay near, and tears gaps where the plane has no room. The post read
+    these gaps as voids of the latent space.
+    """
+    from scipy.spatial import ConvexHull
+
+    wanted, pca = context.options.tsne, context.pca
+    if wanted is None:
+        raise LsamplerError("t-SNE maps only as many vectors as you name; give `tsne=20000`")
+    rows = context.random_rows(wanted)
+    if len(rows) < TSNE_FEWEST:
+        raise LsamplerError(f"{len(rows)} vectors are too few for t-SNE; at least {TSNE_FEWEST} are needed")
+    normal = context.normal().sample(len(rows), seed=context.options.seed).numpy()
+    spaces = {"all components": None, **{f"PC 0 to {q - 1}": q for q in TSNE_LEADING if q < pca.rank}}
+    maps = {
+        name: [embed(context, x if q is None else pca.transform(x, q)) for x in (rows, normal)]
+        for name, q in spaces.items()
+    }
+    # In the plane scipy calls the area of a hull its volume.
+    ratios = {name: [clark_evans(points, ConvexHull(points).volume) for points in pair] for name, pair in maps.items()}
+    result = Result(
+        {
+            "vectors": len(rows),
+            "perplexity": PERPLEXITY,
+            "iterations": sum(ITERATIONS),
+            "maps": [
+                {"space": name, "clark_evans": data, "normal_clark_evans": control}
+                for name, (data, control) in ratios.items()
+            ],
+        }
+    )
+    result.findings.append(
+        "On the maps, nearest neighbours are "
+        + ", ".join(f"{data:.2f} ({name})" for name, (data, _) in ratios.items())
+        + " times as far apart as those of random points; on the maps of the normal sample "
+        + ", ".join(f"{control:.2f}" for _, control in ratios.values())
+        + ". t-SNE makes gaps and strings out of a normal sample too."
+    )
+    data, control = zip(*ratios.values(), strict=True)
+    result.table(
+        "maps", "Clark-Evans R on the maps", {"space": list(ratios), "latents": data, "normal sample": control}
+    )
+    result.figure(
+        "maps",
+        f"t-SNE of {len(rows):,} vectors (openTSNE, perplexity {PERPLEXITY}): these latents (above) and a normal "
+        "sample of the same covariance (below). The axes of a map have no meaning.",
+        lambda: draw_maps(maps),
+    )
+    return result
+
+
+def embed(context: Context, values: NDArray[Any]) -> NDArray[np.float64]:
+    """t-SNE of (n, d) -> (n, 2)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        open_tsne = require_extra("openTSNE", extra="tsne", user="t-SNE")
+    advance = begin(context.progress, "t-SNE", sum(ITERATIONS))
+
+    def report(iteration: int, error: float, embedding: Any) -> None:
+        advance(EVERY)
+
+    tsne = open_tsne.TSNE(
+        perplexity=min(PERPLEXITY, (len(values) - 1) // 3),
+        early_exaggeration_iter=ITERATIONS[0],
+        n_iter=ITERATIONS[1],
+        random_state=context.options.seed % 2**32,
+        n_jobs=-1,
+        # By itself openTSNE changes over at 10,000 only; by Fourier transform 9,000 take less than half of the time.
+        negative_gradient_method="fft" if len(values) >= FOURIER_ROWS else "bh",
+        callbacks=report,
+        callbacks_every_iters=EVERY,
+    )
+    return np.asarray(tsne.fit(np.asarray(values, dtype=np.float64)), dtype=np.float64)

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.reports.analysis.context import Context
-from lsampler.reports.analysis.figures.densities import Fits, draw_fits, draw_mahalanobis
-from lsampler.reports.analysis.figures.planes import draw_contours
-from lsampler.reports.analysis.pair_density import PairDensities, PairDensity, mass_of_ellipse
-from lsampler.reports.analysis.passes import Radii, Sums
+from lsampler.reports.analysis.figures import Fits, draw_contours, draw_fits, draw_mahalanobis
+from lsampler.reports.analysis.pair_density import mass_of_ellipse, pair_densities
+from lsampler.reports.analysis.passes import lengths, total
 from lsampler.reports.analysis.section import Result, Section, percent
 from lsampler.reports.analysis.sections.components import dominant_components
 from lsampler.reports.analysis.sections.correlations import strongest_pairs
@@ -66,11 +65,7 @@ def powers(mean: NDArray[np.float64], rows: NDArray[Any]) -> NDArray[np.float64]
     return np.stack([squares.sum(axis=0), *higher])
 
 
-@Section(
-    title="Gaussian or not",
-    post="post VIII",
-    uses=("bin_width", "seed"),
-)
+@Section(title="Gaussian or not", post="post VIII", uses=("bin_width", "seed"))
 def gaussianity(context: Context) -> Result:
     """Compare the components, the pairs and the whole distribution with a normal.
 
@@ -91,7 +86,15 @@ def gaussianity(context: Context) -> Result:
         f"{result.measured['lilliefors_critical']:.4f}: for many vectors a p-value only says that there are many "
         "vectors. The size of the difference is what matters.",
     ]
-    add_fits(result, context, found, ks)
+    worst, best = np.argsort(-ks), np.argsort(ks)
+    chosen = dict.fromkeys([*dominant_components(statistics.mean, statistics.half_widths()), *worst, *best])
+    shown = list(dict.fromkeys(int(j) for j in [*list(chosen)[:4], *worst[:2], *best[:2]]))
+    result.figure(
+        "fits",
+        "Densities, and Gaussians fitted to them (dashed), with the difference below: dominant components, then "
+        "the least and the most normal ones by Kolmogorov-Smirnov distance.",
+        lambda: draw_fits(statistics, found, ks, shown, context.options.bin_width),
+    )
     if result.can_measure("Skewness, kurtosis, Mahalanobis radii and pair densities", context):
         add_moments(result, context, found)
         add_radii(result, context)
@@ -125,9 +128,8 @@ def measure(statistics: Statistics, found: Fits, ks: NDArray[np.float64], along:
 def is_normal(measured: dict[str, Any]) -> bool | None:
     """Whether the latents can be called multivariate normal; None if that was not measured.
 
-    An effect size, with what chance adds: the Kolmogorov-Smirnov distance from the normal is at most 0.05 for every
-    component, every principal component, and the Mahalanobis radii. (Of a mixture whose clusters lie along no axis,
-    only the principal components may show it.)
+    An effect size, with what chance adds. (Of a mixture whose clusters lie along no axis, only the principal components
+    may show it.)
     """
     limit = EFFECT + 2 * measured["lilliefors_critical"]
     radii = measured.get("mahalanobis")
@@ -136,23 +138,9 @@ def is_normal(measured: dict[str, Any]) -> bool | None:
     return None if radii is None else bool(radii["ks"] <= limit)
 
 
-def add_fits(result: Result, context: Context, found: Fits, ks: NDArray[np.float64]) -> None:
-    """The fits of dominant components, and of the least and the most normal ones."""
-    statistics = context.statistics
-    worst, best = np.argsort(-ks), np.argsort(ks)
-    chosen = dict.fromkeys([*dominant_components(statistics.mean, statistics.half_widths()), *worst, *best])
-    shown = list(dict.fromkeys(int(j) for j in [*list(chosen)[:4], *worst[:2], *best[:2]]))
-    result.figure(
-        "fits",
-        "Densities, and Gaussians fitted to them (dashed), with the difference below: dominant components, then "
-        "the least and the most normal ones by Kolmogorov-Smirnov distance.",
-        partial(draw_fits, statistics, found, ks, shown, context.options.bin_width),
-    )
-
-
 def add_moments(result: Result, context: Context, found: Fits) -> None:
     """Skewness and kurtosis, and a table of all components."""
-    second, third, fourth = context.gather(Sums(partial(powers, context.statistics.mean))).total / context.count
+    second, third, fourth = total(context.segments, partial(powers, context.statistics.mean)) / context.count
     skewness, kurtosis = third / second**1.5, fourth / second**2 - 3
     result.measured |= {"skewness": skewness, "excess_kurtosis": kurtosis}
     result.findings.append(
@@ -191,7 +179,7 @@ def add_radii(result: Result, context: Context) -> None:
         )
         return
     white = View(centre=pca.mean, axes=pca.axes[:q] / np.sqrt(pca.variances[:q, np.newaxis]))
-    radii = context.gather(Radii(float(np.sqrt(q)) / MAHALANOBIS_BINS), white)
+    radii = lengths(context.segments, float(np.sqrt(q)) / MAHALANOBIS_BINS, white)
     law = beta(q / 2, (n - q - 1) / 2, scale=(n - 1) ** 2 / n)
     edges, below = radii.distribution
     ours = radii.quantiles()
@@ -202,7 +190,7 @@ def add_radii(result: Result, context: Context) -> None:
         **ours,
         **{f"normal_{name}": value for name, value in normal.items()},
         "ks": ks,
-        "mardia_kurtosis_ratio": radii.mean_fourth_power / float(law.moment(2)),
+        "mardia_kurtosis_ratio": float(radii.powers[2] / radii.n) / float(law.moment(2)),
     }
     joint = (
         "all components together are as a normal has them."
@@ -216,7 +204,7 @@ def add_radii(result: Result, context: Context) -> None:
     result.figure(
         "mahalanobis",
         "Mahalanobis distance from the centre: these latents, and a normal sample of the same size.",
-        partial(draw_mahalanobis, radii, q, law),
+        lambda: draw_mahalanobis(radii, q, law),
     )
 
 
@@ -230,8 +218,8 @@ def add_pairs(result: Result, context: Context) -> None:
         return
     weak = max(len(usable) // 2, min(PAIRS // 2, len(usable)))
     chosen = [*usable[: PAIRS // 2], *usable[weak : weak + PAIRS // 2]]
-    empty = {(i, j): PairDensity(statistics.mean[[i, j]], statistics.covariance[[i, j]][:, [i, j]]) for i, j in chosen}
-    densities = context.gather(PairDensities(empty)).of
+    moments = {(i, j): (statistics.mean[[i, j]], statistics.covariance[[i, j]][:, [i, j]]) for i, j in chosen}
+    densities = pair_densities(context.segments, moments)
     add_ellipses(result, context, len(pairs))
     inside = np.array([density.shares for density in densities.values()])
     ellipticity = [[density.ellipticity(n) for n in (1.0, 2.0)] for density in densities.values()]
@@ -253,7 +241,7 @@ def add_pairs(result: Result, context: Context) -> None:
         "contours",
         "Contours of kernel densities with confidence ellipses: the strongest pairs, and some of median |r|. For a "
         "normal the contours of 39, 86 and 99 % of the mass lie on the ellipses.",
-        partial(draw_contours, list(densities.values()), [(f"component {i}", f"component {j}") for i, j in densities]),
+        lambda: draw_contours(list(densities.values()), [(f"component {i}", f"component {j}") for i, j in densities]),
     )
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lsampler.reports.analysis.context import Context
-from lsampler.reports.analysis.cores import FittedCore, fitted_cores
-from lsampler.reports.analysis.figures.planes import draw_marked
-from lsampler.reports.analysis.planes import Drawn, Plane, overlays, plane_of_components, plane_of_principal
-from lsampler.reports.analysis.section import Result, Section, percent
+from lsampler.reports.analysis.context import Context, FittedCore
+from lsampler.reports.analysis.figures import draw_marked
+from lsampler.reports.analysis.planes import Drawn, Plane, overlays, plane_of
+from lsampler.reports.analysis.section import Result, Section, percent, wilson
 from lsampler.reports.analysis.sections.correlations import strongest_pairs
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.sample_sets import HELD_OUT_ROW
-from lsampler.scoring.scores import Metric, share_score
 
 VECTORS = 1000
 SHOWN = 60
@@ -39,7 +36,7 @@ def generated(context: Context) -> Result:
     are the first row.
     """
     drawn, problems = overlays(context, VECTORS)
-    cores, planes = fitted_cores(context), chosen_planes(context)
+    cores, planes = context.cores, chosen_planes(context)
     result = Result(
         {
             "vectors": VECTORS,
@@ -49,26 +46,21 @@ def generated(context: Context) -> Result:
         },
         missing=problems,
     )
-    add_shares(result, [*held_out_rows(context), *drawn], cores)
+    # Real vectors that calibrated nothing, if there are any.
+    judging = calibration_split(context.reference.held_out())[1] if context.has_latents else np.empty((0, 1))
+    held_out = [Drawn(HELD_OUT_ROW, judging)] if len(judging) else []
+    add_shares(result, [*held_out, *drawn], cores)
     result.can_measure("The scatter of the data behind the vectors", context)
     if drawn:
         add_planes(result, drawn, planes, cores)
     return result
 
 
-def held_out_rows(context: Context) -> list[Drawn]:
-    """Real vectors that calibrated nothing, if there are any."""
-    if not context.has_latents:
-        return []
-    _, judging = calibration_split(context.reference.held_out())
-    return [Drawn(HELD_OUT_ROW, judging)] if len(judging) else []
-
-
 def chosen_planes(context: Context) -> list[Plane]:
     """The leading PCA planes, and those of the strongest pairs: four together."""
-    planes = [plane_of_principal(context, i, j) for i, j in PRINCIPAL_PAIRS if max(i, j) < context.pca.rank]
+    planes = [plane_of(context, i, j, principal=True) for i, j in PRINCIPAL_PAIRS if max(i, j) < context.pca.rank]
     strongest, _ = strongest_pairs(context.statistics.correlation)
-    return planes + [plane_of_components(context, i, j) for i, j in strongest[: 4 - len(planes)].tolist()]
+    return planes + [plane_of(context, i, j) for i, j in strongest[: 4 - len(planes)].tolist()]
 
 
 def share_in_ellipse(vectors: Drawn, plane: Plane) -> float:
@@ -85,11 +77,10 @@ def add_shares(result: Result, sets: list[Drawn], cores: list[FittedCore]) -> No
     for core in cores:
         cells = columns[f"{core.name}, level {core.level:.2f}"] = []
         for vectors in sets:
-            inside = int(np.sum(core.inside(vectors.latents)))
-            metric = Metric(core.name, group="", label="", better="real")
-            score = share_score(metric, inside, len(vectors.latents))
-            shares[vectors.name][core.name] = {"share": score.value, "low": score.low, "high": score.high}
-            cells.append(f"{percent(score.value, 1)} ({100 * score.low:.1f} to {100 * score.high:.1f})")
+            inside = core.inside(vectors.latents)
+            share, (low, high) = float(np.mean(inside)), wilson(int(np.sum(inside)), len(inside))
+            shares[vectors.name][core.name] = {"share": share, "low": low, "high": high}
+            cells.append(f"{percent(share, 1)} ({100 * low:.1f} to {100 * high:.1f})")
     result.measured["inside"] = shares
     result.table("inside", "Share inside the cores, with 95 % Wilson intervals", columns)
 
@@ -110,5 +101,5 @@ def add_planes(result: Result, drawn: list[Drawn], planes: list[Plane], cores: l
         f"Vectors of each strategy over the data, in PCA planes and original planes with ellipses of "
         f"{ELLIPSE_SIGMAS} sigma: inside the core '{MARKING_CORE}' (green dots) or outside (red crosses). A core "
         "concerns all components, not only those of the plane shown.",
-        partial(draw_marked, marked, planes, ELLIPSE_SIGMAS),
+        lambda: draw_marked(marked, planes, ELLIPSE_SIGMAS),
     )

@@ -10,18 +10,15 @@ from numpy.typing import NDArray
 
 from lsampler.plugins.loading import load_sampler
 from lsampler.reports.analysis.context import Context
-from lsampler.reports.analysis.cores import fitted_cores
-from lsampler.reports.analysis.figures.planes import draw_planes
-from lsampler.reports.analysis.passes import Sums
-from lsampler.reports.analysis.planes import Drawn, plane_of_components
-from lsampler.reports.analysis.section import Result, Section, percent
+from lsampler.reports.analysis.figures import draw_planes
+from lsampler.reports.analysis.passes import total
+from lsampler.reports.analysis.planes import Drawn, plane_of
+from lsampler.reports.analysis.section import Result, Section, percent, wilson
 from lsampler.reports.analysis.sections.components import expected_radius
 from lsampler.reports.analysis.sections.correlations import strongest_pairs
-from lsampler.scoring.scores import Metric, share_score
 from lsampler.statistics.statistics import Statistics
 
 POST_HALF_SIDES = (1.5, 2.0)
-CHANCE = Metric("chance", group="", label="", better="real")
 NORMAL_VECTORS = 500_000
 NORMAL_VALUES = 2**28
 Pairs = list[tuple[int, int]]
@@ -91,10 +88,18 @@ def origin(context: Context) -> Result:
         "normal_counts": expected,
     }
     if result.can_measure("The number of vectors in the slices", context):
-        counts = context.gather(Sums(partial(slice_counts, pairs, half_sides))).total
+        counts = total(context.segments, partial(slice_counts, pairs, half_sides))
         result.measured |= {"vectors": context.count, "counts": counts, "share": counts / context.count}
         add_slices(result)
-    add_figure(result, context, pairs, half_sides[-1])
+    b = half_sides[-1]
+    cube = load_sampler("uniform-cube", b=b).fit(context.reference).sample(60, seed=context.options.seed).numpy()
+    planes = [plane_of(context, i, j) for i, j in pairs[:8]]
+    result.figure(
+        "origin",
+        "The origin among the data in the chosen planes, with uniform vectors from the cube whose radius "
+        "matches. In every single plane the cube seems to overlap the data.",
+        lambda: draw_planes(planes, [Drawn(f"uniform-cube, b = {b:.2f}", cube)], (1.0, 2.0, 3.0)),
+    )
     return result
 
 
@@ -107,7 +112,7 @@ def position(context: Context) -> dict[str, Any]:
     sigma = float(np.sqrt(direction @ statistics.covariance @ direction))
     beyond = None
     if context.has_latents:
-        beyond = context.gather(Sums(partial(count_beyond, direction))).total / context.count
+        beyond = total(context.segments, partial(count_beyond, direction)) / context.count
     return {
         "distance": distance,
         "sigmas_along_centre": distance / sigma if sigma else 0.0,
@@ -120,7 +125,7 @@ def position(context: Context) -> dict[str, Any]:
                 "nominal": fitted.core.nominal_level,
                 "calibrated": fitted.calibrated,
             }
-            for fitted in fitted_cores(context)
+            for fitted in context.cores
         },
     }
 
@@ -128,11 +133,11 @@ def position(context: Context) -> dict[str, Any]:
 def add_slices(result: Result) -> None:
     """Counts beside what the fitted normal predicts for as many vectors, with its 95 % interval."""
     m = result.measured
-    counts, n, half_sides = m["counts"], m["vectors"], m["half_sides"]
+    counts, n, half_sides, vectors = m["counts"], m["vectors"], m["half_sides"], m["normal_vectors"]
     predicted = []
     for number in m["normal_counts"].ravel().tolist():
-        chance = share_score(CHANCE, number, m["normal_vectors"])
-        predicted.append(f"{chance.value * n:.3g} ({chance.low * n:.3g} to {chance.high * n:.3g})")
+        low, high = wilson(number, vectors)
+        predicted.append(f"{number / vectors * n:.3g} ({low * n:.3g} to {high * n:.3g})")
     result.table(
         "slices",
         f"Vectors, of {n}, in the flat slice |z_k| <= b for all other components",
@@ -148,16 +153,4 @@ def add_slices(result: Result) -> None:
     result.findings.append(
         f"Within b = {half_sides[0]:g} in all components but two, the fullest of the slices holds {most} of {n} "
         f"vectors ({percent(most / n, 3)}); post IV found 56 of 80,000 (0.07 %)."
-    )
-
-
-def add_figure(result: Result, context: Context, pairs: Pairs, b: float) -> None:
-    """The planes, with the cube of the matching b."""
-    cube = load_sampler("uniform-cube", b=b).fit(context.reference).sample(60, seed=context.options.seed).numpy()
-    planes = [plane_of_components(context, i, j) for i, j in pairs[:8]]
-    result.figure(
-        "origin",
-        "The origin among the data in the chosen planes, with uniform vectors from the cube whose radius "
-        "matches. In every single plane the cube seems to overlap the data.",
-        partial(draw_planes, planes, [Drawn(f"uniform-cube, b = {b:.2f}", cube)], (1.0, 2.0, 3.0)),
     )

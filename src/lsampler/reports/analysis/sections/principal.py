@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,31 +11,26 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.reports.analysis.context import Context
-from lsampler.reports.analysis.figures.densities import draw_fits, draw_variance
-from lsampler.reports.analysis.figures.planes import draw_contours
-from lsampler.reports.analysis.pair_density import InnerCore, Pair, PairDensities, PairDensity
-from lsampler.reports.analysis.section import Result, Section, percent
+from lsampler.reports.analysis.figures import draw_contours, draw_fits, draw_variance
+from lsampler.reports.analysis.pair_density import Pair, PairDensity, pair_densities
+from lsampler.reports.analysis.section import Result, Section, columns, percent
 from lsampler.reports.analysis.sections.components import count_peaks
 from lsampler.reports.analysis.sections.gaussianity import fits, ks_distances
 from lsampler.statistics.passes import View
 from lsampler.statistics.statistics import Statistics, trimmed
 
 SHARES = (0.80, 0.90, 0.95)
-TRIMS = (1.35, 1.45, 1.55, 1.7, 1.8)
 POST_SURVIVORS = {1.35: 122_000, 1.45: 138_000, 1.55: 149_000, 1.7: 159_000, 1.8: 164_000}
 POST_ALL = 170_000
 LEADING = 10
 POST_PAIR = (2, 3)
-
-
-@dataclass(frozen=True)
-class Trimmed:
-    """What is left after trimming at ``trim`` half-widths, and the followed pairs in its own principal components."""
-
-    trim: float
-    survivors: int
-    densities: dict[Pair, PairDensity]
-    cores: dict[Pair, InnerCore]
+CORE_HEADS = {
+    "r of the inner core": "inner_correlation",
+    "tilt (degrees)": "tilt_degrees",
+    "axis ratio": "axis_ratio",
+    "offset (sigma)": "offset_sigma",
+}
+Densities = dict[Pair, PairDensity]
 
 
 def components_for(variances: NDArray[np.float64]) -> dict[str, int]:
@@ -46,11 +39,7 @@ def components_for(variances: NDArray[np.float64]) -> dict[str, int]:
     return {f"{share:.2f}": int(np.searchsorted(cumulative, share - 1e-12) + 1) for share in SHARES}
 
 
-@Section(
-    title="After PCA",
-    post="post IX",
-    uses=("trim",),
-)
+@Section(title="After PCA", post="post IX", uses=("trim",))
 def principal(context: Context) -> Result:
     """Analyse the latents in the coordinates of their principal components.
 
@@ -85,10 +74,10 @@ def principal(context: Context) -> Result:
         "variance",
         "Explained variance of each principal component, and cumulated, with the numbers of components for 80, 90 and "
         "95 %.",
-        partial(draw_variance, ratio, needed),
+        lambda: draw_variance(ratio, needed),
     )
-    columns: dict[str, Any] = {"component": range(len(ratio)), "variance": pca.variances, "share": ratio}
-    result.table("variance", "Explained variance", columns | {"cumulative share": np.cumsum(ratio)}, shown=0)
+    cells: dict[str, Any] = {"component": range(len(ratio)), "variance": pca.variances, "share": ratio}
+    result.table("variance", "Explained variance", cells | {"cumulative share": np.cumsum(ratio)}, shown=0)
     add_axes(result, context)
     if result.can_measure("Pair densities after PCA, and the trimming table", context) and pca.rank > 1:
         add_trimming(result, context)
@@ -122,9 +111,9 @@ def add_axes(result: Result, context: Context) -> None:
         "fits",
         "Densities of the first principal components, and of the least normal ones, with fitted Gaussians (dashed) "
         "and the difference below.",
-        partial(draw_fits, along, found, ks, list(dict.fromkeys([*range(min(8, along.dimension)), *order])), None),
+        lambda: draw_fits(along, found, ks, list(dict.fromkeys([*range(min(8, along.dimension)), *order])), None),
     )
-    columns = {
+    cells = {
         "component": range(along.dimension),
         "sigma": along.std,
         "KS distance": ks,
@@ -132,59 +121,57 @@ def add_axes(result: Result, context: Context) -> None:
         "fit: sigma": found["sigma"],
         "residual / maximum": found["residual"],
     }
-    result.table("axes", "Principal components", columns, shown=10)
+    result.table("axes", "Principal components", cells, shown=10)
 
 
-def densities_of(
-    context: Context, statistics: Statistics, trim: float | None, pairs: list[Pair]
-) -> dict[Pair, PairDensity]:
+def densities_of(context: Context, statistics: Statistics, trim: float | None, pairs: list[Pair]) -> Densities:
     """Kernel densities of pairs of principal components of ``statistics``, over its own vectors."""
     pca = statistics.pca
     view = trimmed(context.statistics, trim)
     along = View(view.low, view.high, pca.mean, pca.axes[: max(map(max, pairs)) + 1])
-    empty = {(i, j): PairDensity(np.zeros(2), np.diag(pca.variances[[i, j]])) for i, j in pairs}
-    return context.gather(PairDensities(empty), along).of
+    return pair_densities(
+        context.segments, {pair: (np.zeros(2), np.diag(pca.variances[[*pair]])) for pair in pairs}, along
+    )
 
 
 def add_trimming(result: Result, context: Context) -> None:
     """Leading pairs at the chosen trim, then (2, 3) and the worst pair over all trims."""
     trim = context.options.trim
     statistics = context.reference.statistics(trim)
-    leading = min(LEADING, statistics.pca.rank)
-    pairs = [(i, j) for i in range(leading) for j in range(i + 1, leading)]
+    pairs = list(itertools.combinations(range(min(LEADING, statistics.pca.rank)), 2))
     densities = densities_of(context, statistics, trim, pairs)
-    cores = {pair: density.inner_core() for pair, density in densities.items()}
-    worst = max(cores, key=lambda pair: abs(cores[pair].inner_correlation))
+    cores = cores_of(densities)
+    ordered = sorted(cores, key=lambda core: -abs(core["inner_correlation"]))
+    worst = (ordered[0]["pair"][0], ordered[0]["pair"][1])
     followed = list(dict.fromkeys([POST_PAIR if POST_PAIR in densities else worst, worst]))
-    series = list(trimmed_series(result, context, densities, followed))
-    correlations = [abs(core.inner_correlation) for core in cores.values()]
-    tilts = [abs(core.tilt_degrees) for core in cores.values() if core.axis_ratio < 0.9]
+    series = dict(trimmed_series(result, context, densities, followed))
+    tilts = [abs(core["tilt_degrees"]) for core in cores if core["axis_ratio"] < 0.9]
     result.measured |= {
-        "pairs": as_rows(cores),
-        "median_inner_correlation": float(np.median(correlations)),
-        "largest_inner_correlation": max(correlations),
+        "pairs": cores,
+        "median_inner_correlation": float(np.median([abs(core["inner_correlation"]) for core in cores])),
+        "largest_inner_correlation": abs(ordered[0]["inner_correlation"]),
         "median_tilt": float(np.median(tilts)) if tilts else None,
         "mean_ellipticity": float(np.mean([density.ellipticity(1.0) for density in densities.values()])),
         "worst_pair": list(worst),
         "trimming": [
-            {
-                "trim": part.trim,
-                "survivors": part.survivors,
-                "share": part.survivors / context.count,
-                "pairs": as_rows(part.cores),
-            }
-            for part in series
+            {"trim": trim, "survivors": count, "share": count / context.count, "pairs": cores_of(kept)}
+            for trim, (count, kept) in series.items()
         ],
     }
-    add_trimming_tables(result, cores, series)
-    add_contours(result, densities, worst, series)
+    add_trimming_tables(result, ordered)
+    add_contours(result, densities, worst, {trim: kept for trim, (_, kept) in series.items()})
+
+
+def cores_of(densities: Densities) -> list[dict[str, Any]]:
+    """The inner cores of pairs, as plain values."""
+    return [{"pair": list(pair), **density.inner_core()} for pair, density in densities.items()]
 
 
 def trimmed_series(
-    result: Result, context: Context, densities: dict[Pair, PairDensity], followed: list[Pair]
-) -> Iterator[Trimmed]:
-    """The followed pairs at each trim; ``densities`` are those at the chosen trim."""
-    for trim in TRIMS:
+    result: Result, context: Context, densities: Densities, followed: list[Pair]
+) -> Iterator[tuple[float, tuple[int, Densities]]]:
+    """Each trim with the vectors left and the followed pairs; ``densities`` are those at the chosen trim."""
+    for trim in POST_SURVIVORS:
         try:
             part = context.reference.statistics(trim)
             part.require_rank(max(map(max, followed)) + 1)
@@ -192,67 +179,53 @@ def trimmed_series(
             result.missing.append(f"Trimming at {trim}: {error}")
             continue
         found = densities if trim == context.options.trim else densities_of(context, part, trim, followed)
-        kept = {pair: found[pair] for pair in followed}
-        yield Trimmed(trim, part.count, kept, {pair: d.inner_core() for pair, d in kept.items()})
+        yield trim, (part.count, {pair: found[pair] for pair in followed})
 
 
-def add_contours(result: Result, densities: dict[Pair, PairDensity], worst: Pair, series: list[Trimmed]) -> None:
+def add_contours(result: Result, densities: Densities, worst: Pair, series: dict[float, Densities]) -> None:
     """Contours of the leading pairs, and of the followed pairs over the trims."""
-    shown = {pair: densities[pair] for pair in [*[pair for pair in densities if pair != worst][:11], worst]}
+    shown = [*[pair for pair in densities if pair != worst][:11], worst]
     result.figure(
         "contours",
         "Contours and confidence ellipses of leading pairs of principal components, the worst pair last: if the "
         "whole were normal, the contours would be centred and upright.",
-        partial(draw_contours, list(shown.values()), labels(list(shown))),
+        lambda: draw_contours([densities[pair] for pair in shown], labels(shown)),
     )
-    panels = [(part, pair) for pair in (series[0].densities if series else ()) for part in series]
-    if panels:
-        trims, pairs = [f"t = {part.trim:g}" for part, _ in panels], [pair for _, pair in panels]
+    if series:
+        followed = list(next(iter(series.values())))
+        panels = [kept[pair] for pair in followed for kept in series.values()]
+        titles = [f"t = {trim:g}" for trim in series] * len(followed)
+        pairs = [pair for pair in followed for _ in series]
         result.figure(
             "trimming",
             "The pair of post IX, and the worst pair, at each trim; every trim has a PCA of its own.",
-            partial(draw_contours, [part.densities[pair] for part, pair in panels], labels(pairs), trims, len(series)),
+            lambda: draw_contours(panels, labels(pairs), titles, len(series)),
         )
 
 
-def as_rows(cores: dict[Pair, InnerCore]) -> list[dict[str, Any]]:
-    """Inner cores as plain values."""
-    return [{"pair": list(pair), **dataclasses.asdict(core)} for pair, core in cores.items()]
-
-
-def add_trimming_tables(result: Result, cores: dict[Pair, InnerCore], series: list[Trimmed]) -> None:
-    """Inner cores of the leading pairs; survivors and alignment over the trims."""
-    ordered = sorted(cores.items(), key=lambda item: -abs(item[1].inner_correlation))
+def add_trimming_tables(result: Result, ordered: list[dict[str, Any]]) -> None:
+    """Inner cores of the leading pairs, the worst first; survivors and alignment over the trims."""
     result.table(
         "inner_cores",
         "The densest half of leading pairs: how its own axes lie to the principal axes, worst first",
-        {
-            "pair": [f"({i}, {j})" for (i, j), _ in ordered],
-            "r of the inner core": [core.inner_correlation for _, core in ordered],
-            "tilt (degrees)": [core.tilt_degrees for _, core in ordered],
-            "axis ratio": [core.axis_ratio for _, core in ordered],
-            "offset (sigma)": [core.offset_sigma for _, core in ordered],
-        },
+        {"pair": ["({}, {})".format(*core["pair"]) for core in ordered], **columns(ordered, CORE_HEADS)},
         shown=8,
     )
-    shares = [row["share"] for row in result.measured["trimming"]]
-    columns: dict[str, list[Any]] = {
-        "t": [part.trim for part in series],
-        "vectors left": [part.survivors for part in series],
-        "share left": shares,
-        "post IX": [POST_SURVIVORS[part.trim] / POST_ALL for part in series],
-    }
-    for pair in series[0].cores if series else ():
-        name = f"({pair[0]}, {pair[1]})"
-        columns[f"{name}: inner r"] = [part.cores[pair].inner_correlation for part in series]
-        columns[f"{name}: tilt"] = [part.cores[pair].tilt_degrees for part in series]
+    rows = result.measured["trimming"]
+    table = columns(rows, {"t": "trim", "vectors left": "survivors", "share left": "share"})
+    table["post IX"] = [POST_SURVIVORS[row["trim"]] / POST_ALL for row in rows]
+    for place, core in enumerate(rows[0]["pairs"] if rows else ()):
+        name = "({}, {})".format(*core["pair"])
+        followed = [row["pairs"][place] for row in rows]
+        table |= columns(followed, {f"{name}: inner r": "inner_correlation", f"{name}: tilt": "tilt_degrees"})
     title = "Trimming at t half-widths in every component, and what it does to the inner core of two pairs"
-    result.table("trimming", title, columns)
-    (i, j), core = ordered[0]
+    result.table("trimming", title, table)
+    i, j = ordered[0]["pair"]
+    trims = " / ".join(f"{trim:g}" for trim in table["t"])
+    shares = " / ".join(f"{100 * share:.0f}" for share in table["share left"])
     result.findings.append(
-        f"The inner core of the worst leading pair ({i}, {j}) has r = {core.inner_correlation:+.2f}, while the whole "
-        f"has 0. Trimming at {' / '.join(f'{part.trim:g}' for part in series)} half-widths leaves "
-        f"{' / '.join(f'{100 * share:.0f}' for share in shares)} %."
+        f"The inner core of the worst leading pair ({i}, {j}) has r = {ordered[0]['inner_correlation']:+.2f}, while "
+        f"the whole has 0. Trimming at {trims} half-widths leaves {shares} %."
     )
 
 

@@ -1,1 +1,0 @@
-"""How the sections' figures are drawn."""
