@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.samples import Kind, RealData, Samples
 from lsampler.scoring.scores import Better, Score, Unit
+from lsampler.scoring.subject import Subject
 from lsampler.store.reference import Reference
 from lsampler.testing import data
 from lsampler.testing.checks import require, works_or_refuses
@@ -167,7 +168,7 @@ def real_data(reference: Reference | None = None, *, decoder: bool = True) -> Re
     """Real data, by default with a decoder and an encoder."""
     reference = reference or data.ordinary(TRAIN, DIMENSION, HELD_OUT)
     images = _images(reference.dimension) if decoder else None
-    return RealData(reference, decode=images.decode if images else None, encode=images.encode if images else None)
+    return RealData(Subject(reference, images.decode, images.encode) if images else reference)
 
 
 def other_real_data() -> RealData:
