@@ -1,4 +1,4 @@
-# Everything is set up in .venv of this folder. `make faces CONSTRAINTS=` takes the newest torch.
+# Everything is set up in .venv of this folder. `make faces CONSTRAINTS=` installs the newest torch.
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
@@ -12,33 +12,34 @@ DATA ?= img_align_celeba.zip
 faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
 	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
 
-test: lint ## lint, types, tests
+test: lint ## lint, import contracts, types and tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-coverage: $(VENV)/.installed-dev ## tests with coverage, which slows them by a quarter
+coverage: $(VENV)/.installed-dev ## tests with coverage, a quarter slower
 	$(BIN)/python -m coverage erase
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev ## every step beside its peer, into docs/performance.md and docs/scaling.md; an hour, 25 GB
+bench: $(VENV)/.installed-dev ## measure every step beside its peer, for docs/performance.md and docs/scaling.md; an hour, 25 GB
 	$(BIN)/python -m benchmarks --images $(DATA)
 	$(BIN)/python -m benchmarks.scaling
 
-bundle: $(VENV)/.installed-dev ## train, encode and sum up celeba96 anew; hours without a GPU
+bundle: $(VENV)/.installed-dev ## train, encode and bundle celeba96 again; hours without a GPU
 	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --epochs 24 --out runs/celeba96
 	$(BIN)/lsampler encode $(DATA) --model runs/celeba96/model.safetensors --out runs/celeba96/latents.h5 --force
 	$(BIN)/lsampler bundle src/lsampler/bundles/celeba96.safetensors --model runs/celeba96/model.safetensors \
 		--store runs/celeba96/latents.h5 --evaluator core-membership --evaluator faces --force
 
-digits: $(VENV)/.installed-dev ## train the bundled digits anew; a few minutes
+digits: $(VENV)/.installed-dev ## train the bundled digits again; a few minutes
 	test -d runs/digits || $(BIN)/lsampler example runs/digits
 	$(BIN)/lsampler train runs/digits/images.npy --size 8 --crop none --grey --no-flip --filters 32,64 --latent-dim 10 \
 		--epochs 120 --learning-rate 0.004 --held-out 597 --out runs/digits/training
@@ -47,7 +48,7 @@ digits: $(VENV)/.installed-dev ## train the bundled digits anew; a few minutes
 	$(BIN)/lsampler bundle src/lsampler/bundles/digits.safetensors --model runs/digits/training/model.safetensors \
 		--store runs/digits/training/latents.h5 --force
 
-reproduction: $(VENV)/.installed-dev ## analyse celeba96 on DATA and write docs/reproduction.md; minutes
+reproduction: $(VENV)/.installed-dev ## analyse celeba96 on DATA and write docs/reproduction.md; some minutes
 	mkdir -p runs/reproduction
 	test -f runs/reproduction/latents.h5 || $(BIN)/lsampler encode $(DATA) --out runs/reproduction/latents.h5
 	$(BIN)/lsampler analyze runs/reproduction/latents.h5 --out runs/reproduction/report --tsne 20000

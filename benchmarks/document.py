@@ -54,9 +54,9 @@ holds the single runs.
   vectors.
 - Nearest neighbours and ball counts are exact: products are in single precision (on a GPU in double), and whatever
   their rounding leaves in doubt is computed again in double precision.
-- A fitted strategy draws the same rows for a seed on any number of threads and workers. Statistics, and so fits, are
-  the same to the last digit on any number of threads and workers too, on processors of one kind. One exception: a
-  number of threads above 1 set by `torch.set_num_threads` may change the last digits of principal axes.
+- A fitted strategy draws the same rows for a seed on any number of threads and workers. Statistics and fits are the
+  same to the last digit on any number of threads and workers too, on processors of one kind; a flow on the CPU. The
+  last digits of scores and log-densities may depend on the number of threads of torch and NumPy.
 - Quantiles of the Mahalanobis radius are exact for up to 1,048,576 vectors. For more, their relative error is at most
   6.2e-5, and memory does not grow with the vectors.
 """

@@ -7,8 +7,6 @@ from typing import Any
 
 from lsampler.errors import LsamplerError
 
-__all__ = ["require_extra"]
-
 
 def require_extra(module: str, *, extra: str, user: str) -> Any:
     """Import a module of a package that is installed with an extra of lsampler.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,16 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lsampler import LatentSampler, MemoryStore, frechet_distance, load_sampler, nearest_neighbours
+from lsampler import (
+    LatentSampler,
+    MemoryStore,
+    RealData,
+    Samples,
+    frechet_distance,
+    load_evaluator,
+    load_sampler,
+    nearest_neighbours,
+)
 
 ROWS = np.random.default_rng(3).normal(size=(20_000, 40)).astype(np.float32)
 
@@ -83,6 +93,29 @@ WORK: dict[str, Callable[[], Any]] = {
     "frechet": lambda: frechet_distance(ROWS[0], np.cov(ROWS.T), ROWS[1], np.cov(ROWS[:300].T)),
     "samples": lambda: load_sampler("multivariate-normal").fit(MemoryStore(ROWS)).sample(20_000, seed=1).numpy(),
 }
+FITS: dict[str, dict[str, Any]] = {
+    "elliptical": {"direction": "mixture", "mixture_components": 5},
+    "flow": {"layers": 1, "hidden": 16, "max_epochs": 1},
+    "gaussian-copula": {},
+    "gaussian-mixture": {"covariance": "full", "components": 5},
+    "kde": {"judges": 50},
+}
+
+
+def fit(name: str) -> Any:
+    state = load_sampler(name, **FITS[name]).fit(MemoryStore(ROWS[:2000])).state
+    return np.concatenate([array.ravel() for array in state.values()])
+
+
+def scores(name: str) -> list[float]:
+    parameters = {"latent-distances": {"resamples": 3, "directions": 8}}.get(name, {})
+    evaluator = load_evaluator(name, **parameters)
+    evaluator.prepare(RealData(MemoryStore(ROWS[:500], ROWS[500:1000])))
+    return [score.value for score in evaluator.score(Samples("rows", ROWS[1000:1500]))]
+
+
+WORK |= {name: partial(fit, name) for name in FITS}
+WORK |= {name: partial(scores, name) for name in ("latent-distances", "two-sample-classifier")}
 
 
 @pytest.mark.parametrize("work", WORK)

@@ -118,6 +118,6 @@ def test_workers_do_not_change_the_store(tiny_model: ConvAutoencoder, folder: Pa
 
 
 def test_fewer_workers_than_none_are_refused(tiny_model: ConvAutoencoder, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(LsamplerError, match="--workers -1"):
+    with pytest.raises(LsamplerError, match="`workers=-1`"):
         encode_images(tiny_model, open_images(folder), tmp_path / "s.h5", held_out=5, options=EncodeOptions(workers=-1))
     assert not (tmp_path / "s.h5").exists()

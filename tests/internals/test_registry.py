@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import Any
@@ -104,9 +103,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     load = Registry._load  # points may be of another class: importlib_metadata, where installed, adds its own
 
-    def noted(known: Registry, point: EntryPoint) -> None:
+    def noted(known: Registry, point: EntryPoint, origin: str) -> None:
         names.append(point.name)
-        load(known, point)
+        load(known, point, origin)
 
     monkeypatch.setattr(Registry, "_load", noted)
     return names
@@ -156,10 +155,10 @@ def test_no_other_package_takes_a_name_of_lsampler(monkeypatch: pytest.MonkeyPat
 def test_an_interrupted_search_loses_no_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     load, known = Registry._load, Registry.from_entry_points()
 
-    def interrupted(found: Registry, point: EntryPoint) -> None:
+    def interrupted(found: Registry, point: EntryPoint, origin: str) -> None:
         if point.name == "novelty":
             raise KeyboardInterrupt
-        load(found, point)
+        load(found, point, origin)
 
     monkeypatch.setattr(Registry, "_load", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -167,32 +166,3 @@ def test_an_interrupted_search_loses_no_plugin(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Registry, "_load", load)
     assert list(known.of_kind("sampler")) == plugin_names("sampler")
     assert "novelty" in known.of_kind("evaluator")
-
-
-@pytest.fixture
-def with_broken_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Entry points of a module that does not exist and of one that exits, beside all real ones."""
-    real = registry_module.entry_points(group="lsampler")
-    monkeypatch.setitem(sys.modules, "exiting", hooked(raising(SystemExit)))
-    broken = [EntryPoint(name, module, "lsampler") for name, module in BROKEN.items()]
-    monkeypatch.setattr(registry_module, "entry_points", lambda group: [*broken, *real])
-    registry.cache_clear()
-    yield
-    registry.cache_clear()
-
-
-BROKEN = {"foreign-flow": "no_such_module_anywhere", "exits": "exiting"}
-
-
-@pytest.mark.usefixtures("with_broken_plugins")
-def test_broken_plugins_are_listed_and_affect_nothing_else(cli: Callable[..., Any]) -> None:
-    answer = cli("plugins")
-    assert answer.code == 0
-    assert "broken: 'foreign-flow'" in answer.out
-    assert "No module named 'no_such_module_anywhere'" in answer.out
-    assert "broken: 'exits' from unknown: SystemExit: no luck today" in answer.out
-    assert "pca-ellipse" in answer.out
-    for command in (("plugins", "show", "foreign-flow"), ("sample", "--plugin", "foreign-flow")):
-        answer = cli(*command)
-        assert answer.code == 2
-        assert "plugin 'foreign-flow' from unknown is broken" in answer.err

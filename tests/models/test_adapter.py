@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,22 @@ def adapted(encode: Callable[[Tensor], Any], decode: Callable[[Tensor], Any], **
     return AdaptedAutoencoder("m", encode, decode, **{"preprocess": GREY, "fingerprint": "f"} | options)
 
 
+def flat(given: Tensor) -> Tensor:
+    return given.flatten(1)
+
+
+def square(latents: Tensor) -> Tensor:
+    return latents.reshape(-1, 1, 8, 8)
+
+
+class Watched:
+    """An encoder that keeps what it was given last."""
+
+    def __call__(self, given: Tensor) -> Tensor:
+        self.given = given
+        return given.flatten(1)
+
+
 def halves(given: Tensor) -> Tensor:
     """Images (B, C, 8, 8) -> (B, C, 2, 4, 8): nothing is lost, so that the way back is exact."""
     return given.unflatten(2, (2, 4))
@@ -55,18 +72,12 @@ class TestShapes:
         torch.testing.assert_close(model.decode(latents), images(), rtol=0, atol=0)
 
     def test_channels_last(self) -> None:
-        seen: list[Tensor] = []
-
-        def encode(given: Tensor) -> Tensor:
-            seen.append(given)
-            return given.flatten(1)
-
+        encoder, given = Watched(), images(4, 3)
         model = adapted(
-            encode, lambda z: z.reshape(-1, 8, 8, 3), preprocess=COLOUR, layout=ImageLayout(channel_order="last")
+            encoder, lambda z: z.reshape(-1, 8, 8, 3), preprocess=COLOUR, layout=ImageLayout(channel_order="last")
         )
-        given = images(4, 3)
         latents = model.encode(given)
-        torch.testing.assert_close(seen[-1], given.permute(0, 2, 3, 1), rtol=0, atol=0)
+        torch.testing.assert_close(encoder.given, given.permute(0, 2, 3, 1), rtol=0, atol=0)
         torch.testing.assert_close(model.decode(latents), given, rtol=0, atol=0)
 
     def test_of_a_tuple_the_first_is_the_mean(self) -> None:
@@ -101,17 +112,11 @@ class TestShapes:
 class TestRange:
     @pytest.mark.parametrize("low_high", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
     def test_images_are_in_the_models_range_and_come_back(self, low_high: tuple[float, float]) -> None:
-        seen: list[Tensor] = []
-        low, high = low_high
-
-        def encode(given: Tensor) -> Tensor:
-            seen.append(given)
-            return given.flatten(1)
-
-        model = adapted(encode, lambda z: z.reshape(-1, 1, 8, 8), layout=ImageLayout(low_high))
+        encoder, (low, high) = Watched(), low_high
+        model = adapted(encoder, square, layout=ImageLayout(low_high))
         given = torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8), torch.full((1, 8, 8), 0.25)])
         back = model.decode(model.encode(given))
-        assert [float(image.mean()) for image in seen[-1]] == [low, high, low + (high - low) / 4]
+        assert [float(image.mean()) for image in encoder.given] == [low, high, low + (high - low) / 4]
         torch.testing.assert_close(back, given, rtol=0, atol=1e-6)
 
     def test_decoded_images_stay_within_black_and_white(self) -> None:
@@ -120,57 +125,30 @@ class TestRange:
         assert (float(decoded.min()), float(decoded.max())) == (0.0, 1.0)
 
 
-class Movable:
-    """Notes where it is moved to, and what it is given there."""
-
-    def __init__(self) -> None:
-        self.device = torch.device("cpu")
-        self.given: list[torch.device] = []
-
-    def to(self, device: torch.device) -> None:
-        self.device = device
-
-    def encode(self, given: Tensor) -> Tensor:
-        self.given.append(given.device)
-        return torch.zeros(len(given), 6)
-
-
 class TestDevice:
     def test_weights_and_input_move_together(self) -> None:
-        foreign = Movable()
-        model = adapted(foreign.encode, lambda z: torch.zeros(len(z), 1, 8, 8), move=foreign.to)
+        encoder, moved = Watched(), []
+        model = adapted(encoder, square, move=moved.append)
         assert model.to(torch.device("meta")) is model
         model.encode(images())
-        assert foreign.device == foreign.given[-1] == torch.device("meta")
+        assert moved == [encoder.given.device] == [torch.device("meta")]
 
     def test_what_cannot_be_moved_is_given_its_input_where_it_is(self) -> None:
-        foreign = Movable()
-        model = adapted(foreign.encode, lambda z: torch.zeros(len(z), 1, 8, 8)).to(torch.device("meta"))
-        model.encode(images())
-        assert set(foreign.given) == {torch.device("cpu")}
+        encoder = Watched()
+        adapted(encoder, square).to(torch.device("meta")).encode(images())
+        assert encoder.given.device == torch.device("cpu")
 
     def test_a_move_that_fails_is_told_in_one_line(self) -> None:
-        def move(device: torch.device) -> None:
-            raise RuntimeError("no such device\nand much more")
-
-        model = adapted(lambda x: x.flatten(1), lambda z: z.reshape(-1, 1, 8, 8), move=move)
+        model = adapted(flat, square, move=fails("no such device\nand much more"))
         with pytest.raises(LsamplerError, match=r"^m: cannot be moved to meta \(no such device\)$"):
             model.to(torch.device("meta"))
 
 
-def fails(text: str) -> Callable[[Tensor], Tensor]:
-    def apply(given: Tensor) -> Tensor:
+def fails(text: str) -> Callable[[Any], Tensor]:
+    def apply(given: object) -> Tensor:
         raise ValueError(text)
 
     return apply
-
-
-def flat(given: Tensor) -> Tensor:
-    return given.flatten(1)
-
-
-def square(latents: Tensor) -> Tensor:
-    return latents.reshape(-1, 1, 8, 8)
 
 
 # Every row: what is wrong, the encoder, the decoder, what the one line must say.
@@ -230,17 +208,14 @@ class TestLoader:
         assert len(first) == 32
         assert of(Pair(), size=8, channels=1) == first  # said by the model or by the user, it is the same
         assert of(Pair(size=8, channels=1), "another name") == first
+        last = Pair(size=8, channels=1, channel_order="last")
         others = {
+            last.adapt("a", flat, lambda z: z.reshape(-1, 8, 8, 1), digest="weights").fingerprint,
             of(Pair(size=8, channels=1), digest="other"),
             of(Pair(size=8, channels=1, crop="none")),
             of(Pair(size=8, channels=1, value_range="-1..1")),
         }
-        assert len(others | {first}) == 4
-
-    def test_fingerprint_changes_with_the_channel_order(self) -> None:
-        last = Pair(size=8, channels=1, channel_order="last")
-        adapted = last.adapt("a", flat, lambda z: z.reshape(-1, 8, 8, 1), digest="weights")
-        assert adapted.fingerprint != Pair(size=8, channels=1).load("a").fingerprint
+        assert len(others | {first}) == 5
 
     @pytest.mark.parametrize(("missing", "given"), [("size", {"channels": 1}), ("channels", {"size": 8})])
     def test_what_nobody_says_must_be_declared(self, missing: str, given: dict[str, Any]) -> None:
@@ -252,15 +227,9 @@ class TestLoader:
             Pair(size=16, channels=1).adapt("a", flat, square, digest="", size=8)
 
     def test_the_range_is_that_of_the_parameter(self) -> None:
-        seen: list[Tensor] = []
-
-        def encode(given: Tensor) -> Tensor:
-            seen.append(given)
-            return flat(given)
-
-        model = Pair(size=8, channels=1, value_range="0..255").adapt("a", encode, square, digest="")
-        model.encode(torch.ones(1, 1, 8, 8))
-        assert float(seen[-1].max()) == 255.0
+        encoder = Watched()
+        Pair(size=8, channels=1, value_range="0..255").adapt("a", encoder, square, digest="")
+        assert float(encoder.given.max()) == 255.0
 
     @pytest.mark.parametrize(
         ("spec", "accepted"),
@@ -296,18 +265,15 @@ class TestLoader:
 
 
 class TestDigests:
-    def net(self) -> nn.Module:
+    def test_changes_with_any_weight_or_buffer(self) -> None:
         torch.manual_seed(1)
-        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(3, 2).to(torch.bfloat16))
-
-    def test_equal_for_equal_weights(self) -> None:
-        assert module_digest([self.net()]) == module_digest([self.net()])
-
-    @pytest.mark.parametrize("changed", ["0.weight", "1.running_mean", "1.num_batches_tracked", "2.bias"])
-    def test_changes_with_any_weight_or_buffer(self, changed: str) -> None:
-        net = self.net()
-        net.state_dict()[changed].add_(1)
-        assert module_digest([net]) != module_digest([self.net()])
+        net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(3, 2).to(torch.bfloat16))
+        seen = {module_digest([net]), module_digest([copy.deepcopy(net)])}
+        assert len(seen) == 1
+        for changed in ("0.weight", "1.running_mean", "1.num_batches_tracked", "2.bias"):
+            net.state_dict()[changed].add_(1)
+            seen.add(module_digest([net]))
+        assert len(seen) == 5
 
     def test_changes_with_order_and_kind(self) -> None:
         one, two = nn.Linear(2, 2), nn.Linear(2, 2)
@@ -315,8 +281,8 @@ class TestDigests:
         assert module_digest([nn.ReLU()]) != module_digest([nn.ELU()])
 
     def test_of_files_is_of_their_content_in_order(self, tmp_path: Path) -> None:
-        (one := tmp_path / "a").write_bytes(b"xy")
-        (two := tmp_path / "b").write_bytes(b"z")
-        (three := tmp_path / "c").write_bytes(b"z")
+        one, two, three = files = [tmp_path / name for name in "abc"]
+        for path, content in zip(files, (b"xy", b"z", b"z"), strict=True):
+            path.write_bytes(content)
         assert file_digest([one, two]) == file_digest([one, three])
         assert len({file_digest(files) for files in ([one, two], [two, one], [one], [two, two])}) == 4

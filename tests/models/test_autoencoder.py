@@ -7,14 +7,12 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lsampler import ConvAutoencoder, ConvConfig, LsamplerError, Preprocess
-from lsampler.models.conv_autoencoder import conv_config
 
 
 def metadata_of(path: Path) -> dict[str, Any]:
@@ -73,7 +71,7 @@ def test_other_shapes(size: int, channels: Any, filters: tuple[int, ...], dimens
 
 
 def test_settings_may_be_texts_as_the_command_line_gives_them() -> None:
-    assert conv_config(image_size=8, filters=["4", " 8"], latent_dim="3").filters == (4, 8)
+    assert ConvConfig(image_size=8, filters=["4", " 8"], latent_dim="3").filters == (4, 8)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +80,7 @@ def test_settings_may_be_texts_as_the_command_line_gives_them() -> None:
         ({"image_size": 10, "filters": (4, 4, 4, 4)}, ["image size 10", "multiple of 16"]),
         ({"filters": ["1", "2", "x"]}, ["`filters=x`", "integer"]),
         ({"filters": []}, ["`filters="]),
-        ({"filters": [4, 0]}, ["at least one filter"]),
+        ({"filters": [4, 0]}, ["`filters=0`", "greater than 0"]),
         ({"latent_dim": 0}, ["`latent_dim=0`"]),
         ({"channels": 2}, ["`channels=2`"]),
         ({"activation": "tanh"}, ["`activation=tanh`", "leaky-relu"]),
@@ -91,7 +89,7 @@ def test_settings_may_be_texts_as_the_command_line_gives_them() -> None:
 )
 def test_wrong_settings_are_told_in_one_line(settings: dict[str, Any], parts: list[str]) -> None:
     with pytest.raises(LsamplerError) as error:
-        conv_config(**settings)
+        ConvConfig(**settings)
     message = str(error.value)
     assert "\n" not in message
     assert all(part in message for part in parts), message
@@ -130,20 +128,20 @@ def test_decoded_images_are_in_range_even_far_out(tiny_model: ConvAutoencoder) -
     assert tiny_model.decode(torch.empty(0, 6)).shape == (0, 1, 8, 8)
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 3, 8, 8), (2, 1, 8, 9), (2, 8, 8, 1)])
-def test_images_of_another_shape_are_refused(tiny_model: ConvAutoencoder, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("method", "shape", "expected"),
+    [
+        *(("encode", shape, "(B, 1, 8, 8)") for shape in ((1, 8, 8), (2, 3, 8, 8), (2, 1, 8, 9), (2, 8, 8, 1))),
+        *(("decode", shape, "(B, 6)") for shape in ((6,), (2, 7), (2, 6, 1))),
+    ],
+)
+def test_another_shape_is_refused(
+    tiny_model: ConvAutoencoder, method: str, shape: tuple[int, ...], expected: str
+) -> None:
     with pytest.raises(LsamplerError) as error:
-        tiny_model.encode(torch.zeros(shape))
+        getattr(tiny_model, method)(torch.zeros(shape))
     assert str(shape) in str(error.value)
-    assert "(B, 1, 8, 8)" in str(error.value)
-
-
-@pytest.mark.parametrize("shape", [(6,), (2, 7), (2, 6, 1)])
-def test_latent_vectors_of_another_shape_are_refused(tiny_model: ConvAutoencoder, shape: tuple[int, ...]) -> None:
-    with pytest.raises(LsamplerError) as error:
-        tiny_model.decode(torch.zeros(shape))
-    assert str(shape) in str(error.value)
-    assert "(B, 6)" in str(error.value)
+    assert expected in str(error.value)
 
 
 # The file
@@ -192,16 +190,11 @@ def test_a_model_stored_at_half_precision_loads_as_float32(tiny_model_file: Path
 # The fingerprint
 
 
-def test_rounding_to_half_precision_keeps_the_fingerprint(tiny_model: ConvAutoencoder) -> None:
+def test_rounding_to_half_precision_and_memory_layout_keep_the_fingerprint(tiny_model: ConvAutoencoder) -> None:
     before = tiny_model.fingerprint
     with torch.no_grad():
         for weight in tiny_model.parameters():
             weight.copy_(weight.half().float())
-    assert tiny_model.fingerprint == before
-
-
-def test_memory_layout_keeps_the_fingerprint(tiny_model: ConvAutoencoder) -> None:
-    before = tiny_model.fingerprint
     assert tiny_model.to(memory_format=torch.channels_last).fingerprint == before  # type: ignore[call-overload]
 
 
@@ -250,43 +243,20 @@ class Evil:
 
 
 @pytest.mark.parametrize("write", [torch.save, lambda obj, path: path.write_bytes(pickle.dumps(obj))])
-def test_nothing_is_unpickled(tmp_path: Path, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_unpickled(tmp_path: Path, write: Any) -> None:
     path = tmp_path / "a.safetensors"
     write(Evil(), path)
-
-    called = []
-
-    def spy(name: str) -> Any:
-        def never(*_: object, **__: object) -> None:
-            called.append(name)  # what is raised here, a reader may turn into a refusal
-            raise AssertionError("unpickled")
-
-        return never
-
-    for name in ("load", "loads", "Unpickler"):
-        monkeypatch.setattr(pickle, name, spy(name))
-    monkeypatch.setattr(torch, "load", spy("torch.load"))
     assert "not a readable safetensors file" in refusal(path)
-    assert called == []
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"lsampler": "{}"}, {"lsampler": "[1]"}])
+@pytest.mark.parametrize(
+    "metadata", [None, {"format": "pt"}, {"lsampler": "{}"}, {"lsampler": "[1]"}, {"lsampler": "{"}]
+)
 def test_a_foreign_safetensors_file(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"w": torch.zeros(3)}, path, metadata=metadata)
-    assert "not an autoencoder made by 'lsampler train'" in refusal(path)
-
-
-def test_metadata_that_are_no_json(tmp_path: Path) -> None:
-    save_file({"w": torch.zeros(3)}, tmp_path / "a.safetensors", metadata={"lsampler": "{"})
-    assert "not a readable safetensors file" in refusal(tmp_path / "a.safetensors")
-
-
-def test_a_changed_weight(tiny_model_file: Path) -> None:
-    weights = load_file(tiny_model_file)
-    weights["encoder.0.weight"][0, 0, 0, 0] += 0.5
-    rewrite(tiny_model_file, metadata_of(tiny_model_file), weights)
-    assert "do not match their fingerprint" in refusal(tiny_model_file)
+    broken = metadata == {"lsampler": "{"}
+    assert ("not a readable safetensors" if broken else "not an autoencoder made by 'lsampler train'") in refusal(path)
 
 
 def test_a_changed_byte(tiny_model_file: Path) -> None:
@@ -294,7 +264,7 @@ def test_a_changed_byte(tiny_model_file: Path) -> None:
     # The last byte holds the sign and exponent of a float32.
     data[-1] ^= 0x80
     tiny_model_file.write_bytes(data)
-    assert "fingerprint" in refusal(tiny_model_file)
+    assert "do not match their fingerprint" in refusal(tiny_model_file)
 
 
 @pytest.mark.parametrize(
@@ -318,22 +288,15 @@ def test_a_changed_description(tiny_model_file: Path, change: dict[str, Any]) ->
     assert ("format 99" in message) if "version" in change else ("damaged" in message)
 
 
-@pytest.mark.parametrize("change", ["missing", "surplus", "shape"])
-def test_weights_that_do_not_fit(tiny_model_file: Path, change: str) -> None:
+@pytest.mark.parametrize("change", [{"decoder.0.bias": None}, {"surplus": 1}, {"decoder.0.bias": 3}])
+def test_weights_that_do_not_fit(tiny_model_file: Path, change: dict[str, int | None]) -> None:
+    """One is missing, or surplus, or of another shape."""
     weights = load_file(tiny_model_file)
-    if change == "missing":
-        del weights["decoder.0.bias"]
-    elif change == "surplus":
-        weights["surplus"] = torch.zeros(1)
-    else:
-        weights["decoder.0.bias"] = torch.zeros(3)
+    for name, length in change.items():
+        weights.pop(name, None)
+        weights |= {name: torch.zeros(length)} if length else {}
     rewrite(tiny_model_file, metadata_of(tiny_model_file), weights)
     assert "do not agree" in refusal(tiny_model_file)
-
-
-def test_images_of_a_file_go_through_the_models_preprocessing(tiny_model: ConvAutoencoder) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
-    assert tiny_model.encode(torch.from_numpy(tiny_model.preprocess(pixels))[None]).shape == (1, 6)
 
 
 def test_scaled_latents_leave_every_reconstruction_as_it_is(tiny_model: ConvAutoencoder) -> None:

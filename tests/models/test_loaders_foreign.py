@@ -1,25 +1,29 @@
 """Autoencoders of pythae, diffusers and Keras: made by those libraries here, small and at random."""
 
+# ruff: noqa: E501  (a table of bad input, a row a line)
+
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import pickle
 import shutil
 import socket
-import subprocess
 import sys
 import warnings
 import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from safetensors.torch import load, save
+from support import run_in_one_process, wrong_models
 
 from lsampler import LsamplerError, load_autoencoder, open_store
 
@@ -40,6 +44,12 @@ def apart(found: torch.Tensor, expected: Any) -> float:
     expected = torch.as_tensor(expected).detach()
     assert found.shape == expected.shape
     return float((found - expected).abs().max())
+
+
+def check(loaded: Any, given: torch.Tensor, latents: torch.Tensor, decoded: torch.Tensor) -> None:
+    """Compare with what the library itself gives; decoded images are clipped."""
+    assert apart(loaded.encode(given), latents.flatten(1)) < CLOSE
+    assert apart(loaded.decode(latents.flatten(1)), decoded.clamp(0, 1)) < CLOSE
 
 
 def pythae_model(name: str = "VAE", shape: tuple[int, ...] = (1, 8, 8), networks: tuple[str, str] | None = None) -> Any:
@@ -120,17 +130,12 @@ def test_pythae_models_encode_and_decode_as_in_pythae(name: str, tmp_path: Path)
     loaded = load_autoencoder(str(tmp_path))
     expected = model.predict(images())
     assert (loaded.dimension, loaded.preprocess.size, loaded.preprocess.channels) == (3, 8, 1)
-    assert apart(loaded.encode(images()), expected.embedding) < CLOSE
-    assert apart(loaded.decode(expected.embedding), expected.recon_x) < CLOSE
+    check(loaded, images(), expected.embedding, expected.recon_x)
 
 
 @pytest.mark.parametrize(
     ("networks", "model", "shape"),
-    [
-        ("mnist-conv", "VAE", (1, 28, 28)),
-        ("mnist-resnet", "RAE_L2", (1, 28, 28)),
-        ("cifar-resnet", "BetaVAE", (3, 32, 32)),
-    ],
+    [("mnist-conv", "RAE_L2", (1, 28, 28)), ("cifar-resnet", "BetaVAE", (3, 32, 32))],
 )
 def test_pythae_benchmark_networks_are_built_when_named(
     networks: str, model: str, shape: tuple[int, ...], tmp_path: Path
@@ -148,33 +153,27 @@ def test_pythae_benchmark_networks_are_built_when_named(
     for file in ("encoder.pkl", "decoder.pkl"):
         (tmp_path / file).unlink()  # not needed, so not read
     for loaded in (trusted, load_autoencoder(str(tmp_path), networks=networks)):
-        assert apart(loaded.encode(given), expected.embedding) < CLOSE
-        assert apart(loaded.decode(expected.embedding), expected.recon_x) < CLOSE
+        check(loaded, given, expected.embedding, expected.recon_x)
 
 
 def test_every_named_pythae_network_exists() -> None:
     from lsampler_plugins.loaders.pythae_folder import Networks, PythaeFolder
 
-    for networks in Networks.__args__:
+    own = {"uses_default_encoder": False, "uses_default_decoder": False, "latent_dim": 4}
+    for networks, kind, half in itertools.product(Networks.__args__, ("AE", "VAE"), ("encoder", "decoder")):
         size, channels = {"mnist": (28, 1), "cifar": (32, 3), "celeba": (64, 3)}[networks.split("-")[0]]
-        config = {"input_dim": [channels, size, size], "latent_dim": 4}
-        config |= {"uses_default_encoder": False, "uses_default_decoder": False}
-        for kind in ("AE", "VAE"):
-            for half in ("encoder", "decoder"):
-                assert PythaeFolder(networks=networks)._build("x", half, config, kind).state_dict()
+        config = own | {"input_dim": [channels, size, size]}
+        assert PythaeFolder(networks=networks)._build("x", half, config, kind).state_dict()
 
 
 def test_diffusers_kl_model_gives_its_mean_and_takes_other_sizes(made: Path) -> None:
     own = kl_model()
-    loaded = load_autoencoder(str(made / "kl"))
-    assert (loaded.dimension, loaded.preprocess.size, loaded.preprocess.channels) == (2 * 4 * 4, 8, 1)
     for size in (8, 12):
         given = images(1, size)
-        loaded = load_autoencoder(str(made / "kl"), size=size)
+        loaded = load_autoencoder(str(made / "kl"), **{} if size == 8 else {"size": size})
         mean = own.encode(given * 2 - 1).latent_dist.mean
-        assert apart(loaded.encode(given), mean.flatten(1)) < CLOSE
-        decoded = (own.decode(mean).sample + 1) / 2
-        assert apart(loaded.decode(mean.flatten(1)), decoded.clamp(0, 1)) < CLOSE
+        assert (loaded.dimension, loaded.preprocess.size) == (mean[0].numel(), size)
+        check(loaded, given, mean, (own.decode(mean).sample + 1) / 2)
 
 
 def test_diffusers_tiny_model_takes_images_of_minus_one_to_one(tmp_path: Path) -> None:
@@ -182,10 +181,8 @@ def test_diffusers_tiny_model_takes_images_of_minus_one_to_one(tmp_path: Path) -
     own.save_pretrained(tmp_path)
     loaded = load_autoencoder(str(tmp_path), size=16)
     given = images(3, 16)
-    assert loaded.dimension == 2 * 4 * 4
     latents = own.encode(given * 2 - 1).latents
-    assert apart(loaded.encode(given), latents.flatten(1)) < CLOSE
-    assert apart(loaded.decode(latents.flatten(1)), ((own.decode(latents).sample + 1) / 2).clamp(0, 1)) < CLOSE
+    check(loaded, given, latents, (own.decode(latents).sample + 1) / 2)
 
 
 def test_diffusers_weights_in_half_precision_and_several_files_are_read(made: Path, tmp_path: Path) -> None:
@@ -212,25 +209,20 @@ def check_keras(spec: str, encoder: Any, decoder: Any, **parameters: Any) -> Non
     mean = encoder(given if first else given.permute(0, 2, 3, 1))
     mean = (mean[0] if isinstance(mean, list) else mean).detach()
     decoded = decoder(mean).detach()
-    loaded = load_autoencoder(spec, **parameters)
-    assert apart(loaded.encode(given), mean.flatten(1)) < CLOSE
-    decoded = decoded if first else decoded.permute(0, 3, 1, 2)
-    assert apart(loaded.decode(mean.flatten(1)), decoded.clamp(0, 1)) < CLOSE
+    check(load_autoencoder(spec, **parameters), given, mean, decoded if first else decoded.permute(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("order", ["last", "first"])
-def test_keras_pair_encodes_and_decodes_as_in_keras(order: str, tmp_path: Path) -> None:
-    encoder, decoder = keras_pair(order)
+@pytest.mark.parametrize(
+    ("order", "size", "parameters"),
+    [("last", 8, {}), ("first", 8, {"channel_order": "first"}), ("last", None, {"size": 16})],
+)
+def test_keras_pair_encodes_and_decodes_as_in_keras(
+    order: str, size: int | None, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    encoder, decoder = keras_pair(order, size)
     encoder.save(tmp_path / "a+b.keras")
     decoder.save(tmp_path / "c.keras")
-    check_keras(f"{tmp_path / 'a+b.keras'}+{tmp_path / 'c.keras'}", encoder, decoder, channel_order=order)
-
-
-def test_keras_pair_without_a_size_of_its_own_takes_the_one_declared(tmp_path: Path) -> None:
-    encoder, decoder = keras_pair(size=None)
-    encoder.save(tmp_path / "e.keras")
-    decoder.save(tmp_path / "d.keras")
-    check_keras(f"{tmp_path / 'e.keras'}+{tmp_path / 'd.keras'}", encoder, decoder, size=16)
+    check_keras(f"{tmp_path / 'a+b.keras'}+{tmp_path / 'c.keras'}", encoder, decoder, **parameters)
 
 
 @pytest.mark.parametrize("kind", ["functional", "sequential"])
@@ -277,24 +269,14 @@ def test_keras_variational_encoder_gives_its_mean_and_a_random_one_is_refused(ma
         load_autoencoder(f"{tmp_path / 'random.keras'}+{made / 'decoder.keras'}")
 
 
-@pytest.mark.parametrize("spec", ["vae", "kl", "encoder.keras+{}/decoder.keras"])
-def test_fingerprint_is_of_the_weights_and_loading_leaves_the_random_state(
-    spec: str, made: Path, tmp_path: Path
-) -> None:
+def test_fingerprint_is_of_the_weights_and_loading_leaves_the_random_state(made: Path, tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    path = f"{made}/{spec.format(made)}"
-    first, again = load_autoencoder(path), load_autoencoder(path)
-    assert first.fingerprint == again.fingerprint
+    specs = (made / "vae", made / "kl", f"{made}/encoder.keras+{made}/decoder.keras")
+    first, again = ([load_autoencoder(str(spec)).fingerprint for spec in specs] for _ in range(2))
+    assert first == again
     assert torch.equal(before, torch.get_rng_state())
-    other = {"vae": "BetaVAE"}.get(spec)
-    if other:
-        pythae_model(other).save(str(tmp_path))
-        assert load_autoencoder(str(tmp_path)).fingerprint != first.fingerprint
-
-
-def forget(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
-    for module in modules:
-        monkeypatch.setitem(sys.modules, module, None)
+    pythae_model("BetaVAE").save(str(tmp_path))
+    assert load_autoencoder(str(tmp_path)).fingerprint not in first
 
 
 @pytest.mark.parametrize(
@@ -308,7 +290,8 @@ def forget(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
 def test_a_missing_extra_is_named(
     spec: str, modules: tuple[str, ...], extra: str, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forget(monkeypatch, *modules)
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(LsamplerError, match=rf"install it with: pip install 'lsampler\[{extra}\]'"):
         load_autoencoder(f"{made}/{spec.format(made)}")
 
@@ -330,70 +313,74 @@ class Trap:
         return open, (TRAP, "w")
 
 
-def changed(folder: Path, made: Path, source: str, file: str, **changes: Any) -> str:
-    """A copy of a model whose JSON says something else."""
-    shutil.copytree(made / source, folder / source)
-    path = folder / source / file
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    return str(folder / source)
+Build = Callable[[Path, Path], str]
+"""Makes a wrong model in a folder, of the models that were made, and returns its specification."""
 
 
-def replaced(folder: Path, made: Path, source: str, file: str, content: bytes) -> str:
-    shutil.copytree(made / source, folder / source)
-    (folder / source / file).write_bytes(content)
-    return str(folder / source)
+def altered(source: str, file: str, change: Callable[[bytes], bytes] | None = None, **settings: Any) -> Build:
+    """A copy of a model of which one file has other settings, or is changed, or is missing."""
+
+    def build(folder: Path, made: Path) -> str:
+        shutil.copytree(made / source, folder / source)
+        path = folder / source / file
+        if settings:
+            path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+        elif change:
+            path.write_bytes(change(path.read_bytes()))
+        else:
+            path.unlink()
+        return str(folder / source)
+
+    return build
 
 
-def cut(folder: Path, made: Path, source: str, file: str) -> str:
-    content = (made / source / file).read_bytes()
-    return replaced(folder, made, source, file, content[: len(content) // 2])
+def pythae(**settings: Any) -> Build:
+    return altered("vae", "model_config.json", **settings)
+
+
+def half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def pickled_weights(_: bytes) -> bytes:
+    torch.save({"model_state_dict": Trap()}, stream := BytesIO())
+    return stream.getvalue()
+
+
+def fewer_weights(content: bytes) -> bytes:
+    return save({name: weight for name, weight in load(content).items() if name != "decoder.conv_out.bias"})
 
 
 def with_pickles(folder: Path, made: Path) -> str:
-    spec = changed(folder, made, "vae", "model_config.json", uses_default_encoder=False, uses_default_decoder=False)
-    for half in ("encoder", "decoder"):
-        (Path(spec) / f"{half}.pkl").write_bytes(pickle.dumps(Trap()))
+    spec = pythae(uses_default_encoder=False, uses_default_decoder=False)(folder, made)
+    for name in ("encoder", "decoder"):
+        (Path(spec) / f"{name}.pkl").write_bytes(pickle.dumps(Trap()))
     return spec
 
 
-def with_pickle_as_weights(folder: Path, made: Path) -> str:
-    torch.save({"model_state_dict": Trap()}, folder / "model.pt")
-    return replaced(folder, made, "vae", "model.pt", (folder / "model.pt").read_bytes())
-
-
-def without(folder: Path, made: Path, source: str, file: str) -> str:
-    shutil.copytree(made / source, folder / source)
-    (folder / source / file).unlink()
-    return str(folder / source)
-
-
-def fewer_weights(folder: Path, made: Path) -> str:
-    from safetensors.torch import load_file, save_file
-
-    shutil.copytree(made / "kl", folder / "kl")
-    path = folder / "kl" / "diffusion_pytorch_model.safetensors"
-    weights = load_file(path)
-    weights.pop("decoder.conv_out.bias")
-    save_file(weights, path)
+def four_channels(folder: Path, made: Path) -> str:
+    kl_model(4).save_pretrained(folder / "kl")
     return str(folder / "kl")
 
 
-def of_channels(folder: Path, channels: int) -> str:
-    kl_model(channels).save_pretrained(folder / "kl")
-    return str(folder / "kl")
+def one_file(name: str, content: str) -> Build:
+    def build(folder: Path, made: Path) -> str:
+        (folder / name).write_text(content)
+        return str(folder)
+
+    return build
 
 
-def one_file(folder: Path, name: str, content: str) -> str:
-    (folder / name).write_text(content)
-    return str(folder)
-
-
-def keras_file(folder: Path, made: Path, make: Callable[[Any, Any], Any], shape: tuple[int, ...] = (8, 8, 1)) -> str:
+def keras_file(make: Callable[[Any, Any], Any], *shape: int) -> Build:
     """An encoder of one thing, beside the right decoder."""
-    keras = import_keras()
-    entry = keras.Input(shape)
-    keras.Model(entry, make(keras, entry)).save(folder / "e.keras")
-    return f"{folder / 'e.keras'}+{made / 'decoder.keras'}"
+
+    def build(folder: Path, made: Path) -> str:
+        keras = import_keras()
+        entry = keras.Input(shape or (8, 8, 1))
+        keras.Model(entry, make(keras, entry)).save(folder / "e.keras")
+        return f"{folder / 'e.keras'}+{made / 'decoder.keras'}"
+
+    return build
 
 
 def lambda_layer(keras: Any, entry: Any) -> Any:
@@ -436,98 +423,61 @@ def cut_keras(folder: Path, made: Path) -> str:
     return f"{folder / 'lambda.keras'}+{made / 'decoder.keras'}"
 
 
-CONFIG = "model_config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-BAD: dict[str, tuple[Callable[[Path, Path], str], str, str]] = {
-    "pythae: pickled networks": (with_pickles, "", "encoder.pkl: opening a pickled network can run any code"),
-    "pythae: networks that do not fit": (
-        with_pickles,
-        "networks=mnist-conv",
-        "do not fit the network Encoder_Conv_VAE",
-    ),
-    "pythae: networks not needed": (lambda f, m: str(m / "vae"), "networks=mnist-conv", "leave out `networks`"),
-    "pythae: a pickle as weights": (with_pickle_as_weights, "", "more than weights"),
-    "pythae: cut weights": (lambda f, m: cut(f, m, "vae", "model.pt"), "", "model.pt: damaged"),
-    "pythae: no weights": (lambda f, m: without(f, m, "vae", "model.pt"), "", "model.pt: no such file"),
-    "pythae: other latent_dim": (lambda f, m: changed(f, m, "vae", CONFIG, latent_dim=4), "", "do not fit"),
-    "pythae: huge input": (lambda f, m: changed(f, m, "vae", CONFIG, input_dim=[3, 4096, 4096]), "", "do not fit"),
-    "pythae: other class": (lambda f, m: changed(f, m, "vae", CONFIG, name="AEConfig"), "", "do not fit"),
-    "pythae: discrete": (lambda f, m: changed(f, m, "vae", CONFIG, name="VQVAEConfig"), "", "discrete latents"),
-    "pythae: a flow": (
-        lambda f, m: changed(f, m, "vae", CONFIG, name="VAE_IAF_Config"),
-        "",
-        "VAE_IAF_Config is none of",
-    ),
-    "pythae: vectors": (lambda f, m: changed(f, m, "vae", CONFIG, input_dim=[64]), "", "input_dim is [64]"),
-    "pythae: not square": (lambda f, m: changed(f, m, "vae", CONFIG, input_dim=[1, 8, 9]), "", "takes square images"),
-    "pythae: channels": (lambda f, m: changed(f, m, "vae", CONFIG, input_dim=[2, 8, 8]), "", "of 1 or 3 channels"),
-    "pythae: odd name": (lambda f, m: changed(f, m, "vae", CONFIG, name=["VAEConfig"]), "", "none of the models"),
-    "pythae: no latent_dim": (lambda f, m: changed(f, m, "vae", CONFIG, latent_dim="3"), "", "latent_dim is 3"),
-    "pythae: foreign folder": (lambda f, m: one_file(f, CONFIG, "[]"), "", "it is none of the models"),
-    "pythae: no JSON": (lambda f, m: one_file(f, CONFIG, "{"), "", "cannot be read as JSON"),
-    "pythae: contradiction": (lambda f, m: str(m / "vae"), "size=16", "images of size 8, not 16"),
-    "diffusers: cut weights": (lambda f, m: cut(f, m, "kl", WEIGHTS), "", "diffusers cannot load it"),
-    "diffusers: no weights": (lambda f, m: without(f, m, "kl", WEIGHTS), "", "diffusers cannot load it"),
-    "diffusers: fewer weights": (fewer_weights, "", "1 weights do not fit config.json, such as decoder.conv_out.bias"),
-    "diffusers: more weights": (
-        lambda f, m: changed(f, m, "kl", "config.json", mid_block_add_attention=False),
-        "",
-        "weights do not fit config.json, such as",
-    ),
-    "diffusers: other shape": (
-        lambda f, m: changed(f, m, "kl", "config.json", latent_channels=4),
-        "",
-        "diffusers cannot load it",
-    ),
-    "diffusers: other class": (
-        lambda f, m: changed(f, m, "kl", "config.json", _class_name="VQModel"),
-        "",
-        "the class is VQModel; give a folder of AutoencoderKL or AutoencoderTiny",
-    ),
-    "diffusers: pipeline": (lambda f, m: one_file(f, "model_index.json", "{}"), "", "a whole pipeline"),
-    "diffusers: transformers": (lambda f, m: one_file(f, "config.json", "[1]"), "", "the class is None"),
-    "diffusers: no JSON": (lambda f, m: one_file(f, "config.json", "{"), "", "cannot be read as JSON"),
-    "diffusers: channels": (lambda f, m: of_channels(f, 4), "", "takes images of 4 channels"),
-    "diffusers: odd size": (lambda f, m: str(m / "kl"), "size=9", "size=9 must be a multiple of 2"),
-    "keras: no file": (lambda f, m: f"{m / 'encoder.keras'}+{f / 'none.keras'}", "", "none.keras: no such file"),
-    "keras: cut": (cut_keras, "", "lambda.keras: not a file of Keras 3, or truncated"),
-    "keras: other weights": (other_weights, "", "e.keras: Keras cannot load it (A total of 3 objects"),
-    "keras: lambda": (lambda f, m: keras_file(f, m, lambda_layer), "", "e.keras: holds a Lambda layer"),
-    "keras: own layer": (lambda f, m: keras_file(f, m, layer_of_its_own), "", "e.keras: needs Mine, whose code"),
-    "keras: not images": (lambda f, m: keras_file(f, m, dense, (64,)), "", "takes shape (any, 64), not images"),
-    "keras: not square": (
-        lambda f, m: keras_file(f, m, dense, (8, 4, 1)),
-        "",
-        "takes images of 8 x 4, only",
-    ),
-    "keras: channel order": (
-        lambda f, m: keras_file(f, m, dense),
-        "channel_order=first",
-        "takes images of 8 x 1, only",
-    ),
-    "keras: by name": (by_name, "", "takes its input by name"),
-    "keras: one half": (lambda f, m: str(m / "encoder.keras"), "", "no part of it is named encoder"),
-    "no model at all": (lambda f, m: str(f), "", "nothing opens it"),
-}
+BAD: list[tuple[str, Build, str, str]] = [
+    ("pythae: pickled networks", with_pickles, "", "encoder.pkl: opening a pickled network can run any code"),
+    ("pythae: networks that do not fit", with_pickles, "networks=mnist-conv", "do not fit the network Encoder_Conv_VAE"),
+    ("pythae: networks not needed", lambda _, made: f"{made}/vae", "networks=mnist-conv", "leave out `networks`"),
+    ("pythae: a pickle as weights", altered("vae", "model.pt", pickled_weights), "", "more than weights"),
+    ("pythae: cut weights", altered("vae", "model.pt", half), "", "model.pt: damaged"),
+    ("pythae: no weights", altered("vae", "model.pt"), "", "model.pt: no such file"),
+    ("pythae: other latent_dim", pythae(latent_dim=4), "", "do not fit"),
+    ("pythae: huge input", pythae(input_dim=[3, 4096, 4096]), "", "do not fit"),
+    ("pythae: other class", pythae(name="AEConfig"), "", "do not fit"),
+    ("pythae: discrete", pythae(name="VQVAEConfig"), "", "discrete latents"),
+    ("pythae: a flow", pythae(name="VAE_IAF_Config"), "", "VAE_IAF_Config is none of"),
+    ("pythae: vectors", pythae(input_dim=[64]), "", "input_dim is [64]"),
+    ("pythae: not square", pythae(input_dim=[1, 8, 9]), "", "takes square images"),
+    ("pythae: channels", pythae(input_dim=[2, 8, 8]), "", "of 1 or 3 channels"),
+    ("pythae: odd name", pythae(name=["VAEConfig"]), "", "none of the models"),
+    ("pythae: no latent_dim", pythae(latent_dim="3"), "", "latent_dim is 3"),
+    ("pythae: foreign folder", one_file("model_config.json", "[]"), "", "it is none of the models"),
+    ("pythae: no JSON", one_file("model_config.json", "{"), "", "cannot be read as JSON"),
+    ("pythae: contradiction", lambda _, made: f"{made}/vae", "size=16", "images of size 8, not 16"),
+    ("diffusers: cut weights", altered("kl", WEIGHTS, half), "", "diffusers cannot load it"),
+    ("diffusers: no weights", altered("kl", WEIGHTS), "", "diffusers cannot load it"),
+    ("diffusers: fewer weights", altered("kl", WEIGHTS, fewer_weights), "", "1 weights do not fit config.json, such as decoder.conv_out.bias"),
+    ("diffusers: more weights", altered("kl", "config.json", mid_block_add_attention=False), "", "weights do not fit config.json, such as"),
+    ("diffusers: other shape", altered("kl", "config.json", latent_channels=4), "", "diffusers cannot load it"),
+    ("diffusers: other class", altered("kl", "config.json", _class_name="VQModel"), "", "the class is VQModel; give a folder of AutoencoderKL or AutoencoderTiny"),
+    ("diffusers: pipeline", one_file("model_index.json", "{}"), "", "a whole pipeline"),
+    ("diffusers: transformers", one_file("config.json", "[1]"), "", "the class is None"),
+    ("diffusers: no JSON", one_file("config.json", "{"), "", "cannot be read as JSON"),
+    ("diffusers: channels", four_channels, "", "takes images of 4 channels"),
+    ("diffusers: odd size", lambda _, made: f"{made}/kl", "size=9", "size=9 must be a multiple of 2"),
+    ("keras: no file", lambda folder, made: f"{made}/encoder.keras+{folder}/none.keras", "", "none.keras: no such file"),
+    ("keras: cut", cut_keras, "", "lambda.keras: not a file of Keras 3, or truncated"),
+    ("keras: other weights", other_weights, "", "e.keras: Keras cannot load it (A total of 3 objects"),
+    ("keras: lambda", keras_file(lambda_layer), "", "e.keras: holds a Lambda layer"),
+    ("keras: own layer", keras_file(layer_of_its_own), "", "e.keras: needs Mine, whose code"),
+    ("keras: not images", keras_file(dense, 64), "", "takes shape (any, 64), not images"),
+    ("keras: not square", keras_file(dense, 8, 4, 1), "", "takes images of 8 x 4, only"),
+    ("keras: channel order", keras_file(dense), "channel_order=first", "takes images of 8 x 1, only"),
+    ("keras: by name", by_name, "", "takes its input by name"),
+    ("keras: one half", lambda _, made: f"{made}/encoder.keras", "", "no part of it is named encoder"),
+    ("no model at all", lambda folder, _: str(folder), "", "nothing opens it"),
+]  # fmt: skip
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("case", BAD)
+@wrong_models(BAD)
 def test_bad_input_gets_one_line(
-    case: str, made: Path, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    model: Build, parameters: str, message: str, made: Path, tmp_path: Path, refusal: Callable[..., str]
 ) -> None:
-    build, parameter, message = BAD[case]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        spec = build(tmp_path, made)
-    monkeypatch.chdir(tmp_path)
-    options = ["--model-param", parameter] if parameter else []
-    answer = cli("encode", made / "images.npy", "--model", spec, *options, "--out", tmp_path / "x.h5")
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.startswith("lsampler: ")
-    assert answer.err.count("\n") == 1
-    assert message in answer.err
-    assert not (tmp_path / "x.h5").exists()
+        spec = model(tmp_path, made)
+    assert message in refusal(tmp_path, spec, parameters)
     assert not (tmp_path / TRAP).exists()
 
 
@@ -544,62 +494,33 @@ STRATEGIES = {
     "tiny": "gaussian",
     "keras": "multivariate-normal",
 }
-SCRIPT = """
-import sys
-from lsampler.cli import main
-for line in sys.stdin.read().splitlines():
-    sys.argv = ["lsampler", *line.split("|")]
-    try:
-        main()
-    except SystemExit as stopped:
-        assert stopped.code == 0, line
-"""
 
 
-@pytest.fixture(scope="module")
-def transcript(made: Path) -> tuple[Path, list[str]]:
-    """What a process prints that encodes and samples with each library: they are imported in it once."""
+def test_the_command_line_prints_only_its_own_lines_and_stores_what_the_model_gives(made: Path) -> None:
+    """Encode and sample with each library, in a process of its own that imports them once."""
     kl_model().half().save_pretrained(made / "shards", max_shard_size="10KB")
     tiny_kl_model().save_pretrained(made / "tiny")
     models = {
-        "vae": str(made / "vae"),
-        "kl": str(made / "shards"),
-        "tiny": f"{made / 'tiny'}|--model-param|size=16|--model-param|channels=3",
-        "keras": f"{made / 'encoder.keras'}+{made / 'decoder.keras'}",
+        "vae": ([made / "vae"], 3),
+        "kl": ([made / "shards"], 32),
+        "tiny": ([made / "tiny", "--model-param", "size=16", "--model-param", "channels=3"], 32),
+        "keras": ([f"{made / 'encoder.keras'}+{made / 'decoder.keras'}"], 3),
     }
-    lines = []
-    for name, model in models.items():
-        lines += [
-            f"encode|{made / 'images.npy'}|--model|{model}|--held-out|6|--out|{name}.h5",
-            f"sample|--plugin|{STRATEGIES[name]}|--model|{model}|--store|{name}.h5|--n|4|--out|{name}.png",
-        ]
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        input="\n".join(lines),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=made,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        timeout=300,
-    )
-    return made, done.stdout.splitlines()
-
-
-def test_only_our_own_lines_are_printed(transcript: tuple[Path, list[str]]) -> None:
+    commands: list[list[object]] = []
     expected = []
-    for name, dimension in (("vae", 3), ("kl", 32), ("tiny", 32), ("keras", 3)):
-        expected += [
-            f"{name}.h5: 54 latent vectors and 6 held out, D = {dimension}",
-            f"4 samples of {STRATEGIES[name]} (seed 0, fitted to {name}.h5): {name}.png",
+    for name, (model, dimension) in models.items():
+        strategy, store = STRATEGIES[name], f"{name}.h5"
+        commands += [
+            ["encode", made / "images.npy", "--model", *model, "--held-out", 6, "--out", store],
+            ["sample", "-p", strategy, "--model", *model, "--store", store, "--n", 4, "--out", f"{name}.png"],
         ]
-    assert transcript[1] == expected
-
-
-def test_the_command_line_stores_what_the_model_gives(transcript: tuple[Path, list[str]]) -> None:
-    place = transcript[0]
-    pixels: NDArray[np.float32] = np.load(place / "images.npy")
-    given = torch.from_numpy(pixels)[:, None]
-    expected = pythae_model().predict(given).embedding
-    assert apart(torch.from_numpy(open_store(place / "vae.h5").read(0, 60)), expected) < CLOSE
-    assert (place / "keras.png").stat().st_size > 0
+        expected += [
+            f"{store}: 54 latent vectors and 6 held out, D = {dimension}",
+            f"4 samples of {strategy} (seed 0, fitted to {store}): {name}.png",
+        ]
+    done = run_in_one_process(commands, cwd=made, env={**os.environ, "KERAS_BACKEND": "jax"})
+    assert (done.stdout.splitlines(), done.stderr) == (expected, "")
+    given = torch.from_numpy(np.load(made / "images.npy"))[:, None]
+    latents = torch.from_numpy(open_store(made / "vae.h5").read(0, 60))
+    assert apart(latents, pythae_model().predict(given).embedding) < CLOSE
+    assert (made / "keras.png").stat().st_size > 0

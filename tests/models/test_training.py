@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import logging
 import os
 import re
@@ -10,13 +11,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -179,22 +181,20 @@ def test_the_command_prints_the_epochs_and_nothing_of_lightnings(trained: tuple[
     assert re.fullmatch(re.escape(str(out / "model.safetensors")) + r": held-out MSE 0\.\d{5}", last)
 
 
-def test_loggers_warnings_ctrl_c_and_random_state_are_as_before(few_npy: Path, tmp_path: Path) -> None:
-    logger, handler, random = logging.getLogger("lightning.pytorch"), signal.getsignal(signal.SIGINT), np.random
-    before = (logger.level, list(warnings.filters), torch.get_rng_state().tolist(), random.get_state()[1].tolist())
-    train(few_npy, tmp_path / "run", epochs=1)
-    after = (logger.level, list(warnings.filters), torch.get_rng_state().tolist(), random.get_state()[1].tolist())
-    assert after == before
-    assert signal.getsignal(signal.SIGINT) is handler
+@pytest.mark.parametrize("threaded", [False, True])
+def test_loggers_warnings_ctrl_c_and_random_state_are_as_before(few_npy: Path, tmp_path: Path, threaded: bool) -> None:
+    """In a thread too; only the main thread can set the handler of a signal."""
 
+    def state() -> tuple[Any, ...]:
+        level, handler = logging.getLogger("lightning.pytorch").level, signal.getsignal(signal.SIGINT)
+        random = np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+        return level, handler, list(warnings.filters), torch.get_rng_state().tolist(), random
 
-def test_it_trains_in_a_thread_too(few_npy: Path, tmp_path: Path) -> None:
-    """Only the main thread can set the handler of a signal."""
-    results: list[TrainingResult] = []
-    thread = threading.Thread(target=lambda: results.append(train(few_npy, tmp_path / "run", epochs=1)))
-    thread.start()
-    thread.join()
-    assert [result.epochs for result in results] == [1]
+    before = state()
+    with ThreadPoolExecutor(1) as pool:
+        train_it = functools.partial(train, few_npy, tmp_path / "run", epochs=1)
+        assert (pool.submit(train_it).result() if threaded else train_it()).epochs == 1
+    assert state() == before
 
 
 # Seeds, and resuming
@@ -202,24 +202,39 @@ def test_it_trains_in_a_thread_too(few_npy: Path, tmp_path: Path) -> None:
 
 def test_seed_and_flips_decide_on_the_weights(few_npy: Path, tmp_path: Path) -> None:
     """Seeds beyond 32 bits too."""
-    cases = {"a": 1, "again": 1, "other": 2, "large": 2**40 + 1, "larger": 2**41 + 1}
+    cases = {"a": 1, "again": 1, "large": 2**40 + 1, "larger": 2**41 + 1, "plain": 1}
     for name, seed in cases.items():
         torch.rand(7)  # numbers drawn before do not matter
-        train(few_npy, tmp_path / name, seed=seed, epochs=1)
-    train(few_npy, tmp_path / "plain", seed=1, epochs=1, flip=False)
+        train(few_npy, tmp_path / name, seed=seed, epochs=1, flip=name != "plain")
     assert same_weights(tmp_path / "a", tmp_path / "again")
-    for one, two in (("a", "other"), ("a", "large"), ("large", "larger"), ("a", "plain")):
+    for one, two in (("a", "large"), ("large", "larger"), ("a", "plain")):
         assert not same_weights(tmp_path / one, tmp_path / two)
 
 
-@pytest.mark.parametrize("stop", [1, 2])
-def test_a_resumed_training_equals_an_uninterrupted_one(few_npy: Path, tmp_path: Path, stop: int) -> None:
+@pytest.fixture(scope="module")
+def whole(few_npy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted training of three epochs."""
+    out: Path = tmp_path_factory.mktemp("whole") / "run"
+    train(few_npy, out, epochs=3)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("stop", "how"),
+    [
+        (1, {"report": interrupt_after("epoch 1/")}),
+        (2, {"report": interrupt_after("epoch 2/")}),
+        (2, {"progress": Bars(interrupt_at=10)}),  # in the middle of the third epoch
+    ],
+)
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    few_npy: Path, tmp_path: Path, whole: Path, stop: int, how: dict[str, Any]
+) -> None:
     """Also if its folder was moved meanwhile."""
-    whole, moved = tmp_path / "whole", tmp_path / "moved"
-    train(few_npy, whole, epochs=3)
-    first = train(few_npy, tmp_path / "parts", epochs=3, report=interrupt_after(f"epoch {stop}/"))
+    moved = tmp_path / "moved"
+    first = train(few_npy, tmp_path / "parts", epochs=3, **how)
     assert (first.interrupted, first.epochs) == (True, stop)
-    assert first.held_out_mse == curve(whole)[stop - 1]["held_out_mse"]
+    assert first.held_out_mse == curve(tmp_path / "parts")[-1]["held_out_mse"] == curve(whole)[stop - 1]["held_out_mse"]
     shutil.move(tmp_path / "parts", moved)
     said: list[str] = []
     second = train(few_npy, moved, epochs=3, resume=True, report=said.append)
@@ -229,14 +244,6 @@ def test_a_resumed_training_equals_an_uninterrupted_one(few_npy: Path, tmp_path:
     assert files(moved) == FILES
     without_time = [[{**row, "seconds": 0} for row in curve(out)] for out in (whole, moved)]
     assert without_time[0] == without_time[1]
-
-
-def test_ctrl_c_in_the_middle_of_an_epoch_keeps_the_last_finished_one(few_npy: Path, tmp_path: Path) -> None:
-    result = train(few_npy, tmp_path / "run", epochs=3, progress=Bars(interrupt_at=10))
-    assert (result.interrupted, result.epochs) == (True, 2)
-    train(few_npy, tmp_path / "other", epochs=3, report=interrupt_after("epoch 2/"))
-    assert same_weights(tmp_path / "run", tmp_path / "other")
-    assert result.held_out_mse == curve(tmp_path / "run")[-1]["held_out_mse"]
 
 
 def test_ctrl_c_before_the_first_epoch_ended_leaves_the_folder_free(few_npy: Path, tmp_path: Path) -> None:
@@ -286,11 +293,9 @@ def test_damaged_images_do_not_shift_the_held_out_split(digits: NDArray[np.float
 def test_a_fresh_start_never_uses_older_prepared_images(few_npy: Path, tmp_path: Path) -> None:
     """The same names may stand for other pixels by now."""
     train(few_npy, tmp_path / "older", report=interrupt_after("epoch 1/"))
-    for name in ("used", "clean"):
-        (tmp_path / name).mkdir()
-    for left in (tmp_path / "older").glob("prepared.*"):
-        shutil.copy(left, tmp_path / "used")
-    assert len(list((tmp_path / "used").iterdir())) == 2
+    (tmp_path / "used").mkdir()
+    for left in ("prepared.npy", "prepared.json"):
+        shutil.copy(tmp_path / "older" / left, tmp_path / "used")
     (tmp_path / "darker").mkdir()
     np.save(tmp_path / "darker" / "few.npy", np.load(few_npy) / 2)
     for name in ("used", "clean"):
@@ -328,9 +333,8 @@ def test_resuming_another_training_is_refused(few_npy: Path, digits: NDArray[np.
         ({"config": CONFIG.model_copy(update={"filters": (8, 17)})}, "filters"),
     )
     for change, part in changes:
-        with pytest.raises(LsamplerError, match=part) as error:
+        with pytest.raises(LsamplerError, match=f"^{re.escape(str(out))}: .*{part}"):
             train(few_npy, out, resume=True, **change)
-        assert str(out) in str(error.value)
     np.save(tmp_path / "other.npy", digits[:200])
     with pytest.raises(LsamplerError, match=r"began with source few\.npy, not other\.npy"):
         train(tmp_path / "other.npy", out, resume=True)
@@ -339,25 +343,22 @@ def test_resuming_another_training_is_refused(few_npy: Path, digits: NDArray[np.
     data = checkpoint.read_bytes()
     for content in (b"", b"no checkpoint", data[: len(data) // 2]):
         checkpoint.write_bytes(content)
-        with pytest.raises(LsamplerError, match="not a readable checkpoint") as error:
+        with pytest.raises(LsamplerError, match=rf"^{re.escape(str(checkpoint))}: not a readable checkpoint.*\Z"):
             train(few_npy, out, resume=True)
-        assert str(error.value).startswith(str(checkpoint))
-        assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("held_out", [0, 300, 5000])
-def test_a_split_without_images_is_refused(few_npy: Path, tmp_path: Path, held_out: int) -> None:
-    with pytest.raises(LsamplerError, match=f"300 images, `held_out={held_out}` must be at least 1"):
-        train(few_npy, tmp_path / "run", held_out=held_out)
+def test_a_split_without_images_is_refused(few_npy: Path, tmp_path: Path) -> None:
+    for held_out in (0, 300, 5000):
+        with pytest.raises(LsamplerError, match=f"300 images, `held_out={held_out}` must be at least 1"):
+            train(few_npy, tmp_path / "run", held_out=held_out)
 
 
 def test_a_full_disk_while_images_are_prepared_is_one_line(
     few_npy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
+    monkeypatch.setattr(
+        np.lib.format, "write_array_header_1_0", Mock(side_effect=OSError(28, "No space left on device"))
+    )
     with pytest.raises(LsamplerError, match="No space left on device"):
         train(few_npy, tmp_path / "run")
     assert files(tmp_path / "run") == []
@@ -371,18 +372,14 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0", "WORLD_S
     ("options", "torchrun", "parts"),
     [
         ("--filters 1,2,x --size 8", False, ["--filters x"]),
-        ("--size 10", False, ["image size 10", "multiple of 16"]),
         ("--size 8 --filters 8,16 --grey --held-out 300", False, ["300 images, --held-out 300 must"]),
         ("--size 8 --filters 8,16 --grey --precision nope", False, ["--precision nope"]),
-        ("--size 8 --filters 8,16 --crop center", False, ["did you mean 'centre'"]),
         ("--epochs 0", False, ["--epochs"]),
         (f"{DEVICES} 0", False, ["--devices 0"]),
-        (f"{DEVICES} two", False, ["--devices two"]),
         (f"{DEVICES} 0,1", False, ["--devices 0,1"]),  # which one is a question of GPUs
         (f"{DEVICES} 2 --held-out 299", False, ["leave one image per process"]),
         (f"{DEVICES} 1 --nodes 2", False, ["--nodes 2: start the training with torchrun on every machine"]),
         (f"{DEVICES} 1", True, ["torchrun started 2 processes"]),
-        (f"{DEVICES} 3", True, ["torchrun started 2 processes"]),
         (f"{DEVICES} auto --nodes 2", True, ["torchrun started 2 processes"]),
     ],
 )
@@ -480,13 +477,10 @@ class TestTwoProcesses:
         assert [line.split(":")[0] for line in resumed.stdout.splitlines()] == ["epoch 2/3", "epoch 3/3", model]
         assert files(out) == FILES
 
-    def test_another_number_of_processes_cannot_resume(
-        self, team: tuple[Path, Any, Any], digits_npy: Path, tmp_path: Path
-    ) -> None:
+    def test_another_number_of_processes_cannot_resume(self, team: tuple[Path, Any, Any], digits_npy: Path) -> None:
         """The schedule of the learning rate counts steps, and the batches would have another size."""
-        shutil.copytree(team[0], tmp_path / "run")
         with pytest.raises(LsamplerError, match="began with processes 2, not 1"):
-            train(digits_npy, tmp_path / "run", epochs=3, held_out=297, batch_size=5, flip=False, resume=True)
+            train(digits_npy, team[0], epochs=3, held_out=297, batch_size=5, flip=False, resume=True)
 
     def test_an_error_of_both_is_told_once(self, few_npy: Path, tmp_path: Path) -> None:
         settings = ("--learning-rate", 1e30, "--devices", 2, "--held-out", 60, "--out", tmp_path / "run")

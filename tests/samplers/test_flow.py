@@ -89,20 +89,15 @@ def test_in_five_dimensions_the_density_is_that_of_the_draws(heavy: Rows, axes: 
     assert abs(ratio.mean() - 1) < 5 * error
 
 
-def test_a_fit_is_the_same_for_a_seed_and_leaves_the_global_generators_and_threads(heavy: Rows) -> None:
-    before, numpys = torch.get_rng_state(), repr(np.random.get_state())  # noqa: NPY002
-    threads, fitted = torch.get_num_threads(), []
+def test_a_fit_does_not_depend_on_the_number_of_threads_and_leaves_it(heavy: Rows) -> None:
+    fitted = []
     for count, seed in [(1, 5), (2, 5), (2, 6)]:
         torch.set_num_threads(count)
-        fitted.append(load_sampler("flow", seed=seed, max_epochs=2).fit(heavy))
+        fitted.append(load_sampler("flow", seed=seed, max_epochs=2).fit(heavy).sample(3000, seed=1))
         assert torch.get_num_threads() == count
-    torch.set_num_threads(threads)
-    rows = [sampler.sample(3000, seed=1) for sampler in fitted]
-    fitted[0].log_prob(rows[0])
-    assert torch.equal(rows[0], rows[1])
-    assert not torch.equal(rows[0], rows[2])
-    assert torch.equal(torch.get_rng_state(), before)
-    assert repr(np.random.get_state()) == numpys  # noqa: NPY002
+    torch.set_num_threads(1)
+    assert torch.equal(fitted[0], fitted[1])
+    assert not torch.equal(fitted[0], fitted[2])
 
 
 class Bars:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from distributions import ALPHA
 from numpy.typing import NDArray
 from scipy import stats
-from scipy.special import hyp2f1
+from scipy.integrate import quad
 
 from lsampler import FWHM_PER_SIGMA, MemoryStore, load_sampler
 
@@ -66,8 +68,7 @@ def p_values(ours: Rows, theirs: Rows) -> dict[str, float]:
 
 def test_exact_is_uniform_on_the_region() -> None:
     """A Kolmogorov distance of 0.03 (0.04 for q = 10) is found with power over 99 %."""
-    for q in (2, 3):
-        assert min(p_values(in_half_axes(q, 20_000), by_rejection(q, 20_000)).values()) > ALPHA
+    assert min(p_values(in_half_axes(3, 20_000), by_rejection(3, 20_000)).values()) > ALPHA
     gibbs = by_gibbs(10, 10_000)
     assert min(p_values(in_half_axes(10, 10_000), gibbs).values()) > ALPHA
     # The iteration is not uniform on the region, and this comparison sees it.
@@ -78,26 +79,25 @@ def test_iteration_agrees_with_the_loop_of_the_post() -> None:
     assert min(p_values(in_half_axes(6, 20_000, "iteration"), by_the_loop_of_the_post(6, 4_000)).values()) > ALPHA
 
 
+def outside_the_cube(q: int) -> float:
+    """The volume in which one component is above 1/sqrt(2), over that of the cube in which none is."""
+    return float(q * quad(lambda theta: (math.sqrt(2) * math.sin(theta)) ** q, 0, math.pi / 4, epsrel=1e-12)[0])
+
+
 @pytest.mark.parametrize("q", [1, 2, 3, 10, 120, 300])
 def test_volume_is_that_of_the_closed_form(q: int) -> None:
-    """The density at the centre is one over the volume: the cube's sqrt(2)^q, and what is outside, by scipy."""
+    """The density at the centre is one over the volume."""
     reference = MemoryStore(np.random.default_rng(q).normal(size=(2 * q + 50, q)))
     sampler = load_sampler("pca-ellipse", components=q, trim=None, fact=0.5).fit(reference)
     statistics = reference.statistics()
     half_axes = 0.5 * FWHM_PER_SIGMA * np.sqrt(statistics.pca.variances)
-    outside = q / (np.sqrt(2) * (q + 1)) * hyp2f1((q + 1) / 2, 0.5, (q + 3) / 2, 0.5)
-    expected = 0.5 * q * np.log(2) + np.log1p(outside) + np.log(half_axes).sum()
+    expected = 0.5 * q * np.log(2) + np.log1p(outside_the_cube(q)) + np.log(half_axes).sum()
     assert -sampler.log_prob(statistics.mean[np.newaxis])[0] == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 def test_volume_is_that_of_counted_points() -> None:
     """Of 400,000 points in the box, half a per cent off would be seen."""
-    rows = np.random.default_rng(60).normal(size=(3000, 4)) @ np.random.default_rng(62).normal(size=(4, 4)) + [
-        3,
-        0,
-        -2,
-        1,
-    ]
+    rows = np.random.default_rng(60).normal(size=(3000, 4)) @ np.random.default_rng(62).normal(size=(4, 4)) + 2
     rows = rows.astype(np.float32).astype(np.float64)
     sampler = load_sampler("pca-ellipse", components=4, trim=None, fact=0.5).fit(rows)
     widths = FWHM_PER_SIGMA * np.sqrt(np.linalg.eigvalsh(np.cov(rows, rowvar=False)))
@@ -122,5 +122,5 @@ def test_every_pair_condition_holds_in_every_row(reference: MemoryStore, method:
 
 def test_share_in_the_cube_is_that_of_its_volume_at_full_size() -> None:
     u = in_half_axes(120, 20_000)
-    share = 1 / (1 + 120 / (np.sqrt(2) * 121) * hyp2f1(121 / 2, 0.5, 123 / 2, 0.5))
+    share = 1 / (1 + outside_the_cube(120))
     assert np.mean(np.abs(u).max(axis=1) < np.sqrt(0.5)) == pytest.approx(share, abs=0.011)  # 3 standard errors

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
-from scipy.spatial.distance import cdist
 
 from lsampler import FWHM_PER_SIGMA, LsamplerError, MemoryStore, Reference, load_sampler
 
@@ -35,27 +34,12 @@ def test_components_have_their_distributions_and_no_correlation(name: str, refer
 
 
 def test_multivariate_normal_agrees_with_numpy(reference: MemoryStore) -> None:
-    """Two samples of 6,000: random projections, and the energy distance against permutations."""
+    """Two samples of 6,000 along random directions: a distribution function 4 % off is seen."""
     statistics, rng = reference.statistics(), np.random.default_rng(9)
     z = drawn(reference, "multivariate-normal")
     other = rng.multivariate_normal(statistics.mean, statistics.covariance, 6_000)
     for direction in rng.normal(size=(20, 12)):
         assert stats.ks_2samp(z @ direction, other @ direction).pvalue > ALPHA
-    assert energy_p_value(z[:400], other[:400], rng) > ALPHA
-
-
-def energy_p_value(x: NDArray[np.float64], y: NDArray[np.float64], rng: np.random.Generator) -> float:
-    both = np.concatenate([x, y])
-    distances = cdist(both, both)
-    first = np.arange(len(both)) < len(x)
-
-    def energy(mask: NDArray[np.bool_]) -> float:
-        within = distances[np.ix_(mask, mask)].mean() + distances[np.ix_(~mask, ~mask)].mean()
-        return float(2 * distances[np.ix_(mask, ~mask)].mean() - within)
-
-    seen = energy(first)
-    permuted = [energy(rng.permutation(first)) for _ in range(999)]
-    return (1 + sum(value >= seen for value in permuted)) / 1000
 
 
 @settings(max_examples=15, deadline=None)
@@ -94,40 +78,24 @@ def test_half_widths_from_histograms_are_near_those_from_moments(
     np.testing.assert_allclose(drawn(reference, name, 4_000, half_width=half_width).std(axis=0), by_moments, rtol=0.15)
 
 
-def test_fewer_vectors_than_components_is_refused_with_the_fix() -> None:
-    few = MemoryStore(np.random.default_rng(0).normal(size=(6, 12)))
-    for name in ("multivariate-normal", "pca-ellipse"):
-        with pytest.raises(LsamplerError, match=r"rank 5, .* components=5"):
-            load_sampler(name).fit(few)
-        assert load_sampler(name, components=5).fit(few).sample(3).shape == (3, 12)
-
-
 class TestLinePath:
     def path(self, reference: Reference, n: int = 8, **parameters: object) -> NDArray[np.float64]:
         return drawn(reference, "line-path", n, **parameters)
 
-    def test_leads_from_the_origin_to_the_centre(self, reference: MemoryStore) -> None:
-        z = self.path(reference, 6, path="origin-to-centre", points=6)
-        np.testing.assert_allclose(z, np.linspace(0, 1, 6)[:, None] * reference.statistics().mean, atol=1e-5)
-
-    def test_crosses_the_centre_in_a_plane_at_an_angle(self, reference: MemoryStore) -> None:
-        z = self.path(reference, 5, path="plane", i=2, j=7, angle=30, reach=0.5, points=5)
+    def test_leads_from_one_end_to_the_other(self, reference: MemoryStore) -> None:
         statistics = reference.statistics()
-        offset = (z - statistics.mean) / (FWHM_PER_SIGMA * statistics.std)
-        expected = np.zeros((5, 12))
-        expected[:, [2, 7]] = np.linspace(-0.5, 0.5, 5)[:, None] * [np.cos(np.pi / 6), np.sin(np.pi / 6)]
-        np.testing.assert_allclose(offset, expected, atol=1e-5)
-
-    def test_follows_a_principal_axis(self, reference: MemoryStore) -> None:
-        z = self.path(reference, 3, path="principal", axis=1, reach=1.0, points=3)
-        pca = reference.statistics().pca
-        expected = np.zeros((3, 12))
-        expected[:, 1] = FWHM_PER_SIGMA * np.sqrt(pca.variances[1]) * np.array([-1, 0, 1])
-        np.testing.assert_allclose(pca.transform(z), expected, atol=1e-4)
-
-    def test_leads_from_one_vector_to_another(self, reference: MemoryStore) -> None:
-        z = self.path(reference, 4, path="between", first=10, second=20, points=4)
-        np.testing.assert_allclose(z[[0, 3]], reference.latents()[[10, 20]], atol=1e-5)
+        mean, std, pca, rows = statistics.mean, statistics.std, statistics.pca, reference.latents()
+        in_plane, along = np.zeros(12), FWHM_PER_SIGMA * np.sqrt(pca.variances[1]) * pca.axes[1]
+        in_plane[[2, 7]] = 0.5 * FWHM_PER_SIGMA * std[[2, 7]] * [np.cos(np.pi / 6), np.sin(np.pi / 6)]
+        for parameters, start, end in (
+            ({"path": "origin-to-centre"}, np.zeros(12), mean),
+            ({"path": "plane", "i": 2, "j": 7, "angle": 30, "reach": 0.5}, mean - in_plane, mean + in_plane),
+            ({"path": "principal", "axis": 1, "reach": 1}, mean - along, mean + along),
+            ({"path": "between", "first": 10, "second": 20}, rows[10], rows[20]),
+        ):
+            np.testing.assert_allclose(
+                self.path(reference, 6, points=6, **parameters), np.linspace(start, end, 6), atol=1e-5
+            )
 
     def test_starts_again_after_its_last_point(self, reference: MemoryStore) -> None:
         z = self.path(reference, BLOCK_ROWS + 9, points=7)

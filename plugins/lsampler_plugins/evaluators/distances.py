@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from threadpoolctl import threadpool_limits
 
 from lsampler import (
     Evaluator,
@@ -19,6 +19,7 @@ from lsampler import (
     bootstrap_score,
     frechet_distance,
     offers,
+    one_thread,
 )
 
 Rows = NDArray[np.float64]
@@ -102,7 +103,7 @@ class LatentDistances(Evaluator):
         rows = (self._real.rows_of(samples) if known else samples.latents[: self._real.rows]).astype(np.float64)
         if len(rows) < 2:
             raise LsamplerError("a single vector has no covariance; draw more, or encode more images")
-        with threadpool_limits(1, user_api="blas"):  # many small products: more threads wait for each other
+        with one_thread():  # many small products: more threads would wait for each other
             scores = self._moments(rows)
             return [*scores, *self._projections(rows), *self._radii(rows)] if known else scores
 
@@ -194,9 +195,7 @@ def wasserstein(first: Rows, second: Rows) -> Rows:
 
 
 def _moments(rows: Rows) -> tuple[Rows, Rows]:
-    mean = rows.mean(axis=0)
-    centred = rows - mean
-    return mean, centred.T @ centred / (len(rows) - 1)
+    return rows.mean(axis=0), np.atleast_2d(torch.cov(torch.from_numpy(rows.T)).numpy())
 
 
 def _correlations(covariance: Rows) -> Rows:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
-from threadpoolctl import threadpool_limits
 
 from lsampler import (
     Evaluator,
@@ -24,6 +24,7 @@ from lsampler import (
     file_digest,
     frechet_distance,
     offers,
+    one_thread,
     require_extra,
     require_trust,
 )
@@ -85,7 +86,7 @@ class ImageDistance(Evaluator):
             extractor = Path(extractor).name
 
         def distance(i: NDArray[np.int64]) -> float:
-            with threadpool_limits(1, user_api="blas"):  # small products: more threads wait for each other
+            with one_thread():  # small products: more threads would wait for each other
                 return frechet_distance(*self._moments, *_moments(features[i]))
 
         metric = Metric(
@@ -152,7 +153,6 @@ def _extractor(features: str, *, trusted: bool) -> Extractor:
 
 def _torch(network: Callable[[Any], Any]) -> Extractor:
     """A callable on tensors as one on arrays."""
-    import torch
 
     def extract(images: NDArray[np.float32]) -> Any:
         with torch.inference_mode():
@@ -163,8 +163,6 @@ def _torch(network: Callable[[Any], Any]) -> Extractor:
 
 
 def _script(path: str, *, trusted: bool) -> Any:
-    import torch
-
     require_trust(f"features={path}", "a TorchScript program", trusted=trusted)
     with ForeignLoader.opening(f"features={path}: not a TorchScript file", "write it with torch.jit.save"):
         return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
@@ -179,7 +177,7 @@ def _onnx(path: str) -> Extractor:
 
 
 def _moments(features: Features) -> tuple[Features, Features]:
-    return features.mean(axis=0), np.atleast_2d(np.cov(features.T))
+    return features.mean(axis=0), np.atleast_2d(torch.cov(torch.from_numpy(features.T)).numpy())
 
 
 lsampler_evaluators = offers(ImageDistance)

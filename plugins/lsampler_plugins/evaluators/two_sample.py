@@ -5,9 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from threadpoolctl import threadpool_limits
 
-from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
+from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers, one_thread
 
 LEAST_A_FOLD = 10
 
@@ -49,7 +48,7 @@ class TwoSampleClassifier(Evaluator):
         features = self._features(np.concatenate([real[:n], drawn[:n]]))
         labels = np.repeat([0, 1], n)
         folds = StratifiedKFold(self.folds, shuffle=True, random_state=self._real.seed)
-        with threadpool_limits(1):  # so small a task is no faster with more threads, and much slower where they wait
+        with one_thread():  # so small a task is no faster with more threads, and much slower where they wait
             found = cross_val_predict(self._classifier(), features, labels, cv=folds, method="decision_function")
 
         def area(i: NDArray[np.int64]) -> float:

@@ -1,6 +1,5 @@
 """diffusers: AutoencoderKL (Rombach et al. 2022, arXiv:2112.10752) and AutoencoderTiny, from a local folder."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
-from torch import nn
 
 from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, module_digest, offers, require_extra
 
@@ -23,16 +21,11 @@ class DiffusersFolder(ForeignLoader):
     """
 
     name = "diffusers"
+    folder_files = ("config.json", "model_index.json")  # the latter is that of a pipeline, which load() refuses
 
     value_range: Literal["0..1", "-1..1", "0..255"] = Field(
         default="-1..1", description="of the model's images, from black to white"
     )
-
-    @classmethod
-    def accepts(cls, spec: str) -> bool:
-        """Accept a folder with config.json, or the model_index.json of a pipeline, which load refuses."""
-        names = ("config.json", "model_index.json")
-        return any(os.path.isfile(Path(spec) / name) for name in names)  # noqa: PTH113 - Path.is_file may raise
 
     def load(self, spec: str) -> Autoencoder:
         """Encoder and decoder in single precision."""
@@ -84,8 +77,7 @@ def _read_model(spec: str, name: str) -> Any:
         raise LsamplerError(
             f"{spec}: {len(wrong)} weights do not fit config.json, such as {wrong[0]}; save the model again"
         )
-    loaded: nn.Module = model
-    return loaded.float().eval().requires_grad_(False)
+    return model.float().eval().requires_grad_(False)
 
 
 @contextmanager

@@ -39,8 +39,7 @@ class KerasFiles(ForeignLoader):
         encoder, decoder = models if pair else (_part(spec, models[0], name) for name in ("encoder", "decoder"))
         if any(isinstance(getattr(model, "input", None), dict) for model in (encoder, decoder)):
             raise LsamplerError(f"{spec}: takes its input by name; save a model with one plain keras.Input")
-        shape = getattr(encoder, "input_shape", None)
-        size, channels = self.image_shape(spec, shape) if shape else (None, None)
+        size, channels = self.image_shape(spec, getattr(encoder, "input_shape", None))
 
         def run(model: Any, given: Tensor) -> Any:
             # Keras moves its input to its default device, which is a GPU if there is one.

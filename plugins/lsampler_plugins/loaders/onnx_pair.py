@@ -1,9 +1,7 @@
 """onnx: an encoder and a decoder as ONNX files, run by onnxruntime (extra ``onnx``)."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,59 +32,41 @@ class OnnxPair(ForeignLoader):
 
     def load(self, spec: str) -> Autoencoder:
         """The pair. Raises LsamplerError if a file is no ONNX model that takes one array of floats."""
-        encoder_file, decoder_file = self.files(spec)
-        encoder, decoder = _session(spec, encoder_file), _session(spec, decoder_file)
-        size, channels = self.image_shape(encoder_file, _input_shape(encoder_file, encoder))
-        _input_shape(decoder_file, decoder)
-        return self.adapt(
-            spec,
-            _runner(encoder, _output(encoder_file, encoder, self.output)),
-            _runner(decoder, _output(decoder_file, decoder, None)),
-            digest=file_digest(_with_weights(encoder_file, decoder_file)) + (self.output or ""),
-            size=size,
-            channels=channels,
-        )
+        files = self.files(spec)
+        encoder, decoder = _Session(spec, files[0], self.output), _Session(spec, files[1])
+        size, channels = self.image_shape(files[0], encoder.input_shape)
+        digest = file_digest(_with_weights(*files)) + (self.output or "")
+        return self.adapt(spec, encoder, decoder, digest=digest, size=size, channels=channels)
 
 
-def _session(spec: str, path: Path) -> Any:
-    onnxruntime = require_extra("onnxruntime", extra="onnx", user=f"model '{spec}'")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors come as exceptions, too
-    with ForeignLoader.opening(f"{path}: onnxruntime cannot open it", "it may be truncated; export it again"):
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+class _Session:
+    """One model, run on the CPU, and the shape of its one input: None for an axis of any length."""
 
+    def __init__(self, spec: str, path: Path, output: str | None = None) -> None:
+        onnxruntime = require_extra("onnxruntime", extra="onnx", user=f"model '{spec}'")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # its errors come as exceptions, too
+        with ForeignLoader.opening(f"{path}: onnxruntime cannot open it", "it may be truncated; export it again"):
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        inputs, outputs = self._session.get_inputs(), [entry.name for entry in self._session.get_outputs()]
+        if len(inputs) != 1:
+            names = ", ".join(entry.name for entry in inputs)
+            raise LsamplerError(f"{path}: has {len(inputs)} inputs ({names}); export a model that takes one array")
+        self._input = inputs[0]
+        if self._input.type not in FLOATS:
+            raise LsamplerError(
+                f"{path}: its input '{self._input.name}' is {self._input.type}; export one that takes floats"
+            )
+        if output is not None and output not in outputs:
+            raise LsamplerError(f"{path}: no output '{output}'{nearest_name(output, outputs)}")
+        self._output = output or outputs[0]
+        self.input_shape = [length if isinstance(length, int) else None for length in self._input.shape]
+        ForeignLoader.check_batch(path, self.input_shape[0] if self.input_shape else 0)
 
-def _input_shape(path: Path, session: Any) -> list[int | None]:
-    """Of the one input, None for an axis of any length. Raises LsamplerError if it cannot be used."""
-    inputs = session.get_inputs()
-    if len(inputs) != 1:
-        names = ", ".join(entry.name for entry in inputs)
-        raise LsamplerError(f"{path}: has {len(inputs)} inputs ({names}); export a model that takes one array")
-    if inputs[0].type not in FLOATS:
-        raise LsamplerError(f"{path}: its input '{inputs[0].name}' is {inputs[0].type}; export one that takes floats")
-    shape = [length if isinstance(length, int) else None for length in inputs[0].shape]
-    ForeignLoader.check_batch(path, shape[0] if shape else 0)
-    return shape
-
-
-def _output(path: Path, session: Any, wanted: str | None) -> str:
-    names: list[str] = [entry.name for entry in session.get_outputs()]
-    if wanted is None:
-        return names[0]
-    if wanted not in names:
-        raise LsamplerError(f"{path}: no output '{wanted}'{nearest_name(wanted, names)}")
-    return wanted
-
-
-def _runner(session: Any, output: str) -> Callable[[Tensor], Tensor]:
-    taken = session.get_inputs()[0]
-
-    def run(given: Tensor) -> Tensor:
-        values = given.cpu().numpy().astype(FLOATS[taken.type])
-        (result,) = session.run([output], {taken.name: values})
+    def __call__(self, given: Tensor) -> Tensor:
+        values = given.cpu().numpy().astype(FLOATS[self._input.type])
+        (result,) = self._session.run([self._output], {self._input.name: values})
         return torch.from_numpy(result)
-
-    return run
 
 
 def _with_weights(*models: Path) -> list[Path]:

@@ -1,7 +1,6 @@
 """pythae: models saved by pythae (Chadebec et al. 2022, arXiv:2206.08309), without unpickling anything."""
 
 import importlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,25 +13,11 @@ from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, off
 
 # Models whose decoder takes what their encoder calls `embedding`. In the others, a flow or a random walk lies between
 # the two, the space is curved, or the latents are discrete.
-ENCODERS = dict.fromkeys(("AEConfig", "RAE_GP_Config", "RAE_L2_Config", "WAE_MMD_Config"), "AE") | dict.fromkeys(
-    (
-        "Adversarial_AE_Config",
-        "BetaTCVAEConfig",
-        "BetaVAEConfig",
-        "CIWAEConfig",
-        "DisentangledBetaVAEConfig",
-        "FactorVAEConfig",
-        "INFOVAE_MMD_Config",
-        "IWAEConfig",
-        "MIWAEConfig",
-        "MSSSIM_VAEConfig",
-        "PIWAEConfig",
-        "VAEConfig",
-        "VAEGANConfig",
-        "VAMPConfig",
-    ),
-    "VAE",
+VARIATIONAL = (
+    "Adversarial_AE BetaTCVAE BetaVAE CIWAE DisentangledBetaVAE FactorVAE INFOVAE_MMD IWAE MIWAE MSSSIM_VAE PIWAE VAE "
+    "VAEGAN VAMP"
 )
+KINDS = dict.fromkeys(["AE", "RAE_GP", "RAE_L2", "WAE_MMD"], "AE") | dict.fromkeys(VARIATIONAL.split(), "VAE")
 HALVES = ("encoder", "decoder")
 Networks = Literal["mnist-conv", "mnist-resnet", "cifar-conv", "cifar-resnet", "celeba-conv", "celeba-resnet"]
 
@@ -46,16 +31,12 @@ class PythaeFolder(ForeignLoader):
     """
 
     name = "pythae"
+    folder_files = ("model_config.json",)
 
     networks: Networks | None = Field(
         default=None, description="which of pythae's benchmark networks the model was given; none: pythae's default"
     )
     trusted: bool = Field(default=False, description="that encoder.pkl and decoder.pkl may run code when opened")
-
-    @classmethod
-    def accepts(cls, spec: str) -> bool:
-        """A folder with model_config.json."""
-        return os.path.isfile(Path(spec) / "model_config.json")  # noqa: PTH113 - Path.is_file may raise
 
     def load(self, spec: str) -> Autoencoder:
         """Encoder and decoder, filled with the folder's weights."""
@@ -118,18 +99,20 @@ def _read_config(path: Path) -> tuple[dict[str, Any], str]:
     name = str(config.get("name", "it"))
     if name == "VQVAEConfig":
         raise LsamplerError(f"{path}: a VQVAE has discrete latents; lsampler samples continuous ones")
-    if name not in ENCODERS:
-        known = ", ".join(sorted(known.removesuffix("Config").removesuffix("_") for known in ENCODERS))
+    model = name.removesuffix("Config").rstrip("_")
+    if model not in KINDS:
+        known = ", ".join(sorted(KINDS))
         raise LsamplerError(f"{path}: {name} is none of the models whose decoder takes the encoder's mean: {known}")
     shape, dimension = config.get("input_dim"), config.get("latent_dim", 10)
-    if not (isinstance(shape, list) and len(shape) == 3 and all(map(_positive, shape))):
-        raise LsamplerError(f"{path}: input_dim is {shape}, expected images, [channels, size, size]")
-    if shape[1] != shape[2] or shape[0] not in (1, 3):
-        raise LsamplerError(f"{path}: input_dim is {shape}; lsampler takes square images of 1 or 3 channels")
+    lengths = shape if isinstance(shape, list) and all(map(_positive, shape)) else []
+    if len(lengths) != 3 or lengths[0] not in (1, 3) or lengths[1] != lengths[2]:
+        raise LsamplerError(
+            f"{path}: input_dim is {shape}; lsampler takes square images of 1 or 3 channels, [channels, size, size]"
+        )
     if not _positive(dimension):
         raise LsamplerError(f"{path}: latent_dim is {dimension}, expected a positive whole number")
     defaults = {f"uses_default_{half}": bool(config.get(f"uses_default_{half}", True)) for half in HALVES}
-    return {"input_dim": shape, "latent_dim": dimension, **defaults}, ENCODERS[name]
+    return {"input_dim": lengths, "latent_dim": dimension, **defaults}, KINDS[model]
 
 
 def _positive(value: object) -> bool:

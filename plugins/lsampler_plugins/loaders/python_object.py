@@ -7,7 +7,7 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -50,18 +50,18 @@ class PythonObject(ForeignLoader):
         parts = SPEC.fullmatch(spec)
         if parts is None:
             raise LsamplerError(f"model '{spec}': name the function that makes the model, such as {spec}:make")
-        with _importable(parts["source"]) as import_source:
-            made = _made(spec, parts["name"], import_source)
+        made = _made(spec, **parts.groupdict())
         if isinstance(made, Autoencoder):
             return self._as_it_is(spec, made)
         encode, decode, owners = _encoder_and_decoder(spec, made)
         digest = _digest(spec, owners)
-        for module in filter(_is_module, owners):
-            module.eval().float().to("cpu")
+        for owner in owners:
+            if isinstance(owner, nn.Module):
+                owner.eval().float().to("cpu")
         movable = all(callable(getattr(owner, "to", None)) for owner in owners)
         return self.adapt(spec, encode, decode, digest=digest, weights=owners if movable else ())
 
-    def _as_it_is(self, spec: str, made: Any) -> Autoencoder:
+    def _as_it_is(self, spec: str, made: Autoencoder) -> Autoencoder:
         """Check settings and members, and send a probe through."""
         for key in self.model_dump(exclude_defaults=True):
             raise LsamplerError(f"`{key}=...`: {spec} brings its own preprocess; leave it out")
@@ -78,25 +78,22 @@ class PythonObject(ForeignLoader):
             raise LsamplerError(
                 f"{spec}: encode gives vectors of shape {probed.latent_shape}, but its dimension is {made.dimension}"
             )
-        found: Autoencoder = made
-        return found
+        return made
 
 
 @contextmanager
-def _importable(source: str) -> Iterator[Callable[[], ModuleType]]:
-    """Yield a function that imports the source, while modules beside it can be imported as well."""
-    path = Path(source)
-    if source.endswith(".py") and not path.is_file():
-        raise LsamplerError(f"{path}: no such Python file; check the path")
-    folder = str(path.absolute().parent) if source.endswith(".py") else str(Path.cwd())
-    sys.path.insert(0, folder)
+def _importable(folder: Path) -> Iterator[None]:
+    """Let the modules of a folder be imported."""
+    sys.path.insert(0, str(folder))
     try:
-        yield (lambda: _executed(path)) if source.endswith(".py") else (lambda: _imported(source))
+        yield
     finally:
-        sys.path.remove(folder)
+        sys.path.remove(str(folder))
 
 
 def _executed(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise LsamplerError(f"{path}: no such Python file; check the path")
     # Not under its own name: a file called test.py must not replace a module.
     name = f"_lsampler_model_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -124,21 +121,23 @@ def _imported(source: str) -> ModuleType:
         raise
 
 
-def _made(spec: str, name: str, import_source: Callable[[], ModuleType]) -> Any:
+def _made(spec: str, source: str, name: str) -> Any:
     """Return what the user's callable returns, or the object itself if it is a model already."""
-    step = "importing it"
+    step, path = "importing it", Path(source) if source.endswith(".py") else None
     try:
-        found: Any = import_source()
-        for part in name.split("."):
-            if not hasattr(found, part):
-                raise LsamplerError(f"model '{spec}': has no '{part}'{_did_you_mean(part, found)}")
-            found = getattr(found, part)
-        if _is_model(found):
-            return found
-        if not callable(found):
-            raise LsamplerError(f"model '{spec}': {name} is of type {type(found).__name__}; name a function or a class")
-        step = f"calling {name}()"
-        return found()
+        with _importable(path.absolute().parent if path else Path.cwd()):
+            found: Any = _executed(path) if path else _imported(source)
+            for part in name.split("."):
+                if not hasattr(found, part):
+                    raise LsamplerError(f"model '{spec}': has no '{part}'{_did_you_mean(part, found)}")
+                found = getattr(found, part)
+            if isinstance(found, (nn.Module, Autoencoder)) and not isinstance(found, type):
+                return found
+            if not callable(found):
+                kind = type(found).__name__
+                raise LsamplerError(f"model '{spec}': {name} is of type {kind}; name a function or a class")
+            step = f"calling {name}()"
+            return found()
     except LsamplerError:
         raise
     except (Exception, SystemExit) as error:  # the user's code may fail in any way
@@ -152,7 +151,7 @@ def _encoder_and_decoder(spec: str, made: Any) -> tuple[Any, Any, list[Any]]:
             kinds = ", ".join(type(part).__name__ for part in made)
             raise LsamplerError(f"{spec}: returned ({kinds}), expected a pair of modules or functions")
         # The weights of a bound method are those of its object.
-        owners = [part if _is_module(part) else getattr(part, "__self__", part) for part in made]
+        owners = [getattr(part, "__self__", part) for part in made]
         return made[0], made[1], owners
     missing = [name for name in ("encode", "decode") if not callable(getattr(made, name, None))]
     if missing:
@@ -169,7 +168,7 @@ def _digest(spec: str, owners: list[Any]) -> str:
         own = getattr(owner, "fingerprint", None)
         if isinstance(own, str) and own:
             parts.append(own)
-        elif _is_module(owner) and owner.state_dict():
+        elif isinstance(owner, nn.Module) and owner.state_dict():
             parts.append(module_digest([owner]))
         else:
             raise LsamplerError(
@@ -177,14 +176,6 @@ def _digest(spec: str, owners: list[Any]) -> str:
                 "give it an attribute fingerprint, a text that changes with its weights"
             )
     return " ".join(parts)
-
-
-def _is_module(owner: Any) -> bool:
-    return isinstance(owner, nn.Module)
-
-
-def _is_model(found: Any) -> bool:
-    return not isinstance(found, type) and (_is_module(found) or isinstance(found, Autoencoder))
 
 
 def _did_you_mean(name: str, found: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_trust
 
@@ -32,11 +33,22 @@ class TorchProgram(ForeignLoader):
         for path in files:
             _check_kind(path, self.kind)
         require_trust(spec, self.kind, trusted=self.trusted)
-        return self.open(spec, *files)
+        encoder, decoder = map(self.open, files)
+        size, channels = self.image_shape(files[0], getattr(encoder, "input_shape", None))
+        return self.adapt(
+            spec,
+            encoder,
+            decoder,
+            digest=file_digest(files),
+            size=size,
+            channels=channels,
+            weights=[encoder, decoder],
+        )
 
+    @staticmethod
     @abstractmethod
-    def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
-        """Open the pair, which is trusted."""
+    def open(path: Path) -> Any:
+        """Open a trusted program, which can be called and moved, and may state its ``input_shape``."""
 
 
 class TorchExport(TorchProgram):
@@ -52,21 +64,10 @@ class TorchExport(TorchProgram):
     suffixes = (".pt2",)
     kind = "a program of torch.export"
 
-    def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
-        """Open both programs; size and channels are read from the encoder's input."""
-        encoder, decoder = _Exported(encoder_file), _Exported(decoder_file)
-        size, channels = self.image_shape(encoder_file, encoder.input_shape())
-        decoder.input_shape()
-
-        return self.adapt(
-            spec,
-            lambda images: encoder.module(images),
-            lambda latents: decoder.module(latents),
-            digest=file_digest([encoder_file, decoder_file]),
-            size=size,
-            channels=channels,
-            weights=[encoder, decoder],
-        )
+    @staticmethod
+    def open(path: Path) -> Any:
+        """Open a program, with the shape of its input."""
+        return _Exported(path)
 
 
 class TorchScript(TorchProgram):
@@ -81,54 +82,40 @@ class TorchScript(TorchProgram):
     suffixes = (".ts", ".torchscript", ".jit", ".pt", ".pth")
     kind = "a TorchScript program"
 
-    def open(self, spec: str, encoder_file: Path, decoder_file: Path) -> Autoencoder:
-        """Open both programs, on the CPU and in evaluation mode."""
-        modules = [_scripted(encoder_file), _scripted(decoder_file)]
-        return self.adapt(spec, *modules, digest=file_digest([encoder_file, decoder_file]), weights=modules)
+    @staticmethod
+    def open(path: Path) -> Any:
+        """Open a program, on the CPU and in evaluation mode."""
+        with ForeignLoader.opening(f"{path}: this PyTorch ({torch.__version__}) cannot open it", "save it again"):
+            return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
 
 
 class _Exported:
-    """One program of torch.export: its module, and what it takes."""
+    """One program of torch.export, and the shape of its one input: None for an axis of any length."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        with _silent("torch.export", "torch.export.pt2_archive._package") as said:
-            try:
-                self._program = torch.export.load(path)
-                self.module = self._program.module()
-            except Exception as error:  # anything may be in the file
-                reason = _reason(said[0] if said else error)
-                raise LsamplerError(
-                    f"{path}: this PyTorch ({torch.__version__}) cannot open it ({reason}); export it from the CPU, "
-                    "with this release"
-                ) from error
-
-    def input_shape(self) -> list[int | None]:
-        """Of the one input, None for an axis of any length. Raises LsamplerError if it cannot be used."""
+        problem = f"{path}: this PyTorch ({torch.__version__}) cannot open it"
+        with ForeignLoader.opening(problem, "export it from the CPU, with this release"), _quiet_torch():
+            self._program = torch.export.load(path)
+            self._module = self._program.module()
         names = self._program.graph_signature.user_inputs
         shapes = [node.meta["val"].shape for node in self._program.graph.nodes if node.name in names]
         if len(shapes) != 1:
-            raise LsamplerError(f"{self.path}: takes {len(names)} inputs; export a module that takes one tensor")
-        lengths = [length if isinstance(length, int) else None for length in shapes[0]]
-        ForeignLoader.check_batch(self.path, lengths[0])
+            raise LsamplerError(f"{path}: takes {len(names)} inputs; export a module that takes one tensor")
+        self.input_shape = [length if isinstance(length, int) else None for length in shapes[0]]
+        ForeignLoader.check_batch(path, self.input_shape[0])
         allowed = self._program.range_constraints.get(shapes[0][0].node.expr)
         if allowed is not None and allowed.upper < BATCH:
-            raise LsamplerError(
-                f"{self.path}: takes batches of {allowed.upper} at most; export it again without this limit"
-            )
-        return lengths
+            raise LsamplerError(f"{path}: takes batches of {allowed.upper} at most; export it again without this limit")
+
+    def __call__(self, given: Tensor) -> Any:
+        return self._module(given)
 
     def to(self, device: Any) -> None:
         """Move the weights, and the tensors that the program itself makes."""
         from torch.export.passes import move_to_device_pass
 
         self._program = move_to_device_pass(self._program, device)
-        self.module = self._program.module()
-
-
-def _scripted(path: Path) -> Any:
-    with ForeignLoader.opening(f"{path}: this PyTorch ({torch.__version__}) cannot open it", "save it again"):
-        return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        self._module = self._program.module()
 
 
 def _check_kind(path: Path, wanted: str) -> None:
@@ -156,26 +143,25 @@ def _kind(members: set[str]) -> str:
 
 
 @contextmanager
-def _silent(*loggers: str) -> Iterator[list[BaseException]]:
-    """Keep PyTorch's logged tracebacks from the screen, and yield the errors in them."""
-    said: list[BaseException] = []
+def _quiet_torch() -> Iterator[None]:
+    """Keep the tracebacks that PyTorch logs from the screen, and raise the first error in them: it is the cause."""
+    logged: list[BaseException] = []
 
     def keep(record: logging.LogRecord) -> bool:
         if record.exc_info and record.exc_info[1]:
-            said.append(record.exc_info[1])
+            logged.append(record.exc_info[1])
         return False
 
-    for name in loggers:
-        logging.getLogger(name).addFilter(keep)
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.export.pt2_archive._package")]
+    for logger in loggers:
+        logger.addFilter(keep)
     try:
-        yield said
+        yield
+    except Exception as error:
+        raise (logged or [error])[0] from None
     finally:
-        for name in loggers:
-            logging.getLogger(name).removeFilter(keep)
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        for logger in loggers:
+            logger.removeFilter(keep)
 
 
 lsampler_autoencoder_loaders = offers(TorchExport, TorchScript)

@@ -1,7 +1,6 @@
 """elliptical: the normal's directions with the data's own distribution of the radius."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Literal
 
@@ -11,10 +10,12 @@ from pydantic import Field
 from torch import Tensor
 
 from lsampler import Block, LsamplerError, State, WhitenedReference, WhitenedSampler, offers, one_thread
+from lsampler_plugins.samplers.mixtures import clusters, fit_mixture, most_likely
 from lsampler_plugins.samplers.normal_scores import increasing, normal_scores, scores_of, values_at
 
 LARGEST_SCORE = 3.5
 NODES = 121
+FLOOR = 1e-3
 
 
 class Elliptical(WhitenedSampler):
@@ -53,21 +54,20 @@ class Elliptical(WhitenedSampler):
 
     def mixture(self, white: WhitenedReference) -> State:
         """Weights (K,), means (K, q) and standard deviations (K, q) of the mixture of directions."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-
         if white.count < self.mixture_components:
             raise LsamplerError(
                 f"{white.name}: {white.count} vectors are too few for `mixture_components={self.mixture_components}`"
             )
-        with one_thread(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # any mixture has the density that it draws from
-            rows = np.concatenate(list(white.chunks()))
-            rows *= math.sqrt(white.components) / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
-            found = GaussianMixture(
-                self.mixture_components, covariance_type="diag", reg_covar=1e-3, random_state=self.seed
-            ).fit(rows)
-        return {"weights": found.weights_, "means": found.means_, "deviations": np.sqrt(found.covariances_)}
+        with one_thread():
+            rows = torch.from_numpy(np.concatenate(list(white.chunks())))
+            rows *= math.sqrt(white.components) / rows.norm(dim=1, keepdim=True).clamp(min=1e-30)
+            shares = clusters(rows, self.mixture_components, self.seed)
+            found, _ = fit_mixture(rows, most_likely(rows, shares, FLOOR, diagonal=True), floor=FLOOR)
+        return {
+            "weights": found.weights.numpy(),
+            "means": found.centres.numpy(),
+            "deviations": found.roots.numpy(),
+        }
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
         """A direction times a radius."""

@@ -1,7 +1,6 @@
 """flow: a normalising flow, trained on the latent vectors (extra ``flow``)."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, ClassVar, Literal
@@ -27,7 +26,7 @@ from lsampler import (
 
 FEWEST = 10
 FEWEST_BATCHES = 16
-ICA_ITERATIONS = 60
+ICA_ITERATIONS, ICA_TOLERANCE = 60, 1e-3
 PRIOR_VALUES = 100
 ROOT = math.sqrt(2 * math.pi)
 WEIGHTS = "flow."
@@ -76,14 +75,14 @@ class Flow(WhitenedSampler):
         if white.count < FEWEST:
             raise LsamplerError(f"{self.name}: {white.count} vectors of {white.name}, it needs {FEWEST}")
         with one_thread():
-            rows = np.concatenate(list(white.chunks()))
-            radial = radial_map(np.linalg.norm(rows, axis=1), white.components)
-            rows = inwards(torch.from_numpy(rows), torch.from_numpy(radial))[0].numpy()
-            turn = np.eye(white.components)
+            rows = torch.from_numpy(np.concatenate(list(white.chunks())))
+            radial = radial_map(rows.norm(dim=1).numpy(), white.components)
+            rows, _ = inwards(rows, torch.from_numpy(radial))
+            turn = torch.eye(white.components, dtype=rows.dtype)
             if self.axes == "independent" and white.components > 1:
                 turn = independent(rows, self.seed)
-            weights, spread = self._trained(torch.from_numpy(rows @ turn.T).float())
-        return {"radial": radial, "turn": turn, "spread": np.array(spread)} | {
+            weights, spread = self._trained((rows @ turn.T).float())
+        return {"radial": radial, "turn": turn.numpy(), "spread": np.array(spread)} | {
             WEIGHTS + key: value.cpu().numpy() for key, value in weights.items()
         }
 
@@ -91,17 +90,17 @@ class Flow(WhitenedSampler):
         """The weights of the best epoch, and the spread of the base that suits the validation vectors."""
         generator = torch.Generator(self.device).manual_seed(self.seed)
         network = self._network(rows.shape[1], generator).to(self.device)
-        train, judged = (
-            rows[torch.from_numpy(i)].to(self.device) for i in split(len(rows), self.validation, self.seed)
-        )
+        order = np.random.default_rng(self.seed).permutation(len(rows))
+        count = min(max(round(self.validation * len(rows)), 1), len(rows) - 1)  # at least one of each
+        train, judged = (rows[torch.from_numpy(i)].to(self.device) for i in (order[count:], order[:count]))
         optimizer = torch.optim.AdamW(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
         batch_size = min(self.batch_size, -(-len(train) // FEWEST_BATCHES))
         advance = self.begin("epochs of the flow", self.max_epochs)
         best, best_weights, best_epoch = _loss(network, judged), deepcopy(network.state_dict()), -1
         for epoch in range(self.max_epochs):
             network.train()
-            order = torch.randperm(len(train), generator=generator, device=self.device)
-            for batch in torch.split(order, batch_size):
+            shuffled = torch.randperm(len(train), generator=generator, device=self.device)
+            for batch in torch.split(shuffled, batch_size):
                 optimizer.zero_grad()
                 (-network().log_prob(train[batch]).mean()).backward()
                 nn.utils.clip_grad_norm_(network.parameters(), 10.0)
@@ -119,19 +118,22 @@ class Flow(WhitenedSampler):
                 advance(self.max_epochs - epoch - 1)
                 break
         network.load_state_dict(best_weights)
-        return best_weights, spread_of(_base(network, judged)[0])
+        base = _base(network, judged)[0].double()
+        # Vectors that the network was not trained on lie some per cent further out; without this factor samples lie
+        # too close to the centre. With PRIOR_VALUES more values of 1, few vectors hardly change it.
+        return best_weights, math.sqrt((PRIOR_VALUES + float(base.square().sum())) / (PRIOR_VALUES + base.numel()))
 
     def _network(self, dimension: int, generator: torch.Generator | None = None) -> Any:
         """The flow, near the identity; always the same weights."""
         flows = _zuko().flows
-        settings: dict[str, Any] = {
-            "transforms": self.layers,
-            "hidden_features": (self.hidden,),
-            "activation": lambda: _Activation(self.dropout, generator),
-        }
         make = flows.MAF if self.kind == "masked-autoregressive" else flows.NSF
         with _InitialWeights(self.seed):
-            network = make(dimension, **settings)
+            network = make(
+                dimension,
+                transforms=self.layers,
+                hidden_features=(self.hidden,),
+                activation=lambda: _Activation(self.dropout, generator),
+            )
         with torch.no_grad():
             for transform in network.transform.transforms:
                 # In one dimension there is no network.
@@ -216,27 +218,26 @@ def _inverse(transform: Any, y: Tensor) -> Tensor:
     return x
 
 
-def split(n: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of n vectors are trained on, and which validate: at least one of each."""
-    order = np.random.default_rng(seed).permutation(n)
-    count = min(max(round(share * n), 1), n - 1)
-    return order[count:], order[:count]
-
-
-def independent(rows: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def independent(rows: Tensor, seed: int) -> Tensor:
     """The rotation (q, q) to independent components (FastICA, Hyvarinen 1999), the least normal one first."""
-    from sklearn.decomposition import FastICA
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # any rotation is valid, a better one helps
-        found = FastICA(whiten=False, max_iter=ICA_ITERATIONS, tol=1e-3, random_state=seed % 2**32).fit(rows)
-    left, _, right = np.linalg.svd(found.components_)
-    turn = left @ right
+    generator = torch.Generator().manual_seed(seed)
+    turn = _rotation(torch.randn(2 * rows.shape[1:], generator=generator, dtype=rows.dtype))
+    for _ in range(ICA_ITERATIONS):  # any rotation is valid, a better one helps
+        bent = torch.tanh(rows @ turn.T)
+        slopes = (1 - bent.square()).mean(dim=0)
+        before, turn = turn, _rotation(bent.T @ rows / len(rows) - slopes[:, None] * turn)
+        if ((turn * before).sum(dim=1).abs() - 1).abs().max() < ICA_TOLERANCE:
+            break
     turned = rows @ turn.T
-    kurtosis = (turned**4).mean(axis=0) / np.square((turned**2).mean(axis=0)) - 3
-    ordered: NDArray[np.float64] = turn[np.argsort(-np.abs(kurtosis))]
-    return ordered
+    kurtosis = turned.pow(4).mean(dim=0) / turned.square().mean(dim=0).square() - 3
+    return turn[kurtosis.abs().argsort(descending=True)]
+
+
+def _rotation(matrix: Tensor) -> Tensor:
+    """The orthogonal matrix nearest to a matrix."""
+    left, _, right = torch.linalg.svd(matrix)
+    nearest: Tensor = left @ right
+    return nearest
 
 
 def radial_map(radii: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
@@ -273,15 +274,6 @@ def outwards(rows: Tensor, radial: Tensor) -> Tensor:
     log_radius = torch.log(rows.norm(dim=1)).clamp(min=factor + exponent * least)
     moved: Tensor = rows * ((1 / exponent - 1) * log_radius - factor / exponent).exp()[:, None]
     return moved
-
-
-def spread_of(base: Tensor) -> float:
-    """The root mean square of base vectors and of PRIOR_VALUES more values of 1, so that few vectors hardly change it.
-
-    Vectors that the network was not trained on lie some per cent further out; without this factor samples lie too
-    close to the centre.
-    """
-    return math.sqrt((PRIOR_VALUES + float(base.double().square().sum())) / (PRIOR_VALUES + base.numel()))
 
 
 def _base(network: Any, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,7 +41,8 @@ class GaussianCopula(WhitenedSampler):
         knots = increasing(quantiles.astype(np.float64), scores)
         with one_thread():
             correlation = Statistics.from_chunks(scored(vectors, scores, knots)).correlation
-            cholesky = np.linalg.cholesky((1 - JITTER) * correlation + JITTER * np.eye(white.components))
+            regular = (1 - JITTER) * correlation + JITTER * np.eye(white.components)
+            cholesky = torch.linalg.cholesky(torch.from_numpy(regular)).numpy()
         return {"scores": scores, "knots": knots, "cholesky": cholesky}
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:

@@ -1,17 +1,17 @@
 """gaussian-mixture: the density fitted after training of regularised autoencoders (Ghosh et al. 2020)."""
 
 import math
-import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
 from lsampler import Block, LatentSampler, LsamplerError, Reference, State, Whitening, offers, one_thread
+from lsampler_plugins.samplers.mixtures import Mixture, clusters, fit_mixture, log_normal, most_likely
 
 VECTORS_EACH, MOST = 100, 40
 
@@ -21,7 +21,7 @@ class GaussianMixture(LatentSampler):
 
     What "From Variational to Deterministic Autoencoders" (Ghosh et al. 2020, arXiv 1903.12436)
     draws latent vectors from: ``components=10 covariance=full coordinates=raw`` are its settings.
-    The fit is scikit-learn's. Whitened coordinates are the principal components divided by their
+    Whitened coordinates are the principal components divided by their
     standard deviations. There, normals with diagonal covariances share the correlations of all data
     and have few parameters, as many dimensions require.
     """
@@ -60,40 +60,45 @@ class GaussianMixture(LatentSampler):
         else:  # in units of the mean spread, so that the unit of the latent space does not matter to the floor
             whitening = Whitening(pca.mean, math.sqrt(pca.variances.mean()) * np.eye(statistics.dimension))
         with one_thread():
-            fitted = self._fit(whitening.forward(reference.latents()), components)
-        return {"mean": whitening.mean, "axes": whitening.axes, **_parts(fitted, self.temperature)}
+            fitted = self._fit(torch.from_numpy(whitening.forward(reference.latents())), components)
+        return {
+            "mean": whitening.mean,
+            "axes": whitening.axes,
+            "weights": fitted.weights.numpy(),
+            "centres": fitted.centres.numpy(),
+            "roots": self.temperature * fitted.roots.numpy(),
+        }
 
-    def _fit(self, rows: NDArray[np.float64], components: int) -> Any:
+    def _fit(self, rows: Tensor, components: int) -> Mixture:
+        """The most likely mixture of all restarts."""
         advance = self.begin("fits of the mixture", self.restarts)
-        best: Any = None
+        fit = partial(fit_mixture, floor=self.floor, iterations=self.iterations, tolerance=self.tolerance)
+        found = []
         for restart in range(self.restarts):
             try:
-                fitted = self._one_fit(rows, components, (self.seed + restart) % 2**32)
+                start = self._start(rows, components, (self.seed + restart) % 2**32)
+                found.append(fit(rows, start))
             except ValueError as error:  # a normal shrank to a point or a plane
                 raise LsamplerError(
                     f"{self.name}: a covariance is singular; use fewer components, or a floor above {self.floor:g}"
                 ) from error
-            if best is None or fitted.lower_bound_ > best.lower_bound_:
-                best = fitted
             advance(1)
-        return best
+        return max(found, key=lambda mixture_and_likelihood: mixture_and_likelihood[1])[0]
 
-    def _one_fit(self, rows: NDArray[np.float64], components: int, seed: int) -> Any:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture as Mixture
+    def _start(self, rows: Tensor, components: int, seed: int) -> Mixture:
+        """Clusters of vectors; in whitened coordinates wide normals at the centres of clusters of directions.
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the parameter ``iterations`` limits a fit
-            start = _start(rows, components, seed) if self.coordinates == "whitened" else {}
-            return Mixture(
-                components,
-                covariance_type="diag" if self.covariance == "diagonal" else "full",
-                max_iter=self.iterations,
-                tol=self.tolerance,
-                reg_covar=self.floor,
-                random_state=seed,
-                **start,
-            ).fit(rows)
+        In whitened coordinates, clusters of vectors are single outliers, and a normal that starts at one stays there,
+        as a copy of a train vector.
+        """
+        diagonal = self.covariance == "diagonal"
+        if self.coordinates == "whitened":
+            shares = clusters(rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-30), components, seed)
+            if shares.any(dim=0).all():  # in one dimension there are two directions
+                centres = most_likely(rows, shares, 1.0, diagonal=True).centres
+                wide = most_likely(rows, torch.full_like(shares, 1 / components), self.floor, diagonal=diagonal)
+                return Mixture(wide.weights, centres, wide.roots)
+        return most_likely(rows, clusters(rows, components, seed), self.floor, diagonal=diagonal)
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         """Choose a component for every row by its weight, then draw from that component's normal."""
@@ -116,42 +121,9 @@ class GaussianMixture(LatentSampler):
             raise LsamplerError(f"{self.name} draws in {q} of {dimension} dimensions: there is no density")
         whitening = Whitening(state["mean"].numpy(), state["axes"].numpy())
         rows = torch.from_numpy(whitening.forward(latents.numpy()))
-        parts = [_log_normal(rows - c, root) for c, root in zip(state["centres"], state["roots"], strict=True)]
+        parts = [log_normal(rows - c, root) for c, root in zip(state["centres"], state["roots"], strict=True)]
         weighted = torch.stack(parts, dim=1) + torch.log(state["weights"])
         return torch.logsumexp(weighted, dim=1) - whitening.log_det
-
-
-def _start(rows: NDArray[np.float64], components: int, seed: int) -> dict[str, Any]:
-    """The centres of clusters of directions, for scikit-learn; nothing where there are fewer directions.
-
-    scikit-learn starts from clusters of vectors. In whitened coordinates these are single outliers, and a
-    normal that starts at one stays there, as a copy of a train vector.
-    """
-    from sklearn.cluster import KMeans
-
-    directions = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
-    of = KMeans(components, n_init=1, random_state=seed).fit_predict(directions)
-    if len(np.unique(of)) < components:  # in one dimension there are two
-        return {}
-    return {"means_init": [rows[of == k].mean(axis=0) for k in range(components)], "init_params": "random"}
-
-
-def _parts(mixture: Any, temperature: float) -> State:
-    """A root R of a covariance is upper triangular, Sigma = R^T R; of a diagonal one only the diagonal is kept."""
-    if mixture.covariance_type == "diag":
-        roots = np.sqrt(mixture.covariances_)
-    else:
-        roots = np.linalg.cholesky(mixture.covariances_).transpose(0, 2, 1)
-    return {"weights": mixture.weights_, "centres": mixture.means_, "roots": temperature * roots}
-
-
-def _log_normal(offsets: Tensor, root: Tensor) -> Tensor:
-    """The log density of N(0, R^T R) at offsets (n, q) -> (n,)."""
-    if root.ndim == 1:
-        x, diagonal = offsets / root, root
-    else:
-        x, diagonal = torch.linalg.solve_triangular(root, offsets, upper=True, left=False), root.diagonal()
-    return -0.5 * ((x * x).sum(dim=1) + len(diagonal) * math.log(2 * math.pi)) - torch.log(diagonal).sum()
 
 
 lsampler_samplers = offers(GaussianMixture)

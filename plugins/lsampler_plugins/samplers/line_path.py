@@ -46,8 +46,24 @@ class LinePath(LatentSampler):
 
     def learn(self, reference: Reference) -> State:
         """The two ends of the line."""
-        start, end = self._ends(reference)
-        return {"start": start, "end": end}
+        statistics = reference.statistics()
+        centre, step = statistics.mean, np.zeros(reference.dimension)
+        match self.path:
+            case "between":
+                start, end = self._two_vectors(reference)
+                return {"start": start, "end": end}
+            case "origin-to-centre":
+                return {"start": step, "end": centre}
+            case "principal":
+                statistics.require_rank(self.axis + 1)
+                width = reference.principal_half_widths(self.half_width, self.axis + 1)[self.axis]
+                step = self.reach * width * statistics.pca.axes[self.axis]
+            case "plane":
+                widths = statistics.half_widths(self.half_width)
+                i, j = self._plane(widths)
+                step[i] = self.reach * widths[i] * math.cos(math.radians(self.angle))
+                step[j] = self.reach * widths[j] * math.sin(math.radians(self.angle))
+        return {"start": centre - step, "end": centre + step}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         """Start + t (end - start), t in [0, 1]."""
@@ -57,25 +73,6 @@ class LinePath(LatentSampler):
             rows = torch.arange(block.start, block.start + block.rows, device=block.device)
             t = (rows % self.points).float() / (self.points - 1)
         return torch.lerp(state["start"], state["end"], t[:, None])
-
-    def _ends(self, reference: Reference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if self.path == "between":
-            return self._two_vectors(reference)
-        statistics = reference.statistics()
-        centre = statistics.mean
-        if self.path == "origin-to-centre":
-            return np.zeros_like(centre), centre
-        if self.path == "principal":
-            statistics.require_rank(self.axis + 1)
-            width = reference.principal_half_widths(self.half_width, self.axis + 1)[self.axis]
-            step = self.reach * width * statistics.pca.axes[self.axis]
-            return centre - step, centre + step
-        widths = statistics.half_widths(self.half_width)
-        i, j = self._plane(widths)
-        step = np.zeros_like(centre)
-        step[i] = self.reach * widths[i] * math.cos(math.radians(self.angle))
-        step[j] = self.reach * widths[j] * math.sin(math.radians(self.angle))
-        return centre - step, centre + step
 
     def _plane(self, widths: NDArray[np.float64]) -> tuple[int, int]:
         widest = [int(k) for k in np.argsort(-widths) if k not in (self.i, self.j)]

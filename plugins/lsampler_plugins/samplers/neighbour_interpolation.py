@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -20,8 +19,7 @@ class NeighbourInterpolation(LatentSampler):
     but a sample is never new in more than one direction: read the score ``novelty`` beside it.
     Where neighbours are far apart, as in many dimensions, samples lie nearer to the centre.
 
-    It holds the train vectors, or ``most`` of them, and finds their neighbours exactly, in a
-    time that grows with the square of their number. There is no density.
+    Neighbours are found exactly, in a time that grows with the square of the vectors' number. There is no density.
     """
 
     name = "neighbour-interpolation"
@@ -46,16 +44,12 @@ class NeighbourInterpolation(LatentSampler):
                 f"{reference.name}: {len(rows)} vectors, each needs `k={self.k}` neighbours; "
                 f"encode more images{f' or use `k={len(rows) - 1}`' if len(rows) > 1 else ''}"
             )
-        searched = self.search_space(rows, reference)
+        searched = rows
+        if self.space == "whitened":
+            statistics = reference.statistics()
+            searched = statistics.whitening(statistics.pca.rank).forward(rows).astype(np.float32)
         found = nearest_neighbours(searched, searched, self.k, exclude_self=True)
         return {"rows": rows, "neighbours": found.indices}
-
-    def search_space(self, rows: NDArray[np.float32], reference: Reference) -> NDArray[np.float32]:
-        """The vectors in the coordinates whose distances count."""
-        if self.space == "raw":
-            return rows
-        statistics = reference.statistics()
-        return statistics.whitening(statistics.pca.rank).forward(rows).astype(np.float32)
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         """A vector, one of its neighbours, and a point between them."""

@@ -22,9 +22,6 @@ class PcaEllipse(WhitenedSampler):
 
     and is then transformed back. w_k is the half-width of component k: the full width at half
     maximum, 2.3548 sigma for a Gaussian; so ``fact`` = 0.7 puts the half-axes at 1.65 sigma.
-
-    ``exact`` draws uniformly from that region, in closed form. ``iteration`` is the posts' method:
-    one component after the other in random order, each uniform in the interval that the others leave it.
     """
 
     name = "pca-ellipse"
@@ -33,18 +30,14 @@ class PcaEllipse(WhitenedSampler):
         default=0.7, gt=0, description="half-axes in half-widths (2.3548 sigma); the post takes 0.6 to 0.8"
     )
     components: int | None = Field(
-        default=None,
-        ge=1,
-        description="q, leading principal components kept (post: 50 to 120); none: 100, or D if smaller",
+        default=None, ge=1, description="q, leading principal components (post: 50 to 120); none: 100, or D if smaller"
     )
     method: Literal["exact", "iteration"] = Field(
-        default="exact", description="exact: uniform on the region; iteration: as in post X"
+        default="exact", description="exact: uniform on the region; iteration: the post's, component by component"
     )
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
     trim: float | None = Field(
-        default=1.7,
-        gt=0,
-        description="before PCA, leave out vectors beyond this many half-widths (post IX); none keeps all",
+        default=1.7, gt=0, description="leave out vectors beyond this many half-widths first (post IX); none keeps all"
     )
 
     def default_components(self, statistics: Statistics) -> int:
@@ -79,16 +72,13 @@ def cube_share(q: int) -> float:
     of volume sqrt(2)^q; or exactly one, at +-cos(theta), is above it and the q - 1 others lie
     within +-sin(theta), theta in [0, pi/4], of volume
 
-        q 2^q int_0^(pi/4) sin(theta)^q dtheta = sqrt(2)^q q / (sqrt(2) (q+1)) F(a, 1/2; a+1; 1/2)
+        q 2^q int_0^(pi/4) sin(theta)^q dtheta = sqrt(2)^q q / (sqrt(2) (q+1)) F((q+1)/2, 1/2; (q+3)/2; 1/2)
 
-    with a = (q+1)/2 and the hypergeometric function F(a, b; a+1; x) = sum_n a/(a+n) (b)_n/n! x^n.
+    with the hypergeometric function F.
     """
-    a = (q + 1) / 2
-    hypergeometric, term = 0.0, 1.0
-    for n in range(60):  # every term is positive and less than half of the one before
-        hypergeometric += a / (a + n) * term
-        term *= (0.5 + n) / (1 + n) * 0.5
-    return 1 / (1 + q / (math.sqrt(2) * (q + 1)) * hypergeometric)
+    from scipy.special import hyp2f1
+
+    return float(1 / (1 + q / (math.sqrt(2) * (q + 1)) * hyp2f1((q + 1) / 2, 0.5, (q + 3) / 2, 0.5)))
 
 
 def exact(block: Block, q: int) -> Tensor:

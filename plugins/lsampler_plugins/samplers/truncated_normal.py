@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -25,8 +24,8 @@ class TruncatedNormal(WhitenedSampler):
     components, R^2 ~ chi^2_q given R <= r; for ``uniform``, R = r U^(1/q), which is the uniform
     distribution in the ellipsoid. Nothing is rejected, however small the share.
 
-    In many dimensions nearly all of the normal is at a radius of sqrt(q) +- 0.7 (16 for q = 256),
-    so a share of 0.95 takes little away, and the uniform distribution lies close to the surface.
+    In many dimensions nearly all of the normal is at a radius of sqrt(q) +- 0.7, so a share of 0.95
+    takes little away, and the uniform distribution lies close to the surface.
     """
 
     name = "truncated-normal"
@@ -38,33 +37,26 @@ class TruncatedNormal(WhitenedSampler):
     distribution: Literal["normal", "uniform"] = Field(default="normal", description="within the ellipsoid")
 
     def learn_white(self, white: WhitenedReference) -> State:
-        """The ellipsoid's radius, the share of the normal inside, and a table of log R at normal scores."""
-        largest, inside = self.ellipsoid(white.components)
-        knots = self.log_radii(white.components, largest, inside)[:, np.newaxis]
-        return {"scores": SCORES, "knots": knots, "largest": np.array(largest), "inside": np.array(inside)}
+        """The ellipsoid's radius r, the share of the normal inside, and a table of log R at normal scores.
 
-    def ellipsoid(self, q: int) -> tuple[float, float]:
-        """Its Mahalanobis radius and the share of the normal inside, P(chi^2_q <= r^2)."""
-        from scipy.special import gammainc, gammaincinv
+        The table is so smooth that straight lines between its entries are exact to single precision.
+        """
+        from scipy.special import gammainc, gammaincinv, ndtr
 
-        if self.radius is None:
-            return math.sqrt(2 * gammaincinv(q / 2, self.share)), self.share
-        inside = float(gammainc(q / 2, self.radius**2 / 2))
+        q = white.components
+        inside = self.share if self.radius is None else float(gammainc(q / 2, self.radius**2 / 2))
         if inside < LEAST_SHARE and self.distribution == "normal":
             raise LsamplerError(
                 f"{self.name}: `radius={self.radius:g}` holds too little of a normal in {q} dimensions, whose radius "
                 f"is near {math.sqrt(q):.1f}; use a larger one, or `distribution=uniform`"
             )
-        return self.radius, inside
-
-    def log_radii(self, q: int, largest: float, inside: float) -> NDArray[np.float64]:
-        """Log R at the scores; it is so smooth that straight lines between them are exact to single precision."""
-        from scipy.special import gammaincinv, ndtr
-
-        levels = ndtr(SCORES)
+        largest = self.radius or math.sqrt(2 * gammaincinv(q / 2, inside))
         if self.distribution == "uniform":
-            return np.asarray(math.log(largest) + np.log(levels) / q + INSIDE)
-        return np.asarray(0.5 * np.log(2 * gammaincinv(q / 2, levels * inside)) + INSIDE)
+            log_radii = math.log(largest) + np.log(ndtr(SCORES)) / q
+        else:
+            log_radii = 0.5 * np.log(2 * gammaincinv(q / 2, ndtr(SCORES) * inside))
+        knots = log_radii[:, np.newaxis] + INSIDE
+        return {"scores": SCORES, "knots": knots, "largest": np.array(largest), "inside": np.array(inside)}
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
         """A direction times a radius."""

@@ -65,11 +65,11 @@ def train(
 def _train(settings: dict[str, Any]) -> None:
     """Train with the options of the command, by their names in Python."""
     from lsampler.data.sources import open_images
-    from lsampler.models.conv_autoencoder import conv_config
+    from lsampler.models.conv_autoencoder import ConvConfig
     from lsampler.progress import rich_progress
 
     source, out, resume = open_images(settings.pop("images")), settings.pop("out"), settings.pop("resume")
-    config = conv_config(
+    config = ConvConfig(
         image_size=settings.pop("size"),
         channels=1 if settings.pop("grey") else 3,
         filters=settings.pop("filters").split(","),
@@ -78,7 +78,8 @@ def _train(settings: dict[str, Any]) -> None:
     )
     settings["held_out"] = settings["held_out"] or max(1, len(source.ids) // 10)
     try:
-        from lsampler.models.training.train import TrainingOptions, train_autoencoder
+        from lsampler.models.training.options import TrainingOptions
+        from lsampler.models.training.train import train_autoencoder
     except ImportError as error:
         raise LsamplerError(f"training needs {error.name}; install it with: pip install 'lsampler[train]'") from error
     options = TrainingOptions(**settings)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.compute.one_thread import on_one_thread
+from lsampler.compute.one_thread import one_thread
 from lsampler.errors import LsamplerError
 
 __all__ = ["frechet_distance"]
@@ -40,7 +40,8 @@ def frechet_distance(
         raise LsamplerError(f"moments of shapes {shapes}; give means (D,) and covariances (D, D)")
     if not all(np.isfinite(array).all() for array in (*means, *covariances)):
         raise LsamplerError("moments that are NaN or infinite have no Frechet distance")
-    product = on_one_thread(lambda: _product_eigenvalues(*covariances))
+    with one_thread():
+        product = _product_eigenvalues(*covariances)
     trace = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.sqrt(np.maximum(product, 0.0)).sum()
     shift = means[0] - means[1]
     return max(float(shift @ shift + trace), 0.0)

@@ -7,7 +7,6 @@ many are drawn, on the batch size or on the number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from lsampler.errors import LsamplerError
 
 __all__ = ["BLOCK_ROWS", "Block", "draw_blocks", "resolve_device"]
 
-Item = TypeVar("Item")
 BLOCK_ROWS = 2048
 
 
@@ -84,15 +82,14 @@ class Block:
 
 def draw_blocks(
     draw: Callable[[Block], Tensor],
-    after: Callable[[Tensor], Item],
     rows: int,
     *,
     seed: int,
     device: torch.device,
     threads: int | None = None,
     start: int = 0,
-) -> Iterator[Item]:
-    """Yield ``after`` of rows ``start`` to ``start + rows``, block by block, in order.
+) -> Iterator[Tensor]:
+    """Draw rows ``start`` to ``start + rows``, block by block, in order.
 
     On the CPU a few blocks are drawn ahead, in threads that run their kernels on one thread: matrix
     products on several threads may round differently.
@@ -106,8 +103,8 @@ def draw_blocks(
     first = start // BLOCK_ROWS
     blocks = (Block(seed, first + index, device) for index in range(-(-rows // BLOCK_ROWS)))
 
-    def work(block: Block) -> Item:
-        return after(draw(block)[: start + rows - block.start])
+    def work(block: Block) -> Tensor:
+        return draw(block)[: start + rows - block.start]
 
     return Threads(threads).map(work, blocks) if device.type == "cpu" else map(work, blocks)
 

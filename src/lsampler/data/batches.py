@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
@@ -11,14 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lsampler.compute.interrupts import interrupts_ignored
 from lsampler.data.preprocess import Preprocess, scaled
 from lsampler.data.sources import ImageError, ImageSource
 from lsampler.errors import LsamplerError
-
-__all__ = ["ImageBatches", "PixelBatch", "cores"]
 
 # More threads are slower: they wait for the interpreter lock.
 MOST_THREADS = 4
@@ -79,9 +77,7 @@ class ImageBatches:
         """
         stop = len(self.source.ids) if stop is None else stop
         wanted = [range(first, min(first + batch_size, stop)) for first in range(start, stop, batch_size)]
-        images = _Loaded(self.source, self.preprocess)
-        load, most = (_from_processes, self._processes) if self._processes else (_from_threads, self._threads)
-        for batch in load(images, wanted, most):
+        for batch in self._from_processes(wanted) if self._processes else self._from_threads(wanted):
             for skipped, reason in batch.skipped.items() if self.strict else ():
                 raise LsamplerError(
                     f"{self.source.name}: image '{skipped}' {reason}; fix it, or leave out `strict=True` to skip it"
@@ -95,30 +91,66 @@ class ImageBatches:
             first, reason = next(iter(self.skipped.items()), ("", "there are none"))
             raise LsamplerError(f"{self.source.name}: no usable image; '{first}' {reason}")
 
+    def _from_threads(self, wanted: list[range]) -> Iterator[PixelBatch]:
+        pool = ThreadPoolExecutor(self._threads)
+        try:
+            ahead = [pool.map(self._image, indices) for indices in wanted[:AHEAD]]
+            for number, indices in enumerate(wanted):
+                # Begun before the caller uses this batch, so that a slow disk does not make it wait.
+                ahead += [pool.map(self._image, later) for later in wanted[number + AHEAD : number + AHEAD + 1]]
+                yield self._batch(indices, ahead.pop(0))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def _from_processes(self, wanted: list[range]) -> Iterator[PixelBatch]:
+        """Load by PyTorch's ``DataLoader``."""
+        name = self.source.name
+        if not wanted:
+            return
+        try:
+            ForkingPickler.dumps(self.source)
+        except Exception as error:  # a source of the user's own may raise anything
+            raise LsamplerError(
+                f"{name}: cannot be sent to other processes ({type(error).__name__}); use `workers=0`"
+            ) from error
+        loader: DataLoader[Any] = DataLoader(
+            range(len(self.source.ids)),  # type: ignore[arg-type]  # the indices are the dataset
+            batch_sampler=[list(indices) for indices in wanted],
+            collate_fn=self._shared_batch,
+            num_workers=min(self._processes, len(wanted)),
+            # A fork would copy the locks of PyTorch's and our own threads in any state.
+            multiprocessing_context="spawn",
+            generator=torch.Generator(),  # otherwise it draws a seed from the global one
+        )
+        batches: Iterator[Any] | None = None
+        try:
+            with interrupts_ignored():
+                batches = iter(loader)
+            for batch in batches:
+                yield batch._replace(pixels=batch.pixels.numpy())
+        except RuntimeError as error:
+            if "DataLoader worker (pid" not in str(error):  # an error of the source itself
+                raise
+            raise LsamplerError(
+                f"{name}: a process that loads images died; in a script, guard the call by "
+                "'if __name__ == \"__main__\":', or use fewer `workers=...`, or `workers=0`"
+            ) from error
+        finally:
+            del batches  # which ends the processes
 
+    def _shared_batch(self, indices: list[int]) -> PixelBatch:
+        """A batch with its pixels as a tensor, which PyTorch hands to another process without a copy."""
+        batch = self._batch(indices, map(self._image, indices))
+        return batch._replace(pixels=torch.from_numpy(batch.pixels))  # type: ignore[arg-type]
 
-class _Loaded(Dataset[PixelBatch]):
-    """A source by batches, each loaded when it is asked for."""
-
-    def __init__(self, source: ImageSource, preprocess: Preprocess) -> None:
-        self.source, self.preprocess = source, preprocess
-
-    def read(self, index: int) -> NDArray[Any] | str:
+    def _image(self, index: int) -> NDArray[Any] | str:
         """An image, cropped and resized, or the reason why it cannot be used."""
         try:
             return self.preprocess.pixels(self.source.read(index))
         except ImageError as error:
             return str(error)
 
-    def __getitem__(self, indices: range) -> PixelBatch:
-        return self.batch(indices, map(self.read, indices))
-
-    def batch(self, indices: range, found: Iterable[NDArray[Any] | str]) -> PixelBatch:
-        """The images of these indices as one array."""
+    def _batch(self, indices: Sequence[int], found: Iterable[NDArray[Any] | str]) -> PixelBatch:
         images: dict[int, NDArray[Any]] = {}
         skipped: dict[str, str] = {}
         for index, image in zip(indices, found, strict=True):
@@ -132,50 +164,6 @@ class _Loaded(Dataset[PixelBatch]):
         return PixelBatch(list(images), pixels, skipped)
 
 
-def _from_threads(images: _Loaded, wanted: list[range], threads: int) -> Iterator[PixelBatch]:
-    pool = ThreadPoolExecutor(threads)
-    try:
-        ahead = [pool.map(images.read, indices) for indices in wanted[:AHEAD]]
-        for number, indices in enumerate(wanted):
-            # Begun before the caller uses this batch, so that a slow disk does not make it wait.
-            ahead += [pool.map(images.read, later) for later in wanted[number + AHEAD : number + AHEAD + 1]]
-            yield images.batch(indices, ahead.pop(0))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _from_processes(images: _Loaded, wanted: list[range], processes: int) -> Iterator[PixelBatch]:
-    """Load by PyTorch's ``DataLoader``."""
-    name = images.source.name
-    if not wanted:
-        return
-    try:
-        ForkingPickler.dumps(images)
-    except Exception as error:  # a source of the user's own may raise anything
-        raise LsamplerError(
-            f"{name}: cannot be sent to other processes ({type(error).__name__}); use `workers=0`"
-        ) from error
-    loader: DataLoader[Any] = DataLoader(
-        images,
-        batch_size=None,
-        sampler=wanted,
-        num_workers=min(processes, len(wanted)),
-        # A fork would copy the locks of PyTorch's and our own threads in any state.
-        multiprocessing_context="spawn",
-        generator=torch.Generator(),  # otherwise it draws a seed from the global one
-    )
-    batches: Iterator[Any] | None = None
-    try:
-        with interrupts_ignored():
-            batches = iter(loader)
-        for batch in batches:
-            yield PixelBatch(batch.indices, batch.pixels.numpy(), batch.skipped)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise LsamplerError(
-            f"{name}: a process that loads images died; in a script, guard the call by "
-            "'if __name__ == \"__main__\":', or use fewer `workers=...`, or `workers=0`"
-        ) from error
-    finally:
-        del batches  # which ends the processes
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["image_grid", "to_uint8"]
-
 GAP = 2
 
 

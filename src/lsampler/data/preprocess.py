@@ -11,8 +11,6 @@ from PIL import Image
 
 from lsampler.errors import LsamplerError, nearest_name
 
-__all__ = ["Crop", "Preprocess", "scaled"]
-
 Crop = Literal["centre", "celeba", "none"]
 CELEBA_WIDTH, CELEBA_CROP = 178, 148
 

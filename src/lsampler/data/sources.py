@@ -17,10 +17,7 @@ from PIL import Image, ImageOps
 
 from lsampler.errors import LsamplerError
 
-__all__ = ["ImageError", "ImageSource", "open_images", "source_digest"]
-
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
-ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 # Image files are compressed already: a member that grows this much when unpacked is a zip bomb.
 ZIP_RATIO_LIMIT = 200
 ZIP_RATIO_FROM_BYTES = 1 << 20
@@ -55,16 +52,10 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
     path = Path(path)
     if not os.path.lexists(path):
         raise LsamplerError(f"{path}: no such file or folder; check the path of the images")
-    source: ImageSource
-    suffix = path.suffix.lower()
-    if path.is_dir():
-        source = _Folder(path)
-    elif suffix == ".zip":
-        source = _Zip(path)
-    elif suffix in ARRAY_SUFFIXES:
-        source = _Array(path)
-    else:
+    kind = _Folder if path.is_dir() else SOURCES.get(path.suffix.lower())
+    if kind is None:
         raise LsamplerError(f"{path}: not a source of images; give a folder, a .zip, or a .npy, .npz or .h5 array")
+    source: ImageSource = kind(path)
     if not source.ids:
         raise LsamplerError(f"{path}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return source
@@ -86,10 +77,19 @@ class _Folder:
         return _decoded(self._root / self.ids[index])
 
 
-class _Zip:
+class _File:
+    """A source in one file, which another process opens itself."""
+
     def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._path = path
+        self.name, self._path = path.name, path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._path,)
+
+
+class _Zip(_File):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
@@ -99,10 +99,6 @@ class _Zip:
             _check_member(path, member)
         images = (m.filename for m in members if PurePosixPath(m.filename).suffix.lower() in IMAGE_SUFFIXES)
         self.ids = sorted({name for name in images if not name.startswith("__MACOSX/")})
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Another process opens the archive itself."""
-        return _Zip, (self._path,)
 
     def read(self, index: int) -> NDArray[Any]:
         try:
@@ -126,12 +122,11 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
         )
 
 
-class _Array:
+class _Array(_File):
     """(N, H, W), (N, H, W, C) or (N, C, H, W); uint8, or floats in [0, 1]."""
 
     def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._path = path
+        super().__init__(path)
         self._data = _open_array(path)
         shape: tuple[int, ...] = self._data.shape or ()
         if len(shape) not in (3, 4) or 0 in shape:
@@ -145,10 +140,6 @@ class _Array:
         width = len(str(shape[0] - 1))
         self.ids = [f"{index:0{width}d}" for index in range(shape[0])]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Another process opens the file itself."""
-        return _Array, (self._path,)
-
     def read(self, index: int) -> NDArray[Any]:
         try:
             pixels = np.asarray(self._data[index])
@@ -159,6 +150,9 @@ class _Array:
         elif self._channels_first:
             pixels = pixels.transpose(1, 2, 0)
         return pixels if pixels.dtype == np.uint8 else _checked(pixels)
+
+
+SOURCES = {".zip": _Zip} | dict.fromkeys((".npy", ".npz", ".h5", ".hdf5"), _Array)
 
 
 def _open_array(path: Path) -> Any:

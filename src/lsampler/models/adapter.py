@@ -9,8 +9,9 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias
@@ -23,14 +24,11 @@ from torch import Tensor, nn
 from lsampler.data.preprocess import Crop, Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.files import existing_file
-from lsampler.models.protocols import AutoencoderLoader
-
-__all__ = ["AdaptedAutoencoder", "ForeignLoader", "ImageLayout", "file_digest", "module_digest"]
+from lsampler.models.protocols import AutoencoderLoader, check_latents
 
 ValueRange = Literal["0..1", "-1..1", "0..255"]
 ChannelOrder = Literal["first", "last"]
 Apply: TypeAlias = Callable[[Tensor], Any]
-PROBES = 2
 LONGEST_REASON = 300
 CHECK_IMAGES = "check size, channels and channel_order, and that the encoder comes first"
 CHECK_PAIR = "check that encoder and decoder belong together"
@@ -86,63 +84,51 @@ class AdaptedAutoencoder:
         self._encode, self._decode, self._move = encode, decode, move
         self._low, self._span = layout.value_range[0], layout.value_range[1] - layout.value_range[0]
         self._channels_last = layout.channel_order == "last"
-        self._device = torch.device("cpu")
-        self.latent_shape: tuple[int, ...] = self._probe()
-
-    @property
-    def dimension(self) -> int:
-        """The latent dimension D: the product of :attr:`latent_shape`."""
-        return math.prod(self.latent_shape)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are, and where images and latents are sent."""
-        return self._device
+        self.device = torch.device("cpu")
+        self.latent_shape: tuple[int, ...] = ()
+        self.latent_shape = self._probe()
+        self.dimension = math.prod(self.latent_shape)
 
     def to(self, device: torch.device) -> Self:
         """Move the weights, if the other library allows it."""
         if self._move is not None:
             with _explained(f"{self.name}: cannot be moved to {device}"):
                 self._move(device)
-            self._device = torch.device(device)
+            self.device = torch.device(device)
         return self
 
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) float32 in [0, 1] -> latent vectors (B, D) float32."""
-        latents = self._encoded(images)
-        if tuple(latents.shape[1:]) != self.latent_shape or len(latents) != len(images):
-            raise LsamplerError(
-                f"{self.name}: the encoder gave shape {tuple(latents.shape)} for {len(images)} images, "
-                f"expected ({len(images)}, {', '.join(map(str, self.latent_shape))})"
-            )
-        return latents.flatten(1)
+        return self._encoded(images).flatten(1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latent vectors (B, D) float32 -> images (B, C, H, W) float32 in [0, 1]."""
-        if latents.ndim != 2 or latents.shape[1] != self.dimension:
-            raise LsamplerError(
-                f"latent vectors of shape {tuple(latents.shape)}: {self.name} takes (B, {self.dimension})"
-            )
+        check_latents(self.name, latents, self.dimension)
         return self._decoded(latents.reshape(-1, *self.latent_shape)).clamp(0.0, 1.0)
 
     @torch.inference_mode()
     def _encoded(self, images: Tensor) -> Tensor:
-        own = images.to(self._device, torch.float32) * self._span + self._low
+        own = images.to(self.device, torch.float32) * self._span + self._low
         own = own.permute(0, 2, 3, 1).contiguous() if self._channels_last else own
         with _explained(f"{self.name}: the encoder failed on images of shape {tuple(own.shape)}", CHECK_IMAGES):
-            latents = self._encode(own)
-        return _tensor(self.name, latents)
+            latents = _tensor(self.name, self._encode(own))
+        shape = self.latent_shape or latents.shape[1:]  # the probe finds it out
+        if latents.ndim < 2 or latents.shape != (len(images), *shape):
+            raise LsamplerError(
+                f"{self.name}: the encoder gave shape {tuple(latents.shape)} for {len(images)} images, "
+                f"expected ({len(images)}, {', '.join(map(str, shape)) or 'D'})"
+            )
+        return latents
 
     @torch.inference_mode()
     def _decoded(self, latents: Tensor) -> Tensor:
-        own = latents.to(self._device, torch.float32, copy=True)  # a decoder may begin with an in-place layer
+        own = latents.to(self.device, torch.float32, copy=True)  # a decoder may begin with an in-place layer
         with _explained(f"{self.name}: the decoder does not take latents of shape {tuple(latents.shape)}", CHECK_PAIR):
-            decoded = self._decode(own)
-        images = _tensor(self.name, decoded)
+            images = _tensor(self.name, self._decode(own))
         if self._channels_last and images.ndim == 4:
             images = images.permute(0, 3, 1, 2)
         expected = (len(latents), self.preprocess.channels, self.preprocess.size, self.preprocess.size)
-        if tuple(images.shape) != expected:
+        if images.shape != expected:
             raise LsamplerError(
                 f"{self.name}: the decoder gave shape {tuple(images.shape)} (B, C, H, W), expected {expected}; check "
                 "size, channels and channel_order"
@@ -152,28 +138,19 @@ class AdaptedAutoencoder:
     def _probe(self) -> tuple[int, ...]:
         """Send two grey ramps through encoder and decoder, and return the shape of the latents."""
         size, channels = self.preprocess.size, self.preprocess.channels
-        ramp = torch.linspace(0, 1, size).repeat(PROBES, channels, size, 1)
-        latents = self._encoded(ramp)
-        if latents.ndim < 2 or len(latents) != PROBES:
+        latents = self._repeatable("encoder", self._encoded, torch.linspace(0, 1, size).repeat(2, channels, size, 1))
+        images = self._repeatable("decoder", self._decoded, latents)
+        if images.min() < -1.5 or images.max() > 2.5:
+            own = images * self._span + self._low
             raise LsamplerError(
-                f"{self.name}: the encoder gave shape {tuple(latents.shape)} for {PROBES} images, expected (B, D) or "
-                "(B, C, h, w)"
-            )
-        self._check_result("encoder", latents, self._encoded(ramp))
-        images = self._decoded(latents)
-        self._check_result("decoder", images, self._decoded(latents))
-        low, high = float(images.min()), float(images.max())
-        if low < -1.5 or high > 2.5:
-            found, declared = (
-                f"{a * self._span + self._low:.3g}..{b * self._span + self._low:.3g}" for a, b in ((low, high), (0, 1))
-            )
-            raise LsamplerError(
-                f"{self.name}: decoded values are in {found}, far outside the declared {declared}; declare the right "
-                "`value_range=...`"
+                f"{self.name}: decoded values are in {own.min():.3g}..{own.max():.3g}, far outside the declared "
+                f"{self._low:.3g}..{self._low + self._span:.3g}; declare the right `value_range=...`"
             )
         return tuple(latents.shape[1:])
 
-    def _check_result(self, half: str, once: Tensor, again: Tensor) -> None:
+    def _repeatable(self, half: str, apply: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
+        """The result of one half of the model, which must be finite and the same each time."""
+        once, again = apply(given), apply(given)
         if not torch.isfinite(once).all():
             raise LsamplerError(f"{self.name}: the {half} gave NaN or infinite values; check its weights")
         # Libraries that add in no fixed order differ by rounding; a random model differs far more.
@@ -182,17 +159,22 @@ class AdaptedAutoencoder:
                 f"{self.name}: the {half} gives another result each time; give one in evaluation mode, and for a "
                 "variational encoder its mean"
             )
+        return once
 
 
 class ForeignLoader(AutoencoderLoader):
     """Base of loaders for models that do not say how their images are prepared.
 
     A subclass writes :meth:`load`, which ends with :meth:`adapt`. It sets :attr:`suffixes` if its
-    specifications are two files, ``ENCODER+DECODER``; otherwise it writes :meth:`accepts`.
+    specifications are two files, ``ENCODER+DECODER``, or :attr:`folder_files` if they are folders; otherwise it
+    writes :meth:`accepts`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Of the two files of a specification, such as ``(".onnx",)``; empty for other specifications."""
+
+    folder_files: ClassVar[tuple[str, ...]] = ()
+    """Names of files; a folder that holds one of them is a specification."""
 
     size: int | None = Field(
         default=None, ge=4, le=4096, description="edge of the square images in pixels; none: what the model says"
@@ -209,7 +191,10 @@ class ForeignLoader(AutoencoderLoader):
     @classmethod
     def accepts(cls, spec: str) -> bool:
         """Accept a suffix at the end or before a ``+``, so that for one file alone the message says what is missing."""
-        return any(spec.endswith(suffix) or f"{suffix}+" in spec for suffix in cls.suffixes)
+        return any(spec.endswith(suffix) or f"{suffix}+" in spec for suffix in cls.suffixes) or any(
+            os.path.isfile(Path(spec) / name)  # noqa: PTH113 - Path.is_file may raise
+            for name in cls.folder_files
+        )
 
     @classmethod
     def files(cls, spec: str) -> tuple[Path, Path]:
@@ -247,16 +232,19 @@ class ForeignLoader(AutoencoderLoader):
                 f"{spec}: takes batches of exactly {batch}; export it again with a dynamic batch dimension"
             )
 
-    def image_shape(self, spec: object, shape: Sequence[int | None]) -> tuple[int | None, int | None]:
+    def image_shape(self, spec: object, shape: Sequence[int | None] | None) -> tuple[int | None, int | None]:
         """Return size and channels, for :meth:`adapt`, from the shape of an encoder's input.
 
         Args:
             spec: the encoder's name in messages.
-            shape: (B, C, H, W), or (B, H, W, C) with channels last; None for an axis of any length.
+            shape: (B, C, H, W), or (B, H, W, C) with channels last; None for an axis of any length, or if the model
+                does not say its shape.
 
         Raises:
             LsamplerError: it is not the shape of square images.
         """
+        if shape is None:
+            return None, None
         if len(shape) != 4:
             of = ", ".join("any" if edge is None else str(edge) for edge in shape)
             raise LsamplerError(f"{spec}: takes shape ({of}), not images; the encoder comes first, then the decoder")
@@ -337,11 +325,12 @@ def module_digest(modules: Iterable[nn.Module]) -> str:
 
 
 def _agreed(spec: str, what: str, declared: int | None, own: int | None) -> int:
-    if declared is None and own is None:
+    stated = [number for number in (declared, own) if number is not None]
+    if not stated:
         raise LsamplerError(f"{spec}: the model does not say its image {what}; give `{what}=...`")
-    if declared is not None and own is not None and declared != own:
+    if len(set(stated)) > 1:
         raise LsamplerError(f"{spec}: the model takes images of {what} {own}, not {declared}; leave out `{what}=...`")
-    return declared if declared is not None else int(own or 0)
+    return stated[0]
 
 
 @contextlib.contextmanager
@@ -364,10 +353,10 @@ def _reason(error: Exception) -> str:
 def _tensor(name: str, result: Any) -> Tensor:
     if isinstance(result, (tuple, list)) and result:
         result = result[0]
-    if isinstance(result, Mapping) or not (isinstance(result, Tensor) or hasattr(result, "__array__")):
-        raise LsamplerError(f"{name}: the model gave a {type(result).__name__}, expected a tensor or an array")
     if isinstance(result, Tensor):
         return result.detach().float()
+    if not hasattr(result, "__array__"):
+        raise LsamplerError(f"{name}: the model gave a {type(result).__name__}, expected a tensor or an array")
     try:
         return torch.from_numpy(np.array(result, dtype=np.float32))
     except (TypeError, ValueError) as error:

@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 from torch import Tensor, nn
 
 from lsampler.compute.one_thread import one_kernel_thread
 from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.files import existing_file, new_file
+from lsampler.models.protocols import check_latents
 from lsampler.safetensors_files import read_safetensors, write_safetensors
-
-__all__ = ["ConvAutoencoder", "ConvConfig", "conv_config"]
 
 FORMAT = "lsampler-autoencoder"
 FORMAT_VERSION = 1
@@ -45,13 +44,17 @@ ACTIVATIONS: dict[str, Any] = {
 
 
 class ConvConfig(BaseModel):
-    """The shape of a :class:`ConvAutoencoder`; the defaults are the posts'."""
+    """The shape of a :class:`ConvAutoencoder`; the defaults are the posts'.
+
+    Raises:
+        LsamplerError: a setting is not valid.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_size: int = Field(default=96, ge=4, le=4096, description="edge of the square image in pixels")
     channels: Literal[1, 3] = Field(default=3, description="3 for colour, 1 for grey")
-    filters: tuple[int, ...] = Field(
+    filters: tuple[PositiveInt, ...] = Field(
         default=(64, 64, 128, 128),
         min_length=1,
         description="filters of the encoder's layers, each of stride 2; the decoder mirrors them",
@@ -61,12 +64,13 @@ class ConvConfig(BaseModel):
         default="leaky-relu", description="activation between the layers (leaky-relu has slope 0.1)"
     )
 
-    @field_validator("filters")
-    @classmethod
-    def _positive(cls, filters: tuple[int, ...]) -> tuple[int, ...]:
-        if min(filters) < 1:
-            raise ValueError("every layer needs at least one filter")
-        return filters
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            setting = f"`{first['loc'][0]}={first['input']}`: " if first["loc"] else ""
+            raise LsamplerError(setting + first["msg"].removeprefix("Value error, ")) from None
 
     @model_validator(mode="after")
     def _divisible(self) -> ConvConfig:
@@ -77,18 +81,6 @@ class ConvConfig(BaseModel):
                 f"image size {self.image_size} must be a multiple of {halvings}"
             )
         return self
-
-
-def conv_config(**settings: Any) -> ConvConfig:
-    """Make a :class:`ConvConfig`. Raises LsamplerError in one line if a setting is not valid."""
-    try:
-        return ConvConfig(**settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
-        problem = first["msg"].removeprefix("Value error, ")
-        setting = f"`{key}={first['input']}`: " if key else ""
-        raise LsamplerError(f"{setting}{problem}") from None
 
 
 class ConvAutoencoder(nn.Module):
@@ -114,10 +106,9 @@ class ConvAutoencoder(nn.Module):
         self.config = config or ConvConfig()
         self.preprocess = preprocess or Preprocess(self.config.image_size, "none", self.config.channels)
         self.training_record = dict(training or {})
-        self.encoder = _encoder(self.config)
-        self.decoder = _decoder(self.config)
-        _initialise(self.encoder)
-        _initialise(self.decoder)
+        self.encoder, self.decoder = _encoder(self.config), _decoder(self.config)
+        for layers in (self.encoder, self.decoder):
+            _initialise(layers)
 
     @property
     def dimension(self) -> int:
@@ -146,10 +137,7 @@ class ConvAutoencoder(nn.Module):
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Latent vectors (B, D) float32 -> images (B, C, H, W) float32 in [0, 1]."""
-        if latents.ndim != 2 or latents.shape[1] != self.dimension:
-            raise LsamplerError(
-                f"latent vectors of shape {tuple(latents.shape)}: the decoder takes (B, {self.dimension})"
-            )
+        check_latents("the decoder", latents, self.dimension)
         return _apply(self.decoder, latents.to(self.device, non_blocking=True)).clamp(0.0, 1.0)
 
     @torch.no_grad()
@@ -220,12 +208,12 @@ class ConvAutoencoder(nn.Module):
             # On "meta" nothing is allocated: a tampered description cannot allocate a terabyte.
             with torch.device("meta"):
                 model = cls(
-                    ConvConfig.model_validate(metadata["config"]),
+                    ConvConfig(**metadata["config"]),
                     preprocess=Preprocess(**metadata["preprocess"]),
                     training=metadata.get("training"),
                 )
             model.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
-        except (LsamplerError, ValidationError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (LsamplerError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise LsamplerError(f"{path}: damaged, its weights and description do not agree") from error
         if model.fingerprint != metadata.get("fingerprint"):
             raise LsamplerError(f"{path}: damaged, the weights do not match their fingerprint")
@@ -286,9 +274,6 @@ def _decoder(config: ConvConfig) -> nn.Sequential:
         nn.Unflatten(1, (width, edge, edge)),
     ]
     for filters in (*reversed(config.filters[:-1]), config.channels):
-        layers += [
-            nn.ConvTranspose2d(width, filters, TRANSPOSED_KERNEL, stride=2, padding=1),
-            activation(),
-        ]
+        layers += [nn.ConvTranspose2d(width, filters, TRANSPOSED_KERNEL, stride=2, padding=1), activation()]
         width = filters
     return nn.Sequential(*layers[:-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
+from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
 
 if TYPE_CHECKING:
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lsampler.data.preprocess import Preprocess
-
-__all__ = ["Autoencoder", "AutoencoderLoader", "Decoder", "Encoder", "device_of"]
 
 
 @runtime_checkable
@@ -77,3 +76,9 @@ def device_of(autoencoder: Autoencoder) -> torch.device:
 
     device = getattr(autoencoder, "device", None)
     return torch.device(device) if isinstance(device, str | torch.device) else torch.device("cpu")
+
+
+def check_latents(name: str, latents: Tensor, dimension: int) -> None:
+    """Raise LsamplerError unless these are latent vectors (B, dimension)."""
+    if latents.ndim != 2 or latents.shape[1] != dimension:
+        raise LsamplerError(f"latent vectors of shape {tuple(latents.shape)}: {name} takes (B, {dimension})")

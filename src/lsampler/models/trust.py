@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from lsampler.errors import LsamplerError
 
-__all__ = ["require_trust"]
-
 
 def require_trust(file: object, kind: str, *, trusted: bool) -> None:
     """Refuse to open a file that can run code, unless the user trusts it.

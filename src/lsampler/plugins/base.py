@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import inspect
 import json
 import sys
@@ -15,18 +13,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self
 
-import annotated_types
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from lsampler.errors import LsamplerError, nearest_name
 
-__all__ = ["ENTRY_POINTS", "Parameter", "Plugin", "code_digest"]
-
 ENTRY_POINTS = "lsampler"
 """The entry-point group that plugin packages register their modules in."""
+TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "text",
+    "array": "a list such as [1, 2]",
+    "null": "none",
+}
+BOUNDS = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
+"""What JSON schemas call types and bounds, and what users read."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +83,12 @@ class Plugin(BaseModel):
         return [
             Parameter(
                 name=name,
-                type=_type_name(field.annotation),
-                default=_plain(field.get_default()) if not field.is_required() else "(required)",
-                range=_range(field),
-                meaning=field.description or "",
+                type=_type(schema),
+                default=_plain(schema["default"]) if "default" in schema else "(required)",
+                range=_range(schema),
+                meaning=schema.get("description", ""),
             )
-            for name, field in cls.model_fields.items()
+            for name, schema in cls.model_json_schema().get("properties", {}).items()
         ]
 
     def settings(self) -> dict[str, Any]:
@@ -117,68 +122,38 @@ class Plugin(BaseModel):
             return f"{cls.name}: no parameter '{key}'{nearest_name(key, cls.model_fields)}"
         if not key:
             return f"{cls.name}: {first['msg'].removeprefix('Value error, ')}"
-        field = cls.model_fields[key]
-        allowed = _range(field)
-        within = f", {allowed}" if allowed else ""
-        return f"{cls.name}: {key}={first['input']} is not valid: give {_type_name(field.annotation)}{within}"
+        allowed = next(parameter for parameter in cls.parameters() if parameter.name == key)
+        within = f", {allowed.range}" if allowed.range else ""
+        return f"{cls.name}: {key}={first['input']} is not valid: give {allowed.type}{within}"
 
 
 @functools.cache
 def code_digest(plugin: type[Plugin]) -> str:
-    """A digest of a plugin class's code, and of the version of the package that it comes from.
+    """A digest of a plugin class's code, and of the version of the distribution that it comes from.
 
-    The code is the source of the modules of the class and of its base classes outside lsampler, and of the modules
-    that these import from their own package. Where there is no source, as in an interactive session, the digest is
-    that of this process alone, so that no other process uses what is kept under it.
+    The code is all Python source of the packages of the class and of its base classes outside lsampler. Where there
+    is no source, as in an interactive session, the digest is that of this process alone, so that no other process
+    uses what is kept under it.
     """
-    sources: dict[str, str] = {}
-    for base in plugin.__mro__:
-        name = base.__module__
-        if base not in Plugin.__mro__ and not _is_within(name, "lsampler"):
-            _gather(name, name.partition(".")[0], sources)
-            sources.setdefault(name, _live_source(base))
-    packages = {name.partition(".")[0] for name in sources}
+    modules = {base.__module__.partition(".")[0] for base in plugin.__mro__ if base not in Plugin.__mro__}
+    packages = sorted(modules - {"lsampler"})
     origins = {
         f"{point.dist.name} {point.dist.version}"
         for point in entry_points(group=ENTRY_POINTS)
         if point.dist and point.module.partition(".")[0] in packages
     }
-    return _digest(plugin.__qualname__, *sorted(origins), *(sources[name] for name in sorted(sources)))
+    return _digest(plugin.__qualname__, *sorted(origins), *map(_source_digest, packages))
 
 
-def _gather(name: str, package: str, found: dict[str, str]) -> None:
-    """Add the source of a module of a package, and of those that it imports from the same package."""
-    if name in found or not _is_within(name, package):
-        return
+def _source_digest(package: str) -> str:
+    module, digest = sys.modules.get(package), hashlib.blake2b()
+    files = [file for folder in getattr(module, "__path__", []) for file in sorted(Path(folder).rglob("*.py"))]
     try:
-        spec = importlib.util.find_spec(name)
-        source = Path(str(spec and spec.origin)).read_text(encoding="utf-8")
-        tree = ast.parse(source)
-    except (ImportError, ValueError, OSError, SyntaxError):  # no module, or one without a file of Python code
-        return
-    found[name] = source
-    inside = name if spec and spec.submodule_search_locations else name.rpartition(".")[0]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                _gather(alias.name, package, found)
-        elif isinstance(node, ast.ImportFrom):
-            start = importlib.util.resolve_name("." * node.level + (node.module or ""), inside)
-            for imported in (start, *(f"{start}.{alias.name}" for alias in node.names)):
-                _gather(imported, package, found)
-
-
-def _live_source(plugin: type) -> str:
-    for item in (sys.modules.get(plugin.__module__), plugin):
-        try:
-            return inspect.getsource(item)  # type: ignore[arg-type]
-        except (OSError, TypeError):
-            continue
-    return uuid.uuid4().hex
-
-
-def _is_within(module: str, package: str) -> bool:
-    return module == package or module.startswith(f"{package}.")
+        for file in files or [Path(str(getattr(module, "__file__", None)))]:
+            digest.update(file.read_bytes())
+    except OSError:
+        return uuid.uuid4().hex
+    return digest.hexdigest()
 
 
 def _digest(*texts: str) -> str:
@@ -200,34 +175,18 @@ def _from_string(text: str, field: FieldInfo | None) -> Any:
     return text
 
 
-def _type_name(annotation: Any) -> str:
-    options = get_args(annotation)
-    if not options:
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
-    if type(None) in options:
-        rest = [option for option in options if option is not type(None)]
-        return " or ".join([*(_type_name(option) for option in rest), "none"])
-    if getattr(annotation, "__origin__", None) in (tuple, list):
-        return "a list such as " + json.dumps([1, 2])
-    return " or ".join(_plain(option) if isinstance(option, str) else _type_name(option) for option in options)
+def _type(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema or "const" in schema:
+        return " or ".join(map(_plain, schema.get("enum") or [schema["const"]]))
+    if "anyOf" in schema:
+        return " or ".join(map(_type, schema["anyOf"]))
+    return TYPES.get(schema.get("type", ""), "a value")
 
 
 def _plain(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return json.dumps(value) if isinstance(value, (list, tuple)) else str(value)
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def _range(field: FieldInfo) -> str:
-    words = {"Gt": "above", "Ge": "at least", "Lt": "below", "Le": "at most"}
-    parts = []
-    for rule in field.metadata:
-        bounds = list(rule) if isinstance(rule, annotated_types.GroupedMetadata) else [rule]
-        for bound in bounds:
-            word = words.get(type(bound).__name__)
-            if word:
-                parts.append(f"{word} {getattr(bound, type(bound).__name__.lower())}")
-    return " and ".join(parts)
+def _range(schema: Mapping[str, Any]) -> str:
+    options = schema.get("anyOf", [schema])
+    return " and ".join(f"{word} {option[key]}" for option in options for key, word in BOUNDS.items() if key in option)

@@ -8,8 +8,6 @@ import pluggy
 
 from lsampler.plugins.base import Plugin
 
-__all__ = ["API_VERSION", "hookimpl", "offers"]
-
 PROJECT = "lsampler"
 API_VERSION = 2
 """The version of the plugin API. It is raised when existing plugins have to change."""

@@ -12,8 +12,6 @@ from lsampler.samplers.base import LatentSampler, saved_name
 from lsampler.scoring.core import Core
 from lsampler.scoring.evaluator import Evaluator
 
-__all__ = ["load_autoencoder", "load_core", "load_evaluator", "load_fitted", "load_sampler", "plugin_names"]
-
 
 def load_sampler(name: str, **parameters: Any) -> LatentSampler:
     """Return a strategy by its plugin name, not fitted yet, such as ``load_sampler("pca-ellipse", fact=0.8)``.

@@ -15,15 +15,12 @@ import pluggy
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.models.protocols import AutoencoderLoader
 from lsampler.plugins import hookspecs
-from lsampler.plugins.base import Plugin
+from lsampler.plugins.base import ENTRY_POINTS, Plugin
 from lsampler.plugins.hookspecs import API_VERSION
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import Core
 from lsampler.scoring.evaluator import Evaluator
 
-__all__ = ["BrokenPlugin", "FoundPlugin", "Registry", "registry"]
-
-GROUP = "lsampler"
 OURS = "lsampler"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 KINDS: dict[str, tuple[str, type[Plugin]]] = {
@@ -62,15 +59,16 @@ class Registry:
     Entry points are loaded when they are needed: a plugin of lsampler's own is loaded alone, any other one with all.
     """
 
-    def __init__(self, points: Iterable[EntryPoint] = ()) -> None:
-        self._waiting = tuple(points)
+    def __init__(self, points: Iterable[tuple[str, EntryPoint]] = ()) -> None:
+        self._waiting = list(points)
         self._found: list[FoundPlugin] = []
         self._broken: list[BrokenPlugin] = []
 
     @classmethod
     def from_entry_points(cls) -> Registry:
         """The entry points of every installed distribution, lsampler's own first."""
-        return cls(sorted(entry_points(group=GROUP), key=lambda p: (_origin(p) != OURS, _origin(p), p.name)))
+        points = [(_name(point.dist), point) for point in entry_points(group=ENTRY_POINTS)]
+        return cls(sorted(points, key=lambda one: (one[0] != OURS, one[0], one[1].name)))
 
     @property
     def found(self) -> list[FoundPlugin]:
@@ -87,17 +85,17 @@ class Registry:
     def _load_all(self) -> None:
         if self._waiting:
             loaded = Registry()  # so that none is lost if this is interrupted or called in two threads
-            for point in self._waiting:
-                loaded._load(point)
-            self._found, self._broken, self._waiting = loaded._found, loaded._broken, ()
+            for origin, point in self._waiting:
+                loaded._load(point, origin)
+            self._found, self._broken, self._waiting = loaded._found, loaded._broken, []
 
-    def _load(self, point: EntryPoint) -> None:
+    def _load(self, point: EntryPoint, origin: str) -> None:
         try:
             module = point.load()
         except (Exception, SystemExit) as error:  # a plugin may fail in any way
-            self._broken.append(BrokenPlugin(point.name, _origin(point), _reason(error)))
+            self._broken.append(BrokenPlugin(point.name, origin, _reason(error)))
         else:
-            self.register(module, point.name, _origin(point))
+            self.register(module, point.name, origin)
 
     def register(self, module: object, name: str, origin: str) -> None:
         """Add the classes that one plugin module (or object) offers, or list it as broken."""
@@ -145,9 +143,9 @@ class Registry:
     def _own(self, kind: str, name: str) -> FoundPlugin | None:
         """The plugin of lsampler's own entry point of that name; these come first, so that no other can take it."""
         alone = Registry()
-        for point in self._waiting:
-            if point.name == name and _origin(point) == OURS:
-                alone._load(point)
+        for origin, point in self._waiting:
+            if (origin, point.name) == (OURS, name):
+                alone._load(point, origin)
         return alone.of_kind(kind).get(name)
 
 
@@ -179,13 +177,9 @@ def _check_api(module: object) -> None:
             )
 
 
-def _origin(point: EntryPoint) -> str:
-    return _name(point.dist) if point.dist else "unknown"
-
-
 @functools.cache
-def _name(distribution: Distribution) -> str:
-    return distribution.name  # it reads the whole metadata every time
+def _name(distribution: Distribution | None) -> str:
+    return distribution.name if distribution else "unknown"  # it reads the whole metadata every time
 
 
 def _reason(error: BaseException) -> str:

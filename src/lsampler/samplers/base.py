@@ -8,7 +8,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -25,9 +25,8 @@ from lsampler.safetensors_files import read_metadata, read_safetensors, write_sa
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
 
-__all__ = ["LatentSampler", "State", "saved_name"]
-
-Item = TypeVar("Item")
+Device: TypeAlias = str | torch.device
+Seed: TypeAlias = int | np.random.Generator
 State: TypeAlias = dict[str, NDArray[Any]]
 """What a strategy has learned, as named arrays."""
 FORMAT = "lsampler-sampler"
@@ -99,9 +98,7 @@ class LatentSampler(Plugin):
         """Whether the strategy has a density, at least with some parameters."""
         return cls.log_density is not LatentSampler.log_density
 
-    def fit(
-        self, reference: ReferenceLike, *, device: str | torch.device = "cpu", progress: Progress | None = None
-    ) -> Self:
+    def fit(self, reference: ReferenceLike, *, device: Device = "cpu", progress: Progress | None = None) -> Self:
         """Learn from a store, a bundle, or an array of latent vectors (N, D); returns self.
 
         Args:
@@ -155,14 +152,7 @@ class LatentSampler(Plugin):
         """The seed of the latest :meth:`sample` or :meth:`stream`, which draws the same rows again."""
         return self._seed
 
-    def sample(
-        self,
-        n: int,
-        *,
-        seed: int | np.random.Generator | None = None,
-        device: str | torch.device = "cpu",
-        threads: int | None = None,
-    ) -> Tensor:
+    def sample(self, n: int, *, seed: Seed | None = None, device: Device = "cpu", threads: int | None = None) -> Tensor:
         """Draw ``n`` latent vectors (n, D) float32.
 
         Args:
@@ -179,33 +169,14 @@ class LatentSampler(Plugin):
         return torch.cat(list(self.stream(n, seed=seed, device=device, threads=threads)))
 
     def stream(
-        self,
-        n: int,
-        *,
-        seed: int | np.random.Generator | None = None,
-        device: str | torch.device = "cpu",
-        threads: int | None = None,
-        start: int = 0,
+        self, n: int, *, seed: Seed | None = None, device: Device = "cpu", threads: int | None = None, start: int = 0
     ) -> Iterator[Tensor]:
         """Draw the rows of :meth:`sample` block by block, in memory that does not grow with ``n``.
 
         ``start``, a multiple of 2048, leaves out the rows before it, so that several processes can share the work.
         """
-        return self._stream_as(lambda rows: rows, n, seed=seed, device=device, threads=threads, start=start)
-
-    def _stream_as(
-        self,
-        after: Callable[[Tensor], Item],
-        n: int,
-        *,
-        seed: int | np.random.Generator | None,
-        device: str | torch.device,
-        threads: int | None,
-        start: int = 0,
-    ) -> Iterator[Item]:
-        """Apply ``after`` to each block of :meth:`stream`, in the thread that has drawn it."""
         target = resolve_device(device)
-        state = {name: _to_tensor(array, target) for name, array in self.state.items()}
+        state = _tensors(self.state, target)
         if n < 1:
             raise LsamplerError(f"n={n}: draw at least one vector")
         self._seed = _resolved(seed)
@@ -214,7 +185,7 @@ class LatentSampler(Plugin):
             with plugin_errors(f"{self.name}: drawing"):
                 return self._checked(self.draw(state, block), block)
 
-        return draw_blocks(drawn, after, n, seed=self._seed, device=target, threads=threads, start=start)
+        return draw_blocks(drawn, n, seed=self._seed, device=target, threads=threads, start=start)
 
     def _checked(self, rows: Tensor, block: Block) -> Tensor:
         expected = (block.rows, self._dimension)
@@ -242,7 +213,7 @@ class LatentSampler(Plugin):
         Raises:
             LsamplerError: not fitted, vectors of another D, or there is no density.
         """
-        state = {name: _to_tensor(array, CPU, torch.float64) for name, array in self.state.items()}
+        state = _tensors(self.state, CPU, torch.float64)
         rows = latents if isinstance(latents, Tensor) else torch.as_tensor(np.asarray(latents))
         if rows.ndim != 2 or rows.shape[1] != self._dimension:
             raise LsamplerError(
@@ -303,7 +274,7 @@ def saved_name(path: str | os.PathLike[str]) -> str:
     return str(metadata.get("name"))
 
 
-def _resolved(seed: int | np.random.Generator | None) -> int:
+def _resolved(seed: Seed | None) -> int:
     if seed is None or isinstance(seed, np.random.Generator):
         return int(np.random.default_rng(seed).integers(2**63))
     if not isinstance(seed, (int, np.integer)):
@@ -311,6 +282,6 @@ def _resolved(seed: int | np.random.Generator | None) -> int:
     return int(seed)
 
 
-def _to_tensor(array: NDArray[Any], device: torch.device, floats: torch.dtype = torch.float32) -> Tensor:
-    tensor = torch.from_numpy(np.array(array, order="C"))
-    return tensor.to(device, floats if tensor.is_floating_point() else tensor.dtype)
+def _tensors(state: State, device: torch.device, floats: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    tensors = {key: torch.from_numpy(np.array(value, order="C")) for key, value in state.items()}
+    return {key: value.to(device, floats if value.is_floating_point() else None) for key, value in tensors.items()}

@@ -23,8 +23,6 @@ from lsampler.store.sharded_store import SUFFIX, ShardedStore
 from lsampler.store.sharding import SHARD_ROWS, ranges, write_shards
 from lsampler.store.writer import write_store
 
-__all__ = ["DrawOptions", "sample_store"]
-
 SAMPLER = "sampler.safetensors"
 
 

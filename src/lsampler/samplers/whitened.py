@@ -9,19 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import ndtr
 from torch import Tensor
 
 from lsampler.compute.seeded_blocks import Block
 from lsampler.errors import LsamplerError
 from lsampler.samplers.base import LatentSampler, State
 from lsampler.statistics.half_widths import HalfWidth
-from lsampler.statistics.passes import View, gather_radius_quantiles
-from lsampler.statistics.statistics import Statistics, trimmed
+from lsampler.statistics.statistics import Statistics
 from lsampler.statistics.whitening import Whitening
-from lsampler.store.reference import RADIUS_NORMAL_SCORES, Reference
-
-__all__ = ["WhitenedReference", "WhitenedSampler"]
+from lsampler.store.reference import Reference
 
 
 class WhitenedReference:
@@ -36,16 +32,13 @@ class WhitenedReference:
 
     def __init__(self, reference: Reference, components: int, trim: float | None) -> None:
         self._reference, self._trim = reference, trim
-        self._statistics = reference.statistics(trim)
-        self.whitening = self._statistics.whitening(components)
-        self.name, self.count, self.components = reference.name, self._statistics.count, components
-        kept, axes = trimmed(reference.statistics(), trim), self.whitening.axes
-        across = axes / self.whitening.variances[:, np.newaxis]
-        self._view = View(kept.low, kept.high, self.whitening.mean, across)
+        statistics = reference.statistics(trim)
+        self.whitening = statistics.whitening(components)
+        self.name, self.count, self.components = reference.name, statistics.count, components
 
     def chunks(self) -> Iterator[NDArray[np.float64]]:
         """The whitened train vectors as arrays (n, q)."""
-        return map(self._view, self._reference.chunks())
+        return map(self._reference.white_view(self.components, self._trim), self._reference.chunks())
 
     def vectors(self) -> NDArray[np.float32]:
         """All whitened train vectors (count, q)."""
@@ -58,11 +51,7 @@ class WhitenedReference:
 
     def radius_quantiles(self) -> NDArray[np.float64]:
         """Levels, and the quantiles of the Mahalanobis radius at them: (2, 141), as ``Reference.radius_quantiles``."""
-        if self._trim is None:
-            return self._reference.radius_quantiles(self.components)
-        levels = ndtr(RADIUS_NORMAL_SCORES)
-        quantiles = gather_radius_quantiles(self._reference.segments(), self._view, self.count, levels)
-        return np.stack([levels, quantiles])
+        return self._reference.radius_quantiles(self.components, trim=self._trim)
 
 
 class WhitenedSampler(LatentSampler):

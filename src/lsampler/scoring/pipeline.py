@@ -72,9 +72,9 @@ class Bench:
             LsamplerError: none of the evaluators can learn from the real data.
         """
         started = time.monotonic()
-        reasons = [self.unprepared(index) for index in range(len(self.evaluators))]
-        if reasons and reasons[0] and all(reasons):
-            raise LsamplerError(reasons[0])
+        asked = missing.evaluators.values()
+        if self.evaluators and len(asked) == len(self.evaluators) and all(map(self.unprepared, asked)):
+            raise LsamplerError(str(self.unprepared(0)))
         try:
             with plugin_errors("drawing"):
                 samples = each.samples(self.real, self.progress)

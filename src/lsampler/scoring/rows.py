@@ -82,10 +82,10 @@ class Record:
 
     def add(self, found: Record) -> bool:
         """Take over what was found; returns whether anything of it is new."""
-        outcomes = self.outcomes | found.outcomes
-        is_new = outcomes != self.outcomes or found.plots is not None or found.picture is not None
-        self.outcomes, self.plots = outcomes, found.plots or self.plots
+        before = self.outcomes, self.plots, self.picture
+        self.outcomes, self.plots = self.outcomes | found.outcomes, found.plots or self.plots
         self.picture, self.n, self.problems = found.picture or self.picture, found.n or self.n, found.problems
+        is_new = before != (self.outcomes, self.plots, self.picture)
         if is_new:
             self.seconds = round(self.seconds + found.seconds, 1)
         return is_new

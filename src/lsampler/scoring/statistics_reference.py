@@ -62,8 +62,10 @@ class StatisticsReference(Reference):
             )
         return self._statistics[trim]
 
-    def radius_quantiles(self, components: int | None = None) -> NDArray[np.float64]:
+    def radius_quantiles(self, components: int | None = None, *, trim: float | None = None) -> NDArray[np.float64]:
         """Quantiles of the Mahalanobis radius in all D components; older bundles have none."""
+        if trim is not None:
+            return super().radius_quantiles(components, trim=trim)
         count = components or self.dimension
         if count != self.dimension or self.radii is None:
             raise LsamplerError(

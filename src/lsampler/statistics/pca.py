@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.compute.one_thread import on_one_thread
+from lsampler.compute.one_thread import one_thread
 
 __all__ = ["Pca"]
 
@@ -36,7 +36,8 @@ class Pca:
         """The principal axes of a mean (D,) and a covariance (D, D)."""
         import torch
 
-        variances, vectors = on_one_thread(lambda: torch.linalg.eigh(torch.tensor(covariance)))
+        with one_thread():
+            variances, vectors = torch.linalg.eigh(torch.tensor(covariance))
         axes = vectors.numpy().T[::-1]
         signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
         axes = np.ascontiguousarray(axes * signs[:, np.newaxis])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SINGLE_PRECISION", "Whitening"]
+from lsampler.compute.one_thread import product
 
 SINGLE_PRECISION = 2.0**-21
 """How far rounding to float32 may move a sum of a few float32 numbers, relative to their size."""
@@ -40,7 +40,7 @@ class Whitening:
 
     def forward(self, latents: NDArray[Any]) -> NDArray[np.float64]:
         """Latent vectors (n, D) -> whitened vectors (n, q)."""
-        return (latents - self.mean) @ (self.axes.T / self.variances)
+        return product(latents - self.mean, self.axes.T / self.variances)
 
     def back(self, white: NDArray[Any]) -> NDArray[np.float64]:
         """Whitened vectors (n, q) -> latent vectors (n, D)."""

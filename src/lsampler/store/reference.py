@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -41,7 +42,7 @@ class Reference(ABC):
     def __init__(self) -> None:
         self._statistics: dict[float | None, Statistics] = {}
         self._principal: dict[float | None, Statistics] = {}
-        self._radii: dict[int, NDArray[np.float64]] = {}
+        self._radii: dict[tuple[int, float | None], NDArray[np.float64]] = {}
 
     def statistics(self, trim: float | None = None) -> Statistics:
         """Statistics of the train split.
@@ -57,6 +58,13 @@ class Reference(ABC):
 
     def _view(self, trim: float | None) -> View:
         return View() if trim is None else trimmed(self.statistics(), trim)
+
+    def white_view(self, components: int | None, trim: float | None) -> View:
+        """The (trimmed) vectors in leading principal coordinates divided by their standard deviations."""
+        whitening = self.statistics(trim).whitening(components)
+        return replace(
+            self._view(trim), centre=whitening.mean, axes=whitening.axes / whitening.variances[:, np.newaxis]
+        )
 
     def principal_statistics(self, trim: float | None = None) -> Statistics:
         """Statistics of the (trimmed) train split in its own PCA coordinates; this takes a further pass.
@@ -83,7 +91,7 @@ class Reference(ABC):
             return FWHM_PER_SIGMA * np.sqrt(self.statistics(trim).pca.variances[:components])
         return self.principal_statistics(trim).half_widths(kind)[:components]
 
-    def radius_quantiles(self, components: int | None = None) -> NDArray[np.float64]:
+    def radius_quantiles(self, components: int | None = None, *, trim: float | None = None) -> NDArray[np.float64]:
         """(2, 141): levels, and the quantiles of the train vectors' Mahalanobis radius; this takes a further pass.
 
         The radius is the distance from the centre in units of sigma along the principal axes. The
@@ -93,23 +101,19 @@ class Reference(ABC):
 
         Args:
             components: the number of leading principal components that count; None counts all D.
+            trim: as for :meth:`statistics`.
 
         Raises:
             LsamplerError: the covariance has a lower rank, or a bundle lacks these quantiles.
         """
         from scipy.special import ndtr
 
-        count = components or self.dimension
-        if count not in self._radii:
-            statistics = self.statistics()
-            statistics.require_rank(count)
-            pca = statistics.pca
-            white = View(centre=pca.mean, axes=pca.axes[:count] / np.sqrt(pca.variances[:count, np.newaxis]))
-            levels = ndtr(RADIUS_NORMAL_SCORES)
-            self._radii[count] = np.stack(
-                [levels, gather_radius_quantiles(self.segments(), white, statistics.count, levels)]
-            )
-        return self._radii[count]
+        key = components or self.dimension, trim
+        if key not in self._radii:
+            levels, view = ndtr(RADIUS_NORMAL_SCORES), self.white_view(components, trim)
+            quantiles = gather_radius_quantiles(self.segments(), view, self.statistics(trim).count, levels)
+            self._radii[key] = np.stack([levels, quantiles])
+        return self._radii[key]
 
     def chunks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
         """The vectors of a split as arrays (n, D) float32.

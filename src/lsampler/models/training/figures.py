@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +13,6 @@ from lsampler.data.pictures import image_grid, to_uint8
 from lsampler.files import new_file
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.plots import BLUE, VERMILION, house_style, save_figure, single
-
-__all__ = ["reconstruction_grid", "training_curve"]
 
 PER_ROW = 8
 READABLE_EDGE = 64
@@ -39,27 +36,23 @@ def reconstruction_grid(model: ConvAutoencoder, images: NDArray[np.uint8], path:
 
 def training_curve(rows: Sequence[dict[str, float]], path: Path) -> None:
     """Draw the mean squared error per epoch, for the training and the held-out images."""
-    with house_style(), new_file(path, force=True) as beside:
-        save_figure(_training_figure(rows), beside)
-
-
-def _training_figure(rows: Sequence[dict[str, float]]) -> Any:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    figure, axes = single(height=4.0)
-    epochs = [row["epoch"] for row in rows]
-    curves = (("train_mse", "training images", BLUE, "-"), ("held_out_mse", "held-out images", VERMILION, "--"))
-    for key, label, colour, style in curves:
-        # The marker makes a single epoch visible.
-        axes.plot(epochs, [row[key] for row in rows], style, marker=".", color=colour, label=label)
-    axes.set(xlabel="epoch", ylabel="mean squared error", title="Reconstruction error")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    errors = [row[key] for row in rows for key, *_ in curves]
-    if max(errors) > 2 * min(errors):  # a logarithmic axis needs some room for its ticks
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter("{x:g}")
-    axes.grid(which="both")
-    axes.legend()
-    return figure
+    with house_style(), new_file(path, force=True) as beside:
+        figure, axes = single(height=4.0)
+        epochs = [row["epoch"] for row in rows]
+        curves = (("train_mse", "training images", BLUE, "-"), ("held_out_mse", "held-out images", VERMILION, "--"))
+        for key, label, colour, style in curves:
+            # The marker makes a single epoch visible.
+            axes.plot(epochs, [row[key] for row in rows], style, marker=".", color=colour, label=label)
+        axes.set(xlabel="epoch", ylabel="mean squared error", title="Reconstruction error")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+        errors = [row[key] for row in rows for key, *_ in curves]
+        if max(errors) > 2 * min(errors):  # a logarithmic axis needs some room for its ticks
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            axes.yaxis.set_major_formatter("{x:g}")
+        axes.grid(which="both")
+        axes.legend()
+        save_figure(figure, beside)

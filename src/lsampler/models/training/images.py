@@ -20,8 +20,6 @@ from lsampler.files import new_file
 from lsampler.models.training.options import TrainingOptions, mixed_seed
 from lsampler.progress import Progress, track
 
-__all__ = ["PreparedImages", "check_split"]
-
 PREPARE_BATCH = 256
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.training.options import TrainingOptions, mixed_seed
 
-__all__ = ["TrainingModule"]
-
 
 class TrainingModule(L.LightningModule):
     """Mean squared error, Adam, one cycle of the learning rate."""

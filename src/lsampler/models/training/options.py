@@ -10,8 +10,6 @@ import numpy as np
 
 from lsampler.data.preprocess import Crop
 
-__all__ = ["TrainingOptions", "TrainingResult", "mixed_seed"]
-
 
 @dataclass(frozen=True)
 class TrainingOptions:

@@ -21,8 +21,6 @@ from lsampler.models.training.images import PreparedImages
 from lsampler.models.training.options import TrainingOptions, TrainingResult
 from lsampler.progress import Progress, begin
 
-__all__ = ["Recorder"]
-
 GRID_IMAGES = 16
 # A resumed training may change these; with any other change it would be a different training.
 MAY_CHANGE = ("accelerator", "devices", "nodes", "precision")

@@ -26,8 +26,6 @@ from lsampler.models.training.options import TrainingOptions, TrainingResult
 from lsampler.models.training.recorder import Recorder
 from lsampler.progress import Progress
 
-__all__ = ["TrainingOptions", "TrainingResult", "train_autoencoder"]
-
 # Ordinary gradients are ten times smaller; this keeps one exploding batch from undoing the others.
 GRADIENT_NORM = 0.1
 

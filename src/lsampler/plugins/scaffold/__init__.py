@@ -12,8 +12,6 @@ from lsampler.errors import LsamplerError
 from lsampler.files import new_directory
 from lsampler.plugins.registry import NAME, registry
 
-__all__ = ["new_plugin"]
-
 FILES = {
     "pyproject.toml": "pyproject.toml.in",
     "README.md": "README.md.in",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.neighbours import nearest_neighbours
 from lsampler.errors import LsamplerError
 from lsampler.reports.analysis.context import Context
 from lsampler.reports.analysis.figures.planes import draw_windows
@@ -62,10 +63,7 @@ def two_nn(rows: NDArray[np.floating]) -> dict[str, float]:
     The dimension is 1 for a curve however it winds. In high dimensions with few vectors it is underestimated, for the
     data as for a control of the same size. It leaves out duplicates.
     """
-    from sklearn.neighbors import NearestNeighbors
-
-    distance, _ = NearestNeighbors(n_neighbors=3).fit(rows).kneighbors(rows)
-    first, second = distance[:, 1], distance[:, 2]
+    first, second = nearest_neighbours(rows, rows, 2, exclude_self=True).distances.T
     usable = (first > 0) & (second > first)
     if not usable.any():
         raise LsamplerError("all vectors coincide with another, so that there are no distances to measure")
