@@ -12,7 +12,6 @@ import importlib
 import json
 import tempfile
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,21 +40,17 @@ def main() -> None:
         started = time.perf_counter()
         rows = list(importlib.import_module(f"benchmarks.{name}").measure(settings))
         if not rows:
-            print(f"{SECTIONS[name].title}: left out, {SECTIONS[name].needs}")
+            print(f"{SECTIONS[name]}: left out")
             continue
         found: dict[str, Any] = {"measured": datetime.now(UTC).date().isoformat(), "machine": machine()}
         found["rows"] = [row.as_dict() for row in rows]
         print("\n".join(section(name, found)))
         print(f"{time.perf_counter() - started:.0f} s")
         if not given.no_keep:
-            _keep(name, found | {"repeats": given.repeats})
-
-
-def _keep(name: str, found: Mapping[str, Any]) -> None:
-    kept: dict[str, Any] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
-    kept[name] = found
-    KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(document(kept), encoding="utf-8")
+            kept: dict[str, Any] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+            kept[name] = found | {"repeats": given.repeats}
+            KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            PAGE.write_text(document(kept), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -40,48 +40,33 @@ def _neighbours(settings: Settings) -> Iterator[Row]:
     for full in NEIGHBOUR_ROWS:
         rows = sets(min(full, settings.rows(full)))[0]
         library = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute", n_jobs=-1)
-        ours, theirs = in_turn(
-            [
-                partial(nearest_neighbours, rows, rows, NEIGHBOURS, exclude_self=True),
-                partial(library.fit(rows).kneighbors, None),
-            ],
-            settings.repeats,
-        )
+        exact = partial(nearest_neighbours, rows, rows, NEIGHBOURS, exclude_self=True)
+        ours, theirs = in_turn([exact, partial(library.fit(rows).kneighbors, None)], settings.repeats)
         yield Row(
             f"{NEIGHBOURS} nearest neighbours of {len(rows):,} vectors (neighbours)",
             "scikit-learn's NearestNeighbors, brute force",
-            "runs",
             ours,
-            1,
             theirs,
-            1,
+            unit="runs",
             promise="exact ball counts in both directions from one set of distances, on any device",
         )
 
 
 def _drawing(settings: Settings) -> Iterator[Row]:
     rows, sampler = settings.rows(DRAWN_ROWS), fitted("uniform-cube")
-    peers: dict[str, tuple[str, AbstractContextManager[Any], str]] = {
-        "uniform-cube (NumPy's SFC64 for uniforms)": (
-            "torch's generator alone",
-            patch.object(Block, "_unit", _torch_uniforms),
-            "",
-        ),
-        "uniform-cube (engine)": (
-            "joblib on threads, as a generator",
-            patch.object(Threads, "map", _by_joblib),
-            "constant memory while the consumer is slower than the threads, and kernels on one thread",
-        ),
-    }
-    for step, (peer, library, promise) in peers.items():
 
-        def run(library: AbstractContextManager[Any] = library) -> None:
+    def beside(library: AbstractContextManager[Any]) -> list[list[float]]:
+        def drawn_by_library() -> None:
             with library:
                 draw(sampler, rows)
 
-        ours, theirs = in_turn([partial(draw, sampler, rows), run], settings.repeats)
-        target = None if promise else GAIN
-        yield Row(step, peer, "rows", ours, rows, theirs, rows, target=target, promise=promise)
+        return in_turn([partial(draw, sampler, rows), drawn_by_library], settings.repeats)
+
+    ours, theirs = beside(patch.object(Block, "_unit", _torch_uniforms))
+    yield Row("uniform-cube (NumPy's SFC64 for uniforms)", "torch's generator alone", ours, theirs, rows, target=GAIN)
+    ours, theirs = beside(patch.object(Threads, "map", _by_joblib))
+    promise = "constant memory while the consumer is slower than the threads, and kernels on one thread"
+    yield Row("uniform-cube (engine)", "joblib on threads, as a generator", ours, theirs, rows, promise=promise)
 
 
 def _torch_uniforms(block: Block, size: tuple[int, ...]) -> torch.Tensor:
@@ -105,4 +90,4 @@ def _statistics(settings: Settings) -> Row:
 
         ours, theirs = in_turn([lambda: open_store(path).statistics(), double], settings.repeats)
     step, peer = "statistics of a store (products in single precision, added in double)", "double precision throughout"
-    return Row(step, peer, "rows", ours, rows, theirs, rows, target=GAIN)
+    return Row(step, peer, ours, theirs, rows, target=GAIN)

@@ -35,9 +35,7 @@ def measure(settings: Settings) -> Iterator[Row]:
                 yield Row(
                     f"{step}, {rows:,} rows, 2 Dask workers",
                     "1 Dask worker",
-                    "rows",
                     ours,
-                    rows,
                     theirs,
                     rows,
                     target=1.7,

@@ -21,29 +21,13 @@ def measure(settings: Settings) -> Iterator[Row]:
         for full in ANALYSED:
             rows, store = settings.rows(full), folder / f"{full}.h5"
             command("sample", "--plugin", "multivariate-normal", "--n", rows, "--out", store)
-            analyze = ("analyze", store, "--out", folder / f"report{full}")
-            yield _timed(
-                f"lsampler analyze of {rows:,} vectors",
-                analyze,
-                1,
-                None,
-                "the figures and, for many vectors, the passes",
-            )
+            step, limit = f"lsampler analyze of {rows:,} vectors", "the figures and, for many vectors, the passes"
+            yield _timed(step, ("analyze", store, "--out", folder / f"report{full}"), 1, None, limit)
 
 
 def _timed(step: str, arguments: tuple[object, ...], repeats: int, most: float | None, limit: str) -> Row:
     runs = [command(*arguments) for _ in range(repeats)]
-    times = [time for time, _ in runs]
-    peer = "at most" if most else "nothing"
-    return Row(
-        step,
-        peer,
-        "runs",
-        times,
-        1,
-        [most] * repeats if most else times,
-        1,
-        target=1.0 if most else None,
-        memory_mb=max(peak for _, peak in runs),
-        limit=limit,
-    )
+    times, memory = [time for time, _ in runs], max(peak for _, peak in runs)
+    if most is None:
+        return Row(step, "nothing", times, times, unit="runs", memory_mb=memory, limit=limit)
+    return Row(step, "at most", times, [most] * repeats, unit="runs", target=1.0, memory_mb=memory, limit=limit)

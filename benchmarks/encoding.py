@@ -99,8 +99,8 @@ def _encoding(settings: Settings) -> Iterator[Row]:
     step, count = "encode images of a zip archive to a store", len(source.ids)
     limit = "reading JPEG files on the cores that the network needs"
     peer = f"bare forward pass on ready batches of {AT_ONCE}"
-    yield Row(step, peer, "images", ours, count, network, count, 0.9, memory, limit=limit)
-    yield Row(step, "the same, in the smaller batches that lsampler uses", "images", ours, count, pieces, count)
+    yield Row(step, peer, ours, network, count, "images", target=0.9, memory_mb=memory, limit=limit)
+    yield Row(step, "the same, in the smaller batches that lsampler uses", ours, pieces, count, "images")
 
 
 def _decoding(settings: Settings) -> Iterator[Row]:
@@ -114,6 +114,5 @@ def _decoding(settings: Settings) -> Iterator[Row]:
     ours, network = in_turn(runs, settings.repeats)
     memory = own_process("encoding", "once('decode')").peak_mb
     peer = f"bare decoder on ready batches of {BATCH}"
-    yield Row(
-        "decode to images as bytes", peer, "images", ours, COUNT, network, COUNT, 0.9, memory, limit="the network"
-    )
+    step, limit = "decode to images as bytes", "the network"
+    yield Row(step, peer, ours, network, COUNT, "images", target=0.9, memory_mb=memory, limit=limit)

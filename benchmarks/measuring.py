@@ -49,11 +49,11 @@ class Row:
     Attributes:
         step: what was done.
         peer: what it is compared with.
-        unit: what an amount counts: rows, images, runs.
         seconds: of each of our runs.
-        amount: of units in one of them.
         peer_seconds: of each of the peer's runs, next to ours.
-        peer_amount: of units in one of them.
+        amount: of units in one of our runs.
+        unit: what an amount counts: rows, images, runs.
+        peer_amount: of units in one of the peer's runs; None: the same.
         target: the ratio to reach, the peer's time per unit divided by ours; None: only for comparison.
         memory_mb: peak memory of a process of its own; None where it was not measured.
         memory_base_mb: the part of it that the interpreter with torch takes.
@@ -64,11 +64,11 @@ class Row:
 
     step: str
     peer: str
-    unit: str
     seconds: list[float]
-    amount: float
     peer_seconds: list[float]
-    peer_amount: float
+    amount: float = 1
+    unit: str = "rows"
+    peer_amount: float | None = None
     target: float | None = None
     memory_mb: float | None = None
     memory_base_mb: float | None = None
@@ -79,7 +79,7 @@ class Row:
     @property
     def ratios(self) -> list[float]:
         """The peer's time per unit divided by ours, for runs next to each other."""
-        ours, theirs = self.amount, self.peer_amount
+        ours, theirs = self.amount, self.peer_amount or self.amount
         return [(b / theirs) / (a / ours) for a, b in zip(self.seconds, self.peer_seconds, strict=True)]
 
     @property

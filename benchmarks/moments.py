@@ -38,9 +38,7 @@ def measure(settings: Settings) -> Iterator[Row]:
     yield Row(
         "statistics and PCA from an HDF5 store",
         "scikit-learn's PCA.fit of the same float32 rows in memory",
-        "rows",
         ours,
-        rows,
         theirs,
         rows,
         target=0.7,

@@ -60,11 +60,9 @@ def measure(settings: Settings) -> Iterator[Row]:
     yield Row(
         f"precision, recall, density, coverage, {rows:,} x {rows:,}",
         "prdc",
-        "runs",
         mine,
-        1,
         peer,
-        1,
+        unit="runs",
         target=4.0,
         memory_mb=own_process("neighbours", f"ours(*neighbours.sets({rows}))").peak_mb,
         limit="three single-precision matrix products, of each set with itself and between them",

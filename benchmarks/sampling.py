@@ -58,15 +58,8 @@ def on_threads(block: Callable[[int], object], rows: int) -> None:
 
 
 def raw_uniform(rows: int) -> None:
-    """Float32 uniforms by NumPy's default generator, one per thread, each block a new array."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(partial(_uniform_share, rows // BLOCK // THREADS), range(THREADS)))
-
-
-def _uniform_share(blocks: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    for _ in range(blocks):
-        rng.random((BLOCK, DIMENSION), dtype=np.float32)
+    """Float32 uniforms by NumPy's default generator, each block a new array."""
+    on_threads(lambda block: np.random.default_rng(block).random((BLOCK, DIMENSION), dtype=np.float32), rows)
 
 
 def raw_normal_and_product(rows: int, drawn: torch.Tensor, axes: torch.Tensor, product: torch.Tensor) -> None:
@@ -114,9 +107,7 @@ def _uniform(settings: Settings) -> Iterator[Row]:
         yield Row(
             name,
             f"numpy's default generator, raw float32 uniforms on {THREADS} threads",
-            "rows",
             ours,
-            rows,
             theirs,
             rows,
             target=0.7,
@@ -145,11 +136,10 @@ def _normal(settings: Settings) -> Row:
     return Row(
         "multivariate-normal",
         "the best of scipy, scikit-learn and torch.distributions",
-        "rows",
         ours,
-        rows,
         [min(times) for times in zip(*peers, strict=True)],
-        peer_rows,
+        rows,
+        peer_amount=peer_rows,
         target=2.0,
         memory_mb=own_process("sampling", f"once('multivariate-normal', {rows})").peak_mb,
         limit="normal random numbers",
@@ -166,11 +156,10 @@ def _normal_bound(settings: Settings) -> Row:
     return Row(
         "multivariate-normal",
         f"torch's normals on {THREADS} threads, then one float32 product",
-        "rows",
         ours,
-        rows,
         theirs,
-        peer_rows,
+        rows,
+        peer_amount=peer_rows,
         target=0.6,
         limit="normal random numbers",
     )
@@ -196,11 +185,10 @@ def _ellipse(settings: Settings) -> Iterator[Row]:
         yield Row(
             label,
             f"the pairwise loop of post X, q = {COMPONENTS}",
-            "rows",
             ours,
-            amount,
             theirs,
-            LOOP_ROWS,
+            amount,
+            peer_amount=LOOP_ROWS,
             target=2000.0 if exact else None,
             memory_mb=own_process("sampling", f"once('pca-ellipse', {rows})").peak_mb if exact else None,
             limit="random numbers and one product of (2048, q) with (q, D)" if exact else "",

@@ -38,20 +38,14 @@ def measure(settings: Settings) -> Iterator[Row]:
         path = str(file)
         few = own_process("storing", f"store({settings.rows(FEW_ROWS)}, {path!r})")
         all_rows = own_process("storing", f"store({rows}, {path!r})")
-        runs = [
-            partial(store, rows, path),
-            partial(draw, fitted("pca-ellipse"), rows),
-            partial(write, rows, path),
-        ]
+        runs = [partial(store, rows, path), partial(draw, fitted("pca-ellipse"), rows), partial(write, rows, path)]
         both, drawing, writing = in_turn(
             runs, settings.repeats, warm=False, before=partial(file.unlink, missing_ok=True)
         )
     yield Row(
         f"{rows:,} pca-ellipse rows to HDF5",
         "the slower of drawing alone and writing alone",
-        "rows",
         both,
-        rows,
         [max(pair) for pair in zip(drawing, writing, strict=True)],
         rows,
         target=1 / 1.3,

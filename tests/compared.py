@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
-from lsampler import Evaluator, RealData, Samples, Score
+from lsampler import Block, Evaluator, LatentSampler, RealData, Reference, Samples, Score, State
 
 D = 8
 
@@ -34,3 +37,30 @@ class Counting(Evaluator):
         value = float(np.linalg.norm(samples.latents, axis=1).mean()) * self.weight
         interval = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 1}
         return [Score("norm", group="a <group>", label="norm", better="real", about="a & b", **interval)]
+
+
+class Mean(LatentSampler):
+    """The mean, every time."""
+
+    name = "mean"
+
+    def learn(self, reference: Reference) -> State:
+        return {"mean": reference.statistics().mean}
+
+    def draw(self, state: Mapping[str, torch.Tensor], block: Block) -> torch.Tensor:
+        return state["mean"].expand(block.rows, -1) + 1e-3 * block.normal(len(state["mean"]))
+
+
+class Broken(Mean):
+    """Fails in a way of its own."""
+
+    name = "broken"
+    how: str = "crash"
+
+    def learn(self, reference: Reference) -> State:
+        if self.how == "crash":
+            raise RuntimeError("no such luck\nsecond line")
+        return super().learn(reference)
+
+    def draw(self, state: Mapping[str, torch.Tensor], block: Block) -> torch.Tensor:
+        return torch.full((block.rows, D), float("nan")) if self.how == "nan" else torch.zeros(block.rows, D + 1)

@@ -31,10 +31,10 @@ from .scoring.core import Core
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluator import Evaluator
 from .scoring.rows import Row
-from .scoring.sample_sets import Subject
 from .scoring.samples import RealData, Samples
 from .scoring.scores import Metric, Score, bootstrap_score, share_score
 from .scoring.statistics_reference import StatisticsReference
+from .scoring.subject import Subject
 from .statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
 from .statistics.pca import Pca
 from .statistics.statistics import Statistics

@@ -13,20 +13,6 @@ from typing import Literal
 
 from lsampler.errors import LsamplerError
 
-__all__ = [
-    "MARK",
-    "FolderKind",
-    "check_folder",
-    "check_output",
-    "existing_file",
-    "mark_folder",
-    "disk_errors",
-    "new_directory",
-    "new_file",
-    "remove_folder",
-    "replace_folder",
-]
-
 MARK = ".lsampler"
 """The file in every folder that lsampler writes, which holds the folder's kind: only such a folder is replaced."""
 FolderKind = Literal["analysis report", "comparison report", "images", "sharded store"]

@@ -10,23 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "BLUE",
-    "DATA",
-    "GREEN",
-    "INK",
-    "ORANGE",
-    "PAPER",
-    "PURPLE",
-    "SERIES",
-    "SKY",
-    "VERMILION",
-    "house_style",
-    "panels",
-    "save_figure",
-    "single",
-]
-
 INK = "#23272e"
 PAPER = "#fefefe"
 # The palette of Okabe and Ito (2008), which colour-blind readers can tell apart.

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
-__all__ = ["Progress", "advancing", "begin", "rich_progress", "track"]
-
 Item = TypeVar("Item")
 FEW = 4
 SECONDS_PER_LINE = 60.0

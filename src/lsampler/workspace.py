@@ -14,11 +14,9 @@ from lsampler.data.sources import ImageSource, open_images
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.protocols import Autoencoder
 from lsampler.plugins.loading import find_loader
-from lsampler.scoring.sample_sets import Subject
+from lsampler.scoring.subject import Subject
 from lsampler.store.opening import open_store
 from lsampler.store.reference import Reference
-
-__all__ = ["Opened", "OpenedEncoder", "Workspace", "open_any_model", "open_model", "open_workspace"]
 
 
 @dataclass(frozen=True)

@@ -65,14 +65,13 @@ def test_ranges_put_together_are_the_store_and_its_skipped_images(
     np.save(tmp_path / "a.npy", images)
     source = open_images(tmp_path / "a.npy")
     whole = encode_images(tiny_model, source, tmp_path / "s.h5", held_out=5, options=options)
-    found: list[Rows | Skipped] = []
+    rows: list[Rows] = []
     for start, stop in pairwise(bounds):
-        found += encode_range(tiny_model, source, start, stop, first_held_out=15, options=options)
-    rows = [one for one in found if isinstance(one, Rows)]
+        rows += encode_range(tiny_model, source, start, stop, first_held_out=15, options=options)
     np.testing.assert_array_equal(np.concatenate([one.latents for one in rows]), whole.store.read(), strict=True)
     assert [image for one in rows for image in one.ids or ()] == whole.store.ids()
     assert [split for one in rows for split in one.splits or ()] == whole.store.splits()
-    skipped = [one.item for one in found if isinstance(one, Skipped)]
+    skipped = [image for one in rows for image in one.skipped]
     assert skipped == list(whole.skipped) == [f"{k:02d}" for k in bad]
 
 

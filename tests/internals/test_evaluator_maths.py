@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from scipy.signal import convolve2d
 from scipy.stats import ks_2samp, wasserstein_distance
-from sklearn.metrics import roc_auc_score
 
 from lsampler_plugins.evaluators.distances import _Steps, wasserstein
-from lsampler_plugins.evaluators.fidelity_diversity import expected_coverage
 from lsampler_plugins.evaluators.sharpness import laplacian_variances
-from lsampler_plugins.evaluators.two_sample import area_under_curve
-
-
-def beta_binomial(j: int, m: int, a: int, b: int) -> float:
-    """C(m, j) B(a + j, b + m - j) / B(a, b), in logarithms."""
-    log_beta = [math.lgamma(x) + math.lgamma(y) - math.lgamma(x + y) for x, y in ((a + j, b + m - j), (a, b))]
-    return math.comb(m, j) * math.exp(log_beta[0] - log_beta[1])
-
-
-def brute_expected_coverage(m: int, n: int, k: int) -> float:
-    return sum(min(j, k) * beta_binomial(j, m, k, n - k) for j in range(m + 1)) / k if m >= k else 0.0
-
-
-@pytest.mark.parametrize(("samples", "real", "k"), [(40, 50, 3), (50, 40, 5), (30, 30, 1)])
-def test_the_expected_coverage_is_that_of_its_definition(samples: int, real: int, k: int) -> None:
-    expected = [brute_expected_coverage(m, real, k) for m in range(samples + 1)]
-    np.testing.assert_allclose(expected_coverage(samples, real, k), expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (5, 5), (7, 5), (4, 8), (1, 9), (60, 47)])
@@ -50,16 +29,6 @@ def test_the_ks_distance_is_scipy_s_for_resampled_rows_too(whole: bool) -> None:
     for i in (np.arange(70), rng.integers(70, size=70)):
         expected = np.mean([ks_2samp(rows[i, j], train[:, j]).statistic for j in range(4)])
         assert steps.distance(i) == pytest.approx(expected, rel=1e-10)
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_the_area_is_scikit_learn_s(ties: bool) -> None:
-    rng = np.random.default_rng(63)
-    real, drawn = rng.normal(size=80), rng.normal(size=80) + 0.5
-    if ties:
-        real, drawn = np.round(real), np.round(drawn)
-    expected = roc_auc_score(np.repeat([0, 1], 80), np.concatenate([real, drawn]))
-    assert area_under_curve(real, drawn) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -15,6 +15,7 @@ from support import Answer
 
 from lsampler import (
     ConvAutoencoder,
+    Entry,
     Evaluator,
     LatentStore,
     LsamplerError,
@@ -22,13 +23,13 @@ from lsampler import (
     Score,
     Subject,
     compare,
+    evaluate,
     load_bundle,
     load_evaluator,
     load_sampler,
     on_cluster,
 )
 from lsampler.bundles.digits import write_digits
-from lsampler.scoring.evaluation import score_sets
 from lsampler.scoring.sample_sets import Drawn, Stored
 from lsampler.store.writer import write_store
 from lsampler.workspace import Opened, open_workspace
@@ -104,30 +105,30 @@ def test_a_live_model_goes_to_the_workers(address: str, tiny_model: ConvAutoenco
 @pytest.mark.parametrize("strategy", ["gaussian", None])
 def test_sets_left_out_on_workers_are_those_left_out_here(address: str, folder: Path, strategy: str | None) -> None:
     subject = open_workspace(None, folder / "digits" / "latents.h5").subject
-    fails = Drawn.of(load_sampler("neighbour-interpolation", k=1500), 400, required=False)
+    fails = Drawn.of(Entry.of(load_sampler("neighbour-interpolation", k=1500)), 400, required=False)
     sets = [Stored.of(folder / "few.h5"), fails]
     if strategy:
-        sets.append(Drawn.of(load_sampler(strategy), 100))
+        sets.append(Drawn.of(Entry.of(load_sampler(strategy)), 100))
     evaluators = [load_evaluator("fidelity-diversity")]
-    here, left_out = score_sets(sets, subject, evaluators, seed=1)
+    here = evaluate(sets, subject, evaluators, seed=1)
     with on_cluster(address):
-        assert score_sets(sets, subject, evaluators, seed=1) == (here, left_out)
+        assert evaluate(sets, subject, evaluators, seed=1) == here
         with pytest.raises(LsamplerError) as raised:
-            score_sets([fails], subject, evaluators)
-    assert [str(raised.value)] == left_out
+            evaluate([fails], subject, evaluators)
+    assert here.caveats[-1] == f"left out: {raised.value}"
     # The other real vectors are as many as the largest set that could be had.
     assert [row.n for row in here.rows[1:]] == ([100, 50, 100] if strategy else [50, 50])
 
 
 def test_evaluators_that_fail_on_workers_are_those_that_fail_here(address: str) -> None:
-    subject, sets = open_workspace("digits", None).subject, [Drawn.of(load_sampler("gaussian"), 20)]
+    subject, sets = open_workspace("digits", None).subject, [Drawn.of(Entry.of(load_sampler("gaussian")), 20)]
     novelty, cores = load_evaluator("novelty"), load_evaluator("core-membership")
-    here = score_sets(sets, subject, [novelty, cores])
-    assert "no scores of novelty: needs real vectors" in here[0].caveats[0]
+    here = evaluate(sets, subject, [novelty, cores])
+    assert "no scores of novelty: needs real vectors" in here.caveats[0]
     with on_cluster(address):
-        assert score_sets(sets, subject, [novelty, cores]) == here
+        assert evaluate(sets, subject, [novelty, cores]) == here
         with pytest.raises(LsamplerError, match=r"^no scores of novelty: needs real vectors; digits holds"):
-            score_sets(sets, subject, [novelty])
+            evaluate(sets, subject, [novelty])
 
 
 def test_workers_score_a_store_that_was_written_anew(
@@ -135,15 +136,15 @@ def test_workers_score_a_store_that_was_written_anew(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path, rng = "latents.h5", np.random.default_rng(0)
-    sets = [Drawn.of(load_sampler("gaussian"), 30)]
+    sets = [Drawn.of(Entry.of(load_sampler("gaussian")), 30)]
     evaluators = [load_evaluator("fidelity-diversity"), load_evaluator("core-membership")]
     for scale in (1, 2):
         write_store(path, 3, [scale * rng.normal(size=(200, 3)).astype(np.float32)], {}, force=True)
         subject = open_workspace(None, path).subject
-        here = score_sets(sets, subject, evaluators)
-        assert "core 'interval' not calibrated: latents.h5 lacks the held-out vectors for it" in here[0].caveats
+        here = evaluate(sets, subject, evaluators)
+        assert "core 'interval' not calibrated: latents.h5 lacks the held-out vectors for it" in here.caveats
         with on_cluster(address):
-            assert score_sets(sets, subject, evaluators) == here
+            assert evaluate(sets, subject, evaluators) == here
 
 
 class Overlapping(Evaluator):
@@ -164,18 +165,25 @@ RUNNING: list[int] = []
 
 def test_a_worker_with_several_threads_scores_one_set_at_a_time() -> None:
     """Plugins are promised that they run alone."""
-    sets = [Drawn.of(load_sampler("gaussian", temperature=0.5 + 0.1 * i), 20) for i in range(6)]
-    options = {"processes": False, "threads_per_worker": 4, "dashboard_address": ":0"}
-    with distributed.LocalCluster(n_workers=1, **options) as threads, on_cluster(threads.scheduler_address):
-        table, _ = score_sets(sets, open_workspace("digits", None).subject, [Overlapping()])
+    sets = [Drawn.of(Entry.of(load_sampler("gaussian", temperature=0.5 + 0.1 * i)), 20) for i in range(6)]
+    with (
+        distributed.LocalCluster(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=":0") as threads,
+        on_cluster(threads.scheduler_address),
+    ):
+        table = evaluate(sets, open_workspace("digits", None).subject, [Overlapping()])
     assert [row.by_metric["running"].value for row in table.rows] == [1.0] * 6
 
 
 def test_what_a_worker_lacks_is_named(address: str) -> None:
-    subject = Subject(load_bundle("digits").reference, reopen=Opened(None, "/nowhere/z.h5"))
-    message = r"^a worker lacks what is here, a file or a plugin: /nowhere/z\.h5: no such"
-    with on_cluster(address), pytest.raises(LsamplerError, match=message):
-        score_sets([Drawn.of(load_sampler("gaussian"), 5)], subject, [load_evaluator("core-membership")])
+    reference, sets = load_bundle("digits").reference, [Drawn.of(Entry.of(load_sampler("gaussian")), 5)]
+    subject = Subject(reference, reopen=Opened(None, "/nowhere/z.h5"))
+    with (
+        on_cluster(address),
+        pytest.raises(
+            LsamplerError, match=r"^a worker lacks what is here, a file or a plugin: /nowhere/z\.h5: no such"
+        ),
+    ):
+        evaluate(sets, subject, [load_evaluator("core-membership")])
 
 
 def test_a_model_that_cannot_be_copied_is_one_line(address: str, tiny_model: Any, tiny_store: LatentStore) -> None:
@@ -190,16 +198,23 @@ def test_a_model_that_cannot_be_copied_is_one_line(address: str, tiny_model: Any
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--store", "nowhere.h5"), "nowhere.h5: no such latent store"),
-        (("--model", "digits", "-p", "gausian"), "no sampler 'gausian'; did you mean 'gaussian'?"),
+        (("--cluster", "tcp://127.0.0.1:9"), "--cluster tcp://127.0.0.1:9: no Dask scheduler answers there"),
+        (("--cluster", "local:x"), "--cluster local:x: say how many workers"),
     ],
 )
 @pytest.mark.parametrize("command", [("evaluate", "--json"), ("compare", "--out")])
 def test_scoring_that_cannot_start_is_one_line(
-    cli: Callable[..., Answer], tmp_path: Path, command: tuple[str, str], options: tuple[str, ...], message: str
+    cli: Callable[..., Answer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, str],
+    options: tuple[str, ...],
+    message: str,
 ) -> None:
+    monkeypatch.setattr("lsampler.compute.dask_cluster.CONNECT_SECONDS", 1)
     name, output = command
-    answer = cli(name, "-p", "gaussian", output, tmp_path / "scores.json", *options, "--cluster", "local:2")
-    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    answer = cli(name, "-p", "gaussian", "--model", "digits", output, tmp_path / "scores.json", *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
     assert message in answer.err
     assert list(tmp_path.iterdir()) == []

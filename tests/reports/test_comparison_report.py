@@ -9,21 +9,16 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from compared import Counting, rows
+from compared import Broken, Counting, rows
 
 from lsampler import (
-    Block,
     ConvAutoencoder,
-    LatentSampler,
     MemoryStore,
-    Reference,
-    State,
     Subject,
     compare,
     load_evaluator,
@@ -31,18 +26,6 @@ from lsampler import (
     swept,
 )
 from lsampler.reports.comparison import Report
-
-
-class Broken(LatentSampler):
-    """Cannot be fitted."""
-
-    name = "broken"
-
-    def learn(self, reference: Reference) -> State:
-        raise RuntimeError("no such luck")
-
-    def draw(self, state: Mapping[str, torch.Tensor], block: Block) -> torch.Tensor:
-        raise NotImplementedError
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,10 +15,6 @@ Rows = NDArray[np.float64]
 # Powers of two times small integers lie on the edges of bins, where an off-by-one error would show.
 EDGES = st.builds(lambda n, e: n * 2.0**e, st.integers(-9, 9), st.integers(-12, 12))
 ANYWHERE = st.floats(-1e6, 1e6, allow_nan=False, allow_subnormal=False)
-
-
-def counted(chunks: Sequence[Rows]) -> Statistics:
-    return Statistics.from_chunks(chunks)
 
 
 def check_against_numpy(statistics: Statistics, rows: Rows) -> None:
@@ -42,7 +36,7 @@ def test_any_chunks_in_any_order_are_counted_as_numpy_does(values: list[float], 
     column = np.array(values)
     rows = np.stack([column, -column, np.full(len(column), 3.0)], axis=1)
     shuffled = np.random.default_rng(seed).permutation(rows)
-    found = counted(np.split(shuffled, sorted(cuts)))
+    found = Statistics.from_chunks(np.split(shuffled, sorted(cuts)))
     check_against_numpy(found, rows)
     np.testing.assert_array_equal(found.minimum, rows.min(axis=0))
     np.testing.assert_array_equal(found.maximum, rows.max(axis=0))
@@ -51,7 +45,7 @@ def test_any_chunks_in_any_order_are_counted_as_numpy_does(values: list[float], 
 @pytest.mark.parametrize("scale", [1e-20, 1e-6, 1.0, 1e6, 1e20])
 def test_bins_are_a_sixteenth_of_sigma_or_finer_on_any_scale(scale: float) -> None:
     rows = np.random.default_rng(5).normal(size=(2000, 2)) * scale
-    found = counted(np.split(rows, [1, 300]))
+    found = Statistics.from_chunks(np.split(rows, [1, 300]))
     per_sigma = found.std / found.histograms.width
     assert ((per_sigma >= 16) & (per_sigma < 32)).all()
     check_against_numpy(found, rows)
@@ -60,7 +54,7 @@ def test_bins_are_a_sixteenth_of_sigma_or_finer_on_any_scale(scale: float) -> No
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.0, 1e-20, -1e20, 3e38])
 def test_constant_component_is_one_bin_with_everything(value: float) -> None:
     rows = np.stack([np.full(30, value), np.arange(30.0)], axis=1)
-    found = counted(np.split(rows, [11]))
+    found = Statistics.from_chunks(np.split(rows, [11]))
     assert sorted(found.histograms.counts[0])[-2:] == [0, 30]
     check_against_numpy(found, rows)
 
@@ -78,13 +72,13 @@ def test_extreme_values_widen_the_bins_and_none_is_lost(column: list[float]) -> 
     rows = np.array(column)[:, np.newaxis]
     for size in (1, 2, len(rows)):
         chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-        check_against_numpy(counted(chunks), rows)
-    assert counted([rows]).histograms.counts.shape[1] <= 1024
+        check_against_numpy(Statistics.from_chunks(chunks), rows)
+    assert Statistics.from_chunks([rows]).histograms.counts.shape[1] <= 1024
 
 
 def test_wider_bins_are_those_of_numpy() -> None:
     rows = np.random.default_rng(8).normal(size=(3000, 2)) * 2.0 - 30.0
-    found = counted(np.split(rows, [7, 1000]))
+    found = Statistics.from_chunks(np.split(rows, [7, 1000]))
     for j, factor in ((0, 1), (0, 4), (1, 5), (1, 64)):
         width = found.histograms.width[j]
         middles, counts, actual = found.histogram(j, bin_width=1.003 * factor * width)

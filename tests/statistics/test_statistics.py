@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,10 +33,6 @@ def normal_sample(n: int = 200_000) -> Rows:
     return np.random.default_rng(8).normal(size=(n, 3)) * [1.0, 0.03, 700.0] + [0.0, 5.0, -90.0]
 
 
-def parts(rows: Rows, cuts: Sequence[int]) -> list[Rows]:
-    return np.split(rows, list(cuts))
-
-
 def in_chunks(rows: Rows, size: int) -> list[Rows]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
@@ -62,7 +58,7 @@ def test_moments_and_extremes_are_those_of_numpy(offset: float) -> None:
 @given(cuts=CUTS, offset=st.sampled_from([0.0, 1e4]))
 def test_any_chunks_give_the_same(cuts: list[int], offset: float) -> None:
     rows = rows_at(offset)
-    whole, split = (Statistics.from_chunks(chunks) for chunks in ([rows], parts(rows, cuts)))
+    whole, split = (Statistics.from_chunks(chunks) for chunks in ([rows], np.split(rows, cuts)))
     np.testing.assert_allclose(split.mean, whole.mean, rtol=1e-10)
     np.testing.assert_allclose(split.covariance, whole.covariance, rtol=1e-10, atol=1e-10)
     np.testing.assert_array_equal(split.minimum, whole.minimum)
@@ -163,15 +159,16 @@ def test_a_gaussian_that_cannot_be_fitted_is_named_with_the_way_out() -> None:
         Statistics.from_chunks([two_values]).half_widths("gaussian-fit", bin_width=0.5)
 
 
-def test_an_unknown_half_width_suggests_the_nearest() -> None:
-    with pytest.raises(LsamplerError, match="did you mean 'moments'"):
-        Statistics.from_chunks([rows_at(0.0)]).half_widths("moment")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("bin_width", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_bin_width_that_is_none_is_refused(bin_width: float) -> None:
-    with pytest.raises(LsamplerError, match=r"bin_width=.*above 0"):
-        Statistics.from_chunks([rows_at(0.0)]).half_widths("histogram", bin_width=bin_width)
+@pytest.mark.parametrize(
+    ("kind", "bin_width", "message"),
+    [
+        ("moment", None, "did you mean 'moments'"),
+        *(("histogram", width, "bin_width=.*above 0") for width in (0.0, -1.0, float("nan"), float("inf"))),
+    ],
+)
+def test_unknown_half_widths_and_bins_are_refused(kind: Any, bin_width: float | None, message: str) -> None:
+    with pytest.raises(LsamplerError, match=message):
+        Statistics.from_chunks([rows_at(0.0)]).half_widths(kind, bin_width=bin_width)
 
 
 def test_a_trimming_that_leaves_nothing_says_so(reference: MemoryStore) -> None:
@@ -257,32 +254,28 @@ def test_a_small_component_is_not_taken_for_a_constant_one() -> None:
     )
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_named_by_their_row(bad: float) -> None:
+def rows_with(bad: float) -> Rows:
     rows = rows_at(0.0)
     rows[130, 4] = bad
-    with pytest.raises(LsamplerError, match="mine: row 130 holds NaN or infinite values"):
-        Statistics.from_chunks(in_chunks(rows, 60), name="mine")
-
-
-@pytest.mark.parametrize("rows", [0, 1])
-def test_fewer_than_two_vectors_have_no_statistics(rows: int) -> None:
-    with pytest.raises(LsamplerError, match=f"mine: {rows} latent vectors, statistics need at least 2"):
-        Statistics.from_chunks([np.ones((rows, 4))], name="mine")
+    return rows
 
 
 @pytest.mark.parametrize(
-    ("second", "shape"), [(np.ones((4, 5)), r"\(4, 5\)"), (np.ones(3), r"\(3,\)"), (np.ones((2, 3, 1)), r"\(2, 3, 1\)")]
+    ("chunks", "message"),
+    [
+        *((in_chunks(rows_with(bad), 60), "row 130 holds NaN or infinite values") for bad in (np.nan, np.inf, -np.inf)),
+        ([np.ones((0, 4))], "0 latent vectors, statistics need at least 2"),
+        ([np.ones((1, 4))], "1 latent vectors, statistics need at least 2"),
+        ([np.eye(3), np.ones((4, 5))], r"a chunk of shape \(4, 5\), expected \(rows, 3\)"),
+        ([np.eye(3), np.ones(3)], r"a chunk of shape \(3,\), expected \(rows, 3\)"),
+        ([np.eye(3), np.ones((2, 3, 1))], r"a chunk of shape \(2, 3, 1\), expected \(rows, 3\)"),
+        ([np.ones(3)], r"a chunk of shape \(3,\), expected \(rows, D\)"),
+        ([np.ones((3, 0))], r"a chunk of shape \(3, 0\), expected \(rows, D\)"),
+    ],
 )
-def test_chunks_of_another_shape_are_one_clear_error(second: Rows, shape: str) -> None:
-    with pytest.raises(LsamplerError, match=rf"mine: a chunk of shape {shape}, expected \(rows, 3\)"):
-        Statistics.from_chunks([np.eye(3), second], name="mine")
-
-
-@pytest.mark.parametrize("chunk", [np.ones(3), np.ones((3, 0))])
-def test_first_chunk_without_components_is_one_clear_error(chunk: Rows) -> None:
-    with pytest.raises(LsamplerError, match=r"expected \(rows, D\)"):
-        Statistics.from_chunks([chunk])
+def test_chunks_without_statistics_are_one_clear_error(chunks: list[Rows], message: str) -> None:
+    with pytest.raises(LsamplerError, match=f"mine: {message}"):
+        Statistics.from_chunks(chunks, name="mine")
 
 
 def test_arrays_bring_back_all_of_it() -> None:

@@ -71,6 +71,14 @@ class PairEllipses(Core):
         return self.sigma
 
 
+def _whitening(reference: Reference, q: int) -> State:
+    """Centre and q leading principal axes, divided by their standard deviations."""
+    statistics = reference.statistics()
+    statistics.require_rank(q)
+    pca = statistics.pca
+    return {"mean": pca.mean, "whiten": (pca.axes[:q] / np.sqrt(pca.variances[:q, np.newaxis])).T}
+
+
 class PcaEllipses(Core):
     """Inside the n-sigma circle of every pair of the first q principal components (posts IX and X).
 
@@ -86,13 +94,10 @@ class PcaEllipses(Core):
 
     def learn(self, reference: Reference) -> State:
         """Centre and leading axes, divided by their standard deviations."""
-        statistics = reference.statistics()
         q = self.components or min(120, reference.dimension)
         if q < 2:
             raise LsamplerError(f"{reference.name}: pair ellipses need at least two components")
-        statistics.require_rank(q)
-        pca = statistics.pca
-        return {"mean": pca.mean, "whiten": (pca.axes[:q] / np.sqrt(pca.variances[:q, np.newaxis])).T}
+        return _whitening(reference, q)
 
     def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
         """sqrt(u(1)^2 + u(2)^2), the two largest of |v_k| / sigma_k."""
@@ -121,13 +126,12 @@ class Ellipsoid(Core):
     def learn(self, reference: Reference) -> State:
         """Centre and all principal axes, divided by their standard deviations."""
         statistics = reference.statistics()
-        pca = statistics.pca
-        if pca.rank < reference.dimension:
+        if statistics.pca.rank < reference.dimension:
             raise LsamplerError(
-                f"{reference.name}: the covariance of {statistics.count} vectors has rank {pca.rank}, the ellipsoid "
-                f"needs all {reference.dimension} components; encode more images, or remove constant components"
+                f"{reference.name}: the covariance of {statistics.count} vectors has rank {statistics.pca.rank}, the "
+                f"ellipsoid needs all {reference.dimension} components; encode more images, or remove constant ones"
             )
-        return {"mean": pca.mean, "whiten": (pca.axes / np.sqrt(pca.variances[:, np.newaxis])).T}
+        return _whitening(reference, reference.dimension)
 
     def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
         """sqrt((z - mu)^T Sigma^-1 (z - mu))."""
@@ -157,10 +161,6 @@ class Knn(Core):
 
     def learn(self, reference: Reference) -> State:
         """The vectors with a ball, and their radii."""
-        if not reference.has_latents:
-            raise LsamplerError(
-                f"needs real vectors; {reference.name} holds statistics only, give `store=...` of its latents"
-            )
         points = reference.latents()
         if len(points) <= self.k:
             raise LsamplerError(f"{reference.name}: {len(points)} vectors; k={self.k} needs {self.k + 1} or more")

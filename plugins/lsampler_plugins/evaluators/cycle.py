@@ -1,10 +1,9 @@
 """cycle-consistency: whether samples survive being decoded and encoded again."""
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
-from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
+from lsampler import Evaluator, LsamplerError, Metric, Samples, Score, bootstrap_score, offers
 
 DISTANCE = Metric(
     "cycle-distance",
@@ -29,12 +28,6 @@ class CycleConsistency(Evaluator):
 
     images: int = Field(default=500, ge=1, description="how many of the samples are decoded")
 
-    _real: RealData = PrivateAttr()
-
-    def prepare(self, real: RealData) -> None:
-        """Keep the centre of the real vectors."""
-        self._real = real
-
     def score(self, samples: Samples) -> list[Score]:
         """The mean relative distance, with its bootstrap interval."""
         some, statistics = samples.head(self.images), self._real.reference.statistics()
@@ -43,11 +36,7 @@ class CycleConsistency(Evaluator):
         if radii.min() <= 1e-6 * np.sqrt(np.trace(statistics.covariance)):
             raise LsamplerError("a sample lies at the centre itself: no distance is relative to that")
         relative = moved / radii
-
-        def mean(i: NDArray[np.int64]) -> float:
-            return float(relative[i].mean())
-
-        return [bootstrap_score(DISTANCE, mean, len(relative))]
+        return [bootstrap_score(DISTANCE, lambda i: float(relative[i].mean()), len(relative))]
 
 
 lsampler_evaluators = offers(CycleConsistency)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from lsampler import (
     Evaluator,
@@ -91,11 +91,9 @@ class LatentDistances(Evaluator):
     directions: int = Field(default=128, ge=1, description="random directions of the sliced distance")
     resamples: int = Field(default=50, ge=2, description="of the bootstrap")
 
-    _real: RealData = PrivateAttr()
-
     def prepare(self, real: RealData) -> None:
         """Make sure that there is a distribution to compare with."""
-        self._real = real
+        super().prepare(real)
         if not real.reference.statistics().pca.rank:
             raise LsamplerError(f"the vectors of {real.reference.name} are all equal: there is nothing to compare with")
 
@@ -121,7 +119,8 @@ class LatentDistances(Evaluator):
             expected = _correlations(statistics.covariance)[pairs]
 
             def error(i: Indices) -> float:
-                return _root_mean_square(_correlations(_moments(rows[i])[1])[pairs] - expected)
+                errors = _correlations(_moments(rows[i])[1])[pairs] - expected
+                return float(np.sqrt(np.mean(np.square(errors))))
 
             scores.append(self._score(CORRELATION_ERROR, error, rows))
         return scores
@@ -132,11 +131,10 @@ class LatentDistances(Evaluator):
         covariance = self._real.reference.statistics().covariance
         sigma = np.sqrt(np.einsum("kd,de,ke->k", directions, covariance, directions, optimize=True))
         directions /= sigma[:, np.newaxis]
-        projected, expected = (np.sort(directions @ half.T, axis=1) for half in (rows, train))
-        order = np.argsort(directions @ rows.T, axis=1)
+        projected, expected = directions @ rows.T, np.sort(directions @ train.T, axis=1)
 
         def sliced(i: Indices) -> float:
-            return float(wasserstein(_resampled(projected, order, i), expected).mean())
+            return float(wasserstein(np.sort(projected[:, i], axis=1), expected).mean())
 
         return [self._score(SLICED, sliced, rows), self._score(KS, _Steps(rows, train).distance, rows)]
 
@@ -196,12 +194,6 @@ def wasserstein(first: Rows, second: Rows) -> Rows:
     return distance
 
 
-def _resampled(ascending: Rows, order: Indices, i: Indices) -> Rows:
-    """Ascending values (k, n) of the rows ``i``, without sorting again."""
-    counts = np.bincount(i, minlength=ascending.shape[1])
-    return np.repeat(ascending.ravel(), counts[order].ravel()).reshape(len(ascending), -1)
-
-
 def _moments(rows: Rows) -> tuple[Rows, Rows]:
     return rows.mean(axis=0), np.atleast_2d(torch.cov(torch.from_numpy(rows.T)).numpy())
 
@@ -212,10 +204,6 @@ def _correlations(covariance: Rows) -> Rows:
     inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
     matrix: Rows = covariance * np.outer(inverse, inverse)
     return matrix
-
-
-def _root_mean_square(values: Rows) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
 
 
 lsampler_evaluators = offers(LatentDistances)

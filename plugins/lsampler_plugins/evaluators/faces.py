@@ -1,6 +1,5 @@
 """faces: the share of decoded images in which a face is detected (extra ``faces``)."""
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import Evaluator, LsamplerError, Metric, Samples, Score, offers, share_score
+from lsampler import Evaluator, Metric, Samples, Score, offers, require_extra, share_score
 
 WITH_FACE = Metric(
     "faces",
@@ -35,7 +34,7 @@ class Faces(Evaluator):
 
     def score(self, samples: Samples) -> list[Score]:
         """The share with at least one detection."""
-        detector = _detector()
+        detector = _detector(require_extra("dlib", extra="faces", user="the face detector"))
 
         def seen(image: NDArray[np.uint8]) -> bool:
             pixels = image[..., 0] if image.shape[-1] == 1 else image
@@ -45,17 +44,9 @@ class Faces(Evaluator):
         return [share_score(WITH_FACE, sum(map(seen, images)), len(images))]
 
 
-def _detector() -> Any:
-    try:
-        import dlib
-    except ImportError as error:
-        raise LsamplerError("needs dlib; install it with pip install 'lsampler[faces]'") from error
-    return _loaded(dlib.get_frontal_face_detector)
-
-
 @cache  # it takes longer to load than to look at a few images
-def _loaded(load: Callable[[], Any]) -> Any:
-    return load()
+def _detector(dlib: Any) -> Any:
+    return dlib.get_frontal_face_detector()
 
 
 lsampler_evaluators = offers(Faces)

@@ -101,7 +101,6 @@ class FidelityDiversity(Evaluator):
 
     k: int = Field(default=5, ge=1, description="the neighbour whose distance is the radius of a ball")
 
-    _real: RealData = PrivateAttr()
     _radii: NDArray[np.float64] = PrivateAttr()
     _clipped_radii: NDArray[np.float64] = PrivateAttr()
     _real_share: float = PrivateAttr()
@@ -111,7 +110,8 @@ class FidelityDiversity(Evaluator):
         train = real.train
         if len(train) < self.k + 2:
             raise LsamplerError(f"{len(train)} real vectors to compare with; k={self.k} needs {self.k + 2} or more")
-        self._real, self._radii = real, nearest_neighbours(train, train, self.k, exclude_self=True).distances[:, -1]
+        super().prepare(real)
+        self._radii = nearest_neighbours(train, train, self.k, exclude_self=True).distances[:, -1]
         self._clipped_radii = np.minimum(self._radii, np.median(self._radii)) * (1 + NUDGE)
         around = ball_counts(train, self._clipped_radii, train, closed=True, exclude_self=True).per_point
         self._real_share = float(np.minimum(around / self.k, 1.0).mean())
@@ -125,37 +125,24 @@ class FidelityDiversity(Evaluator):
             raise LsamplerError(f"{len(rows)} samples; k={k} needs {k + 1} or more")
         radii = nearest_neighbours(rows, rows, k, exclude_self=True).distances[:, -1]
         balls, back = mutual_ball_counts(real, self._radii * (1 - NUDGE), rows, radii * (1 - NUDGE))
-        clipped = ball_counts(real, self._clipped_radii, rows, closed=True).per_point
-        recalled = int(np.sum(back.per_point > 0))
+        density = balls.per_point / k
+        clipped = np.minimum(ball_counts(real, self._clipped_radii, rows, closed=True).per_point / k, 1.0)
+        held, expected = np.minimum(balls.per_ball, k) / k, expected_coverage(len(rows), len(real), k)
+
+        def clipped_density(i: NDArray[np.int64]) -> float:
+            return min(float(clipped[i].mean()) / self._real_share, 1.0)
+
+        def clipped_coverage(i: NDArray[np.int64]) -> float:
+            return float(np.searchsorted(expected, held[i].mean()) / len(expected))
+
         return [
             share_score(PRECISION, int(np.sum(balls.per_point > 0)), len(rows)),
-            share_score(RECALL, recalled, len(real)),
-            self._density(balls.per_point),
+            share_score(RECALL, int(np.sum(back.per_point > 0)), len(real)),
+            bootstrap_score(DENSITY, lambda i: float(density[i].mean()), len(rows)),
             share_score(COVERAGE, int(np.sum(balls.per_ball > 0)), len(real)),
-            self._clipped_density(clipped),
-            self._clipped_coverage(balls.per_ball, len(rows)),
+            bootstrap_score(CLIPPED_DENSITY, clipped_density, len(rows)),
+            bootstrap_score(CLIPPED_COVERAGE, clipped_coverage, len(real)),
         ]
-
-    def _density(self, around: NDArray[np.int64]) -> Score:
-        values = around / self.k
-        return bootstrap_score(DENSITY, lambda i: float(values[i].mean()), len(values))
-
-    def _clipped_density(self, around: NDArray[np.int64]) -> Score:
-        values = np.minimum(around / self.k, 1.0)
-
-        def statistic(rows: NDArray[np.int64]) -> float:
-            return min(float(values[rows].mean()) / self._real_share, 1.0)
-
-        return bootstrap_score(CLIPPED_DENSITY, statistic, len(values))
-
-    def _clipped_coverage(self, held: NDArray[np.int64], n: int) -> Score:
-        values = np.minimum(held, self.k) / self.k
-        expected = expected_coverage(n, len(values), self.k)
-
-        def statistic(rows: NDArray[np.int64]) -> float:
-            return float(np.searchsorted(expected, values[rows].mean()) / len(expected))
-
-        return bootstrap_score(CLIPPED_COVERAGE, statistic, len(values))
 
 
 def expected_coverage(samples: int, real: int, k: int) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 
 from lsampler import (
     Evaluator,
+    ForeignLoader,
     LsamplerError,
     Metric,
     RealData,
@@ -24,6 +25,7 @@ from lsampler import (
     frechet_distance,
     offers,
     one_thread,
+    require_extra,
     require_trust,
 )
 
@@ -59,15 +61,14 @@ class ImageDistance(Evaluator):
     resamples: int = Field(default=50, ge=2, description="of the bootstrap")
     trusted: bool = Field(default=False, description="whether a TorchScript file, which can run code, may be opened")
 
-    _real: RealData = PrivateAttr()
     _extract: Extractor | None = PrivateAttr(default=None)
     _moments: tuple[Features, Features] = PrivateAttr()
 
     def prepare(self, real: RealData) -> None:
         """The moments of the features of decoded train vectors."""
-        self._real = real
+        super().prepare(real)
         self._extract = _extractor(self.features, trusted=self.trusted) if self.features else None
-        rows = Samples("train", real.train, decode=real.decode, encode=real.encode).head(self.images)
+        rows = real.samples("train", real.train).head(self.images)
         if len(rows.latents) < 2:
             raise LsamplerError("a single train vector has no covariance; encode more images")
         self._moments = _moments(self._features_of(rows))
@@ -116,11 +117,8 @@ class ImageDistance(Evaluator):
         images, found_of = samples.images, []
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH].transpose(0, 3, 1, 2).astype(np.float32) / 255
-            try:
+            with ForeignLoader.opening(f"features={self.features}: fails", "check it on images (B, C, H, W) in [0, 1]"):
                 found = np.asarray(self._extract(batch), dtype=np.float64)
-            except Exception as error:  # a foreign network may fail in any way
-                reason = str(error).strip().split("\n", 1)[0]
-                raise LsamplerError(f"features={self.features}: {type(error).__name__}: {reason}") from error
             if found.ndim != 2 or len(found) != len(batch) or not np.isfinite(found).all():
                 raise LsamplerError(
                     f"features={self.features}: gave shape {found.shape} for {len(batch)} images; "
@@ -166,21 +164,14 @@ def _torch(network: Callable[[Any], Any]) -> Extractor:
 
 def _script(path: str, *, trusted: bool) -> Any:
     require_trust(f"features={path}", "a TorchScript program", trusted=trusted)
-    try:
+    with ForeignLoader.opening(f"features={path}: not a TorchScript file", "write it with torch.jit.save"):
         return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
-        raise LsamplerError(f"features={path}: not a TorchScript file, as torch.jit.save writes it") from error
 
 
 def _onnx(path: str) -> Extractor:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise LsamplerError("an .onnx file needs onnxruntime; install it with pip install onnxruntime") from error
-    try:
+    onnxruntime = require_extra("onnxruntime", extra="onnx", user=f"features={path}")
+    with ForeignLoader.opening(f"features={path}: not a readable ONNX file", "it may be truncated; export it again"):
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions have no common base
-        raise LsamplerError(f"features={path}: not a readable ONNX file") from error
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})[0]
 

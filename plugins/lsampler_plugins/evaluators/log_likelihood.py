@@ -1,7 +1,6 @@
 """log-likelihood: how probable a strategy's own density makes held-out real vectors."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +45,6 @@ class LogLikelihood(Evaluator):
 
     rows: int = Field(default=2000, ge=2, description="at most so many held-out vectors are used, chosen at random")
 
-    _real: RealData = PrivateAttr()
     _held_out: NDArray[np.float32] = PrivateAttr()
     _normal: NDArray[np.float64] = PrivateAttr()
     _log_volume: float = PrivateAttr()
@@ -65,7 +63,8 @@ class LogLikelihood(Evaluator):
             held_out = held_out[np.sort(chosen)]
         pca = statistics.pca
         squares = np.square(pca.transform(held_out)) / pca.variances
-        self._real, self._held_out = real, held_out
+        super().prepare(real)
+        self._held_out = held_out
         self._normal = -0.5 * (squares.sum(axis=1) + statistics.dimension * math.log(2 * math.pi))
         self._log_volume = 0.5 * float(np.log(pca.variances).sum())
 
@@ -73,24 +72,18 @@ class LogLikelihood(Evaluator):
         """The mean and the gain, if there is a density."""
         if samples.log_prob is None:
             return []
-        found = self._density(samples.log_prob) + self._log_volume
-        return [
-            self._mean(LOG_LIKELIHOOD, found),
-            self._mean(GAIN, np.round(found - self._normal, ROUNDING) + 0.0),
-        ]
-
-    def _density(self, log_prob: Callable[[NDArray[np.float32]], NDArray[np.float64]]) -> NDArray[np.float64]:
-        found = np.asarray(log_prob(self._held_out), dtype=np.float64)
-        m = len(self._held_out)
+        found, m = np.asarray(samples.log_prob(self._held_out), dtype=np.float64), len(self._held_out)
         zero = int(np.isneginf(found).sum())
         if zero:
             raise LsamplerError(f"gives {zero} of {m} held-out vectors density 0: their mean log density is -infinite")
         if found.shape != (m,) or not np.isfinite(found).all():
             raise LsamplerError(f"its density of {m} held-out vectors is NaN, infinite or of a wrong shape")
-        return found
-
-    def _mean(self, metric: Metric, values: NDArray[np.float64]) -> Score:
-        return bootstrap_score(metric, lambda i: float(values[i].mean()), len(values), seed=self._real.seed)
+        found = found + self._log_volume
+        gain, seed = np.round(found - self._normal, ROUNDING) + 0.0, self._real.seed
+        return [
+            bootstrap_score(LOG_LIKELIHOOD, lambda i: float(found[i].mean()), m, seed=seed),
+            bootstrap_score(GAIN, lambda i: float(gain[i].mean()), m, seed=seed),
+        ]
 
 
 lsampler_evaluators = offers(LogLikelihood)

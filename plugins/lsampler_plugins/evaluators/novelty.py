@@ -45,13 +45,12 @@ class Novelty(Evaluator):
     name = "novelty"
     by_default = False
 
-    _real: RealData = PrivateAttr()
     _train: NDArray[np.float32] = PrivateAttr()
     _held_out: dict[bool, NDArray[np.float64]] = PrivateAttr(default_factory=dict)
 
     def prepare(self, real: RealData) -> None:
         """Gather all train vectors, and make sure that there are held-out ones."""
-        self._real = real
+        super().prepare(real)
         _ = real.held_out
         self._train = real.reference.latents()
         self._held_out.clear()

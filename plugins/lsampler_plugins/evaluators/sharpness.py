@@ -31,12 +31,11 @@ class Sharpness(Evaluator):
 
     images: int = Field(default=500, ge=1, description="how many samples, and how many held-out vectors, are decoded")
 
-    _real: RealData = PrivateAttr()
     _known: dict[bool, float] = PrivateAttr(default_factory=dict)
 
     def prepare(self, real: RealData) -> None:
         """Make sure that there are held-out vectors and a decoder."""
-        self._real = real
+        super().prepare(real)
         self._known.clear()
         _ = real.held_out
         if real.decode is None:
@@ -55,7 +54,7 @@ class Sharpness(Evaluator):
         halved = samples.kind == "held-out"
         if halved not in self._known:
             rows = self._real.held_out_for(samples)[: self.images]
-            images = Samples("reconstructions", rows, decode=self._real.decode).images
+            images = self._real.samples("reconstructions", rows).images
             self._known[halved] = float(np.median(laplacian_variances(images)))
         if self._known[halved] == 0:
             raise LsamplerError("decoded held-out vectors are flat images: nothing is as sharp as these")

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers, one_thread
 
@@ -29,15 +29,14 @@ class TwoSampleClassifier(Evaluator):
         default="boosting", description="gradient-boosted trees, or logistic regression, which is faster and sees less"
     )
 
-    _real: RealData = PrivateAttr()
-
     def prepare(self, real: RealData) -> None:
         """Make sure that there are held-out vectors."""
-        self._real = real
+        super().prepare(real)
         _ = real.held_out
 
     def score(self, samples: Samples) -> list[Score]:
         """One area, with the interval of the pooled out-of-fold scores."""
+        from sklearn.metrics import roc_auc_score
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
         real, drawn = self._real.held_out_for(samples), samples.latents
@@ -53,7 +52,7 @@ class TwoSampleClassifier(Evaluator):
             found = cross_val_predict(self._classifier(), features, labels, cv=folds, method="decision_function")
 
         def area(i: NDArray[np.int64]) -> float:
-            return area_under_curve(found[:n][i], found[n:][i])
+            return float(roc_auc_score(labels, np.concatenate([found[:n][i], found[n:][i]])))
 
         metric = Metric(
             "classifier-auc",
@@ -88,13 +87,6 @@ class TwoSampleClassifier(Evaluator):
             early_stopping=False,
             random_state=self._real.seed,
         )
-
-
-def area_under_curve(real: NDArray[np.float64], drawn: NDArray[np.float64]) -> float:
-    """P(drawn > real) + P(drawn = real) / 2 over all pairs (Mann and Whitney 1947)."""
-    ordered = np.sort(real)
-    below, up_to = (np.searchsorted(ordered, drawn, side) for side in ("left", "right"))
-    return float((below + up_to).mean() / (2 * len(real)))
 
 
 lsampler_evaluators = offers(TwoSampleClassifier)

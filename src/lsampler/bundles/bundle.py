@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
@@ -24,23 +22,14 @@ from lsampler.safetensors_files import read_metadata, read_safetensors, write_sa
 from lsampler.scoring.core import Core, calibration_split
 from lsampler.scoring.evaluation import evaluate
 from lsampler.scoring.evaluator import Evaluator
-from lsampler.scoring.sample_sets import HELD_OUT_ROW, Subject
+from lsampler.scoring.sample_sets import HELD_OUT_ROW
 from lsampler.scoring.samples import Samples
 from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
+from lsampler.scoring.subject import Subject
 from lsampler.statistics.statistics import Statistics
 from lsampler.store.latent_store import LatentStore
 
-__all__ = [
-    "DEFAULT_BUNDLE",
-    "Bundle",
-    "build_bundle",
-    "bundle_of",
-    "bundled",
-    "is_bundle",
-    "load_bundle",
-    "load_safetensors_autoencoder",
-]
-
+Value = TypeVar("Value")
 FORMAT = "lsampler-bundle"
 FORMAT_VERSION = 1
 RADII = "radius_quantiles"
@@ -97,12 +86,9 @@ class Bundle:
             f"autoencoder/{key}": weight.detach().cpu().to(torch.float16).contiguous()
             for key, weight in self.autoencoder.state_dict().items()
         }
-        for form, trim in FORMS.items():
-            for coordinates, table in (
-                ("latent", known.statistics(trim)),
-                ("principal", known.principal_statistics(trim)),
-            ):
-                for key, array in table.as_arrays().items():
+        for coordinates, statistics in (("latent", known.statistics), ("principal", known.principal_statistics)):
+            for form, trim in FORMS.items():
+                for key, array in statistics(trim).as_arrays().items():
                     tensors[f"{coordinates}/{form}/{key}"] = torch.from_numpy(np.array(array, order="C"))
         if known.radii is not None:
             tensors[RADII] = torch.from_numpy(known.radii)
@@ -125,11 +111,11 @@ class Bundle:
                 f"{path}: bundle format {metadata.get('version')}, this lsampler reads {FORMAT_VERSION}; "
                 "install the lsampler that wrote it"
             )
-        name = metadata["name"]
+        name, arrays = metadata["name"], {key: tensor.numpy() for key, tensor in tensors.items()}
         try:
             statistics, principal = (
                 {
-                    trim: Statistics.from_arrays(_arrays(tensors, f"{coordinates}/{form}/"), name=name)
+                    trim: Statistics.from_arrays(_starting(arrays, f"{coordinates}/{form}/"), name=name)
                     for form, trim in FORMS.items()
                 }
                 for coordinates in ("latent", "principal")
@@ -137,8 +123,9 @@ class Bundle:
         except KeyError as error:
             raise LsamplerError(f"{path}: damaged, {error} is missing") from error
         autoencoder = ConvAutoencoder.from_parts(metadata["autoencoder"], _starting(tensors, "autoencoder/"), path)
-        radii = tensors[RADII].numpy() if RADII in tensors else None
-        reference = StatisticsReference(name, statistics, principal, fingerprint=autoencoder.fingerprint, radii=radii)
+        reference = StatisticsReference(
+            name, statistics, principal, fingerprint=autoencoder.fingerprint, radii=arrays.get(RADII)
+        )
         reference.calibrations = dict(metadata["calibrations"])
         reference.held_out_scores = [(key, dict(score)) for key, score in metadata["held_out_scores"]]
         return cls(autoencoder, reference)
@@ -159,7 +146,15 @@ def build_bundle(
     if store.fingerprint != autoencoder.fingerprint:
         raise LsamplerError(f"{store.name}: its latents come from another encoder than the model's; encode again")
     reference = StatisticsReference.of(store, name=name)
-    _calibrate(reference, store, cores)
+    for core in cores:
+        try:
+            core.fit(reference)
+        except LsamplerError:  # it needs latent vectors, which no bundle has
+            continue
+        level = core.calibrated_level(store, CALIBRATED_SHARE)
+        if level is None:
+            raise LsamplerError(f"{store.name}: too few held-out vectors to calibrate; encode again, and hold out more")
+        reference.calibrations[core.calibration_key(CALIBRATED_SHARE)] = level
     _, judging = calibration_split(store.held_out())
     subject = Subject.of(reference, autoencoder)
     held_out = Samples(HELD_OUT_ROW, judging, decode=subject.decode, encode=subject.encode, kind="held-out")
@@ -170,18 +165,6 @@ def build_bundle(
             raise LsamplerError(f"{name}: {row.problems[0]}")
         reference.held_out_scores += [(evaluator.key_of(score.metric), asdict(score)) for score in row.scores]
     return Bundle(autoencoder, reference)
-
-
-def _calibrate(reference: StatisticsReference, store: LatentStore, cores: Sequence[Core]) -> None:
-    for core in cores:
-        try:
-            core.fit(reference)
-        except LsamplerError:  # it needs latent vectors, which no bundle has
-            continue
-        level = core.calibrated_level(store, CALIBRATED_SHARE)
-        if level is None:
-            raise LsamplerError(f"{store.name}: too few held-out vectors to calibrate; encode again, and hold out more")
-        reference.calibrations[core.calibration_key(CALIBRATED_SHARE)] = level
 
 
 def bundled() -> list[str]:
@@ -232,9 +215,5 @@ def _folder() -> Any:
     return resources.files("lsampler") / "bundles"
 
 
-def _starting(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-
-
-def _arrays(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, NDArray[Any]]:
-    return {key: tensor.numpy() for key, tensor in _starting(tensors, prefix).items()}
+def _starting(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}

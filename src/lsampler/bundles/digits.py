@@ -16,8 +16,6 @@ from lsampler.progress import Progress
 from lsampler.store.latent_store import LatentStore
 from lsampler.store.opening import open_store
 
-__all__ = ["digit_images", "write_digits"]
-
 BUNDLE = "digits"
 HELD_OUT = 597
 # The data set is ordered by writer: without a shuffle others would be held out than were trained on.

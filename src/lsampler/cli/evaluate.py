@@ -64,7 +64,7 @@ def evaluate(
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.files import check_output, new_file
     from lsampler.progress import rich_progress
-    from lsampler.scoring.evaluation import score_sets
+    from lsampler.scoring.evaluation import evaluate as score
     from lsampler.scoring.sample_sets import Stored
 
     if json_out:
@@ -79,24 +79,23 @@ def evaluate(
     for each in sets:
         each.check(subject)
     with on_cluster(cluster), rich_progress() as progress:
-        result, left_out = score_sets(sets, subject, evaluators, seed=seed, progress=progress)
+        result = score(sets, subject, evaluators, seed=seed, progress=progress)
     if json_out:
         with new_file(json_out, force=force) as beside:
             beside.write_text(json.dumps(result.as_dict(), indent=1))
     print_scores(result)
     print_reasons(f"{row.name}: {problem}" for row in result.rows for problem in row.problems)
-    print_reasons([*result.caveats, *(f"left out: {line}" for line in left_out)])
+    print_reasons(result.caveats)
 
 
 def _drawn(names: Sequence[str], plugin: Sequence[str], param: Sequence[str], n: int) -> list[Drawn]:
     """What strategies are to draw. Those that the user did not name may fail."""
     from lsampler.plugins.registry import registry
+    from lsampler.scoring.entries import Entry
     from lsampler.scoring.sample_sets import Drawn
 
     if param and len(names) != 1:
         raise LsamplerError("--param goes with exactly one --plugin")
     settings = key_values(param)
-    return [
-        Drawn.of(registry().get("sampler", name).from_strings(settings), n, required=name in plugin or len(names) == 1)
-        for name in names
-    ]
+    strategies = [Entry(registry().get("sampler", name).from_strings(settings), name) for name in names]
+    return [Drawn.of(each, n, required=each.label in plugin or len(names) == 1) for each in strategies]

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from lsampler.scoring.evaluation import Evaluation
     from lsampler.scoring.scores import Score
 
-__all__ = ["print_scores"]
 
 NAME_WIDTH = 19
 MEASURED_WIDTH = 10_000

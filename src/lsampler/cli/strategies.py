@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lsampler.scoring.evaluator import Evaluator
     from lsampler.workspace import Workspace
 
-__all__ = ["AllPlugins", "Evaluators", "Plugins", "load_evaluators", "open_for", "print_reasons", "strategy_names"]
 
 Plugins = Annotated[list[str], typer.Option("--plugin", "-p", help="Draw and score this strategy; may be repeated.")]
 AllPlugins = Annotated[bool, typer.Option("--all", help="Draw and score every strategy.")]

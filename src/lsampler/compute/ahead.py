@@ -5,30 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, Protocol, TypeVar
-
-__all__ = ["ahead", "one_behind"]
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
-Result_co = TypeVar("Result_co", covariant=True)
 
 
-class Pending(Protocol[Result_co]):
-    """A future of a thread pool or of a Dask client."""
-
-    def result(self) -> Result_co:
-        """Wait for the result."""
-        ...
-
-    def cancel(self) -> Any:
-        """Do not start the task any more."""
-        ...
-
-
-def ahead(submit: Callable[[Item], Pending[Result_co]], items: Iterable[Item], window: int) -> Iterator[Result_co]:
+def ahead(submit: Callable[[Item], Any], items: Iterable[Item], window: int) -> Iterator[Any]:
     """Yield the results of ``items`` in order; at most ``window`` of them run or wait to be taken.
 
-    Unlike ``ThreadPoolExecutor.map`` and joblib's generators, it does not run on while the consumer is slower.
+    ``submit`` returns the future of an item, of a thread pool or of a Dask client. Unlike ``ThreadPoolExecutor.map``
+    and joblib's generators, it does not run on while the consumer is slower.
     """
     coming = iter(items)
     waiting = deque(submit(item) for item in islice(coming, window))

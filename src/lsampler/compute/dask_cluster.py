@@ -22,8 +22,6 @@ from lsampler.compute.interrupts import interrupts_ignored
 from lsampler.compute.one_thread import one_kernel_thread
 from lsampler.errors import LsamplerError
 
-__all__ = ["local_cluster", "on_cluster"]
-
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 CONNECT_SECONDS = 10

@@ -19,8 +19,6 @@ from lsampler.compute.engine import Threads
 from lsampler.compute.one_thread import single_precision_is_full
 from lsampler.errors import LsamplerError
 
-__all__ = ["Tiles", "exact_distances"]
-
 # Rows and columns of a tile: on the CPU a tile fits the cache, a GPU wants large ones.
 TILE_ROWS = 1024
 DEVICE_TILE_ROWS = 4096

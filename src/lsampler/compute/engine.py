@@ -16,8 +16,6 @@ from typing import Protocol, TypeVar
 from lsampler.compute.ahead import ahead
 from lsampler.compute.one_thread import one_kernel_thread
 
-__all__ = ["Engine", "Threads", "current_engine", "working_on"]
-
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 TASKS_PER_THREAD = 2

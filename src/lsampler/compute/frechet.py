@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from lsampler.compute.one_thread import one_thread
 from lsampler.errors import LsamplerError
 
-__all__ = ["frechet_distance"]
-
 
 def frechet_distance(
     mean1: NDArray[Any], covariance1: NDArray[Any], mean2: NDArray[Any], covariance2: NDArray[Any]

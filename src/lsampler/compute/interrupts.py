@@ -7,8 +7,6 @@ import signal
 import threading
 from collections.abc import Iterator
 
-__all__ = ["interrupts_ignored"]
-
 
 @contextlib.contextmanager
 def interrupts_ignored() -> Iterator[None]:

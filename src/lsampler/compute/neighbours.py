@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from lsampler.compute.distance_tiles import Tiles, exact_distances
 from lsampler.errors import LsamplerError
 
-__all__ = ["Balls", "Neighbours", "ball_counts", "mutual_ball_counts", "nearest_neighbours"]
-
 MOST_WAITING = 2**20
 """Pairs that may wait for their exact distances."""
 # Where more than this many entries per neighbour lie below the limits, a look at some columns lowers the limits first.

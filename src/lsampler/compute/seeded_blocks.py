@@ -6,6 +6,7 @@ many are drawn, on the batch size or on the number of threads.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,8 +15,6 @@ from torch import Tensor
 
 from lsampler.compute.engine import Threads
 from lsampler.errors import LsamplerError
-
-__all__ = ["BLOCK_ROWS", "Block", "draw_blocks", "resolve_device"]
 
 BLOCK_ROWS = 2048
 
@@ -46,10 +45,9 @@ class Block:
     def uniform(self, *shape: int, low: float | Tensor = 0.0, high: float | Tensor = 1.0) -> Tensor:
         """Independent uniforms on [low, high); tensors are bounds for each of the last entries of ``shape``."""
         drawn = self._unit((self.rows, *shape))
-        if isinstance(low, float) and isinstance(high, float) and (low, high) == (0.0, 1.0):
-            return drawn
-        drawn.mul_(high - low)
-        return drawn if isinstance(low, float) and low == 0.0 else drawn.add_(low)
+        if isinstance(low, Tensor) or isinstance(high, Tensor) or (low, high) != (0.0, 1.0):
+            drawn.mul_(high - low)
+        return drawn.add_(low) if isinstance(low, Tensor) or low != 0.0 else drawn
 
     def _unit(self, size: tuple[int, ...]) -> Tensor:
         if self.device.type != "cpu":
@@ -117,17 +115,13 @@ def resolve_device(name: str | torch.device) -> torch.device:
     """
     if isinstance(name, torch.device):
         return name
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(next(kind for kind, available in there.items() if available))
     kind = name.split(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if kind not in there:
-        raise LsamplerError(f"device '{name}' is unknown; use auto, cpu, cuda or mps")
-    if not there[kind]:
+    if not there.get(kind, True):
         raise LsamplerError(f"device '{name}' is not available on this machine; use `device=auto`")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise LsamplerError(f"device '{name}' is unknown; use auto, cpu, cuda or mps") from error
+    if kind in there:
+        with contextlib.suppress(RuntimeError):
+            return torch.device(name)
+    raise LsamplerError(f"device '{name}' is unknown; use auto, cpu, cuda or mps")

@@ -18,8 +18,6 @@ from lsampler.files import MARK, check_folder, mark_folder, new_directory, new_f
 from lsampler.models.protocols import Decoder, Encoder
 from lsampler.progress import Progress, track
 
-__all__ = ["decode_images", "decode_stream", "encode_pixels", "save_folder", "save_grid"]
-
 BATCH = 256
 MAX_GRID_IMAGES = 4096
 

@@ -14,8 +14,6 @@ import numpy as np
 
 from lsampler.plots import BLUE, INK, PAPER
 
-__all__ = ["as_csv", "inline_svg", "plain", "render"]
-
 
 def render(package: str, **values: Any) -> str:
     """Fill in the template ``report.html`` of a package; everything is escaped that is not marked as safe."""

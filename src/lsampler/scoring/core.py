@@ -17,8 +17,6 @@ from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
 
-__all__ = ["Core", "calibration_split"]
-
 ROWS_AT_ONCE = 1024
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from lsampler.samplers.base import LatentSampler
 
-__all__ = ["Entry", "swept"]
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -35,14 +33,10 @@ class Entry:
 def swept(sampler: LatentSampler, parameter: str, values: Iterable[float]) -> list[Entry]:
     """One row for each value of a parameter, such as ``swept(load_sampler("pca-ellipse"), "fact", [0.6, 0.8])``."""
     settings = sampler.model_dump(exclude_defaults=True)
-    if parameter not in type(sampler).model_fields:
-        type(sampler)(**{parameter: None})  # raises: it names the parameters that are nearest
     entries = []
-    for value in values:
-        whole = isinstance(getattr(sampler, parameter), int) or float(value).is_integer()
-        varied = type(sampler)(**(settings | {parameter: _number(value, whole)}))
-        label = _label(varied, **{parameter: float(value)})
-        entries.append(Entry(varied, label, f"{sampler.name}: {parameter}", float(value)))
+    for value in map(float, values):
+        varied = type(sampler)(**(settings | {parameter: round(value, 10)}))
+        entries.append(Entry(varied, _label(varied, **{parameter: value}), f"{sampler.name}: {parameter}", value))
     return entries
 
 
@@ -54,7 +48,3 @@ def _label(sampler: LatentSampler, **first: float) -> str:
         f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}" for key, value in changed.items()
     )
     return ", ".join([sampler.name, *values])
-
-
-def _number(value: float, whole: bool) -> float | int:
-    return int(value) if whole and float(value).is_integer() else round(float(value), 10)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import PrivateAttr
+
 from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
 from lsampler.scoring.samples import RealData, Samples
 from lsampler.scoring.scores import Score
-
-__all__ = ["Evaluator"]
 
 
 class Evaluator(Plugin):
@@ -33,8 +33,11 @@ class Evaluator(Plugin):
                     raise
                 raise LsamplerError("not prepared; call prepare(real) before score(samples)") from error
 
+    _real: RealData = PrivateAttr()
+
     def prepare(self, real: RealData) -> None:
-        """Learn what is needed of the real data, once for all samples."""
+        """Learn what is needed of the real data, once for all samples; by default keep it as ``self._real``."""
+        self._real = real
 
     def caveats(self) -> list[str]:
         """What could not be prepared and is missing from all scores, one line each."""

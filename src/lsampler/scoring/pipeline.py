@@ -7,11 +7,12 @@ and plain values only.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lsampler.compute.engine import current_engine
 from lsampler.errors import LsamplerError, plugin_errors
@@ -19,58 +20,28 @@ from lsampler.progress import Progress, begin, track
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.plot_data import IMAGES, picture_of, plot_data
 from lsampler.scoring.rows import Outcome, Record, Row, RowCache
-from lsampler.scoring.sample_sets import PluginName, Real, SampleSet, Subject
+from lsampler.scoring.sample_sets import PluginName, SampleSet
 from lsampler.scoring.samples import RealData, Samples, check_samples
-
-__all__ = ["Bench", "score_rows"]
+from lsampler.scoring.subject import Subject
 
 
 @dataclass(frozen=True)
-class _Missing:
-    """What a row lacks.
-
-    Attributes:
-        evaluators: the indices of the evaluators to be asked, by their digests.
-        plots: whether the plots' numbers are missing.
-        picture: whether the picture is missing.
-    """
+class Missing:
+    """What a row lacks: scores of evaluators, whose indices are given by their digests, and plots or a picture."""
 
     evaluators: Mapping[str, int]
-    plots: bool
-    picture: bool
+    illustrations: bool
 
     def __bool__(self) -> bool:
-        return bool(self.evaluators) or self.plots or self.picture
+        return bool(self.evaluators) or self.illustrations
 
 
 class Bench:
-    """Evaluators and the real data that they learn from.
+    """Evaluators, which are prepared when they are first needed, and the real data that they learn from."""
 
-    Args:
-        subject: what samples belong to.
-        evaluators: which scores; prepared when first needed.
-        seed: of the draws and of what is compared with them.
-        rows: how many train vectors samples are compared with.
-        progress: where to show the progress.
-    """
-
-    def __init__(
-        self,
-        subject: Subject,
-        evaluators: Sequence[Evaluator],
-        *,
-        seed: int,
-        rows: int,
-        progress: Progress | None = None,
-    ) -> None:
-        self.subject, self.evaluators, self.progress = subject, list(evaluators), progress
-        self.real = RealData(subject.reference, decode=subject.decode, encode=subject.encode, seed=seed, rows=rows)
+    def __init__(self, real: RealData, evaluators: Sequence[Evaluator], progress: Progress | None = None) -> None:
+        self.real, self.evaluators, self.progress = real, list(evaluators), progress
         self._unprepared: dict[int, str | None] = {}
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether sets are scored by other processes."""
-        return current_engine().remote and self.subject.reopen is not None
 
     def unprepared(self, index: int) -> str | None:
         """Why an evaluator could not learn from the real data; None if it could."""
@@ -84,23 +55,32 @@ class Bench:
                 self._unprepared[index] = f"no scores of {evaluator.name}: {_reason(error)}"
         return self._unprepared[index]
 
-    def require_prepared(self) -> None:
-        """Raise LsamplerError, with the first reason, if no evaluator could learn from the real data."""
-        reasons = [self.unprepared(index) for index in range(len(self.evaluators))]
-        if reasons and reasons[0] and all(reasons):
-            raise LsamplerError(reasons[0])
+    def missing(self, record: Record, digests: Sequence[str], *, illustrated: bool) -> Missing:
+        """What a record lacks. Whatever failed is tried again."""
+        stale = {}
+        for index, digest in enumerate(digests):
+            known = record.outcomes.get(digest)
+            if not known or known.problem or (known.unprepared and known.unprepared != self.unprepared(index)):
+                stale[digest] = index
+        pictured = record.picture is not None or self.real.decode is None
+        return Missing(stale, illustrated and not (record.plots and pictured))
 
-    def score(self, each: SampleSet, missing: _Missing, found: Record) -> None:
-        """Draw or read a set, and add to the record what is missing, or the reasons."""
+    def score(self, each: SampleSet, missing: Missing, found: Record) -> None:
+        """Draw or read a set, and add to the record what is missing, or the reasons.
+
+        Raises:
+            LsamplerError: none of the evaluators can learn from the real data.
+        """
         started = time.monotonic()
-        if isinstance(each, Real) and not (each.always or self._compares()):
-            return
+        asked = missing.evaluators.values()
+        if self.evaluators and len(asked) == len(self.evaluators) and all(map(self.unprepared, asked)):
+            raise LsamplerError(str(self.unprepared(0)))
         try:
             with plugin_errors("drawing"):
                 samples = each.samples(self.real, self.progress)
             if each.kind != "drawn" and not len(samples.latents):
                 return
-            check_samples(samples, self.subject.reference)
+            check_samples(samples, self.real.reference)
         except LsamplerError as error:
             found.problems.append(_reason(error))
             return
@@ -109,58 +89,50 @@ class Bench:
         for digest, index in missing.evaluators.items():
             found.outcomes[digest] = self._outcome(index, samples)
             advance(1)
-        self._illustrate(samples, missing, found)
+        if missing.illustrations:
+            self._illustrate(samples, found)
         advance(1)
         found.seconds = time.monotonic() - started
-
-    def _compares(self) -> bool:
-        every = enumerate(self.evaluators)
-        return any(evaluator.compares_with_train and not self.unprepared(index) for index, evaluator in every)
 
     def _outcome(self, index: int, samples: Samples) -> Outcome:
         evaluator, reason = self.evaluators[index], self.unprepared(index)
         if reason:
-            return Outcome([], caveats=[reason], prepared=False)
+            return Outcome(unprepared=reason)
         caveats: list[str] = []
         try:
             with plugin_errors("scoring"):
                 caveats = list(evaluator.caveats())
                 scores = evaluator.score(samples)
         except LsamplerError as error:
-            return Outcome([], f"{evaluator.name}: {_reason(error)}", caveats)
+            return Outcome(problem=f"{evaluator.name}: {_reason(error)}", caveats=caveats)
         wrong = ", ".join(score.metric for score in scores if not score.is_finite())
         problem = f"{evaluator.name}: NaN or infinite values of {wrong}" if wrong else None
         return Outcome([score for score in scores if score.is_finite()], problem, caveats)
 
-    def _illustrate(self, samples: Samples, missing: _Missing, found: Record) -> None:
-        if missing.plots:
-            try:
-                found.plots = plot_data(self.real, samples)
-            except Exception as error:
-                found.problems.append(f"no plots: {_reason(error)}")
-        if missing.picture and self.subject.decode:
-            try:
-                found.picture = picture_of(self.subject.decode(samples.latents[:IMAGES]))
-            except Exception as error:
-                found.problems.append(f"no pictures: {_reason(error)}")
+    def _illustrate(self, samples: Samples, found: Record) -> None:
+        try:
+            found.plots = plot_data(self.real, samples)
+        except Exception as error:
+            found.problems.append(f"no plots: {_reason(error)}")
+        try:
+            found.picture = self.real.decode and picture_of(self.real.decode(samples.latents[:IMAGES]))
+        except Exception as error:
+            found.problems.append(f"no pictures: {_reason(error)}")
 
 
-def score_rows(bench: Bench, sets: Sequence[SampleSet], cache: RowCache | None = None) -> Iterator[Row | None]:
+def score_rows(bench: Bench, sets: Sequence[SampleSet], cache: RowCache) -> Iterator[Row | None]:
     """Score sets of samples by every evaluator, on the current engine; the rows are the same whatever the engine.
 
-    Args:
-        bench: evaluators and real data.
-        sets: of samples.
-        cache: of rows that an earlier run finished. With one, rows have what plots need and, if it has a folder and
-            there is a decoder, a picture.
+    Where the cache has a folder, rows have what plots need and, if there is a decoder, a picture.
 
     Yields:
         A row for each set, in order, or None for one that is empty. Whatever fails is a problem of its row.
     """
     digests = [evaluator.digest() for evaluator in bench.evaluators]
-    keys = [_key(bench, each, cache) if cache else "" for each in sets]
-    records = [cache.read(key) if cache else Record() for key in keys]
-    jobs = [_missing(bench, record, digests, cache) for record in records]
+    real = bench.real
+    keys = [cache.key(real.subject.fingerprint, each.kind, each.key(), real.rows, real.seed) for each in sets]
+    records = [cache.read(key) for key in keys]
+    jobs = [bench.missing(record, digests, illustrated=cache.folder is not None) for record in records]
     answers = _ask_workers(bench, [(each, job) for each, job in zip(sets, jobs, strict=True) if job])
     every = zip(sets, keys, records, jobs, strict=True)
     for each, key, record, job in track(every, bench.progress, "scoring", len(sets), lambda _: 1):
@@ -171,33 +143,15 @@ def score_rows(bench: Bench, sets: Sequence[SampleSet], cache: RowCache | None =
             elif job:
                 bench.score(each, job, found)
         finally:  # what was finished before an interruption is kept
-            if record.add(found) and cache:
+            if record.add(found):
                 cache.keep(key, record)
         row = _row(each, record, digests)
         yield row if row.n or row.problems else None
 
 
-def _key(bench: Bench, each: SampleSet, cache: RowCache) -> str:
-    return cache.key(bench.subject.fingerprint, each.kind, each.key(), bench.real.rows, bench.real.seed)
-
-
-def _missing(bench: Bench, record: Record, digests: Sequence[str], cache: RowCache | None) -> _Missing:
-    stale = {}
-    for index, digest in enumerate(digests):
-        outcome = record.outcomes.get(digest)
-        if (
-            outcome is None
-            or outcome.problem
-            # It may be able to learn now what it could not.
-            or not (outcome.prepared or outcome.caveats == [bench.unprepared(index)])
-        ):
-            stale[digest] = index
-    pictured = cache is not None and cache.folder is not None and bench.subject.decode is not None
-    return _Missing(stale, cache is not None and record.plots is None, pictured and record.picture is None)
-
-
 def _row(each: SampleSet, record: Record, digests: Sequence[str]) -> Row:
     outcomes = [record.outcomes[digest] for digest in digests if digest in record.outcomes]
+    unprepared = [outcome.unprepared for outcome in outcomes if outcome.unprepared]
     return Row(
         each.name,
         record.n,
@@ -205,8 +159,7 @@ def _row(each: SampleSet, record: Record, digests: Sequence[str]) -> Row:
         [*(outcome.problem for outcome in outcomes if outcome.problem), *record.problems],
         each.kind,
         each.entry,
-        [line for outcome in outcomes if not outcome.prepared for line in outcome.caveats],
-        [line for outcome in outcomes if outcome.prepared for line in outcome.caveats],
+        [*unprepared, *(line for outcome in outcomes for line in outcome.caveats)],
         record.plots,
         record.picture,
         record.seconds,
@@ -220,67 +173,47 @@ def _reason(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class _Run:
-    """What all tasks of a run have in common.
-
-    Attributes:
-        token: names this run alone: what a worker keeps of it must not outlive a change of the files.
-        reopen: makes the subject again.
-        reference: its name in messages, which do not depend on the process that writes them.
-        evaluators: names and parameters.
-        seed: of the draws and of what is compared with them.
-        rows: how many train vectors samples are compared with.
-    """
+    """What all tasks of a run have in common. It equals itself only: files may have changed before the next run."""
 
     token: str
-    reopen: Callable[[], Subject]
-    reference: str
-    evaluators: tuple[PluginName, ...]
-    seed: int
-    rows: int
+    reopen: Callable[[], Subject] = field(compare=False)
+    reference: str = field(compare=False)
+    evaluators: tuple[PluginName, ...] = field(compare=False)
+    seed: int = field(compare=False)
+    rows: int = field(compare=False)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A set to be scored by a worker, and what is missing of its row."""
-
-    run: _Run
-    each: SampleSet
-    missing: _Missing
-
-
-def _ask_workers(bench: Bench, jobs: Sequence[tuple[SampleSet, _Missing]]) -> Iterator[Record] | None:
+def _ask_workers(bench: Bench, jobs: Sequence[tuple[SampleSet, Missing]]) -> Iterator[Record] | None:
     """What workers find, in order; None if sets are scored in this process."""
-    subject, real = bench.subject, bench.real
-    if not bench.is_remote or subject.reopen is None:
+    engine, real, reopen = current_engine(), bench.real, bench.real.subject.reopen
+    if not engine.remote or reopen is None:
         return None
     evaluators = tuple(map(PluginName.of, bench.evaluators))
-    run = _Run(uuid.uuid4().hex, subject.reopen, subject.reference.name, evaluators, real.seed, real.rows)
-    return iter(current_engine().map(_score_on_worker, [_Task(run, each.portable(), job) for each, job in jobs]))
+    run = _Run(uuid.uuid4().hex, reopen, real.reference.name, evaluators, real.seed, real.rows)
+    tasks = [(each.portable(), job) for each, job in jobs]
+    return iter(engine.map(functools.partial(_score_on_worker, run), tasks))
 
 
 # Plugins are promised that they run alone, and a worker may have several threads.
 _alone = threading.Lock()
-_benches: dict[str, Bench] = {}
 
 
-def _score_on_worker(task: _Task) -> Record:
+def _score_on_worker(run: _Run, task: tuple[SampleSet, Missing]) -> Record:
+    each, missing = task
     with _alone:
         with _as_here():
-            bench = _bench_on_worker(task.run)
-            task.each.check(bench.subject)
+            bench = _bench_on_worker(run)
+            each.check(bench.real.subject)
         found = Record()
-        bench.score(task.each, task.missing, found)
+        bench.score(each, missing, found)
         return found
 
 
+@functools.lru_cache(maxsize=1)
 def _bench_on_worker(run: _Run) -> Bench:
-    if run.token not in _benches:
-        _benches.clear()
-        subject = run.reopen()
-        subject.reference.name = run.reference
-        evaluators = [name.plugin() for name in run.evaluators]
-        _benches[run.token] = Bench(subject, evaluators, seed=run.seed, rows=run.rows)
-    return _benches[run.token]
+    subject = run.reopen()
+    subject.reference.name = run.reference  # messages do not depend on the process that writes them
+    return Bench(RealData(subject, seed=run.seed, rows=run.rows), [name.plugin() for name in run.evaluators])
 
 
 @contextlib.contextmanager

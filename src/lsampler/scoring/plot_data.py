@@ -12,8 +12,6 @@ from lsampler.compute.neighbours import nearest_neighbours
 from lsampler.data.pictures import image_grid
 from lsampler.scoring.samples import RealData, Samples
 
-__all__ = ["IMAGES", "PLANES", "PlotData", "picture_of", "plot_data"]
-
 POINTS = 300
 PLANES = ((0, 1), (2, 3))
 QUANTILES = 101
@@ -23,17 +21,14 @@ JPEG_QUALITY = 88
 
 @dataclass(frozen=True)
 class PlotData:
-    """What the plots need of one row.
-
-    Attributes:
-        points: per plane of principal components, coordinates (300, 2) in sigma.
-        radii: 101 quantiles of the Mahalanobis radius.
-        nearest: 101 quantiles of the distance to the nearest train vector; empty without vectors.
-    """
+    """What the plots need of one row."""
 
     points: list[list[list[float]]]
+    """Coordinates (300, 2) in sigma for each plane of principal components."""
     radii: list[float]
+    """101 quantiles of the Mahalanobis radius."""
     nearest: list[float]
+    """101 quantiles of the distance to the nearest train vector; empty without vectors."""
 
 
 def plot_data(real: RealData, samples: Samples) -> PlotData:

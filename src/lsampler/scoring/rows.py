@@ -19,9 +19,6 @@ from lsampler.scoring.plot_data import PlotData
 from lsampler.scoring.samples import Kind
 from lsampler.scoring.scores import Score
 
-__all__ = ["Outcome", "Record", "Row", "RowCache"]
-
-ROWS = "rows"
 RECORD = "row.json"
 PICTURE = "images.jpg"
 
@@ -37,10 +34,9 @@ class Row:
         problems: what is missing from this row, and why.
         kind: ``drawn``, ``held-out`` or ``train``.
         entry: the strategy that drew them, in a comparison.
-        unprepared: evaluators that could not learn from the real data, and why.
         caveats: what is missing from every row of an evaluator, and why.
-        plots: what the plots need.
-        picture: the first decoded images, as JPEG.
+        plots: what the plots of a report need.
+        picture: in a report, the first decoded images as JPEG.
         seconds: how long drawing and scoring took, when it was done.
     """
 
@@ -50,7 +46,6 @@ class Row:
     problems: Sequence[str] = ()
     kind: Kind = "drawn"
     entry: Entry | None = None
-    unprepared: Sequence[str] = ()
     caveats: Sequence[str] = ()
     plots: PlotData | None = None
     picture: bytes | None = field(default=None, repr=False)
@@ -64,47 +59,33 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one evaluator found for one row.
+    """What one evaluator found for one row; ``unprepared``: why it could not learn from the real data at all."""
 
-    Attributes:
-        scores: in the evaluator's order.
-        problem: why there are none, or not all.
-        caveats: what is missing from all rows.
-        prepared: whether the evaluator could learn from the real data at all.
-    """
-
-    scores: list[Score]
+    scores: list[Score] = field(default_factory=list)
     problem: str | None = None
     caveats: list[str] = field(default_factory=list)
-    prepared: bool = True
+    unprepared: str | None = None
 
 
 @dataclass
 class Record:
-    """Everything about a row that takes time to compute.
-
-    Attributes:
-        outcomes: by the digest of the evaluator.
-        plots: see :class:`Row`.
-        n: see :class:`Row`.
-        seconds: see :class:`Row`.
-        picture: see :class:`Row`; kept in a file of its own.
-        problems: of this run alone, not kept.
-    """
+    """Everything about a row that takes time to compute. Outcomes are under the digests of their evaluators."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     plots: PlotData | None = None
     n: int = 0
     seconds: float = 0.0
     picture: bytes | None = None
+    """Kept in a file of its own."""
     problems: list[str] = field(default_factory=list)
+    """Of this run alone, not kept."""
 
     def add(self, found: Record) -> bool:
         """Take over what was found; returns whether anything of it is new."""
-        outcomes = self.outcomes | found.outcomes
-        is_new = outcomes != self.outcomes or found.plots is not None or found.picture is not None
-        self.outcomes, self.plots = outcomes, found.plots or self.plots
+        before = self.outcomes, self.plots, self.picture
+        self.outcomes, self.plots = self.outcomes | found.outcomes, found.plots or self.plots
         self.picture, self.n, self.problems = found.picture or self.picture, found.n or self.n, found.problems
+        is_new = before != (self.outcomes, self.plots, self.picture)
         if is_new:
             self.seconds = round(self.seconds + found.seconds, 1)
         return is_new
@@ -113,23 +94,21 @@ class Record:
 class RowCache:
     """Finished rows in a folder, under keys of everything that they depend on, and the pictures beside them.
 
-    Args:
-        folder: None keeps nothing.
-        content: a digest of the real data.
+    Without a folder nothing is kept. ``content`` is a digest of the real data.
     """
 
     def __init__(self, folder: Path | None = None, content: str = "") -> None:
-        self.folder, self.content = folder, content
+        self.folder, self._content = folder and folder / "rows", content
 
     def key(self, *others: Any) -> str:
         """The key of a row, from the real data and all else that it depends on."""
-        return _digest([__version__, self.content, *others])
+        return _digest([__version__, self._content, *others])
 
     def read(self, key: str) -> Record:
         """What an earlier run kept; an empty record where there is nothing, or a damaged or edited file."""
         if self.folder is None:
             return Record()
-        folder = self.folder / ROWS / key
+        folder = self.folder / key
         try:
             kept = json.loads((folder / RECORD).read_bytes())
             if kept["digest"] != _digest(kept["record"]):
@@ -145,7 +124,7 @@ class RowCache:
         """Write a record in place of an earlier one."""
         if self.folder is None:
             return
-        folder = self.folder / ROWS / key
+        folder = self.folder / key
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         kept = asdict(replace(record, picture=None, problems=[]))

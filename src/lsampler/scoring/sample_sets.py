@@ -6,77 +6,29 @@ import importlib
 import json
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from lsampler.errors import LsamplerError
-from lsampler.models.decoding import decode_images, encode_pixels
-from lsampler.models.protocols import Autoencoder
 from lsampler.plugins.base import Plugin
 from lsampler.progress import Progress, track
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.entries import Entry
-from lsampler.scoring.samples import Decode, Encode, Kind, RealData, Samples, check_samples, check_shape, rows_by_index
-from lsampler.store.file_store import FileStore
+from lsampler.scoring.samples import Kind, RealData, Samples, check_samples, check_shape, rows_by_index
+from lsampler.scoring.subject import Subject
 from lsampler.store.latent_store import LatentStore
-from lsampler.store.opening import as_reference, open_store
+from lsampler.store.opening import open_store
 from lsampler.store.reference import Reference
-from lsampler.store.sharded_store import ShardedStore
-
-__all__ = ["HELD_OUT_ROW", "OTHER_ROW", "Drawn", "Given", "Real", "SampleSet", "Stored", "Subject", "as_subject"]
 
 HELD_OUT_ROW = "held-out real vectors"
 OTHER_ROW = "other real vectors"
 MOST_BYTES = 1 << 28
 """Of the samples of one store: 262,144 at D = 256, enough for shares to two thousandths."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What samples belong to: a reference, and the autoencoder whose latent vectors it describes.
-
-    Attributes:
-        reference: the real data.
-        decode: latent vectors -> images; None if there is no decoder.
-        encode: images -> latent vectors; None if there is no encoder.
-        fingerprint: of the autoencoder or the reference; empty if unknown.
-        reopen: makes the same subject in another process; None if that is impossible.
-    """
-
-    reference: Reference
-    decode: Decode | None = None
-    encode: Encode | None = None
-    fingerprint: str = ""
-    reopen: Callable[[], Subject] | None = None
-
-    @classmethod
-    def of(
-        cls, latents: Any, autoencoder: Autoencoder | None = None, reopen: Callable[[], Subject] | None = None
-    ) -> Subject:
-        """A reference, or anything that can be one, with a live autoencoder."""
-        reference = as_reference(latents)
-        if reopen is None and isinstance(reference, FileStore | ShardedStore):
-            reopen = partial(_reopened, str(reference.path.absolute()), autoencoder)
-        if autoencoder is None:
-            return cls(reference, fingerprint=reference.fingerprint or "", reopen=reopen)
-        decode, encode = partial(decode_images, autoencoder), partial(encode_pixels, autoencoder)
-        return cls(reference, decode, encode, autoencoder.fingerprint, reopen)
-
-
-def as_subject(latents: Any) -> Subject:
-    """A subject as it is, that of an object with a ``subject``, or a reference without an autoencoder."""
-    found = getattr(latents, "subject", latents)
-    return found if isinstance(found, Subject) else Subject.of(latents)
-
-
-def _reopened(path: str, autoencoder: Autoencoder | None) -> Subject:
-    return Subject.of(open_store(path), autoencoder)
 
 
 @dataclass(frozen=True)
@@ -100,13 +52,9 @@ class PluginName:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSet(ABC):
-    """Samples that exist, or that can be had.
+    """Samples that exist, or that can be had: the name and kind of their row, and the strategy that draws them.
 
-    Attributes:
-        name: the name of their row.
-        kind: whether they are drawn or real.
-        entry: the strategy that draws them, if one does.
-        required: whether an evaluation without them is an error.
+    An evaluation without a set that is ``required`` is an error.
     """
 
     name: str
@@ -159,11 +107,9 @@ class Drawn(SampleSet):
     n: int
 
     @classmethod
-    def of(cls, entry: Entry | LatentSampler, n: int, *, required: bool = True) -> Drawn:
+    def of(cls, entry: Entry, n: int, *, required: bool = True) -> Drawn:
         """``n`` samples of a strategy, which need not be fitted."""
-        if isinstance(entry, Entry):
-            return cls(name=entry.label, entry=entry, required=required, sampler=entry.sampler, n=n)
-        return cls(name=entry.name, required=required, sampler=entry, n=n)
+        return cls(name=entry.label, entry=entry, required=required, sampler=entry.sampler, n=n)
 
     def samples(self, real: RealData, progress: Progress | None) -> Samples:
         """Fit and draw."""
@@ -237,20 +183,18 @@ def _few(stored: LatentStore) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Real(SampleSet):
-    """Vectors of the real data: held out, or train vectors other than those that samples are compared with."""
-
-    always: bool = True
-    """False leaves them out where no evaluator compares samples with train vectors."""
-
-    @classmethod
-    def both(cls, subject: Subject, *, always: bool) -> list[Real]:
-        """The held-out and the other real vectors of a subject; none if it holds no vectors."""
-        if not subject.reference.has_latents:
-            return []
-        return [cls(name=HELD_OUT_ROW, kind="held-out"), cls(name=OTHER_ROW, kind="train", always=always)]
+    """Vectors of the real data: the judging half of those held out, or train vectors that nothing is compared with."""
 
     def samples(self, real: RealData, progress: Progress | None) -> Samples:
-        """The judging half of the held-out vectors, or at least two other train vectors."""
+        """Read them; of a single other train vector none."""
         if self.kind == "held-out":
             return real.samples(self.name, calibration_split(real.reference.held_out())[1], self.kind)
         return real.samples(self.name, real.other if len(real.other) > 1 else real.other[:0], self.kind)
+
+
+def real_sets(subject: Subject, *, other: bool) -> list[SampleSet]:
+    """The held-out and, if wanted, the other real vectors of a subject; none if it holds no vectors."""
+    if not subject.reference.has_latents:
+        return []
+    held_out = Real(name=HELD_OUT_ROW, kind="held-out")
+    return [held_out, Real(name=OTHER_ROW, kind="train")] if other else [held_out]

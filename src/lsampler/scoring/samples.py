@@ -13,27 +13,13 @@ from lsampler.errors import LsamplerError
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.scores import seed_of
-from lsampler.store.opening import ReferenceLike, as_reference
+from lsampler.scoring.subject import Decode, Encode, Latents, Subject, as_subject
+from lsampler.store.opening import ReferenceLike
 from lsampler.store.reference import Reference
-
-__all__ = [
-    "MOST_ROWS",
-    "Decode",
-    "Encode",
-    "Kind",
-    "RealData",
-    "Samples",
-    "check_samples",
-    "compared_rows",
-    "rows_by_index",
-]
 
 MOST_ROWS = 2000
 """How many train vectors samples are compared with, at most."""
 Kind = Literal["drawn", "held-out", "train"]
-Latents: TypeAlias = NDArray[np.float32]
-Decode: TypeAlias = Callable[[Latents], NDArray[np.uint8]]
-Encode: TypeAlias = Callable[[NDArray[np.uint8]], Latents]
 LogProb: TypeAlias = Callable[[Latents], NDArray[np.float64]]
 
 
@@ -88,8 +74,8 @@ class Samples:
         if n >= len(self.latents):
             return self
         if n not in self._heads:
-            ways: dict[str, Any] = {"decode": self._decode, "encode": self._encode, "log_prob": self.log_prob}
-            self._heads[n] = Samples(self.name, self.latents[:n], kind=self.kind, **ways)
+            given: dict[str, Any] = {"decode": self._decode, "encode": self._encode, "log_prob": self.log_prob}
+            self._heads[n] = Samples(self.name, self.latents[:n], kind=self.kind, **given)
         return self._heads[n]
 
     @cached_property
@@ -111,29 +97,25 @@ class RealData:
     """What samples are judged against: a reference, its real vectors, and its autoencoder.
 
     Args:
-        reference: a store, an array, or a bundle, which has no vectors.
-        decode: as in :class:`Samples`.
-        encode: as in :class:`Samples`.
+        subject: a store, an array, or a bundle, which has no vectors; with an autoencoder a :class:`Subject`.
         seed: of the random choice of vectors.
         rows: how many train vectors samples are compared with where all would be too many.
     """
 
     def __init__(
         self,
-        reference: ReferenceLike,
+        subject: ReferenceLike | Subject,
         *,
-        decode: Decode | None = None,
-        encode: Encode | None = None,
         seed: int = 0,
         rows: int = MOST_ROWS,
     ) -> None:
-        self.reference, self.seed, self.rows = as_reference(reference), seed, rows
-        self.decode, self.encode = decode, encode
+        self.subject, self.seed, self.rows = as_subject(subject), seed, rows
+        self.reference = self.subject.reference
+        self.decode, self.encode = self.subject.decode, self.subject.encode
 
     @cached_property
     def held_out(self) -> Latents:
         """(m, D) vectors that nothing was fitted to. Raises LsamplerError if there are none."""
-        self._require_latents()
         rows = self.reference.held_out()
         if not len(rows):
             raise LsamplerError(f"{self.reference.name} holds no held-out vectors; encode again, and hold some out")
@@ -155,7 +137,6 @@ class RealData:
 
     @cached_property
     def _halves(self) -> tuple[Latents, Latents]:
-        self._require_latents()
         count = self.reference.statistics().count
         rows = min(self.rows, count // 2)
         chosen = np.random.default_rng([self.seed, seed_of("halves")]).choice(count, 2 * rows, replace=False)
@@ -169,12 +150,6 @@ class RealData:
     def samples(self, name: str, latents: Latents, kind: Kind = "drawn") -> Samples:
         """Samples of this latent space, which its autoencoder decodes."""
         return Samples(name, latents, decode=self.decode, encode=self.encode, kind=kind)
-
-    def _require_latents(self) -> None:
-        if not self.reference.has_latents:
-            raise LsamplerError(
-                f"needs real vectors; {self.reference.name} holds statistics only, give `store=...` of its latents"
-            )
 
 
 def compared_rows(sizes: Sequence[int]) -> int:

@@ -10,8 +10,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Better", "Metric", "Score", "Unit", "bootstrap_score", "seed_of", "share_score"]
-
 CONFIDENCE = 0.95
 NORMAL_QUANTILE = 1.959964  # of 1 - (1 - CONFIDENCE) / 2
 RESAMPLES = 200

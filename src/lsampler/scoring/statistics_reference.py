@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.statistics.statistics import Statistics
-from lsampler.store.reference import Reference, Split
-
-__all__ = ["TRIM", "StatisticsReference"]
+from lsampler.store.reference import Reference
 
 TRIM = 1.7
 ByTrim = Mapping[float | None, Statistics]
@@ -26,8 +24,6 @@ class StatisticsReference(Reference):
         held_out_scores: (key, score) of the held-out vectors, by :meth:`Evaluator.key_of`.
     """
 
-    has_latents = False
-
     def __init__(
         self,
         name: str,
@@ -39,8 +35,10 @@ class StatisticsReference(Reference):
     ) -> None:
         super().__init__()
         self.name, self.dimension, self.fingerprint = name, statistics[None].dimension, fingerprint
-        self._statistics, self._principal = dict(statistics), dict(principal)
         self.radii = radii
+        # What other references compute from their vectors is known.
+        self._statistics.update(statistics)
+        self._principal.update(principal)
         self.calibrations: dict[str, float] = {}
         self.held_out_scores: list[tuple[str, dict[str, Any]]] = []
 
@@ -56,17 +54,13 @@ class StatisticsReference(Reference):
             radii=source.radius_quantiles() if source.statistics().pca.rank == source.dimension else None,
         )
 
-    def chunks(self, split: Split = "train") -> Iterator[NDArray[np.float32]]:
-        """Raises LsamplerError: there are no latent vectors."""
-        raise LsamplerError(f"{self.name} holds statistics only, no latent vectors; give `store=...`")
-
     def statistics(self, trim: float | None = None) -> Statistics:
         """Statistics of the train split, for one of the two trims."""
-        return self._of_trim(self._statistics, trim)
-
-    def principal_statistics(self, trim: float | None = None) -> Statistics:
-        """Statistics of the train split in its own PCA coordinates, for one of the two trims."""
-        return self._of_trim(self._principal, trim)
+        if trim not in self._statistics:
+            raise LsamplerError(
+                f"{self.name} has statistics for trim={TRIM} or none, not {trim}; give `store=...` for others"
+            )
+        return self._statistics[trim]
 
     def radius_quantiles(self, components: int | None = None, *, trim: float | None = None) -> NDArray[np.float64]:
         """Quantiles of the Mahalanobis radius in all D components; older bundles have none."""
@@ -79,15 +73,3 @@ class StatisticsReference(Reference):
                 + (f", or leave out `components={components}`" if self.radii is not None else "")
             )
         return self.radii
-
-    def _of_trim(self, known: Mapping[float | None, Statistics], trim: float | None) -> Statistics:
-        if trim not in known:
-            raise LsamplerError(
-                f"{self.name} has statistics for trim={TRIM} or none, not {trim}; give `store=...` for others"
-            )
-        return known[trim]
-
-
-def remembered(reference: Reference) -> Sequence[tuple[str, dict[str, Any]]]:
-    """The (key, score) pairs of the real held-out vectors that a reference remembers, if it does."""
-    return reference.held_out_scores if isinstance(reference, StatisticsReference) else ()

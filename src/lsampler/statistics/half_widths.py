@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 
-__all__ = ["FWHM_PER_SIGMA", "GaussianFit", "HalfWidth", "fitted_gaussian", "width_at_half_maximum"]
-
 FWHM_PER_SIGMA = float(2.0 * np.sqrt(2.0 * np.log(2.0)))
 HalfWidth = Literal["moments", "histogram", "gaussian-fit"]
 

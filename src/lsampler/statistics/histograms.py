@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Histograms"]
-
 BINS = 1024
 BINS_PER_SIGMA = 16
 INDEX_BITS = 52

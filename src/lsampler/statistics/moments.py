@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from lsampler.compute.one_thread import product
 from lsampler.errors import LsamplerError
 
-__all__ = ["Moments", "moments_of", "total"]
-
 SINGLE_ROWS = 4096
 """Rows of a product in single precision: its rounding grows with them, the cost of adding it up shrinks."""
 SUMMED_ROWS = 512

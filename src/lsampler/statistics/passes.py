@@ -23,17 +23,6 @@ from lsampler.statistics.histograms import Histograms
 from lsampler.statistics.moments import Moments, moments_of, total
 from lsampler.statistics.radii import EXACT_RADII, radius_counts, radius_quantiles
 
-__all__ = [
-    "Segment",
-    "View",
-    "gather_histograms",
-    "gather_moments",
-    "gather_radius_quantiles",
-    "in_double_precision",
-    "over_segments",
-    "segment_rows",
-]
-
 Result = TypeVar("Result")
 SMALLEST_SEGMENT = 1 << 15
 FEW_SEGMENTS, LARGE_SEGMENT = 64, 1 << 18

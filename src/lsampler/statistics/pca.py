@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from lsampler.compute.one_thread import one_thread
 
-__all__ = ["Pca"]
-
 RANK_TOLERANCE = 1e-9
 ROUNDING = 1e-14
 

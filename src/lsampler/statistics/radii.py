@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EXACT_RADII", "radius_counts", "radius_quantiles"]
-
 EXACT_RADII = 1 << 20
 """Up to so many radii are kept as they are: 8 MB."""
 BINS_PER_UNIT = 1 << 13

@@ -23,8 +23,6 @@ from lsampler.statistics.passes import Segment, View, gather_histograms, gather_
 from lsampler.statistics.pca import Pca
 from lsampler.statistics.whitening import Whitening
 
-__all__ = ["Statistics", "trimmed"]
-
 HALF_WIDTH_BINS_PER_SIGMA = 2
 CONSTANT = 1e-7
 MOMENTS = ("mean", "covariance", "minimum", "maximum")

@@ -119,11 +119,11 @@ class Reference(ABC):
         Raises:
             LsamplerError: the reference holds statistics only.
         """
-        raise LsamplerError(f"{self.name} holds statistics only, no latent vectors; give `store=...`")
+        raise LsamplerError(f"needs real vectors; {self.name} holds statistics only, give `store=...` of its latents")
 
     def segments(self, split: Split = "train") -> Sequence[Segment]:
         """The vectors of :meth:`chunks` in segments that tasks can read at the same time."""
-        raise LsamplerError(f"{self.name} holds statistics only, no latent vectors; give `store=...`")
+        raise LsamplerError(f"needs real vectors; {self.name} holds statistics only, give `store=...` of its latents")
 
     def latents(self) -> NDArray[np.float32]:
         """All train vectors (n, D), for strategies that need them at once."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.samples import Kind, RealData, Samples
 from lsampler.scoring.scores import Better, Score, Unit
+from lsampler.scoring.subject import Subject
 from lsampler.store.reference import Reference
 from lsampler.testing import data
 from lsampler.testing.checks import require, require_unchanged, works_or_refuses
@@ -171,7 +172,7 @@ def _model(dimension: int) -> dict[str, Any]:
 def real_data(reference: Reference | None = None, *, decoder: bool = True) -> RealData:
     """Real data, by default with a decoder and an encoder."""
     reference = reference or data.ordinary(TRAIN, DIMENSION, HELD_OUT)
-    return RealData(reference, **_model(reference.dimension) if decoder else {})
+    return RealData(Subject(reference, **_model(reference.dimension)) if decoder else reference)
 
 
 def other_real_data() -> RealData:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ from lsampler.reports.comparison.verdict import best_rows
 from lsampler.reports.pages import as_csv, inline_svg, plain, render
 from lsampler.scoring.rows import Row
 from lsampler.scoring.scores import Score
-
-__all__ = ["write"]
 
 MOST_PLANES = 12
 SUMMARY_METRICS = (
@@ -55,11 +53,7 @@ NOVELTY = (
     "Distance to the nearest train vector, drawn in the same way. Bars far to the left of the real vectors' are "
     "copies, or lie in the crowded centre.",
 )
-DIRECTIONS = {
-    "higher": "higher is better",
-    "lower": "lower is better",
-    "real": "best near real",
-}
+DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "real": "best near real"}
 
 
 def write(out: Path, comparison: Comparison) -> None:
@@ -121,9 +115,10 @@ def page(comparison: Comparison) -> str:
     """The page."""
     rows = comparison.rows
     columns = metrics(rows)
-    pictures = [(row, data_uri(row.picture)) for row in rows if row.picture]
-    sections = [("scores", "Scores"), ("pictures", "Pictures"), ("plots", "Plots"), ("glossary", "Glossary")]
-    sections.append(("provenance", "Provenance"))
+    with house_style():
+        drawings = figures(rows)
+    pictures = [(row, base64.b64encode(row.picture).decode("ascii")) for row in rows if row.picture]
+    sections = ["Scores", *(["Pictures"] if pictures else []), "Plots", "Glossary", "Provenance"]
     return render(
         "lsampler.reports.comparison",
         comparison=comparison,
@@ -132,51 +127,44 @@ def page(comparison: Comparison) -> str:
         groups=Counter(score.group for score in columns),
         best={score.metric: best_rows(rows, score.metric) for score in columns},
         directions=DIRECTIONS,
-        figures=figures(rows),
+        figures=drawings,
         pictures=pictures,
-        sections=[section for section in sections if pictures or section[0] != "pictures"],
+        sections=sections,
     )
 
 
 def figures(rows: Sequence[Row]) -> list[tuple[str, str, Any]]:
     """(title, caption, drawing) of every plot that there is something to draw for."""
-    drawn = [row for row in rows if row.kind == "drawn" and row.plots]
-    shown = _spread(rows)
-    few = f" {MOST_PLANES} of {len(drawn)} rows are shown." if len(shown) < len(rows) else ""
-    every = [
-        (any({"precision", "recall"} <= set(row.by_metric) for row in rows), TRADE_OFF, draw_trade_off, rows),
-        (any(row.plots and row.plots.points for row in drawn), PLANES, draw_planes, shown),
-        (bool(drawn), RADIUS, draw_radii, rows),
-        (any(row.plots and row.plots.nearest for row in drawn), NOVELTY, draw_nearest, rows),
-    ]
-    return [
-        (title, caption.replace("{few}", few), drawing(title.lower().replace(" ", "-"), draw, some))
-        for wanted, (title, caption), draw, some in every
-        if wanted
-    ]
-
-
-def _spread(rows: Sequence[Row]) -> list[Row]:
-    """Real rows, and at most twelve drawn ones: those outside sweeps first, then evenly from the sweeps."""
     real = [row for row in rows if row.kind != "drawn"]
     drawn = [row for row in rows if row.kind == "drawn" and row.plots]
-    fixed = [row for row in drawn if not (row.entry and row.entry.curve)]
+    shown = _spread(drawn)
+    few = f" {len(shown)} of {len(drawn)} rows are shown." if len(shown) < len(drawn) else ""
+    found = []
+    if any({"precision", "recall"} <= set(row.by_metric) for row in rows):
+        found.append((*TRADE_OFF, draw_trade_off(rows)))
+    if any(row.plots and row.plots.points for row in drawn):
+        found.append((*PLANES, draw_planes([*real, *shown])))
+    if drawn:
+        found.append((*RADIUS, draw_radii(rows)))
+    if any(row.plots and row.plots.nearest for row in drawn):
+        found.append((*NOVELTY, draw_nearest(rows)))
+    return [(title, caption.replace("{few}", few), svg(figure, title)) for title, caption, figure in found]
+
+
+def _spread(drawn: Sequence[Row]) -> list[Row]:
+    """At most twelve rows: those outside sweeps first, then evenly from the sweeps."""
+    fixed = [row for row in drawn if not (row.entry and row.entry.curve)][:MOST_PLANES]
     varied = [row for row in drawn if row.entry and row.entry.curve]
-    room = max(MOST_PLANES - len(fixed), 0)
-    step = max(1, -(-len(varied) // room)) if room else len(varied) + 1
-    return [*real, *fixed[:MOST_PLANES], *(varied[::step] if room else [])]
+    room = min(MOST_PLANES - len(fixed), len(varied))
+    return [*fixed, *(varied[index * len(varied) // room] for index in range(room))]
 
 
-def drawing(name: str, draw: Callable[[Sequence[Row]], Any], rows: Sequence[Row]) -> Any:
+def svg(figure: Any, title: str) -> Any:
     """A figure as SVG for the page."""
     import tempfile
 
-    with house_style(), tempfile.TemporaryDirectory() as folder:
+    name = title.lower().replace(" ", "-")
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.svg"
-        save_figure(draw(rows), path)
+        save_figure(figure, path)
         return inline_svg(path.read_text(encoding="utf-8"), name)
-
-
-def data_uri(picture: bytes) -> str:
-    """A picture inside the page."""
-    return "data:image/jpeg;base64," + base64.b64encode(picture).decode("ascii")

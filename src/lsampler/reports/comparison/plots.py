@@ -12,8 +12,6 @@ from lsampler.plots import DATA, INK, PAPER, SERIES, VERMILION, panels, single
 from lsampler.scoring.plot_data import PLANES, PlotData
 from lsampler.scoring.rows import Row
 
-__all__ = ["draw_nearest", "draw_planes", "draw_radii", "draw_trade_off"]
-
 TALLEST = 9
 MARKERS = "sD^vPX*"
 

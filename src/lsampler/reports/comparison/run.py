@@ -23,11 +23,10 @@ from lsampler.scoring.evaluation import caveats_of, remembered_rows
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.rows import Row, RowCache
-from lsampler.scoring.sample_sets import Drawn, Real, Subject, as_subject
-from lsampler.scoring.samples import compared_rows
+from lsampler.scoring.sample_sets import Drawn, real_sets
+from lsampler.scoring.samples import RealData, compared_rows
+from lsampler.scoring.subject import Subject, as_subject
 from lsampler.store.opening import ReferenceLike
-
-__all__ = ["Comparison", "Report", "compare"]
 
 
 @dataclass(frozen=True)
@@ -117,14 +116,14 @@ def compare(
     report = out if isinstance(out, Report) or out is None else Report(Path(out))
     if report:
         check_folder(report.folder, "comparison report")
-    cache = RowCache(report.folder if report else None, content_digest(subject.reference, progress))
-    if report:
         mark_folder(report.folder, "comparison report")
-    bench = Bench(subject, evaluators, seed=seed, rows=compared_rows([n]), progress=progress)
+    content = content_digest(subject.reference, progress)
+    bench = Bench(RealData(subject, seed=seed, rows=compared_rows([n])), evaluators, progress)
     drawn = [Drawn.of(entry if isinstance(entry, Entry) else Entry.of(entry), n) for entry in entries]
-    scored = score_rows(bench, [*Real.both(subject, always=True), *drawn], cache)
+    cache = RowCache(report.folder if report else None, content)
+    scored = score_rows(bench, [*real_sets(subject, other=True), *drawn], cache)
     rows = [*remembered_rows(subject.reference, evaluators), *(row for row in scored if row)]
-    provenance = {"command": report.command if report else "", **_provenance(bench, cache.content, n)}
+    provenance = {"command": report.command if report else "", **_provenance(bench, content, n)}
     comparison = Comparison(subject.reference.name, rows, judge(rows), caveats_of(rows), provenance)
     if report:
         from lsampler.reports.comparison.page import write
@@ -136,17 +135,16 @@ def compare(
 def _check(entries: Sequence[object], n: int, seed: int) -> None:
     if not entries:
         raise LsamplerError("nothing to compare; give at least one strategy")
-    if n < 1:
-        raise LsamplerError(f"n={n}: draw at least one vector")
-    if seed < 0:
-        raise LsamplerError(f"seed={seed}: give a number of at least 0")
+    for name, number, least in (("n", n, 1), ("seed", seed, 0)):
+        if number < least:
+            raise LsamplerError(f"{name}={number}: give a number of at least {least}")
 
 
 def _provenance(bench: Bench, content: str, n: int) -> dict[str, Any]:
     """Where the numbers come from."""
     import torch
 
-    reference = bench.subject.reference
+    reference = bench.real.reference
     return {
         "lsampler": __version__,
         "torch": torch.__version__,
@@ -155,7 +153,7 @@ def _provenance(bench: Bench, content: str, n: int) -> dict[str, Any]:
         "train vectors": reference.statistics().count,
         "held-out vectors": len(reference.held_out()) if reference.has_latents else 0,
         "dimension": reference.dimension,
-        "encoder fingerprint": bench.subject.fingerprint or "unknown",
+        "encoder fingerprint": bench.real.subject.fingerprint or "unknown",
         "content digest": content,
         "vectors per strategy": n,
         "seed": bench.real.seed,

@@ -8,13 +8,11 @@ diversity beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lsampler.scoring.rows import Row
-from lsampler.scoring.scores import Score
-
-__all__ = ["Verdict", "best_rows", "judge"]
+from lsampler.scoring.scores import Better
 
 MISSES_PRECISION = 0.25
 LESS_RECALL = 0.75
@@ -138,19 +136,15 @@ def best_rows(rows: Sequence[Row], metric: str) -> set[str]:
     drawn = [(row.name, row.by_metric[metric]) for row in rows if row.kind == "drawn" and metric in row.by_metric]
     if len(drawn) < 2:
         return set()
-    direction = drawn[0][1].better
-    target: float | None = None
-    if direction == "real":
-        marks = [row.by_metric[metric] for row in rows if row.kind != "drawn" and metric in row.by_metric]
-        if not marks:
-            return set()
-        target = marks[-1].value
-
-    def loss(score: Score) -> float:
-        if target is not None:
-            return abs(score.value - target)
-        return -score.value if direction == "higher" else score.value
-
-    _, best = min(drawn, key=lambda entry: loss(entry[1]))
+    better = drawn[0][1].better
+    real = [row.by_metric[metric].value for row in rows if row.kind != "drawn" and metric in row.by_metric]
+    if better == "real" and not real:
+        return set()
+    losses: dict[Better, Callable[[float], float]] = {
+        "higher": lambda value: -value,
+        "lower": lambda value: value,
+        "real": lambda value: abs(value - real[-1]),
+    }
+    _, best = min(drawn, key=lambda entry: losses[better](entry[1].value))
     names = {name for name, score in drawn if score.low <= best.high and score.high >= best.low}
     return names if len(names) < len(drawn) else set()
