@@ -119,7 +119,7 @@ def test_a_bundle_holds_radius_quantiles(tiny_bundle: Bundle, tiny_store: Latent
     )
     with pytest.raises(LsamplerError, match="in 3 components"):
         load_sampler("elliptical", components=3).fit(loaded)
-    with pytest.raises(LsamplerError, match="tiny holds statistics only, no latent vectors"):
+    with pytest.raises(LsamplerError, match="needs real vectors; tiny holds statistics only"):
         load_sampler("elliptical", **MIXTURE).fit(loaded)
 
 
