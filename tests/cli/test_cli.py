@@ -151,7 +151,8 @@ def test_a_fitted_strategy_needs_its_own_decoder_and_no_plugin(
 def test_evaluate_scores_all_strategies_beside_real_vectors(ok: Cli, tmp_path: Path) -> None:
     answer = ok("evaluate", "--all", "-n", 200, "--json", tmp_path / "scores.json")
     table = json.loads((tmp_path / "scores.json").read_text())
-    (caveat,) = table["caveats"]
+    caveat, *left_out = table["caveats"]
+    assert all(line.startswith("left out: ") for line in left_out)
     assert caveat.startswith("no core 'knn': needs real vectors; celeba96 holds statistics only, give `store=...`")
     assert "left out: kde needs latent vectors, celeba96 holds statistics only; give --store" in answer.out
     cores = ("interval", "pair-ellipses", "pca-ellipses", "ellipsoid")
@@ -217,7 +218,7 @@ BAD_INPUT = [
     ("model truncated", "sample -p gaussian --model {dir}/cut.safetensors", "cut.safetensors: not a readable safetensors file"),
     ("model foreign", "encode {dir}/images.npy --model {dir}/foreign.safetensors --out {dir}/x.h5", "not an autoencoder made by"),
     ("model of unknown kind", "sample -p gaussian --model {dir}/model.odd", "nothing opens it; give a bundle's name"),
-    ("model without statistics", "sample -p gaussian --model {dir}/tiny.safetensors", "give --store"),
+    ("model without statistics", "sample -p gaussian --model {dir}/tiny.safetensors", "add --store"),
     ("store missing", "sample -p gaussian --store {dir}/no.h5", "no.h5: no such latent store; check the path"),
     ("store empty", "sample -p gaussian --store {dir}/empty.h5", "empty.h5: is empty"),
     ("store truncated", "sample -p gaussian --store {dir}/cut.h5", "cut.h5: not a readable HDF5 file; it may be truncated"),

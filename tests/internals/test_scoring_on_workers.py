@@ -192,7 +192,12 @@ def test_a_model_that_cannot_be_copied_is_one_line(address: str, tiny_model: Any
         on_cluster(address),
         pytest.raises(LsamplerError, match=r"a worker failed with TypeError: .*Could not serialize"),
     ):
-        compare(Subject.of(tiny_store, tiny_model), [load_sampler("gaussian")], evaluators=[], n=5)
+        compare(
+            Subject.of(tiny_store, tiny_model),
+            [load_sampler("gaussian")],
+            evaluators=[load_evaluator("cycle-consistency")],
+            n=5,
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """pca-ellipse: inside the ellipses of all pairs of principal components (post X), the posts' successful strategy."""
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -65,6 +67,7 @@ class PcaEllipse(WhitenedSampler):
         return torch.where(two_largest <= 1, -log_volume, -torch.inf)
 
 
+@functools.cache
 def cube_share(q: int) -> float:
     """The share of the region's volume in which every |u_k| is below 1/sqrt(2).
 
@@ -72,13 +75,13 @@ def cube_share(q: int) -> float:
     of volume sqrt(2)^q; or exactly one, at +-cos(theta), is above it and the q - 1 others lie
     within +-sin(theta), theta in [0, pi/4], of volume
 
-        q 2^q int_0^(pi/4) sin(theta)^q dtheta = sqrt(2)^q q / (sqrt(2) (q+1)) F((q+1)/2, 1/2; (q+3)/2; 1/2)
+        q 2^q int_0^(pi/4) sin(theta)^q dtheta = sqrt(2)^q q / (sqrt(2) (q+1)) F(a, 1/2; a+1; 1/2),  a = (q+1)/2,
 
-    with the hypergeometric function F.
+    with the hypergeometric function F(a, 1/2; a+1; 1/2) = sum_n a/(a+n) (1/2)_n/n! 2^-n.
     """
-    from scipy.special import hyp2f1
-
-    return float(1 / (1 + q / (math.sqrt(2) * (q + 1)) * hyp2f1((q + 1) / 2, 0.5, (q + 3) / 2, 0.5)))
+    n = np.arange(1, 60)  # The next term is below 2^-60.
+    terms = np.cumprod((n - 0.5) / (2 * n)) * (q + 1) / (q + 1 + 2 * n)
+    return float(1 / (1 + q / (np.sqrt(2) * (q + 1)) * (1 + terms.sum())))
 
 
 def exact(block: Block, q: int) -> Tensor:

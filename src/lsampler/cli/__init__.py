@@ -40,7 +40,7 @@ COMMANDS = {
     ),
     "example": ("example", "Write a small example: scikit-learn's handwritten digits and their latents, in seconds."),
     "store": ("store", "Inspect, import, export, shard and merge latent stores."),
-    "plugins": ("plugins", "List strategies, cores, evaluators and autoencoder loaders, with origin and summary."),
+    "plugins": ("plugins", "List all strategies, cores, evaluators and autoencoder loaders, with origin and summary."),
 }
 """The module of every command, and its summary in the list of commands: the first paragraph of its own help."""
 

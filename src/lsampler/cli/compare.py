@@ -55,7 +55,7 @@ def compare(
     seed: Seed = 0,
     cluster: Cluster = None,
 ) -> None:
-    """Which strategy is best on my data, at what, by how much, and how sure is that?
+    """Compare strategies on your data, and write a report that says which is best at what.
 
     Draws and scores every strategy beside real data, and writes a report: index.html, which opens offline, scores.json,
     scores.csv and summary.md. Rerun the command to resume after an interruption, or with more strategies or scores:
