@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measuring import Row, Settings, in_turn, own_process
 from lsampler import ConvAutoencoder, EncodeOptions, encode_images, load_bundle, open_images
-from lsampler.data.sources import ImageSource
+from lsampler.data.image_sources import ImageSource
 from lsampler.models.decoding import BATCH, decode_stream
 
 COUNT = 2000

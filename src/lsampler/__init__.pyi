@@ -7,8 +7,8 @@ from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_coun
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
 from .data.batches import ImageBatches
+from .data.image_sources import open_images
 from .data.preprocess import Preprocess
-from .data.sources import open_images
 from .errors import LsamplerError, nearest_name
 from .extras import require_extra
 from .models.adapter import AdaptedAutoencoder, ForeignLoader, ImageLayout, file_digest, module_digest
@@ -19,18 +19,18 @@ from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
 from .models.training.options import TrainingOptions, TrainingResult
 from .models.training.train import train_autoencoder
 from .models.trust import require_trust
+from .plugins.by_name import load_autoencoder, load_core, load_evaluator, load_fitted, load_sampler, plugin_names
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
-from .plugins.loading import load_autoencoder, load_core, load_evaluator, load_fitted, load_sampler, plugin_names
 from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
 from .reports.comparison.verdict import Verdict
 from .samplers.base import LatentSampler, State
-from .samplers.sampling import DrawOptions, sample_store
+from .samplers.sample_store import DrawOptions, sample_store
 from .samplers.whitened import WhitenedReference, WhitenedSampler
 from .scoring.core import Core
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluator import Evaluator
-from .scoring.rows import Row
+from .scoring.row_cache import Row
 from .scoring.samples import RealData, Samples
 from .scoring.scores import Metric, Score, bootstrap_score, share_score
 from .scoring.statistics_reference import StatisticsReference

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from lsampler.bundles.bundle import DEFAULT_BUNDLE, Bundle, bundle_of, bundled, is_bundle, load_bundle
 from lsampler.compute.seeded_blocks import resolve_device
-from lsampler.data.sources import ImageSource, open_images
+from lsampler.data.image_sources import ImageSource, open_images
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.protocols import Autoencoder
-from lsampler.plugins.loading import find_loader
+from lsampler.plugins.by_name import find_loader
 from lsampler.scoring.subject import Subject
 from lsampler.store.opening import open_store
 from lsampler.store.reference import Reference

@@ -22,7 +22,7 @@ from support import Answer
 
 from lsampler import LsamplerError, Preprocess, open_images
 from lsampler.data.batches import ImageBatches
-from lsampler.data.sources import ImageError, ImageSource, source_digest
+from lsampler.data.image_sources import ImageError, ImageSource, source_digest
 
 Pixels = NDArray[np.uint8]
 

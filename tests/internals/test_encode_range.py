@@ -28,7 +28,7 @@ from lsampler import (
     encode_images,
     open_images,
 )
-from lsampler.compute.ahead import one_behind
+from lsampler.compute.prefetch import one_behind
 from lsampler.models.conv_autoencoder import CPU_BATCH
 from lsampler.models.decoding import decode_stream
 from lsampler.models.encoding import encode_range

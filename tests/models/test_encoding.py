@@ -29,7 +29,7 @@ from lsampler import (
     open_images,
     open_store,
 )
-from lsampler.data.sources import source_digest
+from lsampler.data.image_sources import source_digest
 from lsampler.models.encoding import default_held_out
 
 IMAGES, HELD_OUT, COMMIT = 1797, 297, 1024

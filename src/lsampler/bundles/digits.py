@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.bundles.bundle import load_bundle
-from lsampler.data.sources import open_images
+from lsampler.data.image_sources import open_images
 from lsampler.files import new_directory
 from lsampler.models.encoding import encode_images
 from lsampler.progress import Progress

@@ -37,7 +37,7 @@ def bundle(
     """
     from lsampler.bundles.bundle import build_bundle, load_safetensors_autoencoder
     from lsampler.files import check_output
-    from lsampler.plugins.loading import load_core, load_evaluator, plugin_names
+    from lsampler.plugins.by_name import load_core, load_evaluator, plugin_names
     from lsampler.store.opening import open_store
 
     if out.suffix != ".safetensors":

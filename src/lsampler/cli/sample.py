@@ -88,7 +88,7 @@ def sample(
         else:
             found = _fitted_now(plugin, param, (model, store, settings), device, progress)
         if out.suffix in (".h5", SHARDS):
-            from lsampler.samplers.sampling import DrawOptions, sample_store
+            from lsampler.samplers.sample_store import DrawOptions, sample_store
 
             options = DrawOptions(device=drawn_on, threads=threads, reference=found.origin)
             sample_store(found.sampler, n, out, seed=seed, options=options, force=force, progress=progress)
@@ -157,7 +157,7 @@ def _fitted_now(
 
 
 def _fitted_before(path: Path, unused: dict[str, object], model: str | None, settings: dict[str, str]) -> Fitted:
-    from lsampler.plugins.loading import load_fitted
+    from lsampler.plugins.by_name import load_fitted
     from lsampler.workspace import open_model
 
     for option, given in unused.items():

@@ -64,7 +64,7 @@ def train(
 
 def _train(settings: dict[str, Any]) -> None:
     """Train with the options of the command, by their names in Python."""
-    from lsampler.data.sources import open_images
+    from lsampler.data.image_sources import open_images
     from lsampler.models.conv_autoencoder import ConvConfig
     from lsampler.progress import rich_progress
 

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from lsampler._version import __version__
-from lsampler.compute.ahead import ahead
 from lsampler.compute.engine import working_on
 from lsampler.compute.interrupts import interrupts_ignored
 from lsampler.compute.one_thread import one_kernel_thread
+from lsampler.compute.prefetch import ahead
 from lsampler.errors import LsamplerError
 
 Task = TypeVar("Task")

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
-from lsampler.compute.ahead import ahead
 from lsampler.compute.one_thread import one_kernel_thread
+from lsampler.compute.prefetch import ahead
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

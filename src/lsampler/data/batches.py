@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from lsampler.compute.interrupts import interrupts_ignored
+from lsampler.data.image_sources import ImageError, ImageSource
 from lsampler.data.preprocess import Preprocess, scaled
-from lsampler.data.sources import ImageError, ImageSource
 from lsampler.errors import LsamplerError
 
 # More threads are slower: they wait for the interpreter lock.

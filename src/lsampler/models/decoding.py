@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lsampler.compute.ahead import one_behind
+from lsampler.compute.prefetch import one_behind
 from lsampler.data.pictures import image_grid
 from lsampler.errors import LsamplerError
 from lsampler.files import MARK, check_folder, mark_folder, new_directory, new_file

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from lsampler.compute.ahead import one_behind
 from lsampler.compute.engine import current_engine
+from lsampler.compute.prefetch import one_behind
 from lsampler.data.batches import ImageBatches, PixelBatch, cores
-from lsampler.data.sources import ImageSource, source_digest
+from lsampler.data.image_sources import ImageSource, source_digest
 from lsampler.errors import LsamplerError
 from lsampler.files import check_output
 from lsampler.models.conv_autoencoder import ConvAutoencoder

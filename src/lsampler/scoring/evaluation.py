@@ -10,7 +10,7 @@ from lsampler.errors import LsamplerError
 from lsampler.progress import Progress
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.pipeline import Bench, score_rows
-from lsampler.scoring.rows import Row, RowCache
+from lsampler.scoring.row_cache import Row, RowCache
 from lsampler.scoring.sample_sets import HELD_OUT_ROW, Given, SampleSet, real_sets
 from lsampler.scoring.samples import RealData, Samples, compared_rows
 from lsampler.scoring.scores import Score

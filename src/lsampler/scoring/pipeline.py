@@ -19,7 +19,7 @@ from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.progress import Progress, begin, track
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.plot_data import IMAGES, picture_of, plot_data
-from lsampler.scoring.rows import Outcome, Record, Row, RowCache
+from lsampler.scoring.row_cache import Outcome, Record, Row, RowCache
 from lsampler.scoring.sample_sets import PluginName, SampleSet
 from lsampler.scoring.samples import RealData, Samples, check_samples
 from lsampler.scoring.subject import Subject

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, DistributedSampler
 
 from lsampler.data.batches import ImageBatches, PixelBatch
+from lsampler.data.image_sources import ImageSource, source_digest
 from lsampler.data.preprocess import Preprocess
-from lsampler.data.sources import ImageSource, source_digest
 from lsampler.errors import LsamplerError
 from lsampler.files import new_file
 from lsampler.models.training.options import TrainingOptions, mixed_seed

@@ -16,8 +16,8 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
+from lsampler.data.image_sources import ImageSource, source_digest
 from lsampler.data.preprocess import Preprocess
-from lsampler.data.sources import ImageSource, source_digest
 from lsampler.errors import LsamplerError
 from lsampler.models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from lsampler.models.training.images import PreparedImages, check_split

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
-from lsampler.plugins.loading import load_core, load_sampler, plugin_names
+from lsampler.plugins.by_name import load_core, load_sampler, plugin_names
 from lsampler.progress import Progress
 from lsampler.reports.analysis.options import AnalysisOptions
 from lsampler.reports.analysis.passes import ALL, RADIUS_BIN, Radii, lengths, sample

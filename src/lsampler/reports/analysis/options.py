@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsampler.errors import LsamplerError
-from lsampler.plugins.loading import load_sampler
+from lsampler.plugins.by_name import load_sampler
 from lsampler.samplers.base import LatentSampler
 
 DEFAULT_STRATEGIES = ("uniform-cube", "component-uniform", "gaussian", "multivariate-normal", "pca-ellipse")

@@ -12,7 +12,7 @@ from typing import Any
 
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError, nearest_name
-from lsampler.plugins.loading import load_core, load_sampler, plugin_names
+from lsampler.plugins.by_name import load_core, load_sampler, plugin_names
 from lsampler.progress import Progress, begin
 from lsampler.reports.analysis.context import Context
 from lsampler.reports.analysis.options import AnalysisOptions

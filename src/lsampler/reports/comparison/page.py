@@ -15,7 +15,7 @@ from lsampler.reports.comparison.plots import draw_nearest, draw_planes, draw_ra
 from lsampler.reports.comparison.run import Comparison
 from lsampler.reports.comparison.verdict import best_rows
 from lsampler.reports.pages import as_csv, inline_svg, plain, render
-from lsampler.scoring.rows import Row
+from lsampler.scoring.row_cache import Row
 from lsampler.scoring.scores import Score
 
 MOST_PLANES = 12

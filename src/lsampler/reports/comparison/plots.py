@@ -10,7 +10,7 @@ import numpy as np
 
 from lsampler.plots import DATA, INK, PAPER, SERIES, VERMILION, panels, single
 from lsampler.scoring.plot_data import PLANES, PlotData
-from lsampler.scoring.rows import Row
+from lsampler.scoring.row_cache import Row
 
 TALLEST = 9
 MARKERS = "sD^vPX*"

@@ -13,7 +13,7 @@ import numpy as np
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
 from lsampler.files import check_folder, mark_folder
-from lsampler.plugins.loading import load_evaluator, plugin_names
+from lsampler.plugins.by_name import load_evaluator, plugin_names
 from lsampler.progress import Progress
 from lsampler.reports.comparison.verdict import Verdict, judge
 from lsampler.reports.content_digest import content_digest
@@ -22,7 +22,7 @@ from lsampler.scoring.entries import Entry
 from lsampler.scoring.evaluation import caveats_of, remembered_rows
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.pipeline import Bench, score_rows
-from lsampler.scoring.rows import Row, RowCache
+from lsampler.scoring.row_cache import Row, RowCache
 from lsampler.scoring.sample_sets import Drawn, real_sets
 from lsampler.scoring.samples import RealData, compared_rows
 from lsampler.scoring.subject import Subject, as_subject

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lsampler.scoring.rows import Row
+from lsampler.scoring.row_cache import Row
 from lsampler.scoring.scores import Better
 
 MISSES_PRECISION = 0.25

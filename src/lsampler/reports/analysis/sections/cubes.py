@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lsampler.plugins.loading import load_sampler
+from lsampler.plugins.by_name import load_sampler
 from lsampler.reports.analysis.context import Context, FittedCore
 from lsampler.reports.analysis.figures import draw_cube_radii
 from lsampler.reports.analysis.passes import RADIUS_BIN, Radii

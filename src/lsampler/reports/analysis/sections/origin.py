@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.plugins.loading import load_sampler
+from lsampler.plugins.by_name import load_sampler
 from lsampler.reports.analysis.context import Context
 from lsampler.reports.analysis.figures import draw_planes
 from lsampler.reports.analysis.passes import total
