@@ -101,7 +101,7 @@ def _client(distributed: Any, address: str) -> Iterator[Any]:
 
 
 async def _ask(distributed: Any, address: str) -> None:
-    """Raise unless there is a scheduler; a client would wait forever for anything else."""
+    """Raise unless there is a scheduler; a Dask client would hang on any other address."""
     async with distributed.rpc(address) as scheduler:
         await asyncio.wait_for(scheduler.identity(), CONNECT_SECONDS)
 
@@ -166,13 +166,13 @@ class _Dask:
             if kind == "KilledWorker":
                 message = "one task ended several workers; they may lack memory"
             elif kind in ("CancelledError", "FutureCancelledError", "CommClosedError"):
-                message = "the cluster went away; start it and rerun the same command to resume"
+                message = "lost the connection to the cluster; restart it and rerun the same command to resume"
             else:
                 message = f"a worker failed with {_line(error)}"
             raise _problem(self._address, message) from error
 
     def check_alive(self) -> None:
-        """Raise if there have been no workers for long."""
+        """Raise if there have been no workers for too long."""
         now = time.monotonic()
         if self._workers():
             self._last_seen = now

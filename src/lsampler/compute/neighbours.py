@@ -136,7 +136,7 @@ def _nearest(tiles: Tiles, rows: slice, k: int) -> tuple[NDArray[np.float64], In
     """(b, k) distances and indices of the nearest points of a strip.
 
     The k-th smallest squared distance so far plus twice the error is a limit that none of the truly nearest
-    exceeds. What lies beyond it is dropped, which soon is nearly everything.
+    exceeds. What lies beyond it is dropped, which soon covers nearly everything.
     """
     room = 2 * tiles.error()[rows]
     limits, pairs = np.full(len(room), np.inf), np.empty(0, PAIR)

@@ -49,7 +49,7 @@ def _openmp(modules: int) -> ThreadpoolController:
 
 @functools.cache
 def _limit_mkl() -> Callable[[int], int]:
-    """MKL's setting for the calling thread alone, which goes before MKL_NUM_THREADS; nothing without MKL.
+    """MKL's setting for the calling thread alone, which takes precedence over MKL_NUM_THREADS; nothing without MKL.
 
     The function returns the thread's former setting, 0 if it had none.
     """

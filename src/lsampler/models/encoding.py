@@ -147,7 +147,7 @@ def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
     start, skipped = _resume_at(writer, source)
     resumed = writer.committed
     if run.options.strict and skipped:
-        fix = "fix it and pass `force=True` to start anew, or leave out `strict=True`"
+        fix = "fix it and pass `force=True` to start over, or leave out `strict=True`"
         raise LsamplerError(f"{source.name}: image '{next(iter(skipped))}' could not be used; {fix}")
     where = {"first_held_out": run.first_held_out}
     encoded = encode_range(run.autoencoder, source, start, run.total, options=run.options, **where)
@@ -172,7 +172,7 @@ def _writer(run: _Run) -> StoreWriter:
         names, digests = (str(attributes.get(key)).split(" + ") for key in ("source", "source_digest"))
         # An append that was interrupted after it was complete must not be done again.
         if source.name in names and source_digest(source.ids) in digests:
-            fix = "append others, or pass `force=True` to start anew"
+            fix = "append others, or pass `force=True` to start over"
             raise LsamplerError(f"{path}: holds the images of {source.name} already; {fix}")
     return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=run.origin(), force=force)
 
@@ -234,7 +234,7 @@ def _opened(opened: Opened, encoder: str, digest: str) -> tuple[Autoencoder, Ima
     autoencoder, source = opened()
     if (autoencoder.fingerprint, source_digest(source.ids)) != (encoder, digest):
         raise LsamplerError(
-            f"{source.name}: the images or the model have changed, or are others for a worker; run the command again"
+            f"{source.name}: the images or the model have changed, or a worker sees different ones; rerun the command"
         )
     return autoencoder, source
 

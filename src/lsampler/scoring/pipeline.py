@@ -173,7 +173,7 @@ def _reason(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class _Run:
-    """What all tasks of a run have in common. It equals itself only: files may have changed before the next run."""
+    """What all tasks of a run have in common. Compared by identity: files may have changed before the next run."""
 
     token: str
     reopen: Callable[[], Subject] = field(compare=False)

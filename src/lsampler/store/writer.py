@@ -67,8 +67,8 @@ class PartialStore:
     """The folder in which finished shards wait until the store ``target`` is complete.
 
     ``tasks`` say what decides on the rows of each shard, in values that JSON knows; None for shards of any rows.
-    ``force`` discards what an interrupted run has left. The attribute ``run`` identifies all that decides on the rows;
-    without ``tasks`` it is another one for every store.
+    ``force`` discards what an interrupted run has left. The attribute ``run`` identifies everything that determines the
+    rows; without ``tasks`` it is different for every store.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class PartialStore:
                 )
                 difference = _difference(was, now) if earlier else "its plan is lost"
                 what = difference or "of other vectors, or another number of them"
-                fix = "rerun that one to resume, or pass `force=True` to start anew"
+                fix = "rerun that one to resume, or pass `force=True` to start over"
                 raise LsamplerError(f"{self.folder}: is of an interrupted run with other settings ({what}); {fix}")
         self._plan = _as_json(plan | {"session": session})
         self.run = hashlib.sha256(self._plan.encode()).hexdigest()[:32]
@@ -205,7 +205,7 @@ class StoreWriter:
         provenance: attributes of the whole store, such as encoder and crop.
         origin: attributes of the rows this writer adds, such as source. Those of an existing
             store may differ: texts are joined with " + ", numbers added.
-        force: start anew: discard an existing store of that name once the new one is complete.
+        force: start over: discard an existing store of that name once the new one is complete.
         commit_rows: how often rows are committed.
 
     Attributes:
@@ -237,7 +237,7 @@ class StoreWriter:
         self._partial = self._begin(force=force)
         self._shards = [FileStore(shard) for shard in self._partial.shards()]
         if [shard.path for shard in self._shards] != [self._partial.path(k) for k in range(len(self._shards))]:
-            raise LsamplerError(f"{self._partial.folder}: a shard is missing; pass `force=True` to start anew")
+            raise LsamplerError(f"{self._partial.folder}: a shard is missing; pass `force=True` to start over")
         self._commit_rows = commit_rows
         self._pending: list[Rows] = []
         self.pending = 0
@@ -297,7 +297,7 @@ class StoreWriter:
                 raise LsamplerError(f"{self.path}: {len(values)} {what} for {len(rows)} latent vectors")
         for identity in ids or ():
             if not storable(identity):
-                raise LsamplerError(f"{self.path}: id {identity!r} cannot be stored; name it without odd characters")
+                raise LsamplerError(f"{self.path}: id {identity!r} cannot be stored; rename it without NUL or the like")
         if not np.isfinite(rows).all():
             bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
             named = f" (item '{ids[bad]}')" if ids else ""

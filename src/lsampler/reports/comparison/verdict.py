@@ -30,7 +30,7 @@ FAILED = "failed"
 
 SENTENCES = {
     TRADES: "{names} [trades|trade] diversity for fidelity: the samples keep to the centre of the data, where images "
-    "are clean and alike. That is a choice and not a merit: no strategy is best for fidelity alone.",
+    "are clean and alike. That is a trade-off, not an advantage: no strategy is best for fidelity alone.",
     MISSES: "{names} [misses|miss] the region that real vectors fill.",
     COPIES: "{names} [copies|copy] training vectors: nothing new is drawn.",
     TIGHT: "{names} [keeps|keep] close to single training vectors.",
@@ -111,7 +111,7 @@ def _of_closest(closest: Sequence[Row], real: Row | None) -> str:
     else:
         span = " to ".join(dict.fromkeys(f"{score.value:.2f}" for score in (scores[0], scores[-1])))
         text += f": a classifier tells [its|their] samples from held-out vectors with AUC {span}"
-        text += " (0.5 is guessing, 1 is no mistake)"
+        text += " (0.5 is chance level, 1 is perfect separation)"
         mark = real.by_metric.get("classifier-auc") if real else None
         if mark:
             text += f", where other real vectors get {mark.value:.2f}"

@@ -153,7 +153,7 @@ def _id(path: Path, row: int, value: Any) -> str:
     if not isinstance(value, str | int):
         raise LsamplerError(f"{path}: the id of row {row} is {value!r}; give texts or whole numbers")
     if not storable(str(value)):
-        raise LsamplerError(f"{path}: the id of row {row} cannot be stored; name it without odd characters")
+        raise LsamplerError(f"{path}: the id of row {row} cannot be stored; rename it without NUL or the like")
     return str(value)
 
 
