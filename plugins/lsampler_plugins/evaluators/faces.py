@@ -1,5 +1,6 @@
 """faces: the share of decoded images in which a face is detected (extra ``faces``)."""
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,10 @@ WITH_FACE = Metric(
     about="Share of decoded images in which dlib's frontal detector sees a face. "
     "Images near the mean, though all alike, score best.",
 )
+
+
+# The detector keeps buffers: used by two threads at once, it ends the process.
+_one_at_a_time = threading.Lock()
 
 
 class Faces(Evaluator):
@@ -38,7 +43,8 @@ class Faces(Evaluator):
 
         def seen(image: NDArray[np.uint8]) -> bool:
             pixels = image[..., 0] if image.shape[-1] == 1 else image
-            return len(detector(np.ascontiguousarray(pixels), self.enlarge)) > 0
+            with _one_at_a_time:
+                return len(detector(np.ascontiguousarray(pixels), self.enlarge)) > 0
 
         images = samples.head(self.images).images
         return [share_score(WITH_FACE, sum(map(seen, images)), len(images))]
