@@ -57,7 +57,7 @@ def evaluate(
 ) -> None:
     """Score samples: the share inside each core, nominal and calibrated, beside real vectors.
 
-    Shares carry 95 % Wilson intervals. The row of real vectors is the yardstick: a share above theirs is no improvement,
+    Shares carry 95 % Wilson intervals. The row of real vectors is the yardstick: a share above theirs is no gain,
     since shrinking every sample to the centre would score 100 %. Without --evaluator the scores are core-membership.
     """
     from lsampler.cli.score_table import print_scores
