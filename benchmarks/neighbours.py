@@ -63,7 +63,7 @@ def measure(settings: Settings) -> Iterator[Row]:
         mine,
         peer,
         unit="runs",
-        target=4.0,
+        target=5.0,
         memory_mb=own_process("neighbours", f"ours(*neighbours.sets({rows}))").peak_mb,
         limit="three single-precision matrix products, of each set with itself and between them",
     )
