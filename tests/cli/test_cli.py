@@ -204,7 +204,7 @@ BAD_INPUT = [
     ("parameter out of range", "sample -p pca-ellipse --param fact=-1", "give a number, above 0"),
     ("parameter without value", "sample -p pca-ellipse --param fact", "write it as key=value"),
     ("choice", "sample -p pca-ellipse --param method=guess", "method=guess is not valid: give exact or iteration"),
-    ("q larger than D", "sample -p pca-ellipse --param components=257", "more than the latent dimension 256"),
+    ("q larger than D", "sample -p pca-ellipse --param components=257", "--param components=257 is more than the latent dimension of celeba96; give at most 256"),
     ("negative seed", "sample -p gaussian --seed -1", "'--seed': Input should be greater than or equal to 0"),
     ("device", "sample -p gaussian --device abacus", "device 'abacus' is unknown; use auto, cpu, cuda or mps"),
     ("option missing", "sample", "nothing to draw; give --plugin NAME, or --fitted FILE"),

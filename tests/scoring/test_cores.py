@@ -290,7 +290,7 @@ def test_one_component_is_enough_where_no_pair_is_needed(name: str) -> None:
 def test_the_default_components_fit_a_small_latent_space_and_more_are_refused() -> None:
     rows = fitted_rows(3)
     assert load_core("pca-ellipses").fit(rows).levels(rows).shape == (400,)
-    with pytest.raises(LsamplerError, match="components=4 is more than the latent dimension 3"):
+    with pytest.raises(LsamplerError, match=r"`components=4` is more than the latent dimension of .*; give at most 3"):
         load_core("pca-ellipses", components=4).fit(rows)
     with pytest.raises(LsamplerError, match="pca-ellipses: components=1 is not valid"):
         load_core("pca-ellipses", components=1)

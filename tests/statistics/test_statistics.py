@@ -224,7 +224,7 @@ def test_rank_is_required_with_the_numbers_that_help() -> None:
     few.require_rank(3)
     with pytest.raises(LsamplerError, match=r"few: .* 4 vectors has rank 3, 4 components .* `components=3`"):
         few.require_rank(4)
-    with pytest.raises(LsamplerError, match="components=6 is more than the latent dimension 5 of few"):
+    with pytest.raises(LsamplerError, match="`components=6` is more than the latent dimension of few; give at most 5"):
         few.require_rank(6)
 
 

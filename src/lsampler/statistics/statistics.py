@@ -194,7 +194,8 @@ class Statistics:
         """Raise unless the covariance has ``components`` directions of positive variance."""
         if components > self.dimension:
             raise LsamplerError(
-                f"components={components} is more than the latent dimension {self.dimension} of {self.name}"
+                f"`components={components}` is more than the latent dimension of {self.name}; "
+                f"give at most {self.dimension}"
             )
         if components > self.pca.rank:
             smaller = f" or use `components={self.pca.rank}`" if self.pca.rank else " that differ"
