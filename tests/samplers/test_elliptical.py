@@ -100,7 +100,7 @@ def test_radius_quantiles_of_leading_components(correlated: NDArray[np.float32])
     levels, found = reference.radius_quantiles(3)
     np.testing.assert_allclose(found, np.quantile(np.linalg.norm(white, axis=1), levels, method="hazen"), rtol=1e-6)
     assert reference.radius_quantiles() is reference.radius_quantiles(12)
-    with pytest.raises(LsamplerError, match="components=13 is more"):
+    with pytest.raises(LsamplerError, match="`components=13` is more"):
         reference.radius_quantiles(13)
 
 
