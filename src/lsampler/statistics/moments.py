@@ -48,6 +48,12 @@ class Moments:
         return Moments(count, self.mean + shift * (other.count / count), scatter, low, high)
 
 
+def not_finite(rows: NDArray[Any]) -> NDArray[np.intp]:
+    """The numbers of the vectors (n, D) that hold NaN or infinite values."""
+    finite = np.isfinite(rows)
+    return np.flatnonzero([] if finite.all() else ~finite.all(axis=1))
+
+
 def total(parts: Iterable[Moments | None]) -> Moments | None:
     """Moments of the vectors of all parts, added in their order; None stands for no vectors."""
     found: Moments | None = None
@@ -94,9 +100,8 @@ def moments_of(chunks: Iterable[NDArray[Any]], name: str, *, start: int = 0, sin
 
 def _double_precision(chunk: NDArray[Any], name: str, start: int) -> Moments:
     rows = np.asarray(chunk, dtype=np.float64)
-    if not np.isfinite(rows).all():
-        row = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        raise LsamplerError(f"{name}: row {row} holds NaN or infinite values; encode it again")
+    if len(bad := not_finite(rows)):
+        raise LsamplerError(f"{name}: row {start + bad[0]} holds NaN or infinite values; encode it again")
     mean = rows.mean(axis=0)
     centred = rows - mean
     return Moments(len(rows), mean, product(centred.T, centred), rows.min(axis=0), rows.max(axis=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -64,7 +65,14 @@ class Statistics:
         Raises:
             LsamplerError: fewer than two vectors, NaN or infinite values, or chunks of unequal D.
         """
-        return cls.from_segments([_Chunks(chunks, name)], View(), name=name)
+        passes = itertools.count()
+
+        def read() -> Iterator[NDArray[Any]]:
+            if next(passes) and iter(chunks) is chunks:
+                raise LsamplerError(f"{name}: histograms need a second pass; give `chunks=...` as a list")
+            return iter(chunks)
+
+        return cls.from_segments([Segment(read, portable=False)], View(), name=name)
 
     @classmethod
     def from_segments(cls, segments: Sequence[Segment], view: View, *, name: str) -> Statistics:
@@ -225,21 +233,3 @@ def trimmed(statistics: Statistics, factor: float | None) -> View:
         return View()
     reach = factor * statistics.half_widths()
     return View(statistics.mean - reach, statistics.mean + reach)
-
-
-@dataclass(frozen=True)
-class _Chunks:
-    """Chunks that were passed as they are, as a segment."""
-
-    given: Iterable[NDArray[Any]]
-    name: str
-    start: int = 0
-    rows: int = 0
-    portable: bool = False
-    _passes: list[int] = field(default_factory=list)
-
-    def chunks(self) -> Iterator[NDArray[Any]]:
-        if self._passes and iter(self.given) is self.given:
-            raise LsamplerError(f"{self.name}: histograms need a second pass; give `chunks=...` as a list")
-        self._passes.append(1)
-        return iter(self.given)

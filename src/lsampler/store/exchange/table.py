@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, nearest_name
+from lsampler.statistics.moments import not_finite
 from lsampler.store.hdf5_layout import decoded, storable
 from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, LatentStore, Rows
 from lsampler.store.reference import Split
@@ -137,8 +138,7 @@ def checked_rows(path: Path, table: Table, dimension: int, first_held_out: int |
 def _float32(path: Path, start: int, latents: NDArray[Any]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore"):
         rows = latents.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if len(bad):
+    if len(bad := not_finite(rows)):
         too_large = np.isfinite(latents[bad[0]]).all()
         what = "a number too large for float32" if too_large else "NaN or infinite values"
         raise LsamplerError(f"{path}: row {start + bad[0]} holds {what}; fix that row or leave it out")
