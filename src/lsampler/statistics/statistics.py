@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,17 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, nearest_name
-from lsampler.statistics.half_widths import (
-    FWHM_PER_SIGMA,
-    GaussianFit,
-    HalfWidth,
-    fitted_gaussian,
-    width_at_half_maximum,
-)
+from lsampler.statistics.half_widths import FWHM_PER_SIGMA, GaussianFit, HalfWidth, width_at_half_maximum
 from lsampler.statistics.histograms import Histograms
 from lsampler.statistics.passes import Segment, View, gather_histograms, gather_moments
-from lsampler.statistics.pca import Pca
-from lsampler.statistics.whitening import Whitening
+from lsampler.statistics.pca import Pca, Whitening
 
 HALF_WIDTH_BINS_PER_SIGMA = 2
 CONSTANT = 1e-7
@@ -183,9 +177,24 @@ class Statistics:
         Raises:
             LsamplerError: none fits.
         """
+        from scipy.optimize import OptimizeWarning, curve_fit
+
+        def gaussian(x: NDArray[np.float64], height: float, mu: float, sigma: float) -> NDArray[np.float64]:
+            return height * np.exp(-0.5 * ((x - mu) / sigma) ** 2)
+
         centres, counts, _ = self.histogram(component, bin_width=bin_width)
         mean, std = float(self.mean[component]), float(self.std[component])
-        return fitted_gaussian(centres, counts, mean, std, f"{self.name}: component {component}")
+        x = (centres - mean) / std
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", OptimizeWarning)
+                fitted, _ = curve_fit(gaussian, x, counts, p0=(float(counts.max()), 0.0, 1.0))
+        except (RuntimeError, TypeError, ValueError, OptimizeWarning) as error:
+            what = f"{self.name}: component {component}"
+            raise LsamplerError(f"{what}: no Gaussian fits its histogram; use `half_width=moments`") from error
+        height, mu, sigma = map(float, fitted)
+        residual = float(np.sqrt(np.mean(np.square(counts - gaussian(x, height, mu, sigma)))) / counts.max())
+        return GaussianFit(height, mean + std * mu, std * abs(sigma), residual)
 
     def require_spread(self) -> None:
         """Raise if a component is constant: most strategies and cores divide by its sigma."""
