@@ -219,6 +219,7 @@ def test_other_provenance_is_refused_and_nothing_is_lost(
     writer.append(numbered(0, 10))
     if state == "complete":
         writer.finish()
+    del writer
     with pytest.raises(LsamplerError, match=complaint):
         writer_of(path, provenance, dimension)
     writer_of(path).finish()
