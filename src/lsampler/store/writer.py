@@ -108,7 +108,7 @@ class StoreWriter:
 
     def _check_appendable(self, store: FileStore) -> None:
         found, expected = store.provenance(), self.provenance | self.origin
-        joined = dict.fromkeys(self.origin.keys() & found.keys())
+        joined = {key: None for key, value in self.origin.items() if isinstance(found.get(key), type(value))}
         was, now = {"D": store.dimension, **found, **joined}, {"D": self.dimension, **expected, **joined}
         if difference := difference_of(was, now):
             fix = "choose another name or pass `force=True`"

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from lsampler.errors import LsamplerError
-from lsampler.files import disk_errors, new_file
+from lsampler.files import Lock, disk_errors, new_file, only_writer
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.training.figures import reconstruction_grid, training_curve
 from lsampler.models.training.images import PreparedImages
@@ -47,6 +47,7 @@ class Recorder(Callback):
         self._advance: Callable[[int], None] = lambda steps: None
         self._rows: list[dict[str, float]] = []
         self._started = time.monotonic()
+        self._lock: Lock | None = None
 
     def check_folder(self) -> None:
         """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
@@ -58,6 +59,12 @@ class Recorder(Callback):
             )
         with disk_errors(self.out):
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = only_writer(self.checkpoint.parent, self.out)
+
+    def close(self) -> None:
+        """Let other processes write the folder."""
+        if self._lock:
+            self._lock.close()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Complete the model's record, and compare it with that of the training to resume."""
