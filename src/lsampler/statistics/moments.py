@@ -18,6 +18,8 @@ SUMMED_ROWS = 512
 """Rows of a sum in single precision. So many also fit the cache of a core."""
 SAMPLED_ROWS = 16
 """One of so many rows is used to estimate the mean."""
+SMALLEST_BLOCK = 64
+"""Columns of a product below which smaller ones take as long."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,18 @@ def _double_precision(chunk: NDArray[Any], name: str, start: int) -> Moments:
         raise LsamplerError(f"{name}: row {row} holds NaN or infinite values; encode it again")
     mean = rows.mean(axis=0)
     centred = rows - mean
-    return Moments(len(rows), mean, product(centred.T, centred), rows.min(axis=0), rows.max(axis=0))
+    return Moments(len(rows), mean, _gram(centred), rows.min(axis=0), rows.max(axis=0))
+
+
+def _gram(rows: NDArray[Any]) -> NDArray[Any]:
+    """``rows.T @ rows`` (D, D). It is symmetric: blocks below the diagonal are copied, which saves up to 3/8 of it."""
+    dimension = rows.shape[1]
+    found, width = np.empty((dimension, dimension), rows.dtype), max(SMALLEST_BLOCK, -(-dimension // 4))
+    for start in range(0, dimension, width):
+        own = slice(start, start + width)
+        found[own, start:] = product(rows[:, own].T, rows[:, start:])
+        found[start:, own] = found[own, start:].T
+    return found
 
 
 class _SinglePrecision:
@@ -124,7 +137,7 @@ class _SinglePrecision:
                 sums += np.add.reduce(centred, axis=0)
                 low, high = np.minimum(low, few.min(axis=0)), np.maximum(high, few.max(axis=0))
             centred = self._centred[: len(rows)]
-            scatter = product(centred.T, centred)
+            scatter = _gram(centred)
         # The square of a value that is not finite is not finite either, and that of a large one overflows.
         if not np.isfinite(np.diagonal(scatter)).all():
             return False
