@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lsampler.compute.engine import current_engine
 from lsampler.compute.prefetch import one_behind
-from lsampler.data.batches import ImageBatches, PixelBatch, cores
+from lsampler.data.batches import ImageBatches, PixelBatch, cores, require_some
 from lsampler.data.image_sources import ImageSource, source_digest
 from lsampler.errors import LsamplerError
 from lsampler.files import check_output
@@ -155,9 +155,7 @@ def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
         for rows in track(encoded, progress, "encoding", run.total, len, start):
             skipped |= rows.skipped
             writer.append(rows.latents, rows.ids, rows.splits or ())
-        if not writer.committed + writer.pending:
-            identity, reason = next(iter(skipped.items()))
-            raise LsamplerError(f"{source.name}: no usable image; '{identity}' {reason}")
+        require_some(writer.committed + writer.pending, source.name, skipped)
     return EncodingResult(FileStore(run.path), resumed, skipped)
 
 
