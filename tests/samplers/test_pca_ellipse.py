@@ -95,18 +95,6 @@ def test_volume_is_that_of_the_closed_form(q: int) -> None:
     assert -sampler.log_prob(statistics.mean[np.newaxis])[0] == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def test_volume_is_that_of_counted_points() -> None:
-    """Of 400,000 points in the box, half a per cent off would be seen."""
-    rows = np.random.default_rng(60).normal(size=(3000, 4)) @ np.random.default_rng(62).normal(size=(4, 4)) + 2
-    rows = rows.astype(np.float32).astype(np.float64)
-    sampler = load_sampler("pca-ellipse", components=4, trim=None, fact=0.5).fit(rows)
-    widths = FWHM_PER_SIGMA * np.sqrt(np.linalg.eigvalsh(np.cov(rows, rowvar=False)))
-    u = np.sort(np.random.default_rng(61).uniform(-1, 1, (400_000, 4)) ** 2, axis=1)
-    volume = (u[:, -1] + u[:, -2] <= 1).mean() * np.prod(2 * 0.5 * widths)
-    np.testing.assert_allclose(sampler.log_prob(sampler.sample(500, seed=1)), -np.log(volume), atol=0.005)
-    assert (sampler.log_prob(rows.mean(axis=0) + 100 * np.eye(4)) == -np.inf).all()
-
-
 @pytest.mark.parametrize("method", ["exact", "iteration"])
 @pytest.mark.parametrize("components", [1, 2, 5, 12])
 def test_every_pair_condition_holds_in_every_row(reference: MemoryStore, method: str, components: int) -> None:

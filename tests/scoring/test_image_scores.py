@@ -250,18 +250,6 @@ def test_every_score_says_what_it_is(everything: Callable[[Rows], Evaluation], t
         assert score.about.count(". ") <= 3
 
 
-def test_one_sample_is_scored_or_refused_in_one_line(everything: Callable[[Rows], Evaluation], tiny_store: Any) -> None:
-    table = everything(tiny_store.held_out()[:1])
-    row = table.rows[-1]
-    assert {score.metric for score in row.scores} == {"novelty-ratio", "near-copies", "cycle-distance", "sharpness"}
-    assert [score.n for score in row.scores] == [1] * 4
-    reasons = [*row.problems, *table.caveats]
-    for name in ("fidelity-diversity", "latent-distances", "two-sample-classifier", "image-distance"):
-        (reason,) = (reason for reason in reasons if name in reason)
-        assert "\n" not in reason
-        assert len(reason) > 30
-
-
 def test_a_bundle_gives_what_statistics_allow_and_says_what_is_missing() -> None:
     subject = load_bundle().subject
     rows = np.random.default_rng(66).normal(size=(300, 256)).astype(np.float32)

@@ -49,14 +49,12 @@ class Novelty(Evaluator):
     _held_out: dict[bool, NDArray[np.float64]] = PrivateAttr(default_factory=dict)
 
     def prepare(self, real: RealData) -> None:
-        """Gather all train vectors, and make sure that there are held-out ones."""
         super().prepare(real)
         _ = real.held_out
         self._train = real.reference.latents()
         self._held_out.clear()
 
     def score(self, samples: Samples) -> list[Score]:
-        """The ratio and the share."""
         if samples.kind == "train":
             raise LsamplerError("these are train vectors themselves")
         known = self._distances_of_held_out(samples)

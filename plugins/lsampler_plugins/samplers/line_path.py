@@ -45,7 +45,6 @@ class LinePath(LatentSampler):
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
 
     def learn(self, reference: Reference) -> State:
-        """The two ends of the line."""
         statistics = reference.statistics()
         centre, step = statistics.mean, np.zeros(reference.dimension)
         match self.path:
@@ -68,7 +67,6 @@ class LinePath(LatentSampler):
         return {"start": centre - step, "end": centre + step}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """Start + t (end - start), t in [0, 1]."""
         if self.spacing == "random":
             t = block.uniform()
         else:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lsampler.compute.seeded_blocks import BLOCK_ROWS, Block
-from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.base import LatentSampler, as_tensors
 from lsampler.store.memory_store import MemoryStore
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.testing import data
@@ -72,8 +72,7 @@ class SamplerChecks(PluginChecks[LatentSampler]):
 
     def state(self) -> dict[str, Tensor]:
         """What learn() returns, as the tensors that draw() is given; a new copy each time."""
-        tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in self.fitted.state.items()}
-        return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        return as_tensors(self.fitted.state, CPU)
 
     def exercise(self, plugin: LatentSampler) -> None:
         """Fit to few vectors, and draw."""
