@@ -174,7 +174,6 @@ class _Steps:
         self._weights = np.concatenate([np.empty(len(rows)), np.full(len(train), -1 / len(train))])
 
     def distance(self, i: Indices) -> float:
-        """The Kolmogorov-Smirnov distance, averaged over the components."""
         self._weights[: self._n] = np.bincount(i, minlength=self._n) / self._n
         difference = np.abs(np.cumsum(self._weights[self._order], axis=1))
         return float(np.where(self._last, difference, 0.0).max(axis=1).mean())

@@ -83,8 +83,6 @@ class LinePath(LatentSampler):
         return i, j
 
     def _two_vectors(self, reference: Reference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if not reference.has_latents:
-            raise LsamplerError(f"{self.name}: `path=between` needs latent vectors; give `store=...`")
         rows = reference.latents().astype(np.float64)
         if max(self.first, self.second) >= len(rows):
             raise LsamplerError(
