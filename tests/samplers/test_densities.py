@@ -26,6 +26,7 @@ WITH_DENSITY: list[tuple[str, dict[str, Any]]] = [
     ("kde", {}),
     ("kde", {"bandwidth": 0.3}),
 ]
+NORMALS: list[tuple[str, dict[str, Any]]] = [("gaussian", {}), ("multivariate-normal", {"temperature": 0.8})]
 MIXTURES: list[tuple[str, dict[str, Any]]] = [
     ("gaussian-mixture", {"components": 3, "covariance": covariance, "coordinates": coordinates, "temperature": 0.7})
     for covariance in ("full", "diagonal")
@@ -58,7 +59,7 @@ def test_in_one_and_two_dimensions_the_density_is_that_of_the_draws(name: str, p
     check()
 
 
-@each([case for case in WITH_DENSITY if case[1] != {"radius": 0.8}])
+@each([*NORMALS, *(case for case in WITH_DENSITY if case[1] != {"radius": 0.8})])
 def test_in_four_dimensions_the_density_is_that_of_the_draws(name: str, parameters: dict[str, Any]) -> None:
     rows = banana(1000, 4)
     sampler = load_sampler(name, **parameters).fit(rows)
