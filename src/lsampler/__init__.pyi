@@ -2,7 +2,7 @@
 
 from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
 from .compute.dask_cluster import on_cluster
-from .compute.frechet import frechet_distance
+from .compute.frechet import frechet_distance, moments_of
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
@@ -128,6 +128,7 @@ __all__ = [
     "load_sampler",
     "merge_store",
     "module_digest",
+    "moments_of",
     "mutual_ball_counts",
     "nearest_name",
     "nearest_neighbours",
