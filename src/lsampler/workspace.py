@@ -16,12 +16,11 @@ from lsampler.models.protocols import Autoencoder
 from lsampler.plugins.by_name import find_loader
 from lsampler.scoring.subject import Subject
 from lsampler.store.opening import open_store
-from lsampler.store.reference import Reference
 
 
 @dataclass(frozen=True)
 class Opened:
-    """What a workspace was opened from, in plain values, so that another process can open the same."""
+    """What a subject was opened from, in plain values, so that another process can open the same."""
 
     model: str | None = None
     store: str | None = None
@@ -33,8 +32,8 @@ class Opened:
         return Opened(model, self.store and str(Path(self.store).absolute()), self.settings)
 
     def __call__(self) -> Subject:
-        """Open the workspace, and return what samples are scored against."""
-        return open_workspace(self.model, self.store, dict(self.settings)).subject
+        """What samples are scored against."""
+        return open_subject(self.model, self.store, dict(self.settings))
 
 
 @dataclass(frozen=True)
@@ -51,31 +50,9 @@ class OpenedEncoder:
         return autoencoder.to(resolve_device(self.device)), open_images(self.images)
 
 
-@dataclass(frozen=True)
-class Workspace:
-    """A reference to fit to, and the autoencoder whose latents it describes, if there is one."""
-
-    reference: Reference
-    autoencoder: Autoencoder | None
-    opened: Opened = Opened()
-
-    def decoder(self) -> Autoencoder:
-        """The autoencoder. Raises LsamplerError if there is none."""
-        if self.autoencoder is None:
-            raise LsamplerError(
-                f"{self.reference.name}: no decoder for these latents; give `model=...`, the one that encoded them"
-            )
-        return self.autoencoder
-
-    @property
-    def subject(self) -> Subject:
-        """What samples are scored against, here or by a worker of a cluster."""
-        return Subject.of(self.reference, self.autoencoder, self.opened.absolute())
-
-
-def open_workspace(
+def open_subject(
     model: str | None, store: str | os.PathLike[str] | None, settings: Mapping[str, str] | None = None
-) -> Workspace:
+) -> Subject:
     """Open a model and a store that belong together; the bundle ``celeba96`` if neither is given.
 
     Args:
@@ -87,20 +64,20 @@ def open_workspace(
         LsamplerError: a model without statistics and no store, samples instead of a store, or
             fingerprints that differ.
     """
-    opened = Opened(model, None if store is None else str(store), tuple(sorted((settings or {}).items())))
+    opened = Opened(model, None if store is None else str(store), tuple(sorted((settings or {}).items()))).absolute()
     if store is None:
         bundle = _as_bundle(model, settings)
         if bundle is None:
             open_any_model(model, settings)  # a model that cannot be opened is reported first
             raise LsamplerError(f"{model}: an autoencoder without statistics; add `store=...` of its latents")
-        return Workspace(bundle.reference, bundle.autoencoder, opened)
+        return Subject.of(bundle.reference, bundle.autoencoder, opened)
     latents = open_store(store)
     if latents.attributes.get("kind") == "samples":
         raise LsamplerError(
             f"{store}: holds samples of {latents.attributes.get('sampler')}, not encoded data; "
             "give the store of the encoded data"
         )
-    return Workspace(latents, open_model(model, latents.fingerprint, settings), opened)
+    return Subject.of(latents, open_model(model, latents.fingerprint, settings), opened)
 
 
 def open_model(

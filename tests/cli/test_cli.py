@@ -138,7 +138,7 @@ def test_a_fitted_strategy_needs_its_own_decoder_and_no_plugin(
     fitted = tmp_path / "fitted.safetensors"
     ok("fit", "-p", "gaussian", "--store", tiny_store.path, "--out", fitted)
     for arguments, message in (
-        ((fitted,), "fitted to latents of a model that does not come with lsampler; give that --model"),
+        ((fitted,), "of a model that does not come with lsampler; give that --model"),
         ((fitted, "-p", "gaussian"), "--plugin: a strategy from --fitted needs none; leave it out"),
         ((tiny_store.path,), "tiny.h5"),
     ):
