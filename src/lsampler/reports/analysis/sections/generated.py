@@ -82,6 +82,9 @@ def add_shares(result: Result, sets: list[Drawn], cores: list[FittedCore]) -> No
             shares[vectors.name][core.name] = {"share": share, "low": low, "high": high}
             cells.append(f"{percent(share, 1)} ({100 * low:.1f} to {100 * high:.1f})")
     result.measured["inside"] = shares
+    result.measured["strictest"] = {
+        name: min((core["share"] for core in found.values()), default=None) for name, found in shares.items()
+    }
     result.table("inside", "Share inside the cores, with 95 % Wilson intervals", columns)
 
 
