@@ -10,8 +10,9 @@ from typing import Any
 import analysis_support as support
 import numpy as np
 import pytest
-from analysis_support import EVERY_SECTION, MARK, Full, Page, analyzed, listing, reference_named, strict_json, vectors
+from analysis_support import EVERY_SECTION, MARK, Full, analyzed, reference_named, strict_json, vectors
 from numpy.typing import NDArray
+from support import listing
 
 from lsampler import LsamplerError, MemoryStore, load_core, load_sampler
 
@@ -66,18 +67,6 @@ def test_a_second_run_keeps_every_section_and_every_byte(full: Full, tmp_path: P
     assert (again.measured, again.judgements) == (full.analysis.measured, full.analysis.judgements)
     assert listing(out) == listing(full.path)
     assert bars.of_sections == []
-
-
-def test_a_change_of_threshold_redoes_the_correlations_alone(full: Full, tmp_path: Path) -> None:
-    out = full.copy_to(tmp_path / "report")
-    analysis = analyzed(reference_named(), out, threshold=0.9)
-    assert set(EVERY_SECTION) - set(analysis.reused) == {"correlations"}
-    before, after = (one.measured["correlations"]["strong_pairs"] for one in (full.analysis, analysis))
-    assert len(after) < len(before)
-    assert len(support.rows_of(out / "correlations" / "strong_pairs.csv")) == len(after)
-    assert "Pairs with |r| above 0.9" in Page(out).text
-    untouched = {name for name in listing(out) if "/" in name and not name.startswith("correlations")}
-    assert {name: listing(out)[name] for name in untouched} == {name: listing(full.path)[name] for name in untouched}
 
 
 def one_number_changed(rows: NDArray[np.float32]) -> NDArray[np.float32]:
