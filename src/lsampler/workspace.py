@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lsampler.bundles.bundle import DEFAULT_BUNDLE, Bundle, bundle_of, bundled, is_bundle, load_bundle
@@ -19,35 +20,23 @@ from lsampler.store.opening import open_store
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What a subject was opened from, in plain values, so that another process can open the same."""
-
-    model: str | None = None
-    store: str | None = None
-    settings: tuple[tuple[str, str], ...] = ()
-
-    def absolute(self) -> Opened:
-        """The same from any folder."""
-        model = str(Path(self.model).absolute()) if self.model and Path(self.model).exists() else self.model
-        return Opened(model, self.store and str(Path(self.store).absolute()), self.settings)
-
-    def __call__(self) -> Subject:
-        """What samples are scored against."""
-        return open_subject(self.model, self.store, dict(self.settings))
-
-
-@dataclass(frozen=True)
 class OpenedEncoder:
     """How a worker of a cluster opens the model and the images of an encoding."""
 
-    model: Opened
+    model: str | None
+    settings: tuple[tuple[str, str], ...]
     images: str
     device: str
 
     def __call__(self) -> tuple[Autoencoder, ImageSource]:
         """The model on its device, and the images."""
-        autoencoder = open_any_model(self.model.model, dict(self.model.settings))
+        autoencoder = open_any_model(self.model, dict(self.settings))
         return autoencoder.to(resolve_device(self.device)), open_images(self.images)
+
+
+def absolute(model: str | None) -> str | None:
+    """A model's file or folder from any other folder, or another name of a model as it is."""
+    return str(Path(model).absolute()) if model and Path(model).exists() else model
 
 
 def open_subject(
@@ -64,20 +53,20 @@ def open_subject(
         LsamplerError: a model without statistics and no store, samples instead of a store, or
             fingerprints that differ.
     """
-    opened = Opened(model, None if store is None else str(store), tuple(sorted((settings or {}).items()))).absolute()
+    anew = partial(open_subject, absolute(model), store and Path(store).absolute(), settings)
     if store is None:
         bundle = _as_bundle(model, settings)
         if bundle is None:
             open_any_model(model, settings)  # a model that cannot be opened is reported first
             raise LsamplerError(f"{model}: an autoencoder without statistics; add `store=...` of its latents")
-        return Subject.of(bundle.reference, bundle.autoencoder, opened)
+        return Subject.of(bundle.reference, bundle.autoencoder, anew)
     latents = open_store(store)
     if latents.attributes.get("kind") == "samples":
         raise LsamplerError(
             f"{store}: holds samples of {latents.attributes.get('sampler')}, not encoded data; "
             "give the store of the encoded data"
         )
-    return Subject.of(latents, open_model(model, latents.fingerprint, settings), opened)
+    return Subject.of(latents, open_model(model, latents.fingerprint, settings), anew)
 
 
 def open_model(

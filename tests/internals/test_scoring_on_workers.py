@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from lsampler import (
 from lsampler.bundles.digits import write_digits
 from lsampler.scoring.sample_sets import Drawn, Stored
 from lsampler.store.writer import write_store
-from lsampler.workspace import Opened, open_subject
+from lsampler.workspace import open_subject
 
 distributed = pytest.importorskip("distributed")
 
@@ -176,7 +177,7 @@ def test_a_worker_with_several_threads_scores_one_set_at_a_time() -> None:
 
 def test_what_a_worker_lacks_is_named(address: str) -> None:
     reference, sets = load_bundle("digits").reference, [Drawn.of(Entry.of(load_sampler("gaussian")), 5)]
-    subject = Subject(reference, reopen=Opened(None, "/nowhere/z.h5"))
+    subject = Subject(reference, reopen=partial(open_subject, None, "/nowhere/z.h5"))
     with (
         on_cluster(address),
         pytest.raises(

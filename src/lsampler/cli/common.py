@@ -101,10 +101,10 @@ def cells(*values: object) -> list[Text]:
     return [Text(printable(str(value))) for value in values]
 
 
-def paragraphs(function: object) -> str:
-    """A docstring whose lines flow: typer would keep each line break of the source."""
-    text = inspect.getdoc(function) or ""
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+def paragraphs(documented: object) -> str:
+    """A docstring whose lines flow, but for indented paragraphs: typer would keep each line break of the source."""
+    parts = (inspect.getdoc(documented) or "").split("\n\n")
+    return "\n\n".join(part if part.startswith(" ") else " ".join(part.split()) for part in parts)
 
 
 def report_skipped(skipped: dict[str, str], most: int = 10) -> None:

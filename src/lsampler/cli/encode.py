@@ -44,12 +44,11 @@ def encode(
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.models.encoding import EncodeOptions, default_held_out, encode_images
     from lsampler.progress import rich_progress
-    from lsampler.workspace import Opened, OpenedEncoder
+    from lsampler.workspace import OpenedEncoder, absolute
 
     common.check_shards(out, cluster)
     settings = tuple(sorted(common.model_settings(model, model_param).items()))
-    model_of = Opened(model, None, settings).absolute()
-    opened = OpenedEncoder(model_of, str(images.absolute()), str(resolve_device(device)))
+    opened = OpenedEncoder(absolute(model), settings, str(images.absolute()), str(resolve_device(device)))
     autoencoder, source = opened()
     options = EncodeOptions(batch_size, strict, append, workers, opened=opened if cluster else None)
     if held_out is None:

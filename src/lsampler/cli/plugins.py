@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lsampler.cli.common import cells, console, examples, new_table
+from lsampler.cli.common import cells, console, examples, new_table, paragraphs
 from lsampler.errors import LsamplerError, nearest_name
 
 app = typer.Typer(
@@ -52,7 +51,7 @@ def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> Non
     out = console()
     for found in matches:
         out.print(f"[bold]{found.name}[/bold] ({found.kind}, from {found.origin})\n")
-        out.print(*cells(_reflowed(inspect.getdoc(found.plugin) or "")), highlight=False)
+        out.print(*cells(paragraphs(found.plugin).replace("``", "'")), highlight=False)
         table = new_table()
         for head in ("parameter", "type", "default", "range", "meaning"):
             table.add_column(head, no_wrap=head == "parameter")
@@ -74,9 +73,3 @@ def new(
     folder = new_plugin(name, out)
     print(f"{folder}: a package with the strategy '{name}'")
     print(f"install it and run its tests: pip install -e '{folder}[test]' && pytest {folder}")
-
-
-def _reflowed(text: str) -> str:
-    """Join the lines of each paragraph, so that the terminal wraps them; indented paragraphs are kept."""
-    paragraphs = text.split("\n\n")
-    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs).replace("``", "'")
