@@ -17,6 +17,12 @@ from lsampler.errors import LsamplerError, nearest_name
 if TYPE_CHECKING:
     from lsampler.reports.comparison import Comparison, Entry
 
+Sweeps = Annotated[
+    list[str],
+    typer.Option(
+        metavar="NAME:KEY=LOW:HIGH:STEPS", help="A row for each of STEPS values from LOW to HIGH; may be repeated."
+    ),
+]
 
 app = typer.Typer()
 
@@ -38,12 +44,7 @@ def compare(
         list[str],
         typer.Option(metavar="NAME:KEY=VALUE", help="A parameter of one strategy or evaluator; may be repeated."),
     ] = [],  # noqa: B006
-    sweep: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME:KEY=LOW:HIGH:STEPS", help="A row for each of STEPS values from LOW to HIGH; may be repeated."
-        ),
-    ] = [],  # noqa: B006
+    sweep: Sweeps = [],  # noqa: B006
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples drawn by each strategy.")] = 2000,
     evaluator: Annotated[
         list[str],

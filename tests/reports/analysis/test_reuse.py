@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import analysis_support as support
 import numpy as np
 import pytest
-from analysis_support import EVERY_SECTION, MARK, Full, analyzed, reference_named, strict_json, vectors
+from analysis_support import EVERY_SECTION, Full, analyzed, reference_named, strict_json, vectors
 from numpy.typing import NDArray
 from support import listing
 
 from lsampler import LsamplerError, MemoryStore, load_core, load_sampler
 
 QUICK = {"sections": ["components", "correlations"], "strategies": ["gaussian"]}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"report": b"precious"}, "report: is a file; choose another name"),
-        ({"report/wedding.jpg": b"precious"}, "report: was not written by lsampler"),
-        ({"report/analysis.json": b'{"title": "of another program"}'}, "report: was not written by lsampler"),
-        (
-            {f"report/{MARK}": b"comparison report\n", "report/index.html": b"the work of hours"},
-            "report: holds a comparison report, not an analysis report; choose an empty or a new folder",
-        ),
-    ],
-)
-def test_what_is_no_analysis_report_is_refused_and_left_as_it_is(
-    content: Mapping[str, bytes], message: str, tmp_path: Path
-) -> None:
-    for name, data in content.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).write_bytes(data)
-    before = listing(tmp_path)
-    with pytest.raises(LsamplerError, match=message):
-        analyzed(vectors(), tmp_path / "report")
-    assert listing(tmp_path) == before
 
 
 def test_files_of_the_user_are_kept(tmp_path: Path) -> None:
