@@ -49,6 +49,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "latent-distances": {"resamples": 3, "directions": 8},
     "two-sample-classifier": {"learner": "logistic"},
     "strong-classifier": {"epochs": 2, "curve": False},
+    "likelihood-ratio": {"rival": "gaussian-mixture"},
     "kde": {"bandwidth": 0.5},
 }
 

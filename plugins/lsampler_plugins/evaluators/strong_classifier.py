@@ -101,6 +101,7 @@ class StrongClassifier(Evaluator):
 
     name = "strong-classifier"
     by_default = False
+    takes_minutes = True
     compares_with_train = True
 
     rows: int = Field(default=20_000, ge=2 * FEWEST, le=1_000_000, description="at most so many train vectors are used")

@@ -30,6 +30,7 @@ app = typer.Typer()
 @app.command(
     epilog=examples(
         "lsampler compare --all --store latents.h5 --out comparison/",
+        "lsampler compare --all --quick --store latents.h5 --out comparison/",
         "lsampler compare -p pca-ellipse -p multivariate-normal --param pca-ellipse:fact=0.8 --out comparison/",
         "lsampler compare --all --param image-distance:features=inception.pt --store latents.h5 --out comparison/",
         "lsampler compare --all --sweep pca-ellipse:fact=0.4:1.2:9 --store latents.h5 --out comparison/",
@@ -50,6 +51,9 @@ def compare(
         list[str],
         typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="all"),
     ] = [],  # noqa: B006
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Without the scores that take minutes, unless they are named.")
+    ] = False,
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
@@ -74,7 +78,10 @@ def compare(
     sweeps = [_sweep(text) for text in sweep]
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
-    scores = evaluator or list(registry().of_kind("evaluator"))
+    known = registry()
+    scores = evaluator or [
+        name for name in known.of_kind("evaluator") if not (quick and known.get("evaluator", name).takes_minutes)
+    ]
     entries = _entries(names, settings, sweeps, scores)
     evaluators = load_evaluators(scores, settings)
     subject = open_subject(model, store, model_settings(model, model_param))
