@@ -11,6 +11,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -241,6 +242,13 @@ def rewritten(source: Path, target: Path, member: str, change: Callable[[bytes],
             new.writestr(name, change(content) if entry.filename == f"{root}/{member}" else content)
 
 
+class Flattened(nn.Module):
+    """As many write it: a program traced from it holds the size of the batch."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.view(int(images.shape[0]), -1)
+
+
 @pytest.fixture(scope="module")
 def bad(made: Made, images_npy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of what may be wrong with a model."""
@@ -279,11 +287,24 @@ def bad(made: Made, images_npy: Path, tmp_path_factory: pytest.TempPathFactory) 
     export(five, folder / "five.pt2", torch.zeros(3, 5))
     export_onnx(five, folder / "five.onnx", torch.zeros(3, 5))
     save_onnx(folder / "integers.onnx", helper.make_node("Identity", ["in0"], ["out"]), TensorProto.INT64, IMAGES)
+    kernel = helper.make_tensor("w", TensorProto.DOUBLE, [1, 1, 3, 3], [0.0] * 9)
+    save_onnx(
+        folder / "double.onnx", helper.make_node("Conv", ["in0", "w"], ["out"]), TensorProto.DOUBLE, IMAGES, kernel
+    )
+    for name, versions in (("ir", {"ir_version": 99}), ("opset", {"opset_imports": [helper.make_opsetid("", 99)]})):
+        onnx.save(helper.make_model(onnx.load(folder / "enc.onnx").graph, **versions), folder / f"{name}.onnx")
+    baked = nn.Sequential(Flattened(), nn.Linear(64, 6))
+    for suffix, save in (
+        ("ts", lambda path: torch.jit.trace(baked, one[[0, 0]]).save(path)),
+        ("onnx", lambda path: export_onnx(baked, path, one[[0, 0]])),
+    ):
+        save(folder / f"baked.{suffix}")
     save_onnx(folder / "two.onnx", helper.make_node("Sum", ["in0", "in1"], ["out"]), TensorProto.FLOAT, IMAGES)
     return folder
 
 
 S, T = "size=8 channels=1", "trusted=true"
+ONNXRUNTIME = version("onnxruntime")
 IMAGES = ["b", 1, 8, 8]
 BAD_INPUT = [
     ("pt2: not trusted", "enc.pt2+dec.pt2", "", "enc.pt2+dec.pt2: opening a program of torch.export can run any code that is in it"),
@@ -312,6 +333,13 @@ BAD_INPUT = [
     ("onnx: swapped", "dec.onnx+enc.onnx", "", "dec.onnx: takes shape (any, 6), not images; the encoder comes first"),
     ("onnx: static", "static.onnx+dec.onnx", "", "static.onnx: takes batches of exactly 1; export it again with a dynamic batch dimension"),
     ("onnx: static decoder", "enc.onnx+static_dec.onnx", "", "static_dec.onnx: takes batches of exactly 2; export it again"),
+    ("ts: batch in the program", "baked.ts+dec.ts", f"{S} {T}", "the encoder takes batches of exactly 2; export it again with a dynamic batch dimension"),
+    ("onnx: batch in the program", "baked.onnx+dec.onnx", "", "the encoder takes batches of exactly 2; export it again"),
+    ("onnx: newer format", "ir.onnx+dec.onnx", "", "Unsupported model IR version: 99, max supported IR version: "),
+    ("onnx: newer operators", "opset.onnx+dec.onnx", "", "till opset"),
+    ("onnx: no kernel", "double.onnx+dec.onnx", "", "Could not find an implementation for Conv(11)"),
+    ("onnx: no kernel, what to do", "double.onnx+dec.onnx", "", "cannot run it on a CPU; export it in single precision"),
+    ("onnx: newer operators, what to do", "opset.onnx+dec.onnx", "", f"upgrade onnxruntime ({ONNXRUNTIME} is installed)"),
     ("onnx: integers", "integers.onnx+dec.onnx", "", "its input 'in0' is tensor(int64); export one that takes floats"),
     ("onnx: two inputs", "two.onnx+dec.onnx", "", "two.onnx: has 2 inputs (in0, in1)"),
     ("onnx: near output", "enc.onnx+dec.onnx", "output=log_varianse", "enc.onnx: no output 'log_varianse'; did you mean 'log_variance'?"),

@@ -134,7 +134,10 @@ def _kind(members: set[str]) -> str:
     if "constants.pkl" in members:
         return TorchScript.kind
     if "data.pkl" in members:
-        return "weights or a pickled object, which need the code that made them; use --model your_file.py:function"
+        return (
+            "weights or a pickled object, which need the code that made them; use --model your_file.py:function, or if "
+            "pythae saved them, give their folder"
+        )
     return "some other archive; make it again"
 
 

@@ -14,6 +14,8 @@ from lsampler.errors import LsamplerError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lsampler.data.image_sources import ImageSource
+
 __all__ = [
     "SHARDS",
     "Cluster",
@@ -33,6 +35,7 @@ __all__ = [
     "key_values",
     "model_settings",
     "paragraphs",
+    "report_left_out",
     "report_skipped",
 ]
 
@@ -110,6 +113,14 @@ def paragraphs(function: object) -> str:
     """A docstring whose lines flow: typer would keep each line break of the source."""
     text = inspect.getdoc(function) or ""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+def report_left_out(source: ImageSource) -> None:
+    """Say how many files of a source were not taken for images."""
+    from lsampler.data.image_sources import left_out
+
+    if text := left_out(source):
+        print(f"{source.name}: {len(source.ids)} images; {text}")
 
 
 def report_skipped(skipped: dict[str, str], most: int = 10) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -18,10 +18,20 @@ from lsampler.cli.common import (
     check_shards,
     examples,
     model_settings,
+    report_left_out,
     report_skipped,
 )
+from lsampler.cli.messages import in_options
+
+if TYPE_CHECKING:
+    from lsampler.data.image_sources import ImageSource
+    from lsampler.data.preprocess import Crop
+    from lsampler.models.encoding import EncodeOptions
+    from lsampler.models.protocols import Autoencoder
 
 app = typer.Typer()
+# A model reconstructs images like those it was trained on about as well as those held out.
+FAR_ABOVE = 2.0
 
 
 @app.command(
@@ -45,6 +55,10 @@ def encode(
         int | None,
         typer.Option(min=0, help="Processes that load images; 0: threads.", show_default="one per core for a GPU"),
     ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(help="centre, celeba (148/178 of the width) or none.", show_default="as the model was trained"),
+    ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to a store that exists.")] = False,
     device: Device = "auto",
     strict: Strict = False,
@@ -63,10 +77,14 @@ def encode(
     model_of = Opened(model, None, settings).absolute()
     opened = OpenedEncoder(model_of, str(images.absolute()), str(resolve_device(device)))
     autoencoder, source = opened()
-    options = EncodeOptions(batch_size, strict, append, workers, opened=opened if cluster else None)
+    options = EncodeOptions(
+        batch_size, strict, append, workers, opened=opened if cluster else None, crop=cast("Crop | None", crop)
+    )
+    report_left_out(source)
+    _report_preparation(autoencoder, source, options)
     if held_out is None:
         held_out, why = default_held_out(autoencoder, source)
-        print(f"held out: the last {held_out} of {len(source.ids)} images ({why})")
+        print(f"held out: the last {held_out} of {len(source.ids)} images ({in_options(why, {'held_out'})})")
     with on_cluster(cluster), rich_progress() as progress:
         result = encode_images(
             autoencoder, source, out, held_out=held_out, options=options, force=force, progress=progress
@@ -76,3 +94,22 @@ def encode(
     report_skipped(result.skipped)
     store = result.store
     print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
+
+
+def _report_preparation(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions) -> None:
+    """Say how images are cropped, and warn if they do not look like those that the model was trained on."""
+    from lsampler.models.encoding import preparation, reconstruction_error
+
+    used = preparation(autoencoder, options)
+    error = reconstruction_error(autoencoder, source, options)
+    record = getattr(autoencoder, "training_record", {})
+    own = record.get("held_out_mse")
+    if error is None:
+        return
+    in_training = f" (held out in training: {own:.5f})" if own else ""
+    print(f"crop {used.crop}, size {used.size}; mean squared error of reconstructions {error:.5f}{in_training}")
+    if own and error > FAR_ABOVE * own:
+        print(
+            "warning: the model reconstructs these images far worse than those of its training; check --crop: it was "
+            f"trained with {autoencoder.preprocess.crop}, on images of {record.get('source', 'another source')}"
+        )

@@ -30,6 +30,8 @@ ValueRange = Literal["0..1", "-1..1", "0..255"]
 ChannelOrder = Literal["first", "last"]
 Apply: TypeAlias = Callable[[Tensor], Any]
 LONGEST_REASON = 300
+# Rounding that differs with the size of the batch, of the largest value; half precision needs most.
+BATCH_TOLERANCE = 0.01
 CHECK_IMAGES = "check size, channels and channel_order, and that the encoder comes first"
 CHECK_PAIR = "check that encoder and decoder belong together"
 
@@ -139,7 +141,8 @@ class AdaptedAutoencoder:
     def _probe(self) -> tuple[int, ...]:
         """Send two grey ramps through encoder and decoder, and return the shape of the latents."""
         size, channels = self.preprocess.size, self.preprocess.channels
-        latents = self._repeatable("encoder", self._encoded, torch.linspace(0, 1, size).repeat(2, channels, size, 1))
+        ramp = torch.linspace(0, 1, size).repeat(channels, size, 1)
+        latents = self._repeatable("encoder", self._encoded, torch.stack([ramp, ramp.flip(-1)]))
         images = self._repeatable("decoder", self._decoded, latents)
         if images.min() < -1.5 or images.max() > 2.5:
             own = images * self._span + self._low
@@ -150,8 +153,9 @@ class AdaptedAutoencoder:
         return tuple(latents.shape[1:])
 
     def _repeatable(self, half: str, apply: Callable[[Tensor], Tensor], given: Tensor) -> Tensor:
-        """The result of one half of the model, which must be finite and the same each time."""
-        once, again = apply(given), apply(given)
+        """The result of one half of the model, which must be finite and the same each time, in batches of any size."""
+        once, alone = self._at_two_sizes(half, apply, given)
+        again = apply(given)
         if not torch.isfinite(once).all():
             raise LsamplerError(f"{self.name}: the {half} gave NaN or infinite values; check its weights")
         # Libraries that add in no fixed order differ by rounding; a random model differs far more.
@@ -160,7 +164,32 @@ class AdaptedAutoencoder:
                 f"{self.name}: the {half} gives another result each time; give one in evaluation mode, and for a "
                 "variational encoder its mean"
             )
+        same = once[:1].shape == alone.shape
+        if not same or (once[:1] - alone).abs().max() > BATCH_TOLERANCE * once.abs().max():
+            raise LsamplerError(
+                f"{self.name}: what the {half} gives for an item depends on the other items of its batch; give one in "
+                "evaluation mode"
+            )
         return once
+
+    def _at_two_sizes(self, half: str, apply: Callable[[Tensor], Tensor], given: Tensor) -> Iterator[Tensor]:
+        """The results for a batch and for its first item alone: a program may hold the size it was made with."""
+        found: list[Tensor | LsamplerError] = []
+        for batch in (given, given[:1]):
+            try:
+                found.append(apply(batch))
+            except LsamplerError as error:
+                found.append(error)
+        for result, other in zip(found, found[::-1], strict=True):
+            if isinstance(result, LsamplerError):
+                if isinstance(other, LsamplerError):
+                    raise result
+                taken = len(other)
+                raise LsamplerError(
+                    f"{self.name}: the {half} takes batches of exactly {taken}; export it again with a dynamic batch "
+                    "dimension"
+                ) from result
+            yield result
 
 
 @contextlib.contextmanager
@@ -177,7 +206,9 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     # TorchScript gives its reason last, below a traceback of the script.
     reason = lines[-1 if "TorchScript" in lines[0] else 0]
-    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}..."
+    # Some libraries begin with what went wrong, and others, after the name of a function in C++, end with it.
+    third = LONGEST_REASON // 3
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:third]} ... {reason[-2 * third :]}"
 
 
 class ForeignLoader(AutoencoderLoader):
