@@ -69,7 +69,9 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
 def left_out(source: ImageSource) -> str:
     """What a source does not take for images, and why, such as ``left out 3 (2 .txt, 1 .heic)``; or an empty text."""
     reasons: Counter[str] = getattr(source, "left_out", None) or Counter()
-    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    counts = ", ".join(
+        f"{reasons[reason]} {reason}" for reason in sorted(reasons, key=lambda one: (-reasons[one], one))
+    )
     return f"left out {reasons.total()} ({counts})" if counts else ""
 
 
