@@ -117,7 +117,6 @@ class FidelityDiversity(Evaluator):
         self._real_share = float(np.minimum(around / self.k, 1.0).mean())
 
     def score(self, samples: Samples) -> list[Score]:
-        """Four shares and two averages."""
         real, rows, k = self._real.train, self._real.rows_of(samples), self.k
         if samples.kind == "held-out" and len(rows) < len(real):
             raise LsamplerError("too few held-out vectors for sets of equal size; see the row of other real vectors")

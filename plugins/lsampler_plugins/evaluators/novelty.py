@@ -46,20 +46,17 @@ class Novelty(Evaluator):
     by_default = False
 
     _train: NDArray[np.float32] = PrivateAttr()
-    _held_out: dict[bool, NDArray[np.float64]] = PrivateAttr(default_factory=dict)
+    _known: NDArray[np.float64] = PrivateAttr()
 
     def prepare(self, real: RealData) -> None:
-        """Gather all train vectors, and make sure that there are held-out ones."""
         super().prepare(real)
-        _ = real.held_out
-        self._train = real.reference.latents()
-        self._held_out.clear()
+        held_out, self._train = real.held_out[:MOST_HELD_OUT], real.reference.latents()
+        self._known = nearest_neighbours(held_out, self._train).distances[:, 0]
 
     def score(self, samples: Samples) -> list[Score]:
-        """The ratio and the share."""
         if samples.kind == "train":
             raise LsamplerError("these are train vectors themselves")
-        known = self._distances_of_held_out(samples)
+        known = self._real.held_out_for(samples, self._known)
         typical, limit = float(np.median(known)), float(np.quantile(known, QUANTILE)) / 2
         if typical == 0:
             raise LsamplerError("most held-out vectors are copies of train vectors; remove repeated images")
@@ -80,13 +77,6 @@ class Novelty(Evaluator):
             bootstrap_score(RATIO, ratio, len(found)),
             share_score(copies, int(np.sum(found <= limit)), len(found)),
         ]
-
-    def _distances_of_held_out(self, samples: Samples) -> NDArray[np.float64]:
-        halved = samples.kind == "held-out"
-        if halved not in self._held_out:
-            rows = self._real.held_out_for(samples)[:MOST_HELD_OUT]
-            self._held_out[halved] = nearest_neighbours(rows, self._train).distances[:, 0]
-        return self._held_out[halved]
 
 
 lsampler_evaluators = offers(Novelty)

@@ -110,23 +110,29 @@ def _open_hdf5(path: Path) -> h5py.Dataset:
     with contextlib.suppress(ImportError):  # more filters, if it is installed
         importlib.import_module("hdf5plugin")
     handle = h5py.File(path, "r")
+    name, together = _inspected(path, handle)
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_chunk_cache(1009, min(max(CACHED_CHUNKS * together, 1 << 20), MOST_CACHED_BYTES), 1.0)
+    # As long as a dataset is open anywhere, it keeps the cache that it was first opened with.
+    return h5py.Dataset(h5py.h5d.open(handle.id, name.encode("utf-8", "surrogateescape"), access))
+
+
+def _inspected(path: Path, handle: h5py.File) -> tuple[str, int]:
+    """The name of the dataset of the images, checked, and the bytes of the chunks that one image is read from."""
     datasets = _datasets(handle)
     name = _chosen(path, list(datasets))
     dataset = datasets[name]
     _check_stored(path, name, dataset)
     if dataset.chunks is None:
-        return dataset
-    chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    # Chunks that together hold the same images.
+        return name, 0
     beside = math.prod(-(-n // edge) for n, edge in zip(dataset.shape[1:], dataset.chunks[1:], strict=True))
-    if chunk * beside > MOST_CACHED_BYTES:
+    together = math.prod(dataset.chunks) * dataset.dtype.itemsize * beside
+    if together > MOST_CACHED_BYTES:
         raise LsamplerError(
-            f"{path}: '{name}' is stored in chunks of {dataset.chunks}, of which {chunk * beside / 1e9:,.1f} GB are "
-            "read for one image; write it again in chunks of a few images"
+            f"{path}: '{name}' is stored in chunks of {dataset.chunks}, of which {together / 1e9:,.1f} GB are read for "
+            "one image; write it again in chunks of a few images"
         )
-    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-    access.set_chunk_cache(1009, min(max(CACHED_CHUNKS * chunk * beside, 1 << 20), MOST_CACHED_BYTES), 1.0)
-    return h5py.Dataset(h5py.h5d.open(handle.id, name.encode("utf-8", "surrogateescape"), access))
+    return name, together
 
 
 def _datasets(handle: h5py.File) -> dict[str, h5py.Dataset]:

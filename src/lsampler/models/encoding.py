@@ -28,7 +28,7 @@ from lsampler.progress import Progress, track
 from lsampler.store.file_store import FileStore, committed_shards
 from lsampler.store.latent_store import SPLITS, Rows
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
-from lsampler.store.sharding import ShardTask, ranges, write_shards
+from lsampler.store.sharding import ShardWork, write_shards
 from lsampler.store.writer import StoreWriter
 
 # For fewer images processes take longer to start than they save.
@@ -210,19 +210,10 @@ def _encode_shards(run: _Run, progress: Progress | None) -> EncodingResult:
     encode = partial(encode, first_held_out=run.first_held_out, options=EncodeOptions(**how))
     settings = {"encoder": encoder, "digest": digest, "device": str(device_of(autoencoder))}
     plan: dict[str, Any] = settings | how | {"first_held_out": run.first_held_out}
-    tasks = [
-        ShardTask(
-            doing="encoding",
-            rows=rows,
-            planned=plan | {"start": start, "rows": rows},
-            chunks=partial(encode, start, start + rows),
-        )
-        for start, rows in ranges(run.total, -(-options.shard_images // options.batch_size) * options.batch_size)
-    ]
+    step = -(-options.shard_images // options.batch_size) * options.batch_size
+    work = ShardWork("encoding", run.total, step, plan, encode)
     attributes = run.provenance() | run.origin()
-    store, skipped = write_shards(
-        run.path, autoencoder.dimension, tasks, attributes, force=run.force, progress=progress
-    )
+    store, skipped = write_shards(run.path, autoencoder.dimension, work, attributes, force=run.force, progress=progress)
     return EncodingResult(store, 0, _missing(source.ids, store.ids(), skipped))
 
 

@@ -121,9 +121,10 @@ class RealData:
             raise LsamplerError(f"{self.reference.name} holds no held-out vectors; encode again, and hold some out")
         return rows
 
-    def held_out_for(self, samples: Samples) -> Latents:
-        """The held-out vectors that ``samples`` may be compared with: for the held-out row the other half."""
-        return calibration_split(self.held_out)[0] if samples.kind == "held-out" else self.held_out
+    def held_out_for(self, samples: Samples, values: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The held-out vectors, or ``values`` of theirs, that ``samples`` are compared with; other than themselves."""
+        values = self.held_out if values is None else values
+        return calibration_split(values)[0] if samples.kind == "held-out" else values
 
     @cached_property
     def train(self) -> Latents:
