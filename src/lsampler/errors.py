@@ -51,3 +51,12 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(known)}" if known else ""
+
+
+def shortened(value: object, most: int = 60) -> str:
+    """A value as it is shown in a message: on one line, and not longer than a line."""
+    try:
+        text = " ".join(str(value).split())
+    except (ValueError, RecursionError):  # a number of more digits than Python prints, or too deep a list
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= most else f"{text[:most]}..."

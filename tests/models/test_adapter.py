@@ -230,6 +230,11 @@ class TestLoader:
         with pytest.raises(LsamplerError, match="takes images of size 8, not 16; leave out `size="):
             Pair(size=16, channels=1).adapt("a", flat, square, digest="", size=8)
 
+    @pytest.mark.parametrize(("shape", "said"), [((8, 0), "channels must be 1"), ((2**40, 3), "image size must be")])
+    def test_a_model_of_other_images_than_lsampler_makes_is_named(self, shape: tuple[int, int], said: str) -> None:
+        with pytest.raises(LsamplerError, match=f"^my model: takes images that lsampler does not make: {said}"):
+            Pair().adapt("my model", flat, square, digest="", size=shape[0], channels=shape[1])
+
     def test_the_range_is_that_of_the_parameter(self) -> None:
         encoder = Watched()
         Pair(size=8, channels=1, value_range="0..255").adapt("a", encoder, square, digest="")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lsampler.data.image_files import ImageError, checked_floats, first_line
 from lsampler.errors import LsamplerError
+from lsampler.hdf5_files import checked_dataset, datasets, listed
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 # Every image has an id in memory.
@@ -23,7 +24,6 @@ MOST_IMAGES = 1 << 25
 MOST_BYTES = 1 << 31
 # A compressed chunk is kept until its last image was read.
 CACHED_CHUNKS, MOST_CACHED_BYTES = 3, 1 << 30
-LISTED = 8
 
 
 class FileSource:
@@ -107,8 +107,6 @@ def _check_size(path: Path, archive: Any, name: str) -> None:
 
 def _open_hdf5(path: Path) -> h5py.Dataset:
     """The dataset of the images, whose chunks are cached: each holds many images, and is decompressed once."""
-    with contextlib.suppress(ImportError):  # more filters, if it is installed
-        importlib.import_module("hdf5plugin")
     handle = h5py.File(path, "r")
     name, together = _inspected(path, handle)
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
@@ -119,10 +117,9 @@ def _open_hdf5(path: Path) -> h5py.Dataset:
 
 def _inspected(path: Path, handle: h5py.File) -> tuple[str, int]:
     """The name of the dataset of the images, checked, and the bytes of the chunks that one image is read from."""
-    datasets = _datasets(handle)
-    name = _chosen(path, list(datasets))
-    dataset = datasets[name]
-    _check_stored(path, name, dataset)
+    found, outside = datasets(path, handle)
+    name = _chosen(path, list(found), outside)
+    dataset = checked_dataset(path, found[name])
     if dataset.chunks is None:
         return name, 0
     beside = math.prod(-(-n // edge) for n, edge in zip(dataset.shape[1:], dataset.chunks[1:], strict=True))
@@ -135,49 +132,7 @@ def _inspected(path: Path, handle: h5py.File) -> tuple[str, int]:
     return name, together
 
 
-def _datasets(handle: h5py.File) -> dict[str, h5py.Dataset]:
-    """The datasets of a file, in its groups and behind its links too, by their paths."""
-    found: dict[str, h5py.Dataset] = {}
-    groups, seen = [("", handle["/"])], set()
-    while groups:
-        place, group = groups.pop()
-        if (address := h5py.h5o.get_info(group.id).addr) in seen:  # links may lead in a circle
-            continue
-        seen.add(address)
-        for key in group:
-            item = group.get(key)
-            if isinstance(item, h5py.Group):
-                groups.append((f"{place}{key}/", item))
-            elif isinstance(item, h5py.Dataset):
-                found[f"{place}{key}"] = item
-    return found
-
-
-def _check_stored(path: Path, name: str, dataset: h5py.Dataset) -> None:
-    """Refuse a dataset that cannot be decompressed, or that claims images that were never written."""
-    settings = dataset.id.get_create_plist()
-    for number in range(settings.get_nfilters()):
-        code, _, _, label = settings.get_filter(number)
-        if not h5py.h5z.filter_avail(code):
-            called = label.decode(errors="replace").split(";")[0].strip() or "of no name"
-            raise LsamplerError(
-                f"{path}: '{name}' is compressed with a filter ({code}, {called}) that is not installed; install it "
-                "with: pip install hdf5plugin"
-            )
-    shape = dataset.shape or ()
-    if dataset.chunks:
-        written = dataset.id.get_num_chunks()
-        expected = math.prod(-(-n // edge) for n, edge in zip(shape, dataset.chunks, strict=True))
-    else:
-        written, expected = dataset.id.get_storage_size(), math.prod(shape) * dataset.dtype.itemsize
-    if written < expected:
-        missing = 100 * (1 - written / expected)
-        raise LsamplerError(
-            f"{path}: '{name}' claims shape {shape}, but {missing:.3g} % of it was never written; write the file again"
-        )
-
-
-def _chosen(path: Path, names: list[str]) -> str:
+def _chosen(path: Path, names: list[str], outside: Mapping[str, str] = MappingProxyType({})) -> str:
     """The array of the images: that called so, or the only one there is at the top of the file, or in all of it."""
     for some in (
         [name for name in names if name == "images"],
@@ -189,8 +144,8 @@ def _chosen(path: Path, names: list[str]) -> str:
             return some[0]
         if some:
             break
-    listed = ", ".join(f"'{name}'" for name in sorted(names)[:LISTED])
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    links = "".join(f"; '{name}' leads to {target}, which is not read" for name, target in sorted(outside.items())[:1])
     raise LsamplerError(
-        f"{path}: holds {listed + more or 'no arrays'}; give the array of the images the name 'images', at the top"
+        f"{path}: holds {listed(names) or 'no arrays'}; give the array of the images the name 'images', at the "
+        f"top{links}"
     )

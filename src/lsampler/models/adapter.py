@@ -329,9 +329,11 @@ class ForeignLoader(AutoencoderLoader):
         Raises:
             LsamplerError: size or channels are unknown or contradict the model, or the model does not work.
         """
-        preprocess = Preprocess(
-            _agreed(spec, "size", self.size, size), self.crop, _agreed(spec, "channels", self.channels, channels)
-        )
+        agreed = _agreed(spec, "size", self.size, size), _agreed(spec, "channels", self.channels, channels)
+        try:
+            preprocess = Preprocess(agreed[0], self.crop, agreed[1])
+        except LsamplerError as error:
+            raise LsamplerError(f"{spec}: takes images that lsampler does not make: {error}") from None
         settings = json.dumps([self.name, preprocess.as_dict(), self.value_range, self.channel_order])
         low, high = self.value_range.split("..")
 
