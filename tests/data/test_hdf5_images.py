@@ -100,17 +100,21 @@ def test_what_cannot_be_read_or_is_only_claimed_is_refused_in_one_line(
     assert message in answer.err
 
 
-def test_an_array_that_does_not_fit_in_memory_is_refused_by_its_header(tmp_path: Path) -> None:
-    np.lib.format.write_array_header_1_0(
-        header := BytesIO(), {"descr": "|u1", "fortran_order": False, "shape": (2**40, 8, 8)}
-    )
+def header(*shape: int) -> bytes:
+    np.lib.format.write_array_header_1_0(stream := BytesIO(), {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def test_arrays_that_do_not_fit_in_memory_are_refused_by_their_headers(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
-        archive.writestr("images.npy", header.getvalue())
+        archive.writestr("images.npy", header(2**40, 8, 8))
     with pytest.raises(LsamplerError, match=r"a\.npz: 'images' takes 70,368\.7 GB of memory; save it as \.npy or \.h5"):
         open_images(tmp_path / "a.npz")
-    np.lib.format.write_array_header_1_0(
-        header := BytesIO(), {"descr": "|u1", "fortran_order": False, "shape": (-5, 8, 8)}
-    )
-    (tmp_path / "a.npy").write_bytes(header.getvalue())
+    with (tmp_path / "a.npy").open("wb") as file:
+        file.write(header(1, 20_000, 20_000))
+        file.truncate(500_000_000)  # it takes no room on the disk
+    with pytest.raises(LsamplerError, match=r"a\.npy: shape \(1, 20000, 20000\), its images are far too large"):
+        open_images(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(header(-5, 8, 8))
     with pytest.raises(LsamplerError, match=r"a\.npy: not a readable array file"):
         open_images(tmp_path / "a.npy")

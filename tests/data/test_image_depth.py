@@ -64,6 +64,11 @@ def test_a_ramp_from_black_to_white_is_one_at_every_depth(tmp_path: Path, conten
     np.testing.assert_allclose(read(tmp_path, content), RAMP, rtol=0, atol=0.51 / step + 1e-7)
 
 
+def test_transparent_grey_of_sixteen_bits_is_white(tmp_path: Path) -> None:
+    Image.fromarray(np.rint(RAMP * 65535).astype(np.uint16)).save(stream := BytesIO(), "PNG", transparency=0)
+    np.testing.assert_allclose(read(tmp_path, stream.getvalue(), "a.png"), np.where(RAMP == 0, 1, RAMP), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -56,9 +56,11 @@ def test_hidden_and_system_files_are_left_out_at_any_depth_and_all_is_said_in_on
 
 
 def test_a_folder_of_other_files_says_what_they_are(tmp_path: Path) -> None:
-    for k in range(3):
+    for k in range(9):
         (tmp_path / f"{k}.heic").write_bytes(b"x")
-    with pytest.raises(LsamplerError, match=r"holds no images \(.*\); it was searched, and left out 3 \(3 \.heic\)$"):
+        (tmp_path / f"a.{k}").write_bytes(b"x")
+    said = r"left out 18 \(9 \.heic, 1 \.0, 1 \.1, 1 \.2, 1 \.3, 1 \.4, and others of 4 more kinds\)$"
+    with pytest.raises(LsamplerError, match=rf"holds no images \(.*\); it was searched, and {said}"):
         open_images(tmp_path)
 
 
@@ -102,8 +104,12 @@ def test_compressible_members_of_a_zip_do_no_harm_and_a_bomb_is_one_skipped_imag
         archive.writestr("../outside.txt", b"never read")
         archive.writestr("black.bmp", flat.getvalue())
         archive.writestr("bomb.png", bytes(40 << 20))
+        link = zipfile.ZipInfo("link.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "black.bmp")
     source = open_images(tmp_path / "a.zip")
     reader = ImageBatches(source, Preprocess(8, "none", 3))
     assert [len(images) for _, images in reader.read(4)] == [1]
     assert list(reader.skipped) == ["bomb.png"]
     assert "would unpack to 42 MB" in reader.skipped["bomb.png"]
+    assert left_out(source) == "left out 3 (1 .csv, 1 .txt, 1 links)"

@@ -158,6 +158,7 @@ UNFIT = [
     ("reason without end", fails("x" * 5000), square, r"\(x{100} \.\.\. x{200}\)"),
     ("reason without text", fails(""), square, r"\(ValueError\)"),
     ("decoder fails", flat, fails("boom"), r"^m: the decoder does not take latents of shape \(2, 64\) \(boom\); check that encoder and decoder belong"),
+    ("encoder in half precision", lambda x: flat(x) @ torch.eye(64).half(), square, "same dtype.*; save it in single precision$"),
     ("encoder gives a number", lambda x: x.mean(), square, r"the encoder gave shape \(\) for 2 images"),
     ("encoder gives one for all", lambda x: x.flatten(1)[:1], square, "the encoder takes batches of exactly 1; export it again with a dynamic batch dimension"),
     ("encoder of two", lambda x: x.reshape(2, -1) @ torch.eye(64), square, "the encoder takes batches of exactly 2; export it again"),

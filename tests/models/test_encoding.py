@@ -395,8 +395,8 @@ def test_another_crop_is_used_printed_and_stored_and_does_not_mix_with_the_first
     pixels = np.random.default_rng(0).integers(0, 256, (6, 16, 24), dtype=np.uint8)
     np.save(tmp_path / "wide.npy", pixels)
     command = ["encode", tmp_path / "wide.npy", "--model", tiny_model_file, "--held-out", 1, "--out"]
-    assert ok(*command, tmp_path / "own.h5").out.startswith("crop none, size 8; mean squared error of reconstructions ")
-    assert ok(*command, tmp_path / "s.h5", "--crop", "centre").out.startswith("crop centre, size 8; ")
+    assert ok(*command, tmp_path / "own.h5").out.startswith("crop none, size 8\n")
+    assert ok(*command, tmp_path / "s.h5", "--crop", "centre").out.startswith("crop centre, size 8\n")
     cut = [Preprocess(8, "centre", 1)(image[..., np.newaxis]) for image in pixels]
     store = open_store(tmp_path / "s.h5")
     np.testing.assert_allclose(store.read(), tiny_model.encode(torch.from_numpy(np.stack(cut))), atol=1e-5)

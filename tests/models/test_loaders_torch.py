@@ -221,6 +221,12 @@ class TestPrograms:
         load_autoencoder(f"{evil}+{made.folder}/dec.pt2", trusted=True)
         assert witness.exists()
 
+    def test_a_torchscript_in_another_precision_is_run_in_single_precision(self, made: Made, tmp_path: Path) -> None:
+        twice = module_of(made.folder / "vae.py", "made_double").Vae().eval().double()
+        torch.jit.trace(twice.encoder, made.images.double()).save(tmp_path / "enc.ts")
+        torch.jit.trace(twice.decoder, torch.zeros(5, 6, dtype=torch.float64)).save(tmp_path / "dec.ts")
+        made.check(load_autoencoder(f"{tmp_path}/enc.ts+{tmp_path}/dec.ts", **GREY, **TRUSTED), made.images)
+
     def test_a_torch_export_without_fixed_size_takes_the_declared_one(self, made: Made, tmp_path: Path) -> None:
         shapes = ({0: torch.export.Dim("batch"), 2: torch.export.Dim("h"), 3: torch.export.Dim("w")},)
         program = torch.export.export(nn.Tanh(), (torch.rand(2, 3, 12, 16),), dynamic_shapes=shapes)
@@ -299,6 +305,14 @@ def bad(made: Made, images_npy: Path, tmp_path_factory: pytest.TempPathFactory) 
         ("onnx", lambda path: export_onnx(baked, path, one[[0, 0]])),
     ):
         save(folder / f"baked.{suffix}")
+    onnx.save(
+        onnx.load(folder / "enc.onnx"),
+        folder / "apart.onnx",
+        location="gone",
+        save_as_external_data=True,
+        size_threshold=0,
+    )
+    (folder / "gone").unlink()
     save_onnx(folder / "two.onnx", helper.make_node("Sum", ["in0", "in1"], ["out"]), TensorProto.FLOAT, IMAGES)
     return folder
 
@@ -340,6 +354,7 @@ BAD_INPUT = [
     ("onnx: no kernel", "double.onnx+dec.onnx", "", "Could not find an implementation for Conv(11)"),
     ("onnx: no kernel, what to do", "double.onnx+dec.onnx", "", "cannot run it on a CPU; export it in single precision"),
     ("onnx: newer operators, what to do", "opset.onnx+dec.onnx", "", f"upgrade onnxruntime ({ONNXRUNTIME} is installed)"),
+    ("onnx: weights gone", "apart.onnx+dec.onnx", "", "its weights are in a file beside it, which is missing or no regular file; copy both"),
     ("onnx: integers", "integers.onnx+dec.onnx", "", "its input 'in0' is tensor(int64); export one that takes floats"),
     ("onnx: two inputs", "two.onnx+dec.onnx", "", "two.onnx: has 2 inputs (in0, in1)"),
     ("onnx: near output", "enc.onnx+dec.onnx", "output=log_varianse", "enc.onnx: no output 'log_varianse'; did you mean 'log_variance'?"),

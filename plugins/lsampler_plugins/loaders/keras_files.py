@@ -42,7 +42,7 @@ class KerasFiles(ForeignLoader):
     def load(self, spec: str) -> Autoencoder:
         """Encoder and decoder on the CPU."""
         pair = ".keras+" in spec
-        paths = list(self.files(spec)) if pair else [Path(spec)]
+        paths = list(self.files(spec)) if pair else [self.existing_file(spec, "Keras file")]
         keras = _import_keras(spec)
         models = [_read_model(keras, path) for path in paths]
         encoder, decoder = models if pair else (_part(spec, models[0], name) for name in ("encoder", "decoder"))

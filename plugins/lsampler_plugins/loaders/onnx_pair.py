@@ -17,6 +17,8 @@ LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]?[\x01-\x7f])")
 
 # What to do, by a part of what onnxruntime says.
 FIXES = {
+    "xternal data": "its weights are in a file beside it, which is missing or no regular file; copy both",
+    "Deserialize tensor": "its weights are in a file beside it, which is missing or no regular file; copy both",
     "IR version": "upgrade onnxruntime ({version} is installed), or export it with an older onnx",
     "opset": "upgrade onnxruntime ({version} is installed), or export it for an older opset",
     "Could not find an implementation": "onnxruntime {version} cannot run it on a CPU; export it in single precision",

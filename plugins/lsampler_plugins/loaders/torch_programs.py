@@ -111,7 +111,7 @@ class TorchScript(TorchProgram):
     def open(path: Path) -> Any:
         """Open a program, on the CPU and in evaluation mode."""
         with ForeignLoader.opening(f"{path}: this PyTorch ({torch.__version__}) cannot open it", "save it again"):
-            return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            return torch.jit.load(path, map_location="cpu").eval().float()  # type: ignore[no-untyped-call]
 
 
 def _check_kind(path: Path, wanted: str) -> None:

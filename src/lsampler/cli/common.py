@@ -123,6 +123,6 @@ def report_skipped(skipped: dict[str, str], most: int = 10) -> None:
         return
     print(f"skipped {len(skipped)} images:")
     for identity, reason in list(skipped.items())[:most]:
-        print(f"  {identity}: {reason}")
+        print(f"  {printable(identity)}: {printable(reason)}")
     if len(skipped) > most:
         print(f"  and {len(skipped) - most} more")

@@ -9,6 +9,7 @@ import typer
 
 from lsampler.cli import common
 from lsampler.cli.messages import in_options
+from lsampler.errors import printable
 
 if TYPE_CHECKING:
     from lsampler.data.image_sources import ImageSource
@@ -85,15 +86,15 @@ def _report_preparation(autoencoder: Autoencoder, source: ImageSource, options: 
 
     common.report_left_out(source)
     used = preparation(autoencoder, options)
-    error = reconstruction_error(autoencoder, source, options)
     record = getattr(autoencoder, "training_record", {})
-    own = record.get("held_out_mse")
-    if error is None:
+    own, said = record.get("held_out_mse"), f"crop {used.crop}, size {used.size}"
+    error = reconstruction_error(autoencoder, source, options) if isinstance(own, float) else None
+    if own is None or error is None:
+        print(said)
         return
-    in_training = f" (held out in training: {own:.5f})" if own else ""
-    print(f"crop {used.crop}, size {used.size}; mean squared error of reconstructions {error:.5f}{in_training}")
-    if own and error > FAR_ABOVE * own:
+    print(f"{said}; mean squared error of reconstructions {error:.5f} (held out in training: {own:.5f})")
+    if error > FAR_ABOVE * own:
         print(
             "warning: the model reconstructs these images far worse than those of its training; check --crop: it was "
-            f"trained with {autoencoder.preprocess.crop}, on images of {record.get('source', 'another source')}"
+            f"trained with {autoencoder.preprocess.crop}, on images of {printable(str(record.get('source')))}"
         )

@@ -22,6 +22,7 @@ HDF5_SUFFIXES = (".h5", ".hdf5")
 MOST_IMAGES = 1 << 25
 # What an .npz file may take: NumPy reads an array of it as a whole.
 MOST_BYTES = 1 << 31
+MOST_IMAGE_BYTES = 1 << 28
 # A compressed chunk is kept until its last image was read.
 CACHED_CHUNKS, MOST_CACHED_BYTES = 3, 1 << 30
 
@@ -54,6 +55,8 @@ class ArrayImages(FileSource):
             raise LsamplerError(f"{path}: dtype {kind}; give uint8 in 0..255 or floats in [0, 1]")
         if shape[0] > MOST_IMAGES:
             raise LsamplerError(f"{path}: {shape[0]:,} images; encode files of at most {MOST_IMAGES:,} one by one")
+        if math.prod(shape[1:]) * kind.itemsize > MOST_IMAGE_BYTES:
+            raise LsamplerError(f"{path}: shape {shape}, its images are far too large; give smaller ones")
         width = len(str(shape[0] - 1))
         self.ids = [f"{index:0{width}d}" for index in range(shape[0])]
 

@@ -79,6 +79,7 @@ def _deep(image: Image.Image, tags: Any) -> NDArray[np.float32]:
             )
         white = 2**bits - 1
     scaled = checked_floats(values / np.float32(white))
+    scaled[values == image.info.get("transparency", -1)] = 1
     return 1 - scaled if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else scaled
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ SYSTEM_NAMES = frozenset(
 ZIP_RATIO_LIMIT = 200
 ZIP_RATIO_FROM_BYTES = 1 << 25
 ZIP_MEMBER_LIMIT = 1 << 28
+MOST_REASONS = 6
 
 
 class ImageSource(Protocol):
@@ -69,10 +71,10 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
 def left_out(source: ImageSource) -> str:
     """What a source does not take for images, and why, such as ``left out 3 (2 .txt, 1 .heic)``; or an empty text."""
     reasons: Counter[str] = getattr(source, "left_out", None) or Counter()
-    counts = ", ".join(
-        f"{reasons[reason]} {reason}" for reason in sorted(reasons, key=lambda one: (-reasons[one], one))
-    )
-    return f"left out {reasons.total()} ({counts})" if counts else ""
+    counts = [f"{reasons[reason]} {reason}" for reason in sorted(reasons, key=lambda one: (-reasons[one], one))]
+    if len(counts) > MOST_REASONS:
+        counts[MOST_REASONS:] = [f"and others of {len(counts) - MOST_REASONS} more kinds"]
+    return f"left out {reasons.total()} ({', '.join(counts)})" if counts else ""
 
 
 def source_digest(ids: Sequence[str]) -> str:
@@ -85,7 +87,7 @@ def _is_image(name: str) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+    return (name.startswith(".") and name != "..") or name.lower() in SYSTEM_NAMES
 
 
 def _kind(name: str) -> str:
@@ -143,7 +145,10 @@ class _Zip(FileSource):
         except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
             raise LsamplerError(f"{path}: not a readable zip ({error}); download it again") from error
         found: set[str] = set()
-        for name in (member.filename for member in self._archive.infolist() if not member.is_dir()):
+        for member in self._archive.infolist():
+            name = member.filename
+            if member.is_dir():
+                continue
             parts = PurePosixPath(name.replace("\\", "/")).parts
             if not _is_image(name):
                 hidden = any(map(_is_hidden, parts))
@@ -153,6 +158,8 @@ class _Zip(FileSource):
                 raise LsamplerError(f"{path}: member '{name}' points outside the archive; do not trust this zip")
             if any(map(_is_hidden, parts)):
                 self.left_out["hidden or of the system"] += 1
+            elif stat.S_ISLNK(member.external_attr >> 16):
+                self.left_out["links"] += 1
             else:
                 found.add(name)
         self.ids = sorted(found)

@@ -33,6 +33,8 @@ LONGEST_REASON = 300
 # Rounding that differs with the size of the batch, of the largest value; half precision needs most.
 BATCH_TOLERANCE = 0.01
 CHECK_IMAGES = "check size, channels and channel_order, and that the encoder comes first"
+PRECISION = re.compile(r"dtype|Half|Double|BFloat16|scalar type")
+"""In what PyTorch says where an image in single precision meets weights in another."""
 CHECK_PAIR = "check that encoder and decoder belong together"
 
 
@@ -199,7 +201,10 @@ def _explained(problem: str, fix: str = "") -> Iterator[None]:
     except LsamplerError:
         raise
     except Exception as error:  # a foreign model may fail in any way
-        raise LsamplerError(f"{problem} ({_reason(error)})" + (f"; {fix}" if fix else "")) from error
+        reason = _reason(error)
+        if fix in (CHECK_IMAGES, CHECK_PAIR) and PRECISION.search(reason):
+            fix = "save it in single precision"
+        raise LsamplerError(f"{problem} ({reason})" + (f"; {fix}" if fix else "")) from error
 
 
 def _reason(error: Exception) -> str:
@@ -236,6 +241,9 @@ class ForeignLoader(AutoencoderLoader):
     channel_order: ChannelOrder = Field(
         default="first", description="first for images (B, C, H, W), last for (B, H, W, C)"
     )
+
+    existing_file: ClassVar = staticmethod(existing_file)
+    """A path as a readable, non-empty, regular file, or an LsamplerError that names ``what`` it should be."""
 
     opening: ClassVar = staticmethod(_explained)
     """Turn any exception of another library into one line, ``problem (reason); fix``."""
