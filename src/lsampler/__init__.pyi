@@ -11,10 +11,11 @@ from .data.image_sources import open_images
 from .data.preprocess import Preprocess
 from .errors import LsamplerError, nearest_name
 from .extras import require_extra
-from .models.adapter import AdaptedAutoencoder, ForeignLoader, ImageLayout, file_digest, module_digest
+from .models.adapter import AdaptedAutoencoder, ImageLayout
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import EncodeOptions, encode_images
+from .models.foreign_loader import ForeignLoader, file_digest, module_digest
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
 from .models.training.options import TrainingOptions, TrainingResult
 from .models.training.train import train_autoencoder

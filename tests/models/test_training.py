@@ -340,8 +340,9 @@ def test_resuming_another_training_is_refused(few_npy: Path, digits: NDArray[np.
 
 
 def test_a_split_without_images_is_refused(few_npy: Path, tmp_path: Path) -> None:
-    for held_out in (0, 300, 5000):
-        with pytest.raises(LsamplerError, match=f"300 images, `held_out={held_out}` must be at least 1"):
+    """One image alone has no spread, which is the unit of the latents."""
+    for held_out in (0, 1, 300, 5000):
+        with pytest.raises(LsamplerError, match=f"300 images, `held_out={held_out}` must be at least 2"):
             train(few_npy, tmp_path / "run", held_out=held_out)
 
 

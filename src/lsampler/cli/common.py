@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from lsampler.data.image_sources import ImageSource
+
 Images = Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")]
 Model = Annotated[
     str | None,
@@ -107,12 +109,20 @@ def paragraphs(documented: object) -> str:
     return "\n\n".join(part if part.startswith(" ") else " ".join(part.split()) for part in parts)
 
 
+def report_left_out(source: ImageSource) -> None:
+    """Say how many files of a source were not taken for images."""
+    from lsampler.data.image_sources import left_out
+
+    if text := left_out(source):
+        print(f"{printable(source.name)}: {len(source.ids)} images; {printable(text)}")
+
+
 def report_skipped(skipped: dict[str, str], most: int = 10) -> None:
     """Say which images were left out, and why."""
     if not skipped:
         return
     print(f"skipped {len(skipped)} images:")
     for identity, reason in list(skipped.items())[:most]:
-        print(f"  {identity}: {reason}")
+        print(f"  {printable(identity)}: {printable(reason)}")
     if len(skipped) > most:
         print(f"  and {len(skipped) - most} more")
