@@ -54,9 +54,11 @@ class LinePath(LatentSampler):
             case "origin-to-centre":
                 return {"start": step, "end": centre}
             case "principal":
-                if self.axis >= reference.dimension:
-                    raise LsamplerError(f"`axis={self.axis}`: axes are counted from 0, give one below D = {len(step)}")
-                statistics.require_rank(self.axis + 1)
+                if self.axis >= statistics.pca.rank:
+                    raise LsamplerError(
+                        f"`axis={self.axis}`: axes are counted from 0, and the vectors of {reference.name} vary along "
+                        f"{statistics.pca.rank}; give one below that"
+                    )
                 width = reference.principal_half_widths(self.half_width, self.axis + 1)[self.axis]
                 step = self.reach * width * statistics.pca.axes[self.axis]
             case "plane":

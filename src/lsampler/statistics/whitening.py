@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.compute.one_thread import product
+from lsampler.errors import LsamplerError
 
 SINGLE_PRECISION = 2.0**-21
 """How far rounding to float32 may move a sum of a few float32 numbers, relative to their size."""
@@ -32,6 +33,15 @@ class Whitening:
         """(q,) along the axes."""
         variances: NDArray[np.float64] = np.square(self.axes).sum(axis=1)
         return variances
+
+    def require_all(self, name: str) -> None:
+        """Raise unless there are as many axes as components that vary: vectors of fewer have no density.
+
+        Constant components do not count: densities are those of the others. ``name`` begins the message.
+        """
+        varying = int(np.any(self.axes, axis=0).sum())
+        if len(self.axes) < varying:
+            raise LsamplerError(f"{name} draws in {len(self.axes)} of {varying} dimensions: there is no density")
 
     @property
     def log_det(self) -> float:

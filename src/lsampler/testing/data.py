@@ -94,10 +94,12 @@ def linear_model(dimension: int) -> dict[str, Any]:
 
     def decode(latents: NDArray[np.float32]) -> NDArray[np.uint8]:
         light = 1 / (1 + np.exp(-np.clip(latents @ to_pixels, -30, 30)))
-        return np.rint(255 * light).astype(np.uint8).reshape(-1, 12, 12, 3)
+        images: NDArray[np.uint8] = np.rint(255 * light).astype(np.uint8).reshape(-1, 12, 12, 3)
+        return images
 
     def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         light = np.clip(images.reshape(len(images), -1) / 255, 1e-3, 1 - 1e-3)
-        return (np.log(light / (1 - light)) @ back).astype(np.float32)
+        latents: NDArray[np.float32] = (np.log(light / (1 - light)) @ back).astype(np.float32)
+        return latents
 
     return {"decode": decode, "encode": encode}
