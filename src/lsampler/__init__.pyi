@@ -36,9 +36,8 @@ from .scoring.scores import Metric, Score, bootstrap_score, share_score
 from .scoring.statistics_reference import StatisticsReference
 from .scoring.subject import Subject
 from .statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
-from .statistics.pca import Pca
+from .statistics.pca import SINGLE_PRECISION, Pca, Whitening
 from .statistics.statistics import Statistics
-from .statistics.whitening import SINGLE_PRECISION, Whitening
 from .store.exchange import export_latents, import_latents
 from .store.file_store import FileStore
 from .store.latent_store import LatentStore

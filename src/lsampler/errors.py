@@ -6,8 +6,6 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Iterator
 
-__all__ = ["LsamplerError", "PluginCrash", "nearest_name", "plugin_errors"]
-
 
 class LsamplerError(Exception):
     """Bad input, described in one line that names the file, argument or plugin and how to fix it.
@@ -39,6 +37,11 @@ def plugin_errors(doing: str) -> Iterator[None]:
         reason = " ".join((str(error).strip().splitlines() or [""])[0].split())
         found = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
         raise PluginCrash(f"{doing} failed with {found}; report it to the plugin's author") from error
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal would act on: of its unprintable characters only line ends and tabs are kept."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

@@ -10,14 +10,13 @@ import warnings
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_group
 
 from lsampler._version import __version__
-from lsampler.cli.command_classes import Command, Group
 from lsampler.cli.common import paragraphs
+from lsampler.cli.messages import Command
 from lsampler.errors import LsamplerError
-
-__all__ = ["app", "main"]
 
 COMMANDS = {
     "sample": ("sample", "Draw latent vectors with a strategy and decode them to images."),
@@ -50,7 +49,7 @@ LONGEST = 1500
 """Characters of a message; of a longer one the middle is left out."""
 
 
-class _Commands(Group):
+class _Commands(TyperGroup):
     """The list of commands. The module of a command is imported when the command is used."""
 
     def __init__(self, *, commands: Any = None, **settings: Any) -> None:
@@ -70,7 +69,6 @@ def _command(name: str) -> Any:
         command.help, command.cls = paragraphs(command.callback), Command
     place.rich_markup_mode = "rich"
     if place.info.name == name:
-        place.info.cls = Group
         return get_group(place)
     return get_group(place).commands[name]
 

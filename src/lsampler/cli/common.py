@@ -5,36 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler.errors import LsamplerError
+from lsampler.errors import LsamplerError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = [
-    "SHARDS",
-    "Cluster",
-    "Device",
-    "Force",
-    "Images",
-    "Model",
-    "ModelParams",
-    "Params",
-    "Seed",
-    "Store",
-    "Strict",
-    "Threads",
-    "check_shards",
-    "console",
-    "examples",
-    "key_values",
-    "model_settings",
-    "paragraphs",
-    "report_skipped",
-]
+    from rich.table import Table
+    from rich.text import Text
 
 Images = Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")]
 Model = Annotated[
@@ -106,10 +86,25 @@ def console() -> Console:
     return Console()
 
 
-def paragraphs(function: object) -> str:
-    """A docstring whose lines flow: typer would keep each line break of the source."""
-    text = inspect.getdoc(function) or ""
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+def new_table(*heads: str, **settings: Any) -> Table:
+    """A table in the style of all commands."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(*heads, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", **settings)
+
+
+def cells(*values: object) -> list[Text]:
+    """Values as the cells of a table, without any markup."""
+    from rich.text import Text
+
+    return [Text(printable(str(value))) for value in values]
+
+
+def paragraphs(documented: object) -> str:
+    """A docstring whose lines flow, but for indented paragraphs: typer would keep each line break of the source."""
+    parts = (inspect.getdoc(documented) or "").split("\n\n")
+    return "\n\n".join(part if part.startswith(" ") else " ".join(part.split()) for part in parts)
 
 
 def report_skipped(skipped: dict[str, str], most: int = 10) -> None:

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler.cli.common import Cluster, Model, ModelParams, Seed, Store, examples
-from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, open_for, print_reasons, strategy_names
+from lsampler.cli.common import Cluster, Model, ModelParams, Seed, Store, examples, key_values, model_settings
+from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, print_reasons, strategy_names
 from lsampler.errors import LsamplerError, nearest_name
 
 if TYPE_CHECKING:
     from lsampler.reports.comparison import Comparison, Entry
 
+Sweeps = Annotated[
+    list[str],
+    typer.Option(
+        metavar="NAME:KEY=LOW:HIGH:STEPS", help="A row for each of STEPS values from LOW to HIGH; may be repeated."
+    ),
+]
 
 app = typer.Typer()
 
@@ -38,12 +44,7 @@ def compare(
         list[str],
         typer.Option(metavar="NAME:KEY=VALUE", help="A parameter of one strategy or evaluator; may be repeated."),
     ] = [],  # noqa: B006
-    sweep: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME:KEY=LOW:HIGH:STEPS", help="A row for each of STEPS values from LOW to HIGH; may be repeated."
-        ),
-    ] = [],  # noqa: B006
+    sweep: Sweeps = [],  # noqa: B006
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples drawn by each strategy.")] = 2000,
     evaluator: Annotated[
         list[str],
@@ -66,6 +67,7 @@ def compare(
     from lsampler.progress import rich_progress
     from lsampler.reports.comparison import Report
     from lsampler.reports.comparison import compare as run
+    from lsampler.workspace import open_subject
 
     names = strategy_names(plugin, all_plugins=all_plugins)
     settings = _settings(param)
@@ -75,7 +77,7 @@ def compare(
     scores = evaluator or list(registry().of_kind("evaluator"))
     entries = _entries(names, settings, sweeps, scores)
     evaluators = load_evaluators(scores, settings)
-    subject = open_for(model, model_param, store).subject
+    subject = open_subject(model, store, model_settings(model, model_param))
     report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]))
     with on_cluster(cluster), rich_progress() as progress:
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
@@ -109,11 +111,10 @@ def _entries(
 def _settings(params: Sequence[str]) -> dict[str, dict[str, str]]:
     settings: dict[str, dict[str, str]] = {}
     for text in params:
-        name, colon, setting = text.partition(":")
-        key, equals, value = setting.partition("=")
-        if not (name and colon and key and equals and value):
+        name, _, setting = text.partition(":")
+        if not name or "=" not in setting:
             raise LsamplerError(f"--param {text}: write it as NAME:KEY=VALUE, such as pca-ellipse:fact=0.8")
-        settings.setdefault(name, {})[key.strip().replace("-", "_")] = value.strip()
+        settings.setdefault(name, {}).update(key_values([setting]))
     return settings
 
 

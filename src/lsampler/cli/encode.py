@@ -7,35 +7,23 @@ from typing import Annotated
 
 import typer
 
-from lsampler.cli.common import (
-    Cluster,
-    Device,
-    Force,
-    Images,
-    Model,
-    ModelParams,
-    Strict,
-    check_shards,
-    examples,
-    model_settings,
-    report_skipped,
-)
+from lsampler.cli import common
 
 app = typer.Typer()
 
 
 @app.command(
-    epilog=examples(
+    epilog=common.examples(
         "lsampler encode photos/ --model runs/photos/model.safetensors --out photos.h5",
         "lsampler encode img_align_celeba.zip --held-out 1000 --out celeba.h5",
         "lsampler encode img_align_celeba.zip --out celeba.shards --cluster local:4",
     )
 )
 def encode(
-    images: Images,
+    images: common.Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5 or .shards).")],
-    model: Model = None,
-    model_param: ModelParams = [],  # noqa: B006
+    model: common.Model = None,
+    model_param: common.ModelParams = [],  # noqa: B006
     held_out: Annotated[
         int | None,
         typer.Option(min=0, help="The last images form the held-out split.", show_default="as in training, or a tenth"),
@@ -46,22 +34,21 @@ def encode(
         typer.Option(min=0, help="Processes that load images; 0: threads.", show_default="one per core for a GPU"),
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to a store that exists.")] = False,
-    device: Device = "auto",
-    strict: Strict = False,
-    cluster: Cluster = None,
-    force: Force = False,
+    device: common.Device = "auto",
+    strict: common.Strict = False,
+    cluster: common.Cluster = None,
+    force: common.Force = False,
 ) -> None:
     """Encode images into a latent store. Rerun the command to resume it after an interruption."""
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.models.encoding import EncodeOptions, default_held_out, encode_images
     from lsampler.progress import rich_progress
-    from lsampler.workspace import Opened, OpenedEncoder
+    from lsampler.workspace import OpenedEncoder, absolute
 
-    check_shards(out, cluster)
-    settings = tuple(sorted(model_settings(model, model_param).items()))
-    model_of = Opened(model, None, settings).absolute()
-    opened = OpenedEncoder(model_of, str(images.absolute()), str(resolve_device(device)))
+    common.check_shards(out, cluster)
+    settings = tuple(sorted(common.model_settings(model, model_param).items()))
+    opened = OpenedEncoder(absolute(model), settings, str(images.absolute()), str(resolve_device(device)))
     autoencoder, source = opened()
     options = EncodeOptions(batch_size, strict, append, workers, opened=opened if cluster else None)
     if held_out is None:
@@ -73,6 +60,6 @@ def encode(
         )
     if result.resumed:
         print(f"resumed after {result.resumed} images of an interrupted run")
-    report_skipped(result.skipped)
+    common.report_skipped(result.skipped)
     store = result.store
     print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")

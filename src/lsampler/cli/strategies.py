@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler.cli.common import model_settings
 from lsampler.cli.messages import in_options
 
 if TYPE_CHECKING:
     from lsampler.scoring.evaluator import Evaluator
-    from lsampler.workspace import Workspace
 
 
 Plugins = Annotated[list[str], typer.Option("--plugin", "-p", help="Draw and score this strategy; may be repeated.")]
@@ -46,10 +43,3 @@ def print_reasons(lines: Iterable[str]) -> None:
     """Print why scores are missing, in the words of the command line."""
     for line in lines:
         print(in_options(line, ("model", "model_param", "store")))
-
-
-def open_for(model: str | None, model_param: Sequence[str], store: Path | None) -> Workspace:
-    """The model and the store that a command line names."""
-    from lsampler.workspace import open_workspace
-
-    return open_workspace(model, store, model_settings(model, model_param))
