@@ -238,9 +238,48 @@ class Statistics:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, name: str) -> Statistics:
-        """The inverse of :meth:`as_arrays`."""
+        """The inverse of :meth:`as_arrays`. Raises LsamplerError if arrays are missing, or describe no vectors."""
+        problem = _problem(arrays)
+        if problem:
+            raise LsamplerError(f"{name}: {problem}")
         moments = {key: arrays[key] for key in MOMENTS}
         return cls(name=name, count=int(arrays["count"][0]), counted=Histograms.from_arrays(arrays), **moments)
+
+
+def _problem(arrays: Mapping[str, NDArray[Any]]) -> str | None:
+    """Why arrays are not those of :meth:`Statistics.as_arrays`; None if they are."""
+    d = arrays["mean"].size if "mean" in arrays else 0
+    bins = arrays["histogram_counts"].shape[-1] if arrays.get("histogram_counts", np.empty(0)).ndim == 2 else 0
+    reals = {"mean": (d,), "covariance": (d, d), "minimum": (d,), "maximum": (d,), "histogram_width": (d,)}
+    shapes = reals | {"count": (1,), "histogram_first": (d,), "histogram_counts": (d, bins)}
+    for key, shape in shapes.items():
+        if key not in arrays:
+            return f"'{key}' is missing"
+        found, kind = arrays[key], "f" if key in reals else "i"
+        if found.shape != shape or not found.size or found.dtype.kind != kind:
+            return f"'{key}' is of shape {found.shape} and {found.dtype}"
+        if not np.isfinite(found).all():
+            return f"'{key}' holds NaN or infinite values"
+    return _contradiction(arrays)
+
+
+@np.errstate(all="ignore")
+def _contradiction(arrays: Mapping[str, NDArray[Any]]) -> str | None:
+    mean, covariance, low, high = (arrays[key] for key in MOMENTS)
+    variances, count = np.diagonal(covariance), int(arrays["count"][0])
+    slack = 1e-6 * (np.abs(low) + np.abs(high)) + 1e-30
+    holds = {
+        "its count is below 2": count >= 2,
+        "a variance is negative": (variances >= 0).all(),
+        "its covariance is none": np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-9 * variances.max())
+        and (np.square(covariance) <= np.outer(variances, variances) * (1 + 1e-6)).all(),
+        "its mean is outside its extremes": ((low - slack <= mean) & (mean <= high + slack)).all(),
+        "its histograms count other vectors": (arrays["histogram_counts"] >= 0).all()
+        and (arrays["histogram_counts"].sum(axis=1) == count).all(),
+        "its histograms have no width": (arrays["histogram_width"] > 0).all()
+        and (np.abs(arrays["histogram_first"].astype(np.float64)) < 2.0**53).all(),
+    }
+    return next((problem for problem, sound in holds.items() if not sound), None)
 
 
 def trimmed(statistics: Statistics, factor: float | None) -> View:
