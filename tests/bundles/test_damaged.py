@@ -147,14 +147,8 @@ def test_a_changed_fitted_strategy_is_one_line(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            lambda m, t: without("digest")(m, t) or without("mean")(m, t),
-            "does not fit the installed multivariate-normal",
-        ),
-        (
-            lambda m, t: without("digest")(m, t) or m.update(dimension=9),
-            r"drew shape \(2048, 6\), expected \(2048, 9\)",
-        ),
+        (without("mean"), "does not fit the installed multivariate-normal"),
+        (lambda m, _: m.update(dimension=9), r"drew shape \(2048, 6\), expected \(2048, 9\)"),
     ],
 )
 def test_a_fitted_strategy_of_an_earlier_version_that_does_not_fit_is_one_line(
