@@ -154,8 +154,8 @@ class Knn(Core):
 
     name = "knn"
 
-    k: int = Field(default=5, ge=1, description="the neighbour whose distance is the radius of a ball")
-    rows: int = Field(default=5000, ge=2, description="at most so many random train vectors have a ball")
+    k: int = Field(default=5, ge=1, le=1000, description="the neighbour whose distance is the radius of a ball")
+    rows: int = Field(default=5000, ge=2, le=50_000, description="at most so many random train vectors have a ball")
 
     def learn(self, reference: Reference) -> State:
         points = reference.latents()

@@ -88,8 +88,8 @@ class LatentDistances(Evaluator):
     by_default = False
     compares_with_train = True
 
-    directions: int = Field(default=128, ge=1, description="random directions of the sliced distance")
-    resamples: int = Field(default=50, ge=2, description="of the bootstrap")
+    directions: int = Field(default=128, ge=1, le=5000, description="random directions of the sliced distance")
+    resamples: int = Field(default=50, ge=2, le=1000, description="of the bootstrap")
 
     def prepare(self, real: RealData) -> None:
         super().prepare(real)

@@ -43,7 +43,9 @@ class LogLikelihood(Evaluator):
     name = "log-likelihood"
     by_default = False
 
-    rows: int = Field(default=2000, ge=2, description="at most so many held-out vectors are used, chosen at random")
+    rows: int = Field(
+        default=2000, ge=2, le=1_000_000, description="at most so many held-out vectors are used, chosen at random"
+    )
 
     _held_out: NDArray[np.float32] = PrivateAttr()
     _normal: NDArray[np.float64] = PrivateAttr()

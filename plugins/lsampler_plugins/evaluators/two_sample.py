@@ -24,7 +24,7 @@ class TwoSampleClassifier(Evaluator):
     name = "two-sample-classifier"
     by_default = False
 
-    folds: int = Field(default=5, ge=2, description="of the cross-validation")
+    folds: int = Field(default=5, ge=2, le=100, description="of the cross-validation")
     learner: Literal["boosting", "logistic"] = Field(
         default="boosting", description="gradient-boosted trees, or logistic regression, which is faster and sees less"
     )

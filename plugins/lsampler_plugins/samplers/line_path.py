@@ -37,7 +37,10 @@ class LinePath(LatentSampler):
         default=0.8, gt=0, description="plane, principal: how far to either side of the centre, in half-widths"
     )
     points: int = Field(
-        default=8, ge=2, description="even: number of points on the line; row r of the result is point r mod points"
+        default=8,
+        ge=2,
+        le=1_000_000,
+        description="even: number of points on the line; row r of the result is point r mod points",
     )
     spacing: Literal["even", "random"] = Field(
         default="even", description="even: points in order along the line; random: uniform on it"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
+from lsampler.compute.memory import physical_memory, require_memory
 from lsampler.compute.seeded_blocks import Block, draw_blocks, resolve_device
 from lsampler.errors import LsamplerError, PluginCrash, plugin_errors
 from lsampler.files import existing_file, new_file
@@ -188,8 +189,11 @@ class LatentSampler(Fitted):
             threads: how many blocks to draw at once on the CPU; by default one per core.
 
         Raises:
-            LsamplerError: not fitted, ``n`` below 1, an unknown device, or NaN or a wrong shape was drawn.
+            LsamplerError: not fitted, ``n`` below 1 or too large for memory, an unknown device, or NaN or a wrong shape
+                was drawn.
         """
+        needed, advice = 8.0 * n * self._dimension, "draw fewer, or into a store by lsampler.sample_store"
+        require_memory(needed, f"{self.name}: `n={n}`", advice, data=physical_memory() // 8)
         return torch.cat(list(self.stream(n, seed=seed, device=device, threads=threads)))
 
     def stream(
