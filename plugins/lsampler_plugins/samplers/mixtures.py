@@ -59,7 +59,9 @@ def log_normal(offsets: Tensor, root: Tensor) -> Tensor:
 
 
 def most_likely(rows: Tensor, shares: Tensor, floor: float | Tensor, *, diagonal: bool) -> Mixture:
-    """The mixture whose normals have ``shares`` (n, K) of the rows (n, q); ``floor``, one or (q,), is added to the variances.
+    """The mixture whose normals have ``shares`` (n, K) of the rows (n, q).
+
+    ``floor``, one number or (q,), is added to the variances.
 
     Raises:
         ValueError: a covariance is singular.
