@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
+
+from lsampler import LatentSampler
 
 ALPHA = 1e-3
 """Level of every test of a distribution. Seeds are fixed, so a passing test stays passing; each states its power."""
 BLOCK_ROWS = 2048
+BENT: dict[str, Any] = {"kind": "neural-spline", "dropout": 0.1, "learning_rate": 3e-3, "hidden": 32, "max_epochs": 20}
+"""Parameters of a small flow that learns bent data quickly."""
+
+
+def require_density_of_draws(sampler: LatentSampler, centre: NDArray[Any], width: float) -> None:
+    """E_p[q(z) / p(z)] is, for z from p and any density q, the share of q in p's support.
+
+    q is a normal at ``centre`` whose covariance is that of the draws times ``width``. Within 5 standard errors of the
+    mean over 20,000 draws, at most 15 %: it sees a wrong power of the radius, volume or determinant.
+    """
+    z = sampler.sample(20_000, seed=4).double().numpy()
+    inner = stats.multivariate_normal(centre, width * np.cov(z.T), seed=5)
+    inside = np.isfinite(sampler.log_prob(inner.rvs(2000))).mean()
+    assert inside > 0.95
+    ratio = np.exp(inner.logpdf(z) - sampler.log_prob(z))
+    error = ratio.std() / np.sqrt(len(z))
+    assert error < 0.03
+    assert abs(ratio.mean() - inside) < 5 * error
 
 
 def banana(n: int, dimension: int, seed: int = 5) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
 from .compute.dask_cluster import on_cluster
-from .compute.frechet import frechet_distance
+from .compute.frechet import frechet_distance, moments_of
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
@@ -36,9 +36,8 @@ from .scoring.scores import Metric, Score, bootstrap_score, share_score
 from .scoring.statistics_reference import StatisticsReference
 from .scoring.subject import Subject
 from .statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
-from .statistics.pca import Pca
+from .statistics.pca import SINGLE_PRECISION, Pca, Whitening
 from .statistics.statistics import Statistics
-from .statistics.whitening import SINGLE_PRECISION, Whitening
 from .store.exchange import export_latents, import_latents
 from .store.file_store import FileStore
 from .store.latent_store import LatentStore
@@ -129,6 +128,7 @@ __all__ = [
     "load_sampler",
     "merge_store",
     "module_digest",
+    "moments_of",
     "mutual_ball_counts",
     "nearest_name",
     "nearest_neighbours",

@@ -143,12 +143,6 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path: Path, code: in
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_no_room_for_the_temporary_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(LsamplerError, match="could not be written"), new_file(tmp_path / ("x" * 300)):
-        pytest.fail("nothing may be written")
-    assert names(tmp_path) == []
-
-
 def test_a_full_disk_while_a_model_is_saved(tiny_model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, before = ConvAutoencoder.load(tiny_model_file), tiny_model_file.read_bytes()
 

@@ -199,28 +199,3 @@ def test_a_model_that_cannot_be_copied_is_one_line(address: str, tiny_model: Any
             evaluators=[load_evaluator("cycle-consistency")],
             n=5,
         )
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--cluster", "tcp://127.0.0.1:9"), "--cluster tcp://127.0.0.1:9: no Dask scheduler answers there"),
-        (("--cluster", "local:x"), "--cluster local:x: say how many workers"),
-    ],
-)
-@pytest.mark.parametrize("command", [("evaluate", "--json"), ("compare", "--out")])
-def test_scoring_that_cannot_start_is_one_line(
-    cli: Callable[..., Answer],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: tuple[str, str],
-    options: tuple[str, ...],
-    message: str,
-) -> None:
-    monkeypatch.setattr("lsampler.compute.dask_cluster.CONNECT_SECONDS", 1)
-    name, output = command
-    answer = cli(name, "-p", "gaussian", "--model", "digits", output, tmp_path / "scores.json", *options)
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.count("\n") == 1
-    assert message in answer.err
-    assert list(tmp_path.iterdir()) == []

@@ -48,6 +48,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "image-distance": {"resamples": 3},
     "latent-distances": {"resamples": 3, "directions": 8},
     "two-sample-classifier": {"learner": "logistic"},
+    "strong-classifier": {"epochs": 2, "curve": False},
+    "likelihood-ratio": {"rival": "gaussian-mixture"},
     "kde": {"bandwidth": 0.5},
 }
 

@@ -16,17 +16,14 @@ class Interval(Core):
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
 
     def learn(self, reference: Reference) -> State:
-        """Centre and half-width of every component."""
         statistics = reference.statistics()
         return {"mean": statistics.mean, "width": statistics.half_widths(self.half_width)}
 
     def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
-        """max_j |z_j - mu_j| / w_j."""
         levels: NDArray[np.float64] = (np.abs(latents - state["mean"]) / state["width"]).max(axis=1)
         return levels
 
     def nominal(self, state: State) -> float:
-        """The parameter t."""
         return self.t
 
 
@@ -41,7 +38,6 @@ class PairEllipses(Core):
     sigma: float = Field(default=2.0, gt=0, description="nominal level n; post X sees the core's edge at 2 sigma")
 
     def learn(self, reference: Reference) -> State:
-        """Centre, spread and correlation of the components."""
         statistics = reference.statistics()
         correlation = statistics.correlation
         pairs = 1 - np.square(correlation[np.triu_indices(len(correlation), 1)])
@@ -67,7 +63,6 @@ class PairEllipses(Core):
         return np.sqrt(largest.astype(np.float64))
 
     def nominal(self, state: State) -> float:
-        """The parameter sigma."""
         return self.sigma
 
 
@@ -93,7 +88,6 @@ class PcaEllipses(Core):
     )
 
     def learn(self, reference: Reference) -> State:
-        """Centre and leading axes, divided by their standard deviations."""
         q = self.components or min(120, reference.dimension)
         if q < 2:
             raise LsamplerError(f"{reference.name}: pair ellipses need at least two components")
@@ -107,7 +101,6 @@ class PcaEllipses(Core):
         return levels
 
     def nominal(self, state: State) -> float:
-        """The parameter sigma."""
         return self.sigma
 
 
@@ -124,7 +117,6 @@ class Ellipsoid(Core):
     )
 
     def learn(self, reference: Reference) -> State:
-        """Centre and all principal axes, divided by their standard deviations."""
         statistics = reference.statistics()
         if statistics.pca.rank < reference.dimension:
             raise LsamplerError(
@@ -134,7 +126,6 @@ class Ellipsoid(Core):
         return _whitening(reference, reference.dimension)
 
     def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
-        """sqrt((z - mu)^T Sigma^-1 (z - mu))."""
         levels: NDArray[np.float64] = np.linalg.norm((latents - state["mean"]) @ state["whiten"], axis=1)
         return levels
 
@@ -160,7 +151,6 @@ class Knn(Core):
     rows: int = Field(default=5000, ge=2, description="at most so many random train vectors have a ball")
 
     def learn(self, reference: Reference) -> State:
-        """The vectors with a ball, and their radii."""
         points = reference.latents()
         if len(points) <= self.k:
             raise LsamplerError(f"{reference.name}: {len(points)} vectors; k={self.k} needs {self.k + 1} or more")
@@ -183,7 +173,6 @@ class Knn(Core):
         return levels
 
     def nominal(self, state: State) -> float:
-        """One: the balls themselves."""
         return 1.0
 
 

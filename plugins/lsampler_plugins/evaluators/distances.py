@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -18,6 +17,7 @@ from lsampler import (
     Score,
     bootstrap_score,
     frechet_distance,
+    moments_of,
     offers,
     one_thread,
 )
@@ -92,13 +92,11 @@ class LatentDistances(Evaluator):
     resamples: int = Field(default=50, ge=2, description="of the bootstrap")
 
     def prepare(self, real: RealData) -> None:
-        """Make sure that there is a distribution to compare with."""
         super().prepare(real)
         if not real.reference.statistics().pca.rank:
             raise LsamplerError(f"the vectors of {real.reference.name} are all equal: there is nothing to compare with")
 
     def score(self, samples: Samples) -> list[Score]:
-        """Six distances; two where there are no real vectors."""
         known = self._real.reference.has_latents
         rows = (self._real.rows_of(samples) if known else samples.latents[: self._real.rows]).astype(np.float64)
         if len(rows) < 2:
@@ -111,7 +109,7 @@ class LatentDistances(Evaluator):
         statistics = self._real.reference.statistics()
 
         def frechet(i: Indices) -> float:
-            return frechet_distance(statistics.mean, statistics.covariance, *_moments(rows[i]))
+            return frechet_distance(statistics.mean, statistics.covariance, *moments_of(rows[i]))
 
         scores = [self._score(FRECHET, frechet, rows)]
         pairs = np.triu_indices(rows.shape[1], 1)
@@ -119,7 +117,7 @@ class LatentDistances(Evaluator):
             expected = _correlations(statistics.covariance)[pairs]
 
             def error(i: Indices) -> float:
-                errors = _correlations(_moments(rows[i])[1])[pairs] - expected
+                errors = _correlations(moments_of(rows[i])[1])[pairs] - expected
                 return float(np.sqrt(np.mean(np.square(errors))))
 
             scores.append(self._score(CORRELATION_ERROR, error, rows))
@@ -176,7 +174,6 @@ class _Steps:
         self._weights = np.concatenate([np.empty(len(rows)), np.full(len(train), -1 / len(train))])
 
     def distance(self, i: Indices) -> float:
-        """The Kolmogorov-Smirnov distance, averaged over the components."""
         self._weights[: self._n] = np.bincount(i, minlength=self._n) / self._n
         difference = np.abs(np.cumsum(self._weights[self._order], axis=1))
         return float(np.where(self._last, difference, 0.0).max(axis=1).mean())
@@ -192,10 +189,6 @@ def wasserstein(first: Rows, second: Rows) -> Rows:
     left, widths = edges[:-1], np.diff(edges) / (n * m)
     distance: Rows = np.abs(first[:, left // m] - second[:, left // n]) @ widths
     return distance
-
-
-def _moments(rows: Rows) -> tuple[Rows, Rows]:
-    return rows.mean(axis=0), np.atleast_2d(torch.cov(torch.from_numpy(rows.T)).numpy())
 
 
 def _correlations(covariance: Rows) -> Rows:

@@ -38,7 +38,6 @@ class Faces(Evaluator):
     enlarge: int = Field(default=2, ge=0, le=4, description="how often the image is doubled in size before detection")
 
     def score(self, samples: Samples) -> list[Score]:
-        """The share with at least one detection."""
         detector = _detector(require_extra("dlib", extra="faces", user="the face detector"))
 
         def seen(image: NDArray[np.uint8]) -> bool:

@@ -69,7 +69,6 @@ class LogLikelihood(Evaluator):
         self._log_volume = 0.5 * float(np.log(pca.variances).sum())
 
     def score(self, samples: Samples) -> list[Score]:
-        """The mean and the gain, if there is a density."""
         if samples.log_prob is None:
             return []
         found, m = np.asarray(samples.log_prob(self._held_out), dtype=np.float64), len(self._held_out)

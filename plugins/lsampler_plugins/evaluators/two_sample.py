@@ -30,12 +30,10 @@ class TwoSampleClassifier(Evaluator):
     )
 
     def prepare(self, real: RealData) -> None:
-        """Make sure that there are held-out vectors."""
         super().prepare(real)
         _ = real.held_out
 
     def score(self, samples: Samples) -> list[Score]:
-        """One area, with the interval of the pooled out-of-fold scores."""
         from sklearn.metrics import roc_auc_score
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
 

@@ -23,13 +23,11 @@ class ComponentUniform(LatentSampler):
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
 
     def learn(self, reference: Reference) -> State:
-        """The interval of every component."""
         statistics = reference.statistics()
         reach = self.fact * statistics.half_widths(self.half_width)
         return {"low": statistics.mean - reach, "high": statistics.mean + reach}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """z_j ~ U(low_j, high_j)."""
         return block.uniform(len(state["low"]), low=state["low"], high=state["high"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:

@@ -65,7 +65,6 @@ class Elliptical(WhitenedSampler):
         return {"weights": found.weights.numpy(), "means": found.centres.numpy(), "deviations": found.roots.numpy()}
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
-        """A direction times a radius."""
         radius = values_at(block.normal(1), state["scores"], state["knots"]).exp_()
         direction = block.normal(q)
         if self.direction == "mixture":
@@ -74,7 +73,6 @@ class Elliptical(WhitenedSampler):
         return direction.mul_(radius / direction.norm(dim=1, keepdim=True))
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
-        """p(radius) p(direction) / radius^(q-1)."""
         q, radius = white.shape[1], white.norm(dim=1, keepdim=True)
         x, slope = scores_of(radius.log(), state["scores"], state["knots"])
         log_radial = -0.5 * (x * x + math.log(2 * math.pi)) - slope.log() - q * radius.log()

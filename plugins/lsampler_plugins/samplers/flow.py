@@ -149,13 +149,11 @@ class Flow(WhitenedSampler):
         return network.eval()
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
-        """Standard normals through the inverse flow, rotated back, with the radius restored."""
         with torch.no_grad():
             rows = inverse(self._restored(state), state["spread"] * block.normal(q))
         return outwards(rows @ state["turn"], state["radial"])
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
-        """The flow's density, times the derivative of the radial map."""
         rows, log_derivative = inwards(white, state["radial"])
         base, moved = _base(self._restored(state), rows @ state["turn"].T)
         x = base / state["spread"]

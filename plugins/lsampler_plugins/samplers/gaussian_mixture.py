@@ -114,7 +114,6 @@ class GaussianMixture(LatentSampler):
         return torch.addmm(state["mean"], rows, state["axes"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """The density of sum_k pi_k N(mu_k, Sigma_k) over the volume of the coordinates."""
         q, dimension = state["axes"].shape
         if q < dimension:
             raise LsamplerError(f"{self.name} draws in {q} of {dimension} dimensions: there is no density")

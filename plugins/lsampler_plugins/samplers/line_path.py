@@ -45,7 +45,6 @@ class LinePath(LatentSampler):
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
 
     def learn(self, reference: Reference) -> State:
-        """The two ends of the line."""
         statistics = reference.statistics()
         centre, step = statistics.mean, np.zeros(reference.dimension)
         match self.path:
@@ -68,7 +67,6 @@ class LinePath(LatentSampler):
         return {"start": centre - step, "end": centre + step}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """Start + t (end - start), t in [0, 1]."""
         if self.spacing == "random":
             t = block.uniform()
         else:
@@ -85,8 +83,6 @@ class LinePath(LatentSampler):
         return i, j
 
     def _two_vectors(self, reference: Reference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if not reference.has_latents:
-            raise LsamplerError(f"{self.name}: `path=between` needs latent vectors; give `store=...`")
         rows = reference.latents().astype(np.float64)
         if max(self.first, self.second) >= len(rows):
             raise LsamplerError(

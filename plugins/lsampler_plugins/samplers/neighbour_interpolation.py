@@ -34,7 +34,6 @@ class NeighbourInterpolation(LatentSampler):
     seed: int = Field(default=0, ge=0, description="chooses these vectors")
 
     def learn(self, reference: Reference) -> State:
-        """The vectors, and the indices of their neighbours."""
         rows = reference.latents()
         if len(rows) > self.most:
             chosen = np.random.default_rng(self.seed).choice(len(rows), self.most, replace=False)
@@ -52,7 +51,6 @@ class NeighbourInterpolation(LatentSampler):
         return {"rows": rows, "neighbours": found.indices}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """A vector, one of its neighbours, and a point between them."""
         rows, neighbours = state["rows"], state["neighbours"]
         first = block.integers(len(rows))
         second = neighbours[first, block.integers(self.k)]

@@ -43,7 +43,6 @@ class PcaEllipse(WhitenedSampler):
     )
 
     def default_components(self, statistics: Statistics) -> int:
-        """100, or D if that is smaller."""
         return min(DEFAULT_COMPONENTS, statistics.dimension)
 
     def learn_white(self, white: WhitenedReference) -> State:
@@ -51,12 +50,10 @@ class PcaEllipse(WhitenedSampler):
         return {"half_axes": self.fact * white.half_widths(self.half_width)}
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
-        """Draw u = v / a."""
         u = exact(block, q) if self.method == "exact" else iteration(block, q)
         return u.mul_(state["half_axes"])
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
-        """One over the region's volume inside it, for ``exact``."""
         if self.method != "exact":
             raise LsamplerError(f"{self.name} has a density with `method=exact` only, not with {self.method}")
         half_axes = state["half_axes"]

@@ -27,7 +27,6 @@ class UniformCube(LatentSampler):
         return {"origin": np.zeros(reference.dimension)}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """z_j ~ U(-b, b)."""
         return block.uniform(len(state["origin"]), low=-self.b, high=self.b)
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:

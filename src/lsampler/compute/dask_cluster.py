@@ -191,7 +191,6 @@ class _Watched:
         self._future, self._engine = future, engine
 
     def result(self) -> Any:
-        """Wait for the result."""
         while True:
             try:
                 return self._future.result(timeout=PATIENCE_SECONDS if self._future.done() else CHECK_SECONDS)
@@ -201,7 +200,6 @@ class _Watched:
             self._engine.check_alive()
 
     def cancel(self) -> None:
-        """Do not start the task any more."""
         self._future.cancel()
 
 
@@ -220,7 +218,6 @@ class _Worker:
     remote = True
 
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """Yield ``function`` of one task after the other."""
         return map(function, tasks)
 
 

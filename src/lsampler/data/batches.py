@@ -85,12 +85,6 @@ class ImageBatches:
             self.skipped |= batch.skipped
             yield batch
 
-    def require_some(self, count: int) -> None:
-        """Raise with the first reason if every image was skipped."""
-        if count == 0:
-            first, reason = next(iter(self.skipped.items()), ("", "there are none"))
-            raise LsamplerError(f"{self.source.name}: no usable image; '{first}' {reason}")
-
     def _from_threads(self, wanted: list[range]) -> Iterator[PixelBatch]:
         pool = ThreadPoolExecutor(self._threads)
         try:
@@ -162,6 +156,13 @@ class ImageBatches:
             images = {index: scaled(image) for index, image in images.items()}
         pixels = np.stack(list(images.values())) if images else np.empty((0, 0, 0, 0), np.uint8)
         return PixelBatch(list(images), pixels, skipped)
+
+
+def require_some(count: int, name: str, skipped: dict[str, str]) -> None:
+    """Raise with the first reason if every image of a source was skipped."""
+    if count == 0:
+        first, reason = next(iter(skipped.items()))
+        raise LsamplerError(f"{name}: no usable image; '{first}' {reason}")
 
 
 def cores() -> int:

@@ -163,6 +163,23 @@ class AdaptedAutoencoder:
         return once
 
 
+@contextlib.contextmanager
+def _explained(problem: str, fix: str = "") -> Iterator[None]:
+    try:
+        yield
+    except LsamplerError:
+        raise
+    except Exception as error:  # a foreign model may fail in any way
+        raise LsamplerError(f"{problem} ({_reason(error)})" + (f"; {fix}" if fix else "")) from error
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # TorchScript gives its reason last, below a traceback of the script.
+    reason = lines[-1 if "TorchScript" in lines[0] else 0]
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}..."
+
+
 class ForeignLoader(AutoencoderLoader):
     """Base of loaders for models that do not say how their images are prepared.
 
@@ -188,6 +205,9 @@ class ForeignLoader(AutoencoderLoader):
     channel_order: ChannelOrder = Field(
         default="first", description="first for images (B, C, H, W), last for (B, H, W, C)"
     )
+
+    opening: ClassVar = staticmethod(_explained)
+    """Turn any exception of another library into one line, ``problem (reason); fix``."""
 
     @classmethod
     def accepts(cls, spec: str) -> bool:
@@ -219,11 +239,6 @@ class ForeignLoader(AutoencoderLoader):
         with ForeignLoader.opening(f"{path}: cannot be read as JSON", "save the model again"):
             content = json.loads(path.read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
-
-    @staticmethod
-    def opening(problem: str, fix: str) -> contextlib.AbstractContextManager[None]:
-        """Turn any exception of another library into one line, ``problem (reason); fix``."""
-        return _explained(problem, fix)
 
     @staticmethod
     def check_batch(spec: object, batch: int | None) -> None:
@@ -332,23 +347,6 @@ def _agreed(spec: str, what: str, declared: int | None, own: int | None) -> int:
     if len(set(stated)) > 1:
         raise LsamplerError(f"{spec}: the model takes images of {what} {own}, not {declared}; leave out `{what}=...`")
     return stated[0]
-
-
-@contextlib.contextmanager
-def _explained(problem: str, fix: str = "") -> Iterator[None]:
-    try:
-        yield
-    except LsamplerError:
-        raise
-    except Exception as error:  # a foreign model may fail in any way
-        raise LsamplerError(f"{problem} ({_reason(error)})" + (f"; {fix}" if fix else "")) from error
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    # TorchScript gives its reason last, below a traceback of the script.
-    reason = lines[-1 if "TorchScript" in lines[0] else 0]
-    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}..."
 
 
 def _tensor(name: str, result: Any) -> Tensor:

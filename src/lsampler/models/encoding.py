@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lsampler.compute.engine import current_engine
 from lsampler.compute.prefetch import one_behind
-from lsampler.data.batches import ImageBatches, PixelBatch, cores
+from lsampler.data.batches import ImageBatches, PixelBatch, cores, require_some
 from lsampler.data.image_sources import ImageSource, source_digest
 from lsampler.errors import LsamplerError
 from lsampler.files import check_output
@@ -25,7 +25,7 @@ from lsampler.progress import Progress, track
 from lsampler.store.file_store import FileStore, committed_shards
 from lsampler.store.latent_store import SPLITS, Rows
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
-from lsampler.store.sharding import ShardTask, ranges, write_shards
+from lsampler.store.sharding import ShardWork, write_shards
 from lsampler.store.writer import StoreWriter
 
 # For fewer images processes take longer to start than they save.
@@ -155,9 +155,7 @@ def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
         for rows in track(encoded, progress, "encoding", run.total, len, start):
             skipped |= rows.skipped
             writer.append(rows.latents, rows.ids, rows.splits or ())
-        if not writer.committed + writer.pending:
-            identity, reason = next(iter(skipped.items()))
-            raise LsamplerError(f"{source.name}: no usable image; '{identity}' {reason}")
+        require_some(writer.committed + writer.pending, source.name, skipped)
     return EncodingResult(FileStore(run.path), resumed, skipped)
 
 
@@ -205,19 +203,10 @@ def _encode_shards(run: _Run, progress: Progress | None) -> EncodingResult:
     encode = partial(encode, first_held_out=run.first_held_out, options=EncodeOptions(**how))
     settings = {"encoder": encoder, "digest": digest, "device": str(device_of(autoencoder))}
     plan: dict[str, Any] = settings | how | {"first_held_out": run.first_held_out}
-    tasks = [
-        ShardTask(
-            doing="encoding",
-            rows=rows,
-            planned=plan | {"start": start, "rows": rows},
-            chunks=partial(encode, start, start + rows),
-        )
-        for start, rows in ranges(run.total, -(-options.shard_images // options.batch_size) * options.batch_size)
-    ]
+    step = -(-options.shard_images // options.batch_size) * options.batch_size
+    work = ShardWork("encoding", run.total, step, plan, encode)
     attributes = run.provenance() | run.origin()
-    store, skipped = write_shards(
-        run.path, autoencoder.dimension, tasks, attributes, force=run.force, progress=progress
-    )
+    store, skipped = write_shards(run.path, autoencoder.dimension, work, attributes, force=run.force, progress=progress)
     return EncodingResult(store, 0, _missing(source.ids, store.ids(), skipped))
 
 

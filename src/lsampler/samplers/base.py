@@ -35,7 +35,32 @@ DENSITY_ROWS = 1024
 CPU = torch.device("cpu")
 
 
-class LatentSampler(Plugin):
+class Fitted(Plugin):
+    """A plugin that learns named arrays from latent vectors: a strategy, or a core."""
+
+    _state: State | None = PrivateAttr(default=None)
+    _dimension: int = PrivateAttr(default=0)
+
+    @property
+    def state(self) -> State:
+        """What ``learn()`` returned. Raises LsamplerError before ``fit()``."""
+        if self._state is None:
+            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
+        return self._state
+
+    @property
+    def dimension(self) -> int:
+        """The latent dimension D; 0 before ``fit()``."""
+        return self._dimension
+
+    def _check_dimension(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 2 or shape[1] != self._dimension:
+            raise LsamplerError(
+                f"{self.name}: latents of shape {tuple(shape)}, it was fitted with D = {self._dimension}"
+            )
+
+
+class LatentSampler(Fitted):
     """A strategy that draws latent vectors.
 
     A subclass declares its parameters as pydantic fields and writes two methods: :meth:`learn` makes named arrays
@@ -57,9 +82,7 @@ class LatentSampler(Plugin):
     needs_latents: ClassVar[bool] = False
     """True for a strategy that needs the latent vectors themselves, not only their statistics."""
 
-    _state: State | None = PrivateAttr(default=None)
     _fingerprint: str | None = PrivateAttr(default=None)
-    _dimension: int = PrivateAttr(default=0)
     _device: torch.device = PrivateAttr(default=CPU)
     _progress: Progress | None = PrivateAttr(default=None)
     _seed: int | None = PrivateAttr(default=None)
@@ -131,21 +154,9 @@ class LatentSampler(Plugin):
         return begin(self._progress, what, total)
 
     @property
-    def state(self) -> State:
-        """What :meth:`learn` returned. Raises LsamplerError before :meth:`fit`."""
-        if self._state is None:
-            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
-        return self._state
-
-    @property
     def fingerprint(self) -> str | None:
         """Identifies the encoder of the latents that the sampler was fitted to; None if unknown."""
         return self._fingerprint
-
-    @property
-    def dimension(self) -> int:
-        """The latent dimension D; 0 before :meth:`fit`."""
-        return self._dimension
 
     @property
     def seed_(self) -> int | None:
@@ -176,7 +187,7 @@ class LatentSampler(Plugin):
         ``start``, a multiple of 2048, leaves out the rows before it, so that several processes can share the work.
         """
         target = resolve_device(device)
-        state = _tensors(self.state, target)
+        state = as_tensors(self.state, target)
         if n < 1:
             raise LsamplerError(f"n={n}: draw at least one vector")
         self._seed = _resolved(seed)
@@ -213,12 +224,9 @@ class LatentSampler(Plugin):
         Raises:
             LsamplerError: not fitted, vectors of another D, or there is no density.
         """
-        state = _tensors(self.state, CPU, torch.float64)
+        state = as_tensors(self.state, CPU, torch.float64)
         rows = latents if isinstance(latents, Tensor) else torch.as_tensor(np.asarray(latents))
-        if rows.ndim != 2 or rows.shape[1] != self._dimension:
-            raise LsamplerError(
-                f"{self.name}: latents of shape {tuple(rows.shape)}, it was fitted with D = {self._dimension}"
-            )
+        self._check_dimension(rows.shape)
         with torch.no_grad(), plugin_errors(f"{self.name}: its density"):
             parts = torch.split(rows.cpu(), DENSITY_ROWS) if len(rows) else ()
             found = [self.log_density(state, part.double()) for part in parts]
@@ -282,6 +290,7 @@ def _resolved(seed: Seed | None) -> int:
     return int(seed)
 
 
-def _tensors(state: State, device: torch.device, floats: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def as_tensors(state: State, device: torch.device, floats: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """A strategy's state as tensors on a device, copies, the real numbers of type ``floats``."""
     tensors = {key: torch.from_numpy(np.array(value, order="C")) for key, value in state.items()}
     return {key: value.to(device, floats if value.is_floating_point() else None) for key, value in tensors.items()}

@@ -15,8 +15,8 @@ from lsampler.compute.seeded_blocks import Block
 from lsampler.errors import LsamplerError
 from lsampler.samplers.base import LatentSampler, State
 from lsampler.statistics.half_widths import HalfWidth
+from lsampler.statistics.pca import Whitening
 from lsampler.statistics.statistics import Statistics
-from lsampler.statistics.whitening import Whitening
 from lsampler.store.reference import Reference
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,27 +32,21 @@ DOUBLE_ROWS = 1 << 17
 """Up to so many vectors, products in double precision cost less than half a second."""
 
 
-class Segment(Protocol):
-    """The share of a pass over a reference that one task takes: consecutive vectors."""
+@dataclass(frozen=True)
+class Segment:
+    """The share of a pass over a reference that one task takes: consecutive vectors.
 
-    @property
-    def start(self) -> int:
-        """Number of the first one, for messages."""
-        ...
+    Attributes:
+        chunks: gives the vectors, as arrays (n, D), each valid until the next is requested.
+        start: number of the first one, for messages.
+        rows: how many there are at most; 0 if unknown.
+        portable: whether another process can read them from a file.
+    """
 
-    @property
-    def rows(self) -> int:
-        """How many there are at most; 0 if unknown."""
-        ...
-
-    @property
-    def portable(self) -> bool:
-        """Whether another process can read them from a file."""
-        ...
-
-    def chunks(self) -> Iterator[NDArray[Any]]:
-        """The vectors, as arrays (n, D), each valid until the next is requested."""
-        ...
+    chunks: Callable[[], Iterator[NDArray[Any]]]
+    start: int = 0
+    rows: int = 0
+    portable: bool = True
 
 
 @dataclass(frozen=True)

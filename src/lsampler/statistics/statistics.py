@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,17 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, nearest_name
-from lsampler.statistics.half_widths import (
-    FWHM_PER_SIGMA,
-    GaussianFit,
-    HalfWidth,
-    fitted_gaussian,
-    width_at_half_maximum,
-)
+from lsampler.statistics.half_widths import FWHM_PER_SIGMA, GaussianFit, HalfWidth, width_at_half_maximum
 from lsampler.statistics.histograms import Histograms
 from lsampler.statistics.passes import Segment, View, gather_histograms, gather_moments
-from lsampler.statistics.pca import Pca
-from lsampler.statistics.whitening import Whitening
+from lsampler.statistics.pca import Pca, Whitening
 
 HALF_WIDTH_BINS_PER_SIGMA = 2
 CONSTANT = 1e-7
@@ -64,7 +59,14 @@ class Statistics:
         Raises:
             LsamplerError: fewer than two vectors, NaN or infinite values, or chunks of unequal D.
         """
-        return cls.from_segments([_Chunks(chunks, name)], View(), name=name)
+        passes = itertools.count()
+
+        def read() -> Iterator[NDArray[Any]]:
+            if next(passes) and iter(chunks) is chunks:
+                raise LsamplerError(f"{name}: histograms need a second pass; give `chunks=...` as a list")
+            return iter(chunks)
+
+        return cls.from_segments([Segment(read, portable=False)], View(), name=name)
 
     @classmethod
     def from_segments(cls, segments: Sequence[Segment], view: View, *, name: str) -> Statistics:
@@ -175,9 +177,24 @@ class Statistics:
         Raises:
             LsamplerError: none fits.
         """
+        from scipy.optimize import OptimizeWarning, curve_fit
+
+        def gaussian(x: NDArray[np.float64], height: float, mu: float, sigma: float) -> NDArray[np.float64]:
+            return height * np.exp(-0.5 * ((x - mu) / sigma) ** 2)
+
         centres, counts, _ = self.histogram(component, bin_width=bin_width)
         mean, std = float(self.mean[component]), float(self.std[component])
-        return fitted_gaussian(centres, counts, mean, std, f"{self.name}: component {component}")
+        x = (centres - mean) / std
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", OptimizeWarning)
+                fitted, _ = curve_fit(gaussian, x, counts, p0=(float(counts.max()), 0.0, 1.0))
+        except (RuntimeError, TypeError, ValueError, OptimizeWarning) as error:
+            what = f"{self.name}: component {component}"
+            raise LsamplerError(f"{what}: no Gaussian fits its histogram; use `half_width=moments`") from error
+        height, mu, sigma = map(float, fitted)
+        residual = float(np.sqrt(np.mean(np.square(counts - gaussian(x, height, mu, sigma)))) / counts.max())
+        return GaussianFit(height, mean + std * mu, std * abs(sigma), residual)
 
     def require_spread(self) -> None:
         """Raise if a component is constant: most strategies and cores divide by its sigma."""
@@ -225,21 +242,3 @@ def trimmed(statistics: Statistics, factor: float | None) -> View:
         return View()
     reach = factor * statistics.half_widths()
     return View(statistics.mean - reach, statistics.mean + reach)
-
-
-@dataclass(frozen=True)
-class _Chunks:
-    """Chunks that were passed as they are, as a segment."""
-
-    given: Iterable[NDArray[Any]]
-    name: str
-    start: int = 0
-    rows: int = 0
-    portable: bool = False
-    _passes: list[int] = field(default_factory=list)
-
-    def chunks(self) -> Iterator[NDArray[Any]]:
-        if self._passes and iter(self.given) is self.given:
-            raise LsamplerError(f"{self.name}: histograms need a second pass; give `chunks=...` as a list")
-        self._passes.append(1)
-        return iter(self.given)

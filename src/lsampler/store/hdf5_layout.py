@@ -44,12 +44,8 @@ class StoreFile:
         # Datasets stay open until the file is closed: on a full disk, closing one of them first crashes HDF5.
         self._ids: h5py.Dataset | None = None
         self._split.attrs["meaning"] = _fixed(MEANING)
-        own = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "lsampler": __version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        own = {"format": FORMAT, "format_version": FORMAT_VERSION, "lsampler": __version__, "created": created}
         for key, value in (own | dict(attributes)).items():
             handle.attrs[key] = _fixed(value)
 

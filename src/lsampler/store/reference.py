@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
+from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, View, gather_radius_quantiles
 from lsampler.statistics.statistics import Statistics, trimmed
 
@@ -123,7 +125,7 @@ class Reference(ABC):
 
     def segments(self, split: Split = "train") -> Sequence[Segment]:
         """The vectors of :meth:`chunks` in segments that tasks can read at the same time."""
-        raise LsamplerError(f"needs real vectors; {self.name} holds statistics only, give `store=...` of its latents")
+        return [Segment(partial(self.chunks, split), portable=False)]
 
     def latents(self) -> NDArray[np.float32]:
         """All train vectors (n, D), for strategies that need them at once."""
@@ -135,7 +137,6 @@ class Reference(ABC):
 
     def _all(self, split: Split) -> NDArray[np.float32]:
         rows = np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *self.chunks(split)])
-        if not np.isfinite(rows).all():
-            bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            raise LsamplerError(f"{self.name}: {split} row {bad} holds NaN or infinite values; encode it again")
+        if len(bad := not_finite(rows)):
+            raise LsamplerError(f"{self.name}: {split} row {bad[0]} holds NaN or infinite values; encode it again")
         return rows

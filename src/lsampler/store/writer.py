@@ -31,6 +31,7 @@ from lsampler.files import (
     remove_folder,
     replace_folder,
 )
+from lsampler.statistics.moments import not_finite
 from lsampler.store.file_store import FileStore, committed_shards, partial_folder
 from lsampler.store.hdf5_layout import Provenance, StoreFile, hdf5_file, storable
 from lsampler.store.latent_store import RUN, SHARD, SPLITS, Rows
@@ -298,12 +299,9 @@ class StoreWriter:
         for identity in ids or ():
             if not storable(identity):
                 raise LsamplerError(f"{self.path}: id {identity!r} cannot be stored; rename it without NUL or the like")
-        if not np.isfinite(rows).all():
-            bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            named = f" (item '{ids[bad]}')" if ids else ""
-            raise LsamplerError(
-                f"{self.path}: latent vector {bad}{named} holds NaN or infinite values; check the encoder"
-            )
+        if len(bad := not_finite(rows)):
+            named = f"{bad[0]} (item '{ids[bad[0]]}')" if ids else f"{bad[0]}"
+            raise LsamplerError(f"{self.path}: latent vector {named} holds NaN or infinite values; check the encoder")
         if len(rows):
             self._pending.append(Rows(rows, None if ids is None else list(ids), splits))
             self.pending += len(rows)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lsampler.data.batches import ImageBatches, PixelBatch
+from lsampler.data.batches import ImageBatches, PixelBatch, require_some
 from lsampler.data.image_sources import ImageSource, source_digest
 from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
@@ -129,7 +129,7 @@ class PreparedImages(L.LightningDataModule):
                     handle.write(pixels.astype(np.uint8).transpose(0, 3, 1, 2).tobytes())
                     kept += batch.indices
                 handle.truncate(start + int(np.prod(shape)))  # the header promises room for the skipped ones too
-            reader.require_some(len(kept))
+            require_some(len(kept), source.name, reader.skipped)
         notes = {"wanted": self._wanted(), "ids": [source.ids[index] for index in kept], "skipped": reader.skipped}
         with new_file(self._notes, force=True) as beside:
             beside.write_text(json.dumps(notes))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,7 @@ from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
 from lsampler.progress import Progress, track
 from lsampler.store.exchange import arrays, parquet
-from lsampler.store.exchange.table import (
-    Reader,
-    Table,
-    Writer,
-    checked_dimension,
-    checked_rows,
-    exported_rows,
-    readable,
-)
+from lsampler.store.exchange.table import Reader, Writer, checked_dimension, checked_rows, exported_rows, readable
 from lsampler.store.file_store import FileStore
 from lsampler.store.latent_store import SPLITS, LatentStore
 from lsampler.store.opening import open_store
@@ -41,7 +32,6 @@ FORMATS: dict[str, tuple[Reader, Writer]] = {
     ".hdf5": (arrays.open_hdf5, arrays.write_hdf5),
     ".parquet": (parquet.open_parquet, parquet.write_parquet),
 }
-SUFFIXES = ".npy, .npz, .h5 or .parquet"
 
 
 @dataclass(frozen=True)
@@ -78,12 +68,13 @@ def import_latents(
         LsamplerError: the file is unreadable, ambiguous or not of finite numbers; D is not the model's; ``out`` exists.
     """
     path, out = existing_file(path, "file of latent vectors"), Path(out)
-    if path.suffix.lower() not in FORMATS:
-        raise LsamplerError(f"{path}: not a file of latent vectors; give a {SUFFIXES}")
+    read, _ = _format_of(path, "not a file of latent vectors; give a")
     if out.suffix != ".h5":
         raise LsamplerError(f"{out}: a latent store is an .h5 file; choose such a name")
     _check_two_files(path, out)
-    with _opened(path, dataset) as table:
+    with contextlib.ExitStack() as stack:
+        with readable(path):
+            table = read(path, dataset, stack)
         dimension = checked_dimension(path, table, autoencoder)
         total = table.shape[0]
         from_file = table.has_split and held_out is None
@@ -92,16 +83,15 @@ def import_latents(
             raise LsamplerError(f"{path}: {total} vectors, {last} held out; `held_out={last}` must leave some to fit")
         chunks = checked_rows(path, table, dimension, None if from_file else total - last)
         shape = " x ".join(map(str, table.shape[1:])) if len(table.shape) == 4 else None
-        known = {"dataset": table.dataset, "shape": shape, "encoder": getattr(autoencoder, "fingerprint", None)}
-        provenance = {"kind": "imported latents", "source": path.name}
-        provenance |= {key: value for key, value in known.items() if value is not None}
+        origin = {"kind": "imported latents", "source": path.name, "dataset": table.dataset, "shape": shape}
+        origin["encoder"] = getattr(autoencoder, "fingerprint", None)
+        provenance = {key: value for key, value in origin.items() if value is not None}
         write_store(out, dimension, track(chunks, progress, "importing", total, len), provenance, force=force)
     store = FileStore(out)
-    words = f"{store.count('held-out')} of {total} vectors (the split of {path.name})"
-    if not from_file:
-        why = "a tenth; change it with" if held_out is None else "by"
-        words = f"the last {last} of {total} vectors ({why} `held_out=...`)"
-    return ImportResult(store, words)
+    if from_file:
+        return ImportResult(store, f"{store.count('held-out')} of {total} vectors (the split of {path.name})")
+    why = "a tenth; change it with" if held_out is None else "by"
+    return ImportResult(store, f"the last {last} of {total} vectors ({why} `held_out=...`)")
 
 
 def export_latents(
@@ -130,8 +120,7 @@ def export_latents(
             suffix; pyarrow is missing. Nothing is written.
     """
     store, out = store if isinstance(store, LatentStore) else open_store(store), Path(out)
-    if out.suffix.lower() not in FORMATS:
-        raise LsamplerError(f"{out}: cannot tell the format by this name; choose a {SUFFIXES}")
+    _, write = _format_of(out, "cannot tell the format by this name; choose a")
     if split is not None and split not in SPLITS:
         raise LsamplerError(f"split '{split}' is unknown{nearest_name(split, SPLITS)}")
     _check_two_files(Path(store.name), out)
@@ -139,18 +128,15 @@ def export_latents(
     if not total:
         raise LsamplerError(f"{store.name}: holds no {split or 'latent'} vectors to export")
     with new_file(out, force=force) as beside:
-        _, write = FORMATS[out.suffix.lower()]
-        write(beside, store, total, track(exported_rows(store, split, total), progress, "exporting", total, len))
+        rows = track(exported_rows(store, split, total), progress, "exporting", total, len)
+        write(beside, store, total, rows)
     return total
 
 
-@contextlib.contextmanager
-def _opened(path: Path, dataset: str | None) -> Iterator[Table]:
-    with contextlib.ExitStack() as stack:
-        with readable(path):
-            read, _ = FORMATS[path.suffix.lower()]
-            table = stack.enter_context(read(path, dataset))
-        yield table
+def _format_of(path: Path, problem: str) -> tuple[Reader, Writer]:
+    if path.suffix.lower() not in FORMATS:
+        raise LsamplerError(f"{path}: {problem} .npy, .npz, .h5 or .parquet")
+    return FORMATS[path.suffix.lower()]
 
 
 def _check_two_files(source: Path, target: Path) -> None:

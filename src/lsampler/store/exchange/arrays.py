@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,22 +55,20 @@ def _table(path: Path, arrays: Mapping[str, _Array], dataset: str | None) -> Tab
     return Table(latents.shape, latents.dtype, split is not None, chunks, name)
 
 
-@contextlib.contextmanager
-def open_npy(path: Path, dataset: str | None) -> Iterator[Table]:
+def open_npy(path: Path, dataset: str | None, stack: ExitStack) -> Table:
     """A ``.npy`` file, which is one array."""
     if dataset is not None:
         raise LsamplerError(f"{path}: a .npy file is one array; leave out `dataset=...`")
     array = _streamed(path, path.name, lambda: path.open("rb"))
-    yield Table(array.shape, array.dtype, False, lambda step: ((rows, None, None) for rows in array.chunks(step)))
+    return Table(array.shape, array.dtype, False, lambda step: ((rows, None, None) for rows in array.chunks(step)))
 
 
-@contextlib.contextmanager
-def open_npz(path: Path, dataset: str | None) -> Iterator[Table]:
+def open_npz(path: Path, dataset: str | None, stack: ExitStack) -> Table:
     """An ``.npz`` archive."""
-    with zipfile.ZipFile(path) as archive:
-        members = [name for name in archive.namelist() if name.endswith(".npy")]
-        arrays = {name.removesuffix(".npy"): _streamed(path, name, partial(archive.open, name)) for name in members}
-        yield _table(path, arrays, dataset)
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    members = [name for name in archive.namelist() if name.endswith(".npy")]
+    arrays = {name.removesuffix(".npy"): _streamed(path, name, partial(archive.open, name)) for name in members}
+    return _table(path, arrays, dataset)
 
 
 def _streamed(path: Path, name: str, opened: Callable[[], IO[bytes]]) -> _Array:
@@ -85,8 +83,7 @@ def _streamed(path: Path, name: str, opened: Callable[[], IO[bytes]]) -> _Array:
             )
         with opened() as stream:
             if by_columns and len(shape) > 1:  # each row is scattered over the whole array
-                whole = np.lib.format.read_array(stream, allow_pickle=False)
-                yield from (whole[start : start + step] for start in range(0, shape[0], step))
+                yield from _slices(np.lib.format.read_array(stream, allow_pickle=False), step)
                 return
             _header(stream)
             for start in range(0, shape[0], step):
@@ -107,24 +104,23 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     raise ValueError(f"version {version} of the .npy format")
 
 
-@contextlib.contextmanager
-def open_hdf5(path: Path, dataset: str | None) -> Iterator[Table]:
+def open_hdf5(path: Path, dataset: str | None, stack: ExitStack) -> Table:
     """An HDF5 file that is no latent store."""
-    with h5py.File(path, "r") as handle:
-        if plain(handle.attrs.get("format")) == FORMAT:
-            raise LsamplerError(f"{path}: is a latent store already; use it as it is")
-        arrays: dict[str, _Array] = {}
+    handle = stack.enter_context(h5py.File(path, "r"))
+    if plain(handle.attrs.get("format")) == FORMAT:
+        raise LsamplerError(f"{path}: is a latent store already; use it as it is")
+    arrays: dict[str, _Array] = {}
 
-        def collect(name: str, item: object) -> None:
-            if isinstance(item, h5py.Dataset):
-                arrays[name] = _Array(item.shape or (), item.dtype, partial(_slices, item))
+    def collect(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = _Array(item.shape or (), item.dtype, partial(_slices, item))
 
-        handle.visititems(collect)
-        yield _table(path, arrays, dataset.strip("/") if dataset else dataset)
+    handle.visititems(collect)
+    return _table(path, arrays, dataset.strip("/") if dataset else dataset)
 
 
-def _slices(dataset: h5py.Dataset, step: int) -> Iterator[NDArray[Any]]:
-    return (np.asarray(dataset[start : start + step]) for start in range(0, len(dataset), step))
+def _slices(array: NDArray[Any] | h5py.Dataset, step: int) -> Iterator[NDArray[Any]]:
+    return (array[start : start + step] for start in range(0, len(array), step))
 
 
 def write_npy(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:

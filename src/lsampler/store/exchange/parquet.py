@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +15,31 @@ from lsampler.store.exchange.table import RawRows, Table, only
 from lsampler.store.latent_store import LatentStore, Rows
 
 
-@contextlib.contextmanager
-def open_parquet(path: Path, dataset: str | None) -> Iterator[Table]:
+def open_parquet(path: Path, dataset: str | None, stack: ExitStack) -> Table:
     """A ``.parquet`` table, whose latents are one column of lists or several of numbers."""
     arrow = _pyarrow(path)
     # Read through a small buffer and not ahead: a row group, which may be the whole file, would be held at once.
-    with arrow.parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False) as file:
-        names = set(file.schema_arrow.names)
-        identity = next((name for name in ("id", "ids") if name in names), None)
-        split = "split" if "split" in names else None
-        column, components = _columns(path, arrow, file.schema_arrow, dataset, no_component={identity, split})
-        dimension = len(components) if column is None else _list_length(file, column)
-        wanted = [*filter(None, (column, identity, split)), *components]
+    file = stack.enter_context(arrow.parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False))
+    names = set(file.schema_arrow.names)
+    identity = next((name for name in ("id", "ids") if name in names), None)
+    split = "split" if "split" in names else None
+    column, components = _columns(path, arrow, file.schema_arrow, dataset, no_component={identity, split})
+    dimension = len(components) if column is None else _list_length(file, column)
+    wanted = [*filter(None, (column, identity, split)), *components]
 
-        def chunks(step: int) -> Iterator[RawRows]:
-            start = 0
-            # Threads would decode columns side by side, and each would keep memory of its own.
-            for batch in file.iter_batches(batch_size=step, columns=wanted, use_threads=False):
-                if column is None:
-                    latents = np.column_stack([batch.column(c).to_numpy(zero_copy_only=False) for c in components])
-                else:
-                    latents = _list_rows(path, start, arrow, batch.column(column), dimension)
-                ids, splits = (batch.column(name).to_pylist() if name else None for name in (identity, split))
-                yield latents, ids, splits
-                start += batch.num_rows
+    def chunks(step: int) -> Iterator[RawRows]:
+        start = 0
+        # Threads would decode columns side by side, and each would keep memory of its own.
+        for batch in file.iter_batches(batch_size=step, columns=wanted, use_threads=False):
+            if column is None:
+                latents = np.column_stack([batch.column(c).to_numpy(zero_copy_only=False) for c in components])
+            else:
+                latents = _list_rows(path, start, arrow, batch.column(column), dimension)
+            ids, splits = (batch.column(name).to_pylist() if name else None for name in (identity, split))
+            yield latents, ids, splits
+            start += batch.num_rows
 
-        yield Table((file.metadata.num_rows, dimension), np.dtype(np.float64), split is not None, chunks, column)
+    return Table((file.metadata.num_rows, dimension), np.dtype(np.float64), split is not None, chunks, column)
 
 
 def _columns(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, nearest_name
+from lsampler.statistics.moments import not_finite
 from lsampler.store.hdf5_layout import decoded, storable
 from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, LatentStore, Rows
 from lsampler.store.reference import Split
@@ -41,6 +42,12 @@ class Table:
     dataset: str | None = None
 
 
+Reader: TypeAlias = Callable[[Path, str | None, ExitStack], Table]
+"""Opens a file until the stack is closed."""
+Writer: TypeAlias = Callable[[Path, LatentStore, int, Iterator[Rows]], None]
+"""Writes so many rows of a store to a file."""
+
+
 def exported_rows(store: LatentStore, split: Split | None, total: int) -> Iterator[Rows]:
     """All rows of a store, or the ``total`` rows of a split, in chunks."""
     found = 0
@@ -48,16 +55,11 @@ def exported_rows(store: LatentStore, split: Split | None, total: int) -> Iterat
         kept = [k for k, held in enumerate(rows.splits or ()) if split in (None, held)]
         found += len(kept)
         if kept:
-            ids = rows.ids and [rows.ids[k] for k in kept]
-            yield Rows(rows.latents[kept], ids, rows.splits and [rows.splits[k] for k in kept])
+            ids, splits = (of_rows and [of_rows[k] for k in kept] for of_rows in (rows.ids, rows.splits))
+            yield Rows(rows.latents[kept], ids, splits)  # type: ignore[arg-type]
     if found != total:
         fix = "run 'lsampler store verify'"
         raise LsamplerError(f"{store.name}: {found} vectors of the split, {total} counted; {fix}")
-
-
-Reader: TypeAlias = Callable[[Path, str | None], AbstractContextManager[Table]]
-Writer: TypeAlias = Callable[[Path, LatentStore, int, Iterator[Rows]], None]
-"""Writes so many rows of a store to a file."""
 
 
 @contextlib.contextmanager
@@ -70,16 +72,6 @@ def readable(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise LsamplerError(f"{path}: not a readable {path.suffix.lower()} file ({reason}); write it again") from error
-
-
-def _guarded(path: Path, chunks: Iterator[RawRows]) -> Iterator[RawRows]:
-    """The same chunks; what reading them raises becomes one line."""
-    while True:
-        with readable(path):
-            chunk = next(chunks, None)
-        if chunk is None:
-            return
-        yield chunk
 
 
 def only(path: Path, what: str, preferred: str, candidates: Mapping[str, str], dataset: str | None) -> str:
@@ -123,8 +115,13 @@ def chunk_rows(dimension: int) -> int:
 
 def checked_rows(path: Path, table: Table, dimension: int, first_held_out: int | None) -> Iterator[Rows]:
     """Checked and converted chunks; the split is the table's own if ``first_held_out`` is None."""
-    start = 0
-    for latents, ids, raw_splits in _guarded(path, table.chunks(chunk_rows(dimension))):
+    start, chunks = 0, table.chunks(chunk_rows(dimension))
+    while True:
+        with readable(path):
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        latents, ids, raw_splits = chunk
         if first_held_out is None:
             splits = [_split(path, start + k, value) for k, value in enumerate(raw_splits or ())]
         else:
@@ -137,8 +134,7 @@ def checked_rows(path: Path, table: Table, dimension: int, first_held_out: int |
 def _float32(path: Path, start: int, latents: NDArray[Any]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore"):
         rows = latents.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if len(bad):
+    if len(bad := not_finite(rows)):
         too_large = np.isfinite(latents[bad[0]]).all()
         what = "a number too large for float32" if too_large else "NaN or infinite values"
         raise LsamplerError(f"{path}: row {start + bad[0]} holds {what}; fix that row or leave it out")
