@@ -76,12 +76,6 @@ def one_line(error: BaseException, most: int = 300) -> str:
     return f"{type(error).__name__}: {shortened(first, most)}" if first else type(error).__name__
 
 
-def shortened(text: object, most: int = 80) -> str:
-    """A value as a message shows it: of a long one the middle is left out."""
-    text = str(text)
-    return text if len(text) <= most else f"{text[: most * 2 // 3]}...{text[-most // 4 :]}"
-
-
 def printable(text: str) -> str:
     """A text without what a terminal would act on: of its unprintable characters only line ends and tabs are kept."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
@@ -94,3 +88,12 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(known)}" if known else ""
+
+
+def shortened(value: object, most: int = 60) -> str:
+    """A value as it is shown in a message: on one line; of a long one the middle is left out."""
+    try:
+        text = " ".join(str(value).split())
+    except (ValueError, RecursionError):  # a number of more digits than Python prints, or too deep a list
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most * 2 // 3]}...{text[-most // 4 :]}"

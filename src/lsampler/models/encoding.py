@@ -172,7 +172,8 @@ def _writer(run: _Run) -> StoreWriter:
         if source.name in names and source_digest(source.ids) in digests:
             fix = "append others, or pass `force=True` to start over"
             raise LsamplerError(f"{path}: holds the images of {source.name} already; {fix}")
-    return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=run.origin(), force=force)
+    options: dict[str, bool] = {"force": force, "append": append}
+    return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=run.origin(), **options)
 
 
 def _resume_at(writer: StoreWriter, source: ImageSource) -> tuple[int, dict[str, str]]:

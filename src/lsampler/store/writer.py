@@ -26,10 +26,12 @@ from lsampler.files import (
     check_folder,
     check_output,
     disk_errors,
+    file_into_place,
+    folder_into_place,
     mark_folder,
     new_file,
-    remove_folder,
-    replace_folder,
+    only_writer,
+    remove,
 )
 from lsampler.statistics.moments import not_finite
 from lsampler.store.file_store import FileStore, committed_shards, partial_folder
@@ -68,7 +70,8 @@ class PartialStore:
     """The folder in which finished shards wait until the store ``target`` is complete.
 
     ``tasks`` say what decides on the rows of each shard, in values that JSON knows; None for shards of any rows.
-    ``force`` discards what an interrupted run has left. The attribute ``run`` identifies everything that determines the
+    ``force`` discards what an interrupted run has left; without it, the target is replaced only if it is still the
+    store with the signature ``replacing``. The attribute ``run`` identifies everything that determines the
     rows; without ``tasks`` it is different for every store.
     """
 
@@ -79,20 +82,45 @@ class PartialStore:
         attributes: Provenance,
         tasks: Sequence[Mapping[str, Any]] | None = None,
         *,
+        replacing: object = None,
         force: bool = False,
     ) -> None:
+        self._replacing = replacing
         self._target, self._dimension, self._attributes = target, dimension, dict(attributes)
-        self.folder = partial_folder(target)
-        self._old = target.with_name(f".{target.name}.old")
+        self._force, self.folder, self._old = force, partial_folder(target), target.with_name(f".{target.name}.old")
         check_folder(self.folder, "sharded store")
-        with disk_errors(self.folder):
+        mark_folder(self.folder, "sharded store")
+        self._lock = only_writer(self.folder, target)
+        try:
             if force:
-                if self._old.exists() and not target.exists():
-                    self._old.rename(target)  # a run was killed just before the new store took its place
-                self.clear()
-                remove_folder(self._old)
-        plan: dict[str, Any] = {"dimension": dimension, "attributes": self._attributes, "tasks": tasks}
-        session = uuid.uuid4().hex if tasks is None else ""
+                self._start_over()
+            self._begin({"dimension": dimension, "attributes": self._attributes, "tasks": tasks})
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let other processes write; finished shards stay."""
+        if self._lock.close.alive and not self.shards():
+            self.clear()
+        self._lock.close()
+
+    def check_target(self) -> None:
+        """Raise LsamplerError if the target has appeared or changed meanwhile."""
+        if not self._force and _signature(self._target) != self._replacing:
+            fix = "run the command again, or choose another name"
+            raise LsamplerError(f"{self._target}: was written by another process meanwhile; {fix}")
+
+    def _start_over(self) -> None:
+        with disk_errors(self.folder):
+            if self._old.exists() and not self._target.exists():
+                self._old.rename(self._target)  # a run was killed just before the new store took its place
+            self._empty()
+            remove(self._old)
+
+    def _begin(self, plan: dict[str, Any]) -> None:
+        """Compare the plan with that of an interrupted run."""
+        session = uuid.uuid4().hex if plan["tasks"] is None else ""
         if self.shards():
             earlier = self._earlier_plan()
             session = earlier.pop("session", session)
@@ -106,6 +134,9 @@ class PartialStore:
                 raise LsamplerError(f"{self.folder}: is of an interrupted run with other settings ({what}); {fix}")
         self._plan = _as_json(plan | {"session": session})
         self.run = hashlib.sha256(self._plan.encode()).hexdigest()[:32]
+        if not self.shards():
+            with new_file(self.folder / PLAN, force=True) as beside:
+                beside.write_text(self._plan, encoding="utf-8")
 
     def _earlier_plan(self) -> dict[str, Any]:
         try:
@@ -121,13 +152,6 @@ class PartialStore:
     def path(self, number: int) -> Path:
         """Where a shard is, or will be."""
         return self.folder / f"{number:08d}.h5"
-
-    def begin(self) -> None:
-        """Make the folder, with the plan in it, unless shards of this plan are there already."""
-        if not self.shards():
-            mark_folder(self.folder, "sharded store")
-            with new_file(self.folder / PLAN, force=True) as beside:
-                beside.write_text(self._plan, encoding="utf-8")
 
     def shard_attributes(self, number: int) -> dict[str, Any]:
         """The attributes of a shard."""
@@ -153,7 +177,8 @@ class PartialStore:
                 stores = [*filter(None, [base]), *map(FileStore, self.shards())]
                 rows = (chunk for store in stores for chunk in store.rows())
                 _fill(merged, self._dimension, rows, {**attributes, RUN: self.run})
-                merged.replace(self._target)
+                self.check_target()
+                file_into_place(merged, self._target, force=self._force or base is not None)
         finally:
             merged.unlink(missing_ok=True)
         self.clear()
@@ -176,21 +201,24 @@ class PartialStore:
         with disk_errors(self._target):
             for entry in self.folder.iterdir():
                 if entry.name not in kept:  # what killed workers left
-                    entry.unlink(missing_ok=True)
-            replace_folder(self.folder, self._target, self._old)
+                    remove(entry)
+            folder_into_place(self.folder, self._target, self._old, force=self._force)
             (self._target / PLAN).unlink(missing_ok=True)
-        remove_folder(self._old)
+        remove(self._old)
+        self._lock.close()
         return ShardedStore(self._target)
 
     def clear(self) -> None:
-        """Remove the folder, last shard first: a process killed here leaves a beginning, never a gap."""
-        if not self.folder.is_dir():
-            return
+        """Remove the folder."""
+        self._empty()
+        remove(self.folder)
+        self._lock.close()
+
+    def _empty(self) -> None:
+        """Remove the last shard first: a process killed here leaves a beginning, never a gap."""
         others = [entry for entry in self.folder.iterdir() if entry.name != MARK and entry not in self.shards()]
-        with disk_errors(self.folder):
-            for entry in [*reversed(self.shards()), *others]:
-                entry.unlink(missing_ok=True)
-        remove_folder(self.folder)
+        for entry in [*reversed(self.shards()), *others]:
+            remove(entry)
 
 
 class StoreWriter:
@@ -207,6 +235,7 @@ class StoreWriter:
         origin: attributes of the rows this writer adds, such as source. Those of an existing
             store may differ: texts are joined with " + ", numbers added.
         force: start over: discard an existing store of that name once the new one is complete.
+        append: to an existing store; False refuses one.
         commit_rows: how often rows are committed.
 
     Attributes:
@@ -214,7 +243,7 @@ class StoreWriter:
         pending: rows that were appended, but are not committed yet.
 
     Raises:
-        LsamplerError: existing rows have another D or another provenance.
+        LsamplerError: existing rows have another D or another provenance, or another process is writing the store.
     """
 
     def __init__(
@@ -225,33 +254,40 @@ class StoreWriter:
         *,
         origin: Provenance | None = None,
         force: bool = False,
+        append: bool = True,
         commit_rows: int = 1024,
     ) -> None:
         self.path, self.dimension = Path(path), dimension
         self.provenance, self.origin = dict(provenance), dict(origin or {})
-        check_output(self.path, force=True)
+        check_output(self.path, force=force or append)
         if self.path.is_dir():
             raise LsamplerError(f"{path}: is a folder, cannot be replaced by a file")
-        self._base = FileStore(self.path) if self.path.exists() and not force else None
+        found = _signature(self.path)
+        self._base = FileStore(self.path) if found and not force else None
         if self._base:
             self._check_appendable(self._base)
-        self._partial = self._begin(force=force)
-        self._shards = [FileStore(shard) for shard in self._partial.shards()]
-        if [shard.path for shard in self._shards] != [self._partial.path(k) for k in range(len(self._shards))]:
-            raise LsamplerError(f"{self._partial.folder}: a shard is missing; pass `force=True` to start over")
+        self._partial = PartialStore(self.path, dimension, self.provenance | self.origin, replacing=found, force=force)
+        try:
+            self._partial.check_target()  # only now no other process writes it
+            self._resume()
+        except BaseException:
+            self._partial.close()
+            raise
         self._commit_rows = commit_rows
         self._pending: list[Rows] = []
         self.pending = 0
         self.committed = sum(map(len, self._shards))
 
-    def _begin(self, *, force: bool) -> PartialStore:
-        attributes = self.provenance | self.origin
-        partial = PartialStore(self.path, self.dimension, attributes, force=force)
-        if self._base and self._base.attributes.get(RUN) == partial.run:
+    def _resume(self) -> None:
+        if self._base and self._base.attributes.get(RUN) == self._partial.run:
             # A process was killed after it had merged the shards, and before it had removed them.
-            partial.clear()
-            partial = PartialStore(self.path, self.dimension, attributes)
-        return partial
+            self._partial.clear()
+            self._partial = PartialStore(
+                self.path, self.dimension, self.provenance | self.origin, replacing=_signature(self.path)
+            )
+        self._shards = [FileStore(shard) for shard in self._partial.shards()]
+        if [shard.path for shard in self._shards] != [self._partial.path(k) for k in range(len(self._shards))]:
+            raise LsamplerError(f"{self._partial.folder}: a shard is missing; pass `force=True` to start over")
 
     def _check_appendable(self, store: FileStore) -> None:
         found, expected = store.provenance(), self.provenance | self.origin
@@ -273,8 +309,7 @@ class StoreWriter:
         # If this fails too, the exception under way says more.
         with contextlib.suppress(LsamplerError):
             self.commit()
-        if not self._shards:
-            self._partial.clear()
+        self._partial.close()
 
     def append(
         self, latents: NDArray[Any], ids: Sequence[str] | None = None, split: Split | Sequence[Split] = "train"
@@ -317,8 +352,6 @@ class StoreWriter:
         if not self._pending:
             return
         number = len(self._shards)
-        with disk_errors(self.path):
-            self._partial.begin()
         path = self._partial.path(number)
         write_store(path, self.dimension, self._pending, self._partial.shard_attributes(number), force=True)
         added = self.pending
@@ -329,14 +362,15 @@ class StoreWriter:
 
     def finish(self) -> None:
         """Merge the committed rows into the store and remove the shards."""
-        self.commit()
-        if self._shards:
-            self._partial.merge(self._base, self.provenance | self._joined_origin())
-            self._shards = []
-            return
-        self._partial.clear()
-        if self._base is None:
-            raise LsamplerError(f"{self.path}: no latent vectors to store")
+        try:
+            self.commit()
+            if self._shards:
+                self._partial.merge(self._base, self.provenance | self._joined_origin())
+                self._shards = []
+            elif self._base is None:
+                raise LsamplerError(f"{self.path}: no latent vectors to store")
+        finally:
+            self._partial.close()
 
     def _joined_origin(self) -> dict[str, Any]:
         earlier = {} if self._base is None else self._base.attributes
@@ -345,6 +379,14 @@ class StoreWriter:
             if key in earlier:
                 joined[key] = f"{earlier[key]} + {value}" if isinstance(value, str) else earlier[key] + value
         return joined
+
+
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    """Identifies a file among all that had or will have its name; None if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+    return None
 
 
 def _as_json(plan: Mapping[str, Any]) -> str:

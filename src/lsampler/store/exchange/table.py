@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.statistics.moments import not_finite
-from lsampler.store.hdf5_layout import decoded, storable
+from lsampler.store.hdf5_layout import MAX_DIMENSION, decoded, storable
 from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, LatentStore, Rows
 from lsampler.store.reference import Split
 
 # Several copies of a chunk live at once: as read, as float32, and those of the chunk before.
 CHUNK_BYTES = 1 << 22
-# A wider vector is an array the wrong way round, and too wide for one chunk of HDF5.
-MAX_DIMENSION = 1 << 24
 
 RawRows: TypeAlias = tuple[NDArray[Any], Sequence[Any] | None, Sequence[Any] | None]
 """Latents (n, ...), ids and splits as the file holds them; None for what it does not hold."""
