@@ -3,6 +3,7 @@
 from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
 from .compute.dask_cluster import on_cluster
 from .compute.frechet import frechet_distance, moments_of
+from .compute.memory import require_memory
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
@@ -139,6 +140,7 @@ __all__ = [
     "open_store",
     "plugin_names",
     "require_extra",
+    "require_memory",
     "require_trust",
     "sample_store",
     "save_grid",

@@ -1,6 +1,5 @@
 """gaussian-mixture: the density fitted after training of regularised autoencoders (Ghosh et al. 2020)."""
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Literal
@@ -10,7 +9,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, Whitening, offers, one_thread
+from lsampler import (
+    Block,
+    LatentSampler,
+    LsamplerError,
+    Reference,
+    State,
+    Whitening,
+    offers,
+    one_thread,
+    require_memory,
+)
 from lsampler_plugins.samplers.mixtures import Mixture, clusters, fit_mixture, log_normal, most_likely
 
 VECTORS_EACH, MOST = 100, 40
@@ -29,19 +38,17 @@ class GaussianMixture(LatentSampler):
     needs_latents = True
 
     components: int | None = Field(
-        default=None, ge=1, description="number of normals; none: one per 100 vectors, at most 40"
+        default=None, ge=1, le=1000, description="number of normals; none: one per 100 vectors, at most 40"
     )
     covariance: Literal["full", "diagonal"] = Field(default="diagonal", description="of each normal")
     coordinates: Literal["raw", "whitened"] = Field(
-        default="whitened", description="latent coordinates, or principal components of variance 1, to fit in"
+        default="whitened", description="latent or principal components, both scaled to variance 1, to fit in"
     )
     temperature: float = Field(default=1.0, gt=0, description="T multiplies all deviations from a normal's centre")
-    restarts: int = Field(default=1, ge=1, description="fits from different starts; the best one is kept")
-    iterations: int = Field(default=500, ge=1, description="of a fit, at most")
+    restarts: int = Field(default=1, ge=1, le=1000, description="fits from different starts; the best one is kept")
+    iterations: int = Field(default=500, ge=1, le=100_000, description="of a fit, at most")
     tolerance: float = Field(default=1e-3, gt=0, description="a fit ends when an iteration gains fewer nats per vector")
-    floor: float = Field(
-        default=1e-6, ge=0, description="added to every variance, as a share of the data's mean variance"
-    )
+    floor: float = Field(default=1e-6, ge=0, description="added to every variance, as a share of the data's own")
     seed: int = Field(default=0, ge=0, lt=2**32, description="of the starts")
 
     def learn(self, reference: Reference) -> State:
@@ -53,11 +60,19 @@ class GaussianMixture(LatentSampler):
                 f"{self.name}: `components={components}` for {statistics.count} vectors of {reference.name}; "
                 "use `components=none`"
             )
-        pca = statistics.pca
+        statistics.require_spread()
         if self.coordinates == "whitened":
-            whitening = statistics.whitening(pca.rank)
-        else:  # in units of the mean spread, so that the unit of the latent space does not matter to the floor
-            whitening = Whitening(pca.mean, math.sqrt(pca.variances.mean()) * np.eye(statistics.dimension))
+            whitening = statistics.whitening(statistics.pca.rank)
+        else:  # in units of each component's spread, so that no unit matters to the floor
+            whitening = Whitening(statistics.mean, np.diag(statistics.std)[statistics.std > 0])
+        q = len(whitening.axes)
+        root = q if self.covariance == "full" else 1
+        require_memory(
+            8.0 * components * (4 * statistics.count + 3 * q * root),
+            f"{self.name}: `components={components}`",
+            f"use fewer{', or `covariance=diagonal`' if root > 1 else ''}",
+            data=8 * statistics.count * q,
+        )
         with one_thread():
             fitted = self._fit(torch.from_numpy(whitening.forward(reference.latents())), components)
         return {
@@ -114,10 +129,8 @@ class GaussianMixture(LatentSampler):
         return torch.addmm(state["mean"], rows, state["axes"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        q, dimension = state["axes"].shape
-        if q < dimension:
-            raise LsamplerError(f"{self.name} draws in {q} of {dimension} dimensions: there is no density")
         whitening = Whitening(state["mean"].numpy(), state["axes"].numpy())
+        whitening.require_all(self.name)
         rows = torch.from_numpy(whitening.forward(latents.numpy()))
         parts = [log_normal(rows - c, root) for c, root in zip(state["centres"], state["roots"], strict=True)]
         weighted = torch.stack(parts, dim=1) + torch.log(state["weights"])

@@ -25,6 +25,7 @@ Sweeps = Annotated[
 ]
 
 app = typer.Typer()
+MOST_STEPS = 1000
 
 
 @app.command(
@@ -138,11 +139,11 @@ def _sweep(text: str) -> tuple[str, str, list[float]]:
     parts = values.split(":")
     try:
         low, high, steps = float(parts[0]), float(parts[1]), int(parts[2])
-        if len(parts) != 3 or steps < 2 or not (name and key) or not np.isfinite([low, high]).all():
+        if len(parts) != 3 or not 2 <= steps <= MOST_STEPS or not (name and key) or not np.isfinite([low, high]).all():
             raise ValueError
     except (ValueError, IndexError):
         raise LsamplerError(
-            f"--sweep {text}: write it as NAME:KEY=LOW:HIGH:STEPS with at least 2 steps, "
+            f"--sweep {text}: write it as NAME:KEY=LOW:HIGH:STEPS with 2 to {MOST_STEPS} steps, "
             "such as pca-ellipse:fact=0.4:1.2:9"
         ) from None
     return name, key.strip().replace("-", "_"), [float(value) for value in np.linspace(low, high, steps)]
