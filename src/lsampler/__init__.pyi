@@ -1,6 +1,7 @@
 """The public names, and where each is defined."""
 
 from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
+from .choosing import Choice, choose
 from .compute.dask_cluster import on_cluster
 from .compute.frechet import frechet_distance, moments_of
 from .compute.memory import require_memory
@@ -63,6 +64,7 @@ __all__ = [
     "Balls",
     "Block",
     "Bundle",
+    "Choice",
     "Comparison",
     "ConvAutoencoder",
     "ConvConfig",
@@ -112,6 +114,7 @@ __all__ = [
     "ball_counts",
     "bootstrap_score",
     "build_bundle",
+    "choose",
     "compare",
     "decode_images",
     "encode_images",
