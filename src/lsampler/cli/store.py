@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lsampler.cli.common import Cluster, Force, ModelParams, console, examples, model_settings
+from lsampler.cli.common import Cluster, Force, ModelParams, cells, console, examples, model_settings, new_table
 from lsampler.cli.messages import in_options
 from lsampler.errors import LsamplerError
 
@@ -64,24 +64,17 @@ app = typer.Typer(
 @app.command()
 def info(path: StoreFile) -> None:
     """Print what a store holds and where it came from."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
     from lsampler.store.latent_store import SPLITS
     from lsampler.store.opening import open_store
     from lsampler.store.sharded_store import ShardedStore
 
     store = open_store(path)
-    table = Table(title=str(path), box=box.SIMPLE, show_header=False, title_justify="left")
-    table.add_row("latent vectors", f"{len(store)}")
-    for split in SPLITS:
-        table.add_row(f"  {split}", f"{store.count(split)}")
-    if isinstance(store, ShardedStore):
-        table.add_row("shards", f"{len(store.shards)}")
-    table.add_row("latent dimension", f"{store.dimension}")
-    for key, value in store.attributes.items():
-        table.add_row(key.replace("_", " "), escape(str(value)))
+    table = new_table(title=cells(path)[0], show_header=False)
+    rows = {"latent vectors": len(store), **{f"  {split}": store.count(split) for split in SPLITS}}
+    rows |= {"shards": len(store.shards)} if isinstance(store, ShardedStore) else {}
+    rows |= {"latent dimension": store.dimension, **store.attributes}
+    for name, value in rows.items():
+        table.add_row(*cells(name.replace("_", " "), value))
     console().print(table)
 
 
