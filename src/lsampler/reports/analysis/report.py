@@ -11,7 +11,17 @@ from typing import Any
 
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
-from lsampler.files import Lock, check_folder, mark_folder, new_directory, new_file, only_writer, remove_leftovers
+from lsampler.files import (
+    Lock,
+    check_folder,
+    mark_folder,
+    new_directory,
+    new_file,
+    only_writer,
+    own_text,
+    regular_file,
+    remove_leftovers,
+)
 from lsampler.plots import house_style, save_figure
 from lsampler.reports.analysis.section import Result, Section
 from lsampler.reports.pages import as_csv, inline_svg, plain, render
@@ -69,11 +79,12 @@ class Report:
         """A section that an earlier run finished with the same latents and options; else None."""
         folder = self.path / section
         try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            record = json.loads(own_text(folder / RECORD))
             files = record.pop("files")
-            whole = set(record) == set(RECORDED) and all(digest(folder / name) == files[name] for name in files)
+            whole = set(record) == set(RECORDED) and all(map(regular_file, (folder / name for name in files)))
+            whole = whole and all(digest(folder / name) == files[name] for name in files)
             whole = whole and all(f"{figure['name']}.svg" in files for figure in record["figures"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         # A problem may be gone by now: a missing package is installed, say.
         return record if whole and record["key"] == key and not record["problem"] else None
