@@ -143,6 +143,7 @@ class PartialStore:
         """Put the rows of ``base``, if any, and all shards into one file, which takes the target's place."""
         # In the folder, under one name: what a killed merge leaves is overwritten by the next.
         merged = self.folder / "merged.h5"
+        self.check_target()
         try:
             with disk_errors(self._target):
                 stores = [*filter(None, [base]), *map(FileStore, self.shards())]
