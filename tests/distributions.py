@@ -58,3 +58,26 @@ def moons(n: int, seed: int) -> NDArray[np.float32]:
     x = np.where(side, 1 - np.cos(angle), np.cos(angle)) + 0.1 * rng.normal(size=n)
     y = np.where(side, 0.5 - np.sin(angle), np.sin(angle)) + 0.1 * rng.normal(size=n)
     return np.column_stack([3 * x + 5, 0.5 * y - 2]).astype(np.float32)
+
+
+def odd_units() -> dict[str, NDArray[np.float32]]:
+    """Correlated vectors (1200, 6) with dead units, repeated components, units of very unequal size, or an outlier."""
+    rng = np.random.default_rng(70)
+    plain = rng.normal(size=(1200, 6)) @ (np.eye(6) + 0.3 * rng.normal(size=(6, 6))) + rng.normal(size=6)
+    dead, dead_units, repeated, both, outlier = (plain.copy() for _ in range(5))
+    dead[:, 3] = 0.0
+    dead_units[:, [1, 2, 5]] = 0.0, 2.7, -1e4
+    repeated[:, 4] = 1 - 3 * repeated[:, 1]
+    both[:, 4], both[:, 0] = both[:, 1], 0.1
+    outlier[7, 2] = 1e6
+    units = {
+        "a dead unit": dead,
+        "dead units": dead_units,
+        "a repeated component": repeated,
+        "both": both,
+        "a large unit": plain * np.array([1, 1, 1, 1, 4e4, 1]),
+        "all units": plain * 10.0 ** np.array([2, -6, 6, 0, -3, 4]),
+        "far from the origin": 1e4 + 0.01 * plain,
+        "an outlier": outlier,
+    }
+    return {name: rows.astype(np.float32) for name, rows in units.items()}

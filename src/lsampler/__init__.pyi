@@ -1,8 +1,10 @@
 """The public names, and where each is defined."""
 
 from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
+from .choosing import Choice, choose
 from .compute.dask_cluster import on_cluster
 from .compute.frechet import frechet_distance, moments_of
+from .compute.memory import require_memory
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
@@ -62,6 +64,7 @@ __all__ = [
     "Balls",
     "Block",
     "Bundle",
+    "Choice",
     "Comparison",
     "ConvAutoencoder",
     "ConvConfig",
@@ -111,6 +114,7 @@ __all__ = [
     "ball_counts",
     "bootstrap_score",
     "build_bundle",
+    "choose",
     "compare",
     "decode_images",
     "encode_images",
@@ -140,6 +144,7 @@ __all__ = [
     "open_store",
     "plugin_names",
     "require_extra",
+    "require_memory",
     "require_trust",
     "sample_store",
     "save_grid",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lsampler.bundles.bundle import DEFAULT_BUNDLE, Bundle, bundle_of, bundled, is_bundle, load_bundle
+from lsampler.bundles.bundle import DEFAULT_BUNDLE, bundle_of, find_bundle, load_bundle
 from lsampler.compute.seeded_blocks import resolve_device
 from lsampler.data.image_sources import ImageSource, open_images
 from lsampler.errors import LsamplerError, plugin_errors
@@ -55,7 +54,7 @@ def open_subject(
     """
     anew = partial(open_subject, absolute(model), store and Path(store).absolute(), settings)
     if store is None:
-        bundle = _as_bundle(model, settings)
+        bundle = find_bundle(model or DEFAULT_BUNDLE, settings)
         if bundle is None:
             open_any_model(model, settings)  # a model that cannot be opened is reported first
             raise LsamplerError(f"{model}: an autoencoder without statistics; add `store=...` of its latents")
@@ -92,25 +91,10 @@ def open_model(
 
 def open_any_model(model: str | None, settings: Mapping[str, str] | None = None) -> Autoencoder:
     """The autoencoder of a specification; of the bundle ``celeba96`` if there is none."""
-    bundle = _as_bundle(model, settings)
+    bundle = find_bundle(model or DEFAULT_BUNDLE, settings)
     if bundle:
         return bundle.autoencoder
     spec = str(model)
     loader = find_loader(spec).from_strings(settings or {})
     with plugin_errors(f"{spec}: loading by {loader.name}"):
         return loader.load(spec)
-
-
-def _as_bundle(model: str | None, settings: Mapping[str, str] | None) -> Bundle | None:
-    name = model or DEFAULT_BUNDLE
-    found = None
-    if name in bundled():
-        found = load_bundle(name)
-    elif name.endswith(".safetensors") and is_bundle(name):
-        found = Bundle.load(name)
-    elif re.fullmatch(r"[\w-]+", name) and not Path(name).exists():
-        load_bundle(name)  # raises: there is no such bundle
-    if found and settings:
-        setting = next(iter(settings.items()))
-        raise LsamplerError(f"{name}: a bundle takes no parameters; leave out `model_param={setting[0]}={setting[1]}`")
-    return found

@@ -220,7 +220,7 @@ BAD_INPUT = [
     ("store is a folder", "sample -p gaussian --store {dir}", "is a folder, expected a latent store"),
     ("store with NaN", "evaluate -p gaussian --store {dir}/nan.h5", "row 3 holds NaN or infinite values"),
     ("store without rows", "sample -p gaussian --store {dir}/none.h5 --out {dir}/x.h5", "0 latent vectors, statistics need at least 2"),
-    ("constant component", "sample -p gaussian --store {dir}/constant.h5 --out {dir}/x.h5", "component 2 is constant"),
+    ("equal vectors", "sample -p gaussian --store {dir}/equal.h5 --out {dir}/x.h5", "all 50 vectors are equal"),
     ("singular covariance", "sample -p multivariate-normal --store {dir}/few.h5 --out {dir}/x.h5", "has rank 4, 6 components are wanted"),
     ("model and store of two encoders", "sample -p gaussian --model {dir}/tiny.safetensors --store {dir}/few.h5", "does not belong to these latents"),
     ("samples of another encoder", "decode {dir}/few.h5 --model celeba96", "does not belong to these latents"),
@@ -248,7 +248,8 @@ BAD_INPUT = [
     ("parameter of another", "compare -p gaussian --param pca-ellipse:fact=1 --out {dir}/r", "is not compared"),
     ("parameter of a row", "compare -p pca-ellipse --param pca-ellipse:fact=-1 --out {dir}/r", "fact=-1"),
     ("sweep of two parts", "compare --sweep pca-ellipse:fact=1:2 --out {dir}/r", "NAME:KEY=LOW:HIGH:STEPS"),
-    ("sweep of one step", "compare --sweep pca-ellipse:fact=1:2:1 --out {dir}/r", "at least 2 steps"),
+    ("sweep of one step", "compare --sweep pca-ellipse:fact=1:2:1 --out {dir}/r", "2 to 1000 steps"),
+    ("sweep without end", "compare --sweep pca-ellipse:fact=1:2:1000000000 --out {dir}/r", "2 to 1000 steps"),
     ("sweep of no number", "compare --sweep pca-ellipse:fact=a:2:3 --out {dir}/r", "NAME:KEY=LOW:HIGH:STEPS"),
     ("sweep of no parameter", "compare --sweep pca-ellipse:facts=1:2:3 --out {dir}/r", "no parameter 'facts'"),
     ("score to compare by", "compare -p gaussian -e no-such --out {dir}/r", "no evaluator 'no-such'"),
@@ -283,12 +284,11 @@ def bad(tmp_path_factory: pytest.TempPathFactory, tiny_model_bytes: bytes) -> Pa
     save_file({"weight": np.zeros(3)}, folder / "foreign.safetensors")
     np.save(folder / "images.npy", rng.uniform(size=(12, 8, 8)).astype(np.float32))
     np.save(folder / "range.npy", rng.uniform(0, 255, size=(12, 8, 8)).astype(np.float32))
-    few, constant = rng.normal(size=(5, 6)).astype(np.float32), rng.normal(size=(50, 6)).astype(np.float32)
-    constant[:, 2] = 0.1
+    few, equal = rng.normal(size=(5, 6)).astype(np.float32), np.full((50, 6), 0.1, np.float32)
     store_of(folder / "few.h5", few, encoder="somebody else's")
-    for name, rows in (("anonymous.h5", few), ("constant.h5", constant)):
+    for name, rows in (("anonymous.h5", few), ("equal.h5", equal)):
         store_of(folder / name, rows)
-    whole = (folder / "constant.h5").read_bytes()
+    whole = (folder / "equal.h5").read_bytes()
     (folder / "cut.h5").write_bytes(whole[: len(whole) // 2])
     for name, rows in (("none.h5", 0), ("nan.h5", 5)):
         (folder / name).write_bytes((folder / "few.h5").read_bytes())

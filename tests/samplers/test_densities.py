@@ -113,20 +113,3 @@ def test_a_strategy_without_a_density_says_so(
 ) -> None:
     with pytest.raises(LsamplerError, match=reason):
         load_sampler(name, **parameters).fit(latents).log_prob(latents[:3])
-
-
-@pytest.mark.parametrize("name", ["multivariate-normal", "elliptical", "kde"])
-def test_a_flat_covariance_is_refused_with_the_fix(name: str) -> None:
-    """A constant component, and one that is the sum of others; with fewer components it draws in their plane."""
-    rows = banana(200, 4).astype(np.float64)
-    rows[:, 1], rows[:, 2] = 7.0, rows[:, 0] + rows[:, 3]
-    with pytest.raises(LsamplerError, match="component 1 is constant"):
-        load_sampler(name, trim=1.0).fit(rows)
-    with pytest.raises(LsamplerError, match=r"rank 2, .* `components=2`"):
-        load_sampler(name).fit(rows)
-    sampler = load_sampler(name, components=2).fit(rows)
-    z = sampler.sample(500).double().numpy()
-    np.testing.assert_allclose(z[:, 1], 7.0, atol=1e-4)
-    np.testing.assert_allclose(z[:, 2], z[:, 0] + z[:, 3], atol=1e-4)
-    with pytest.raises(LsamplerError, match="2 of 4 dimensions: there is no density"):
-        sampler.log_prob(z)

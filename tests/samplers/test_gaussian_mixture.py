@@ -114,15 +114,6 @@ def test_a_mixture_on_a_line_finds_its_clusters() -> None:
     assert found.state["weights"] == pytest.approx(np.full(4, 0.25), abs=0.01)
 
 
-def test_flat_data_are_drawn_in_their_plane_without_a_density() -> None:
-    rows = np.random.default_rng(0).normal(size=(200, 2)) @ np.array([[1.0, 2, 3], [1, 0, -1]])
-    sampler = load_sampler("gaussian-mixture", components=2).fit(rows)
-    drawn = sampler.sample(50).double().numpy()
-    assert np.abs(drawn @ np.cross([1, 2, 3], [1, 0, -1])).max() < 1e-4
-    with pytest.raises(LsamplerError, match="draws in 2 of 3 dimensions: there is no density"):
-        sampler.log_prob(drawn)
-
-
 def test_too_many_components_and_singular_ones_are_refused_with_the_fix() -> None:
     with pytest.raises(LsamplerError, match=r"`components=10` for 7 vectors of latents; use `components=none`"):
         load_sampler("gaussian-mixture", components=10).fit(np.eye(7))

@@ -26,7 +26,7 @@ class CycleConsistency(Evaluator):
     name = "cycle-consistency"
     by_default = False
 
-    images: int = Field(default=500, ge=1, description="how many of the samples are decoded")
+    images: int = Field(default=500, ge=1, le=10_000, description="how many of the samples are decoded")
 
     def score(self, samples: Samples) -> list[Score]:
         some, statistics = samples.head(self.images), self._real.reference.statistics()

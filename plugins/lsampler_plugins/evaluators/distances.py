@@ -88,13 +88,12 @@ class LatentDistances(Evaluator):
     by_default = False
     compares_with_train = True
 
-    directions: int = Field(default=128, ge=1, description="random directions of the sliced distance")
-    resamples: int = Field(default=50, ge=2, description="of the bootstrap")
+    directions: int = Field(default=128, ge=1, le=5000, description="random directions of the sliced distance")
+    resamples: int = Field(default=50, ge=2, le=1000, description="of the bootstrap")
 
     def prepare(self, real: RealData) -> None:
         super().prepare(real)
-        if not real.reference.statistics().pca.rank:
-            raise LsamplerError(f"the vectors of {real.reference.name} are all equal: there is nothing to compare with")
+        real.reference.statistics().require_spread()
 
     def score(self, samples: Samples) -> list[Score]:
         known = self._real.reference.has_latents
@@ -112,12 +111,13 @@ class LatentDistances(Evaluator):
             return frechet_distance(statistics.mean, statistics.covariance, *moments_of(rows[i]))
 
         scores = [self._score(FRECHET, frechet, rows)]
-        pairs = np.triu_indices(rows.shape[1], 1)
-        if len(pairs[0]):
-            expected = _correlations(statistics.covariance)[pairs]
+        varying = np.flatnonzero(statistics.std)
+        pairs = np.ix_(varying, varying)
+        if len(varying) > 1:
+            expected = _correlations(statistics.mean, statistics.covariance)[pairs]
 
             def error(i: Indices) -> float:
-                errors = _correlations(moments_of(rows[i])[1])[pairs] - expected
+                errors = (_correlations(*moments_of(rows[i]))[pairs] - expected)[np.triu_indices(len(varying), 1)]
                 return float(np.sqrt(np.mean(np.square(errors))))
 
             scores.append(self._score(CORRELATION_ERROR, error, rows))
@@ -138,11 +138,8 @@ class LatentDistances(Evaluator):
 
     def _radii(self, rows: Rows) -> list[Score]:
         statistics, train = self._real.reference.statistics(), self._real.train
-        pca = statistics.pca
-        found, expected = (
-            np.linalg.norm(pca.transform(half, pca.rank) / np.sqrt(pca.variances[: pca.rank]), axis=1)
-            for half in (rows, train)
-        )
+        whitening = statistics.whitening(statistics.pca.rank)
+        found, expected = (np.linalg.norm(whitening.forward(half), axis=1) for half in (rows, train))
         unit, ordered = float(np.median(expected)), np.sort(expected)[np.newaxis]
         plain, real = (np.linalg.norm(half - statistics.mean, axis=1) for half in (rows, train))
         median = float(np.median(real))
@@ -191,10 +188,10 @@ def wasserstein(first: Rows, second: Rows) -> Rows:
     return distance
 
 
-def _correlations(covariance: Rows) -> Rows:
-    """Pearson correlations; those of a constant component are 0."""
+def _correlations(mean: Rows, covariance: Rows) -> Rows:
+    """Pearson correlations; those of a component that is constant but for rounding are 0."""
     sigma = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
-    inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
+    inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 1e-7 * np.abs(mean))
     matrix: Rows = covariance * np.outer(inverse, inverse)
     return matrix
 

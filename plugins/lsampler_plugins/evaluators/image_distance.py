@@ -58,8 +58,10 @@ class ImageDistance(Evaluator):
         description="module:callable from images (B, C, H, W) in [0, 1] to features (B, F), or a .pt, .ts or .onnx "
         "file; none: the autoencoder's own encoder",
     )
-    images: int = Field(default=2000, ge=2, description="at most so many samples and train vectors are decoded")
-    resamples: int = Field(default=50, ge=2, description="of the bootstrap")
+    images: int = Field(
+        default=2000, ge=2, le=10_000, description="so many samples and train vectors are decoded, or all"
+    )
+    resamples: int = Field(default=50, ge=2, le=1000, description="of the bootstrap")
     trusted: bool = Field(default=False, description="whether a TorchScript file, which can run code, may be opened")
 
     _extract: Extractor | None = PrivateAttr(default=None)

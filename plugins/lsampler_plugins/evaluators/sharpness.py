@@ -29,7 +29,9 @@ class Sharpness(Evaluator):
     name = "sharpness"
     by_default = False
 
-    images: int = Field(default=500, ge=1, description="how many samples, and how many held-out vectors, are decoded")
+    images: int = Field(
+        default=500, ge=1, le=10_000, description="how many samples, and how many held-out vectors, are decoded"
+    )
 
     _known: dict[bool, float] = PrivateAttr(default_factory=dict)
 

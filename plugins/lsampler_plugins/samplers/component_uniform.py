@@ -32,8 +32,10 @@ class ComponentUniform(LatentSampler):
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """-sum_j log(high_j - low_j) in the box, up to the rounding of draws at its faces."""
-        low, high = state["low"], state["high"]
+        varying = state["high"] > state["low"]
+        low, high = state["low"][varying], state["high"][varying]
         rounding = SINGLE_PRECISION * torch.maximum(low.abs(), high.abs())
+        latents = latents[:, varying]
         inside = ((latents >= low - rounding) & (latents <= high + rounding)).all(dim=1)
         return torch.where(inside, -torch.log(high - low).sum(), -torch.inf)
 

@@ -33,8 +33,10 @@ class Gaussian(LatentSampler):
         return block.normal(len(state["mean"])).mul_(state["sigma"]).add_(state["mean"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        x = (latents - state["mean"]) / state["sigma"]
-        return -(0.5 * x * x + torch.log(state["sigma"]) + 0.5 * math.log(2 * math.pi)).sum(dim=1)
+        varying = state["sigma"] > 0
+        sigma = state["sigma"][varying]
+        x = (latents - state["mean"])[:, varying] / sigma
+        return -(0.5 * x * x + torch.log(sigma) + 0.5 * math.log(2 * math.pi)).sum(dim=1)
 
 
 lsampler_samplers = offers(Gaussian)

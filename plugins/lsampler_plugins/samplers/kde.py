@@ -33,8 +33,8 @@ class Kde(WhitenedSampler):
     bandwidth: float | None = Field(
         default=None, gt=0, le=1, description="h, the kernel's width in sigma of the data; none: by likelihood"
     )
-    judges: int = Field(default=500, ge=1, description="how many random train vectors judge a bandwidth")
-    seed: int = Field(default=0, ge=0, description="chooses these vectors")
+    judges: int = Field(default=500, ge=1, le=10_000, description="how many random train vectors judge a bandwidth")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="chooses these vectors")
 
     def learn_white(self, white: WhitenedReference) -> State:
         vectors = white.vectors()

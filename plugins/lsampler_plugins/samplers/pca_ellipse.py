@@ -32,7 +32,7 @@ class PcaEllipse(WhitenedSampler):
         default=0.7, gt=0, description="half-axes in half-widths (2.3548 sigma); the post takes 0.6 to 0.8"
     )
     components: int | None = Field(
-        default=None, ge=1, description="q, leading principal components (post: 50 to 120); none: 100, or D if smaller"
+        default=None, ge=1, description="q, leading principal components (post: 50 to 120); none: 100, or all if fewer"
     )
     method: Literal["exact", "iteration"] = Field(
         default="exact", description="exact: uniform on the region; iteration: the post's, component by component"
@@ -43,7 +43,7 @@ class PcaEllipse(WhitenedSampler):
     )
 
     def default_components(self, statistics: Statistics) -> int:
-        return min(DEFAULT_COMPONENTS, statistics.dimension)
+        return min(DEFAULT_COMPONENTS, statistics.directions)
 
     def learn_white(self, white: WhitenedReference) -> State:
         """The half-axes a_k in units of sigma."""

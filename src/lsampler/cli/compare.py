@@ -25,11 +25,13 @@ Sweeps = Annotated[
 ]
 
 app = typer.Typer()
+MOST_STEPS = 1000
 
 
 @app.command(
     epilog=examples(
         "lsampler compare --all --store latents.h5 --out comparison/",
+        "lsampler compare --all --quick --store latents.h5 --out comparison/",
         "lsampler compare -p pca-ellipse -p multivariate-normal --param pca-ellipse:fact=0.8 --out comparison/",
         "lsampler compare --all --param image-distance:features=inception.pt --store latents.h5 --out comparison/",
         "lsampler compare --all --sweep pca-ellipse:fact=0.4:1.2:9 --store latents.h5 --out comparison/",
@@ -50,6 +52,9 @@ def compare(
         list[str],
         typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="all"),
     ] = [],  # noqa: B006
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Without the scores that take minutes, unless they are named.")
+    ] = False,
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
@@ -63,7 +68,6 @@ def compare(
     only what is missing is computed. Scores that need real vectors need a --store; a bundle has statistics only.
     """
     from lsampler.compute.dask_cluster import on_cluster
-    from lsampler.plugins.registry import registry
     from lsampler.progress import rich_progress
     from lsampler.reports.comparison import Report
     from lsampler.reports.comparison import compare as run
@@ -74,7 +78,7 @@ def compare(
     sweeps = [_sweep(text) for text in sweep]
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
-    scores = evaluator or list(registry().of_kind("evaluator"))
+    scores = evaluator or _all_scores(quick=quick)
     entries = _entries(names, settings, sweeps, scores)
     evaluators = load_evaluators(scores, settings)
     subject = open_subject(model, store, model_settings(model, model_param))
@@ -82,6 +86,15 @@ def compare(
     with on_cluster(cluster), rich_progress() as progress:
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
     _print(comparison, out)
+
+
+def _all_scores(*, quick: bool) -> list[str]:
+    """The names of all installed scores; if quick, of those that do not take minutes."""
+    from lsampler.plugins.registry import registry
+
+    known = registry()
+    names = known.of_kind("evaluator")
+    return [name for name in names if not (quick and known.get("evaluator", name).takes_minutes)]
 
 
 def _entries(
@@ -126,11 +139,11 @@ def _sweep(text: str) -> tuple[str, str, list[float]]:
     parts = values.split(":")
     try:
         low, high, steps = float(parts[0]), float(parts[1]), int(parts[2])
-        if len(parts) != 3 or steps < 2 or not (name and key) or not np.isfinite([low, high]).all():
+        if len(parts) != 3 or not 2 <= steps <= MOST_STEPS or not (name and key) or not np.isfinite([low, high]).all():
             raise ValueError
     except (ValueError, IndexError):
         raise LsamplerError(
-            f"--sweep {text}: write it as NAME:KEY=LOW:HIGH:STEPS with at least 2 steps, "
+            f"--sweep {text}: write it as NAME:KEY=LOW:HIGH:STEPS with 2 to {MOST_STEPS} steps, "
             "such as pca-ellipse:fact=0.4:1.2:9"
         ) from None
     return name, key.strip().replace("-", "_"), [float(value) for value in np.linspace(low, high, steps)]

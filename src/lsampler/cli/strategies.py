@@ -10,6 +10,7 @@ import typer
 from lsampler.cli.messages import in_options
 
 if TYPE_CHECKING:
+    from lsampler.scoring.evaluation import Evaluation
     from lsampler.scoring.evaluator import Evaluator
 
 
@@ -37,6 +38,12 @@ def load_evaluators(names: Sequence[str], settings: Mapping[str, Mapping[str, st
     )
     settings = settings or {}
     return [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in names or by_default]
+
+
+def print_problems(result: Evaluation) -> None:
+    """Print what is missing from a table of scores, and why."""
+    print_reasons(f"{row.name}: {problem}" for row in result.rows for problem in row.problems)
+    print_reasons(result.caveats)
 
 
 def print_reasons(lines: Iterable[str]) -> None:

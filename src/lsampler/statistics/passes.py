@@ -21,6 +21,7 @@ from lsampler.compute.one_thread import product, single_precision_is_full
 from lsampler.progress import advancing
 from lsampler.statistics.histograms import Histograms
 from lsampler.statistics.moments import Moments, moments_of, total
+from lsampler.statistics.pca import nearly_flat
 from lsampler.statistics.radii import EXACT_RADII, radius_counts, radius_quantiles
 
 Result = TypeVar("Result")
@@ -104,7 +105,10 @@ def gather_moments(segments: Sequence[Segment], view: View, name: str) -> Moment
     """Moments of all vectors that ``view`` lets through; None if there are none."""
     many = sum(segment.rows for segment in segments) > DOUBLE_ROWS
     single = many and not _all_double.get() and single_precision_is_full()
-    return total(over_segments(partial(_moments, view, name, single), segments, "statistics"))
+    found = total(over_segments(partial(_moments, view, name, single), segments, "statistics"))
+    if single and found and found.count > 1 and nearly_flat(found.mean, found.scatter / (found.count - 1)):
+        found = total(over_segments(partial(_moments, view, name, False), segments, "statistics"))
+    return found
 
 
 def gather_histograms(segments: Sequence[Segment], view: View, empty: Histograms) -> Histograms:

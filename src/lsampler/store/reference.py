@@ -100,7 +100,7 @@ class Reference(ABC):
         are exact for up to 2^20 vectors; for more, the relative error is at most 6.2e-5, in constant memory.
 
         Args:
-            components: the number of leading principal components that count; None counts all D.
+            components: the number of leading principal components that count; None counts all that vary.
             trim: as for :meth:`statistics`.
 
         Raises:
@@ -108,7 +108,7 @@ class Reference(ABC):
         """
         from scipy.special import ndtr
 
-        key = components or self.dimension, trim
+        key = components or self.statistics(trim).directions, trim
         if key not in self._radii:
             levels, view = ndtr(RADIUS_NORMAL_SCORES), self.white_view(components, trim)
             quantiles = gather_radius_quantiles(self.segments(), view, self.statistics(trim).count, levels)

@@ -99,6 +99,7 @@ def linear_model(dimension: int) -> dict[str, Any]:
 
     def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         light = np.clip(images.reshape(len(images), -1) / 255, 1e-3, 1 - 1e-3)
-        return (np.log(light / (1 - light)) @ back).astype(np.float32)
+        latents: NDArray[np.float32] = (np.log(light / (1 - light)) @ back).astype(np.float32)
+        return latents
 
     return {"decode": decode, "encode": encode}
