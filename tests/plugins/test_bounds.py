@@ -53,5 +53,6 @@ def test_more_rows_than_memory_or_disk_hold_are_refused(tmp_path: Path) -> None:
         with pytest.raises(LsamplerError, match=r"`n=1000000000000000000000`: needs .* GB of disk"):
             sample_store(sampler, 10**21, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+    assert sampler.sample(3, threads=10**26).shape == (3, 3)  # no more threads than there are blocks
     require_memory(2**30, "one", "two")
     require_memory(2**40, "one", "two", data=2**39)
