@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lsampler.cli.common import Cluster, Model, ModelParams, Seed, Store, examples, key_values, model_settings
-from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, print_reasons, strategy_names
+from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, print_reasons, require_scores, strategy_names
 from lsampler.errors import LsamplerError, nearest_name
 
 if TYPE_CHECKING:
@@ -155,3 +155,4 @@ def _print(comparison: Comparison, out: Path) -> None:
     print_reasons(f"{row.name}: {problem}" for row in comparison.rows for problem in row.problems)
     print_reasons(comparison.caveats)
     print(f"report: {out / 'index.html'}")
+    require_scores(comparison.rows)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsampler.cli.messages import in_options
+from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
     from lsampler.scoring.evaluator import Evaluator
+    from lsampler.scoring.row_cache import Row
 
 
 Plugins = Annotated[list[str], typer.Option("--plugin", "-p", help="Draw and score this strategy; may be repeated.")]
@@ -37,6 +39,14 @@ def load_evaluators(names: Sequence[str], settings: Mapping[str, Mapping[str, st
     )
     settings = settings or {}
     return [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in names or by_default]
+
+
+def require_scores(rows: Iterable[Row]) -> None:
+    """Raise LsamplerError, with a reason, if no row has a score."""
+    rows = list(rows)
+    if not any(row.scores for row in rows):
+        reasons = [reason for row in rows for reason in (*row.problems, *row.caveats)]
+        raise LsamplerError(f"nothing could be scored: {reasons[0] if reasons else 'there are no samples'}")
 
 
 def print_reasons(lines: Iterable[str]) -> None:
