@@ -114,7 +114,7 @@ class FidelityDiversity(Evaluator):
     by_default = False
     compares_with_train = True
 
-    k: int = Field(default=5, ge=1, le=1000, description="the neighbour whose distance is the radius of a ball")
+    k: int = Field(default=5, ge=1, le=10_000, description="the neighbour whose distance is the radius of a ball")
 
     _radii: NDArray[np.float64] = PrivateAttr()
     _clipped_radii: NDArray[np.float64] = PrivateAttr()

@@ -77,9 +77,9 @@ class Flow(WhitenedSampler):
         _zuko()
         if white.count < FEWEST:
             raise LsamplerError(f"{self.name}: {white.count} vectors of {white.name}, it needs {FEWEST}")
-        weights = self.layers * self.hidden * white.components * (3 if self.kind == "masked-autoregressive" else 24)
+        numbers = self.layers * self.hidden * white.components * (3 if self.kind == "masked-autoregressive" else 24)
         require_memory(
-            32.0 * weights, f"{self.name}: `hidden={self.hidden}`", f"use less, or fewer than {self.layers} layers"
+            32.0 * numbers, f"{self.name}: `hidden={self.hidden}`", f"use less, or fewer than {self.layers} layers"
         )
         with one_thread():
             rows = torch.from_numpy(np.concatenate(list(white.chunks())))

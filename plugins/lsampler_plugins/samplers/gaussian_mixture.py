@@ -1,5 +1,6 @@
 """gaussian-mixture: the density fitted after training of regularised autoencoders (Ghosh et al. 2020)."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Literal
@@ -42,7 +43,7 @@ class GaussianMixture(LatentSampler):
     )
     covariance: Literal["full", "diagonal"] = Field(default="diagonal", description="of each normal")
     coordinates: Literal["raw", "whitened"] = Field(
-        default="whitened", description="latent or principal components, both scaled to variance 1, to fit in"
+        default="whitened", description="latent coordinates, or principal components of variance 1, to fit in"
     )
     temperature: float = Field(default=1.0, gt=0, description="T multiplies all deviations from a normal's centre")
     restarts: int = Field(default=1, ge=1, le=1000, description="fits from different starts; the best one is kept")
@@ -63,8 +64,10 @@ class GaussianMixture(LatentSampler):
         statistics.require_spread()
         if self.coordinates == "whitened":
             whitening = statistics.whitening(statistics.pca.rank)
-        else:  # in units of each component's spread, so that no unit matters to the floor
-            whitening = Whitening(statistics.mean, np.diag(statistics.std)[statistics.std > 0])
+        else:  # in units of the mean spread
+            varying = statistics.std > 0
+            unit = math.sqrt(np.square(statistics.std[varying]).mean())
+            whitening = Whitening(statistics.mean, unit * np.eye(statistics.dimension)[varying])
         q = len(whitening.axes)
         root = q if self.covariance == "full" else 1
         require_memory(
@@ -86,11 +89,12 @@ class GaussianMixture(LatentSampler):
     def _fit(self, rows: Tensor, components: int) -> Mixture:
         """The most likely mixture of all restarts."""
         advance = self.begin("fits of the mixture", self.restarts)
-        fit = partial(fit_mixture, floor=self.floor, iterations=self.iterations, tolerance=self.tolerance)
+        floor = self.floor * rows.var(dim=0)  # of each component, so that no unit matters
+        fit = partial(fit_mixture, floor=floor, iterations=self.iterations, tolerance=self.tolerance)
         found = []
         for restart in range(self.restarts):
             try:
-                start = self._start(rows, components, (self.seed + restart) % 2**32)
+                start = self._start(rows, components, floor, (self.seed + restart) % 2**32)
                 found.append(fit(rows, start))
             except ValueError as error:  # a normal shrank to a point or a plane
                 raise LsamplerError(
@@ -99,7 +103,7 @@ class GaussianMixture(LatentSampler):
             advance(1)
         return max(found, key=lambda mixture_and_likelihood: mixture_and_likelihood[1])[0]
 
-    def _start(self, rows: Tensor, components: int, seed: int) -> Mixture:
+    def _start(self, rows: Tensor, components: int, floor: Tensor, seed: int) -> Mixture:
         """Clusters of vectors; in whitened coordinates wide normals at the centres of clusters of directions.
 
         In whitened coordinates, clusters of vectors are single outliers, and a normal that starts at one stays there,
@@ -110,9 +114,9 @@ class GaussianMixture(LatentSampler):
             shares = clusters(rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-30), components, seed)
             if shares.any(dim=0).all():  # in one dimension there are two directions
                 centres = most_likely(rows, shares, 1.0, diagonal=True).centres
-                wide = most_likely(rows, torch.full_like(shares, 1 / components), self.floor, diagonal=diagonal)
+                wide = most_likely(rows, torch.full_like(shares, 1 / components), floor, diagonal=diagonal)
                 return Mixture(wide.weights, centres, wide.roots)
-        return most_likely(rows, clusters(rows, components, seed), self.floor, diagonal=diagonal)
+        return most_likely(rows, clusters(rows, components, seed), floor, diagonal=diagonal)
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         """Choose a component for every row by its weight, then draw from that component's normal."""

@@ -25,7 +25,7 @@ class NeighbourInterpolation(LatentSampler):
     name = "neighbour-interpolation"
     needs_latents: ClassVar[bool] = True
 
-    k: int = Field(default=5, ge=1, le=1000, description="the neighbour is any of the k nearest")
+    k: int = Field(default=5, ge=1, le=100_000, description="the neighbour is any of the k nearest")
     space: Literal["raw", "whitened"] = Field(
         default="raw",
         description="the coordinates in which neighbours are near: latent vectors, or whitened principal components",

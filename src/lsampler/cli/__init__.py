@@ -30,6 +30,7 @@ COMMANDS = {
         "Score samples: the share inside each core, nominal and calibrated, beside real vectors.",
     ),
     "compare": ("compare", "Compare strategies on your data, and write a report that says which is best at what."),
+    "choose": ("choose", "Choose a strategy for your data, and fit it."),
     "analyze": (
         "analyze",
         "Analyse how the encoder fills its latent space, and check each statement of the posts.",

@@ -14,7 +14,7 @@ from lsampler.cli.strategies import (
     Evaluators,
     Plugins,
     load_evaluators,
-    print_reasons,
+    print_problems,
     require_scores,
     strategy_names,
 )
@@ -86,8 +86,7 @@ def evaluate(
         with new_file(json_out, force=force) as beside:
             beside.write_text(json.dumps(result.as_dict(), indent=1))
     print_scores(result)
-    print_reasons(f"{row.name}: {problem}" for row in result.rows for problem in row.problems)
-    print_reasons(result.caveats)
+    print_problems(result)
 
 
 def _drawn(names: Sequence[str], plugin: Sequence[str], param: Sequence[str], n: int) -> list[Drawn]:

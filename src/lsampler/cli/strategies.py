@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lsampler.cli.common import say
 from lsampler.cli.messages import in_options
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
+    from lsampler.scoring.evaluation import Evaluation
     from lsampler.scoring.evaluator import Evaluator
     from lsampler.scoring.row_cache import Row
 
@@ -49,7 +51,13 @@ def require_scores(rows: Iterable[Row]) -> None:
         raise LsamplerError(f"nothing could be scored: {reasons[0] if reasons else 'there are no samples'}")
 
 
+def print_problems(result: Evaluation) -> None:
+    """Print what is missing from a table of scores, and why."""
+    print_reasons(f"{row.name}: {problem}" for row in result.rows for problem in row.problems)
+    print_reasons(result.caveats)
+
+
 def print_reasons(lines: Iterable[str]) -> None:
     """Print why scores are missing, in the words of the command line."""
     for line in lines:
-        print(in_options(line, ("model", "model_param", "store")))
+        say(in_options(line, ("model", "model_param", "store")))

@@ -220,11 +220,13 @@ class LatentSampler(Fitted):
         expected = (block.rows, self._dimension)
         rows = dense_tensor(rows)
         if tuple(rows.shape) != expected:
-            raise LsamplerError(f"{self.name} drew shape {tuple(rows.shape)}, expected {expected}")
+            where = f"{self._file}: " if self._file else ""
+            raise LsamplerError(f"{where}{self.name} drew shape {tuple(rows.shape)}, expected {expected}")
         rows = rows.to(block.device, torch.float32)
         # A finite sum has finite terms, and costs one pass without a temporary; large terms may overflow it.
         if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
-            raise LsamplerError(f"{self.name} drew NaN or infinite values; check its parameters")
+            where = f"{self._file}: " if self._file else ""
+            raise LsamplerError(f"{where}{self.name} drew NaN or infinite values; check its parameters")
         return rows
 
     def _digest(self) -> str:

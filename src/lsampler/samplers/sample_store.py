@@ -77,11 +77,7 @@ def sample_store(
         raise LsamplerError(f"`n={n}`: draw at least one vector")
     check_output(path, force=force)
     target = resolve_device(options.device)
-    with disk_errors(Path(path)):
-        free = shutil.disk_usage(Path(path).absolute().parent).free
-    if 4 * n * sampler.dimension > free:
-        needed = 4e-9 * n * sampler.dimension
-        raise LsamplerError(f"`n={n}`: needs {needed:,.1f} GB of disk, and {free / 1e9:,.1f} are free; draw fewer")
+    _check_free_space(Path(path), n, sampler.dimension)
     attributes = _attributes(sampler, seed, target, options.reference)
     if Path(path).suffix == SUFFIX:
         saved = str(partial_folder(Path(path)).absolute() / SAMPLER)
@@ -98,6 +94,14 @@ def sample_store(
     chunks = (rows.cpu().numpy() for rows in drawn)
     write_store(path, sampler.dimension, track(chunks, progress, "drawing", n, len), attributes, force=force)
     return FileStore(path)
+
+
+def _check_free_space(path: Path, n: int, dimension: int) -> None:
+    with disk_errors(path):
+        free = shutil.disk_usage(path.absolute().parent).free
+    if 4 * n * dimension > free:
+        needed = 4e-9 * n * dimension
+        raise LsamplerError(f"`n={n}`: needs {needed:,.1f} GB of disk, and {free / 1e9:,.1f} are free; draw fewer")
 
 
 def _drawn(

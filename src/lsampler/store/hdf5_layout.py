@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,6 +81,14 @@ def _column(handle: h5py.File, name: str, values: NDArray[Any], chunk: int) -> h
     return handle.create_dataset(
         name, data=values, maxshape=(None,), chunks=(chunk,), fletcher32=True, compression="gzip"
     )
+
+
+def write_file(path: Path, dimension: int, chunks: Iterable[Rows], attributes: Provenance) -> None:
+    """Write a store; the caller has checked the rows."""
+    with hdf5_file(path, libver="v112") as handle:
+        file = StoreFile(handle, dimension, attributes)
+        for rows in chunks:
+            file.append(rows)
 
 
 def check_layout(path: Path, handle: h5py.File) -> None:

@@ -24,8 +24,9 @@ from lsampler.store.file_store import FileStore
 from lsampler.store.hdf5_layout import Provenance
 from lsampler.store.latent_store import LatentStore, Rows
 from lsampler.store.opening import open_store
+from lsampler.store.partial_store import PartialStore
 from lsampler.store.sharded_store import MANIFEST, SUFFIX, ShardedStore
-from lsampler.store.writer import PartialStore, write_store
+from lsampler.store.writer import write_store
 
 SHARD_ROWS = 1 << 20
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import time
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class Recorder(Callback):
         self._advance: Callable[[int], None] = lambda steps: None
         self._rows: list[dict[str, float]] = []
         self._started = time.monotonic()
+        self._made: list[Path] = []
 
     def check_folder(self) -> None:
         """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
@@ -56,8 +58,15 @@ class Recorder(Callback):
             raise LsamplerError(
                 f"{self.out}: holds a training already; pass `resume=True` to continue it, or choose another folder"
             )
+        self._made = [folder for folder in (self.checkpoint.parent, self.out) if not folder.exists()]
         with disk_errors(self.out):
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+
+    def leave_nothing_empty(self) -> None:
+        """Remove the folders that this training made, if it wrote nothing."""
+        with contextlib.suppress(OSError):  # they hold something, or are gone
+            for folder in self._made:
+                folder.rmdir()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Complete the model's record, and compare it with that of the training to resume."""

@@ -89,8 +89,11 @@ def train_autoencoder(
         torch.manual_seed(options.seed)
         module = TrainingModule(ConvAutoencoder(config, preprocess=preprocess), options)
     trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
-    interrupted = _fit(trainer, module, images, recorder.checkpoint if resume else None)
-    return recorder.finish(trainer, images, interrupted=interrupted)
+    try:
+        interrupted = _fit(trainer, module, images, recorder.checkpoint if resume else None)
+        return recorder.finish(trainer, images, interrupted=interrupted)
+    finally:
+        recorder.leave_nothing_empty()
 
 
 def _trainer(options: TrainingOptions) -> L.Trainer:
