@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -113,7 +114,8 @@ def analyze(
             f"{reference.name}: component {constant[0]} is constant ({len(constant)} of {context.dimension} are); "
             "an analysis describes components that vary: give it an array without the others"
         )
-    return _analysed(context, chosen, report)
+    with contextlib.closing(report) if report else contextlib.nullcontext():
+        return _analysed(context, chosen, report)
 
 
 def _analysed(context: Context, chosen: Sequence[Section], report: Report | None) -> Analysis:
@@ -121,7 +123,7 @@ def _analysed(context: Context, chosen: Sequence[Section], report: Report | None
     name, content = context.reference.name, ""
     if report:
         content = content_digest(context.reference, context.progress)
-        report.begin([section.key for section in SECTIONS])
+        report.begin()
     keys = {section.key: _key(section, context.options, content) for section in SECTIONS}
     # The page also shows sections that an earlier run finished with the same latents and options.
     known = {key: report.finished(key, keys[key]) if report else None for key in keys}
