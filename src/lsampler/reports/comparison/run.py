@@ -114,14 +114,15 @@ def compare(
         evaluators = [load_evaluator(name) for name in plugin_names("evaluator")]
     subject = as_subject(latents)
     subject.reference.statistics()  # NaN and too few vectors are reported first
+    drawn = [Drawn.of(entry if isinstance(entry, Entry) else Entry.of(entry), n) for entry in entries]
+    most = compared_rows([each.check(subject) for each in drawn])
     report = out if isinstance(out, Report) or out is None else Report(Path(out))
     if report:
         check_folder(report.folder, "comparison report")
         mark_folder(report.folder, "comparison report")
     with only_writer(report.folder) if report else contextlib.nullcontext():
         content = content_digest(subject.reference, progress)
-        bench = Bench(RealData(subject, seed=seed, rows=compared_rows([n])), evaluators, progress)
-        drawn = [Drawn.of(entry if isinstance(entry, Entry) else Entry.of(entry), n) for entry in entries]
+        bench = Bench(RealData(subject, seed=seed, rows=most), evaluators, progress)
         cache = RowCache(report.folder if report else None, content)
         scored = score_rows(bench, [*real_sets(subject, other=True), *drawn], cache)
         rows = [*remembered_rows(subject.reference, evaluators), *(row for row in scored if row)]
