@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
@@ -34,7 +35,7 @@ class Tried(NamedTuple):
     seed: int
     verdict: str
     what: str
-    problem: str
+    said: str
 
 
 def killing(asked: argparse.Namespace, base: Path, room: Path) -> Iterator[Tried]:
@@ -84,8 +85,10 @@ def main() -> int:
     parser.add_argument("--acts", nargs="*", default=[], help="only kill, race or full disk")
     parser.add_argument("--seed", type=int, default=0, help="of the first input of every kind")
     parser.add_argument("--serve", action="store_true", help="try the kind and seed on every line of standard input")
+    parser.add_argument("--show", action="store_true", help="print what every command said, not only what failed")
     parser.add_argument("--failures", type=Path, help="also write what failed to this JSON file")
     asked = parser.parse_args()
+    warnings.filterwarnings("ignore", message="Duplicate name", module="zipfile")
     judging.import_all(*judging.HEAVY.split(), *([] if asked.serve else judging.FOREIGN.split()))
     counts: Counter[tuple[str, str]] = Counter()
     failures = []
@@ -99,9 +102,9 @@ def main() -> int:
         judging.made(base, make_sound, make_foreign, *([kills.make_sound] if asked.kills else []))
         for number, tried in enumerate(chain(hostile(asked, base, room), killing(asked, base, room)), 1):
             counts[tried.kind, tried.verdict] += 1
-            if tried.verdict == "failed":
-                failures.append(tried)
-                print(f"{tried.kind} --seed {tried.seed}: {tried.what}\n    {tried.problem}", flush=True)
+            failures += [tried] * (tried.verdict == "failed")
+            if asked.show or tried.verdict == "failed":
+                print(f"{tried.kind} --seed {tried.seed}: {tried.verdict}: {tried.what}\n    {tried.said}", flush=True)
             if time.monotonic() > told + 60:
                 told = time.monotonic()
                 print(f"{number} tried, {len(failures)} failed", file=sys.stderr, flush=True)

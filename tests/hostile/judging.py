@@ -83,7 +83,7 @@ def import_all(*names: str) -> None:
 
 
 def content(path: Path) -> Any:
-    """What a file or folder holds, without the time of writing: equal for equal results."""
+    """What a file or folder holds, without the time of writing and the path of its input: equal for equal results."""
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.is_file())
         return {str(p.relative_to(path)): content(p) for p in found}
@@ -92,8 +92,10 @@ def content(path: Path) -> Any:
             rows = {
                 name: _digest(handle[name][:].tobytes()) for name in handle if isinstance(handle[name], h5py.Dataset)
             }
-            skipped = ("created", "run", "lsampler", "session", "source")
+            skipped = ("created", "run", "lsampler", "session", "source", "reference")
             return rows | {key: str(value) for key, value in handle.attrs.items() if key not in skipped}
+    if path.name == "manifest.json":
+        return [(shard["file"], shard["rows"]) for shard in json.loads(path.read_text())["shards"]]
     if path.suffix == ".png":
         with Image.open(path) as image:
             return _digest(np.asarray(image).tobytes())
@@ -268,13 +270,17 @@ def judge(case: Case, code: int, out: str, err: str, folder: Path, before: Mappi
         problems.append("accepted what must be refused")
     if code == 0 and case.check and (problem := case.check(out)):
         problems.append(problem)
-    now = {name: what for name, what in listing(folder).items() if not name.startswith("out")}
+    now = _around(folder)
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if changed:
         problems.append(f"changed {changed[:5]} beside its output")
     if _leaks(output) or SECRET in out + err:
         problems.append("shows a file that it may not read")
     return "; ".join(problems)
+
+
+def _around(folder: Path) -> dict[str, str]:
+    return {name: what for name, what in listing(folder).items() if not name.startswith("out")}
 
 
 def problems_of_output(code: int, out: str, err: str) -> list[str]:
@@ -303,7 +309,7 @@ def _leaks(output: Path) -> bool:
 
 
 def attempt(build: Build, rng: Any, base: Path, folder: Path) -> tuple[str, str, str]:
-    """Make a case in a folder, run it and judge it: ``refused``, ``accepted`` or ``failed``, with what and why."""
+    """Make a case in a folder, run it and judge it: ``refused``, ``accepted`` or ``failed``, what it was, what it said."""
 
     def act(say: Callable[[str], None]) -> str:
         for name in ("in", "out"):
@@ -312,13 +318,17 @@ def attempt(build: Build, rng: Any, base: Path, folder: Path) -> tuple[str, str,
         shown = " ".join(argument if len(argument) < 200 else argument[:80] + "..." for argument in case.arguments)
         say(json.dumps([case.note, shown.replace(str(folder), ".").replace(str(base), "BASE")]))
         os.chdir(folder / "out")
-        before = {name: what for name, what in listing(folder).items() if not name.startswith("out")}
+        before, earlier = _around(folder), listing(folder / "out")
         os.environ |= case.environment
         if paths := case.environment.get("PYTHONPATH"):
             sys.path[:0] = [paths]
             importlib.invalidate_caches()
         code, out, err = redirected(case.arguments, stdout=case.stdout)
         problem = judge(case, code, out, err, folder, before)
+        if code == 2 and (
+            lost := [name for name, what in earlier.items() if listing(folder / "out").get(name) != what]
+        ):
+            problem += f"; refused, but changed {lost[:5]}"
         if not problem and code == 0 and case.expected == SAME and case.sound:
             problem = _differs(case, out, folder)
         first = " | ".join([*err.strip().splitlines()[-3:], *out.strip().splitlines()[:2]])[:600]
@@ -332,7 +342,7 @@ def attempt(build: Build, rng: Any, base: Path, folder: Path) -> tuple[str, str,
     verdict, problem, first = json.loads(result) if result.startswith("[") else ("failed", result, "")
     if memory > MEMORY:
         verdict, problem = "failed", f"{problem}; {memory / 2**30:.1f} GB of memory"
-    return verdict, f"{note}: `lsampler {command}`", f"{problem}. {first}" if problem else ""
+    return verdict, f"{note}: `lsampler {command}`", f"{problem}. {first}" if problem else first
 
 
 def _differs(case: Case, out: str, folder: Path) -> str:

@@ -23,6 +23,7 @@ import lsampler
 ROWS = 30_000
 TRAIN = "train BASE/images.npy --size 8 --filters 4,8 --grey --no-flip --latent-dim 4 --epochs 8 --held-out 8 --seed SEED --out OUT/x"
 ENCODE = "encode BASE/many.npy --model BASE/tiny.safetensors --held-out 60 --batch-size 64"
+PICTURES = "sample -p gaussian --store BASE/store.h5 --model BASE/tiny.safetensors"
 JOBS = {
     "encode": f"{ENCODE} --out OUT/x.h5",
     "encode to shards": f"{ENCODE} --out OUT/x.shards",
@@ -30,8 +31,10 @@ JOBS = {
     "train": TRAIN,
     "sample": f"sample -p pca-ellipse -n {ROWS} --store BASE/store.h5 --seed SEED --out OUT/x.h5",
     "sample to shards": f"sample -p pca-ellipse -n {ROWS} --store BASE/store.h5 --seed SEED --out OUT/x.shards",
-    "sample to a folder": "sample -p gaussian -n 600 --store BASE/store.h5 --model BASE/tiny.safetensors --seed SEED --out OUT/x",
-    "sample to a grid": "sample -p gaussian -n 900 --store BASE/store.h5 --model BASE/tiny.safetensors --seed SEED --out OUT/x.png",
+    "sample to a folder": f"{PICTURES} -n 600 --seed SEED --out OUT/x",
+    "sample to a grid": f"{PICTURES} -n 900 --seed SEED --out OUT/x.png",
+    "replace": f"sample -p pca-ellipse -n {ROWS} --store BASE/store.h5 --seed SEED --force --out OUT/x.h5",
+    "replace a folder": f"{PICTURES} -n 300 --seed SEED --force --out OUT/x",
     "fit": "fit -p gaussian-mixture --store BASE/store.h5 --out OUT/x.safetensors",
     "import": "store import BASE/big.npy --held-out 10 --out OUT/x.h5",
     "export to .npy": "store export BASE/big.h5 OUT/x.npy",
@@ -49,7 +52,6 @@ IN_PLACE = ("train", "compare", "analyze")
 """Their folder is filled step by step, and completed by another run."""
 TIMED = ("index.html", "scores.json", "row.json", "curve.csv", "curve.png", "last.ckpt")
 """Files that say how long the work took."""
-RESUMED = (*IN_PLACE, "encode", "encode to shards", "append", "sample to shards", "shard")
 SIGNALS = {
     "SIGKILL": (signal.SIGKILL, -9),
     "SIGTERM": (signal.SIGTERM, 143),
@@ -67,6 +69,9 @@ def make_sound(folder: Path) -> None:
     lsampler.shard_store(folder / "big.h5", folder / "big.shards", shard_rows=2048)
     small = lsampler.open_images(folder / "many.npy")
     lsampler.encode_images(model, small, folder / "before.h5", held_out=10)
+    sample = [word.replace("BASE", str(folder)) for word in f"{PICTURES} -n 30 --out BASE/before".split()]
+    code, _, err = redirected(sample)
+    assert code == 0, err
 
 
 class Jobs:
@@ -86,8 +91,10 @@ class Jobs:
 
     def place(self, name: str, out: Path) -> None:
         """What is there before the command."""
-        if name == "append":
+        if name in ("append", "replace"):
             shutil.copy(self._base / "before.h5", out / "x.h5")
+        elif name == "replace a folder":
+            shutil.copytree(self._base / "before", out / "x")
 
     def arguments(self, name: str, seed: int = 1) -> list[str]:
         """The command, or how to run it again."""
@@ -140,6 +147,12 @@ def flat(out: Path) -> dict[str, Any]:
             held = f"unreadable: {error}"
         found[str(path.relative_to(out))] = None if path.name in TIMED else held
     return found
+
+
+def shown(found: dict[str, Any]) -> dict[str, Any]:
+    """The files that are no leftovers of an unfinished run."""
+    parts = {key: Path(key).parts[0] for key in found}
+    return {key: held for key, held in found.items() if not parts[key].startswith(".") and ".partial" not in parts[key]}
 
 
 def run(arguments: Sequence[str], folder: Path, limit: Callable[[], object] | None = None) -> tuple[int, str, str]:
@@ -199,9 +212,9 @@ def ended(pid: int, answer: Path, seconds: float = 60) -> tuple[int, str, str]:
 
 def killed(jobs: Jobs, name: str, rng: Random, room: Path, base: Path) -> tuple[str, str]:
     """Kill a command at a random moment and run it again: what was done, and what is wrong."""
-    seconds, _ = jobs.undisturbed(name)
+    seconds, wanted = jobs.undisturbed(name)
     out = jobs.prepare(name)
-    inputs = listing(base)
+    inputs, before = listing(base), shown(flat(out))
     word = rng.choice(list(SIGNALS))
     number, expected = SIGNALS[word]
     after = 0.03 + rng.random() * seconds
@@ -214,18 +227,17 @@ def killed(jobs: Jobs, name: str, rng: Random, room: Path, base: Path) -> tuple[
     code, stdout, err = ended(pid, answer)
     what = f"{word} after {after:.2f} of {seconds:.2f} s"
     problems = []
-    allowed = (0, expected, *((130,) if name == "train" and code == 130 else ()))
+    allowed = (0, expected, *((130,) if name == "train" else ()), *((-2,) if word == "SIGINT twice" else ()))
     if code not in allowed:
         problems.append(f"exit code {code} after {word}: {err[-200:]}")
     if "Traceback" in err + stdout or "Exception ignored" in err:
         problems.append(f"traceback after {word}: {err[-300:]}")
-    hidden = [
-        key
-        for key in flat(out)
-        if Path(key).name.startswith(".") and ".partial" not in key and not key.endswith("/.lsampler")
-    ]
+    left = flat(out)
+    hidden = [key for key in left if Path(key).parts[0].startswith(".")]
     if number != signal.SIGKILL and hidden and word != "SIGINT twice":
         problems.append(f"{word} left {hidden[:3]}")
+    if name not in IN_PLACE and shown(left) not in ({}, before, shown(wanted)):
+        problems.append(f"{word} left an output neither complete nor absent: {list(shown(left))[:4]}")
     problems += rerun(jobs, name, room)
     if listing(base) != inputs:
         problems.append("changed its input")
@@ -261,7 +273,7 @@ def raced(jobs: Jobs, name: str, rng: Random, room: Path) -> tuple[str, str]:
     codes = [code for code, _, _ in ends]
     problems = []
     winners = [seed for seed, code in zip((1, 2), codes, strict=True) if code == 0]
-    if len(winners) != 1 and name not in ("compare", "analyze"):
+    if len(winners) != 1 and name not in ("compare", "analyze", "replace", "replace a folder"):
         problems.append(f"{len(winners)} of two writers succeeded")
     for code, stdout, err in ends:
         if code:
@@ -278,7 +290,7 @@ def filled(jobs: Jobs, name: str, rng: Random, room: Path) -> tuple[str, str]:
     out = jobs.prepare(name)
     sizes = written(jobs, name)
     out = jobs.prepare(name)
-    there = sum(path.stat().st_size for path in out.iterdir())
+    there = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     mounted = rng.random() < 0.5 and mount(out, there + 8192 + int(rng.random() * sum(sizes)))
     limit = None
     if mounted:

@@ -209,7 +209,7 @@ def of_zip(rng: Random, path: Path, member: Callable[[Random, bytes], bytes] | N
             f"inside: {note}",
         )
         beside.unlink()
-    stored.append((odd[what] + suffix if what in odd else name, bytes(300_000_000) if what == "bomb" else content))
+    stored.append((odd[what] + suffix if what in odd else name, bytes(100_000_000) if what == "bomb" else content))
     stored += [(name, b"second")] * (what == "twice") + [(f"{k}{suffix}", b"") for k in range(3000 * (what == "many"))]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for entry, data in stored:
