@@ -290,6 +290,8 @@ def problems_of_output(code: int, out: str, err: str) -> list[str]:
         problems.append(f"exit code {code}")
     if "Traceback" in out + err:
         problems.append("traceback")
+    if "please report it" in err:
+        problems.append("an error that nobody expected")
     if code == 2 and (err.count("\n") != 1 or not err.startswith("lsampler: ")):
         problems.append(f"{err.count(chr(10))} lines on stderr")
     if code == 0 and err:

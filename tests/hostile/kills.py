@@ -227,7 +227,7 @@ def killed(jobs: Jobs, name: str, rng: Random, room: Path, base: Path) -> tuple[
     code, stdout, err = ended(pid, answer)
     what = f"{word} after {after:.2f} of {seconds:.2f} s"
     problems = []
-    allowed = (0, expected, *((130,) if name == "train" else ()), *((-2,) if word == "SIGINT twice" else ()))
+    allowed = (0, expected, -number, *((130,) if name == "train" else ()))
     if code not in allowed:
         problems.append(f"exit code {code} after {word}: {err[-200:]}")
     if "Traceback" in err + stdout or "Exception ignored" in err:

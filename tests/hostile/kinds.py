@@ -47,7 +47,6 @@ store export FILE OUT/x.npz
 store export FILE OUT/x.parquet
 store shard FILE OUT/x.shards --rows 128
 sample -p multivariate-normal -n 9 --store FILE --out OUT/x.h5
-sample -p kde -n 9 --store FILE --out OUT/x.h5
 sample -p gaussian -n 4 --store FILE --model BASE/tiny.safetensors --out OUT/x.png
 decode FILE --n 4 --model BASE/tiny.safetensors --out OUT/x.png
 evaluate FILE --store BASE/store.h5
@@ -55,11 +54,6 @@ evaluate -p gaussian -n 50 --store FILE
 fit -p gaussian --store FILE --out OUT/x.safetensors
 bundle OUT/x.safetensors --model BASE/tiny.safetensors --store FILE
 analyze FILE --section components --out OUT/x
-"""
-SAMPLES = """
-decode FILE --model BASE/tiny.safetensors --out OUT/x.png
-evaluate FILE --store BASE/store.h5
-store verify FILE
 """
 IMPORT = """
 store import FILE --out OUT/x.h5
@@ -96,7 +90,6 @@ store verify BASE/store.h5
 plugins
 evaluate -p gaussian -n 20 --store BASE/store.h5
 sample -p gaussian -n 9 --store BASE/store.h5 --out OUT/x.h5
-store import BASE/latents.npy --out OUT/x.h5
 encode BASE/photos --model BASE/tiny.safetensors --held-out 2 --out OUT/x.h5
 --help
 """
@@ -229,12 +222,22 @@ def _within(rng: Random, path: Path) -> tuple[Path, Mutate, Change]:
     return one, mutate, (f"{one.name}: {note}", expected)
 
 
+def _relist(path: Path) -> None:
+    """Let the manifest say how large the shards are, so that a mutated one is opened."""
+    listed = json.loads((path / "manifest.json").read_text())
+    for shard in listed["shards"]:
+        shard["bytes"] = (path / shard["file"]).stat().st_size
+    (path / "manifest.json").write_text(json.dumps(listed))
+
+
 def of_folder(name: str, commands: str, bytes_expected: str = SAME) -> Build:
     """A kind of input that is a folder, in which one file is mutated."""
 
     def build(rng: Random, base: Path, folder: Path) -> Case:
         path = Path(shutil.copytree(base / name, folder / "in" / name))
         one, mutate, (note, expected) = _within(rng, path)
+        if one.suffix == ".h5" and one.is_file() and rng.random() < 0.5:
+            _relist(path)
         command = rng.choice(commands.strip().splitlines())
         if mutate in (of_bytes, mutations.not_regular) or command.startswith("store info"):
             expected = bytes_expected
@@ -353,7 +356,7 @@ def ending(rng: Random, base: Path, folder: Path) -> Case:
     """Standard output is a closed pipe, as of ``| head -1``, or a full disk."""
     command, stdout = rng.choice(PRINTING.strip().splitlines()), rng.choice(("closed", "/dev/full"))
     case = _case(command, (folder, base / "store.h5"), folder, f"standard output is {stdout}", SANE)
-    case.stdout, case.names = stdout, ("output", "No space", "x.h5")
+    case.stdout, case.names, case.resumed = stdout, ("output", "x.h5"), True  # what is written before is kept
     return case
 
 
@@ -367,7 +370,7 @@ def case_of(kind: str, seed: int) -> tuple[Build, Random]:
 KINDS: dict[str, Build] = {
     "stores": of_file("store.h5", of_hdf5, STORE),
     "shards": of_folder("store.shards", STORE + "store merge FILE OUT/x.h5\n"),
-    "samples": of_file("samples.h5", of_hdf5, SAMPLES),
+    "samples": of_file("samples.h5", of_hdf5, "decode FILE --model BASE/tiny.safetensors --out OUT/x.png"),
     ".npy latents": of_file("latents.npy", mutations.of_npy, IMPORT, SANE),
     ".npz latents": of_file("latents.npz", mutations.of_zip, IMPORT),
     ".h5 latents": of_file("latents.h5", of_hdf5, IMPORT, SANE),
