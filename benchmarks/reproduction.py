@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lsampler.reports.analysis.statements import POST_TRIMMING
+from lsampler.reports.analysis.sections.principal import POST_ALL, POST_SURVIVORS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reproduction.md"
@@ -144,7 +144,7 @@ def reading(sections: Mapping[str, Any]) -> str:
     windows = [row for row in sections["filaments"]["planes"] if row["half_side_sigma"] == 0.25]
     rows = sections["principal"]["trimming"]
     return READING.format(
-        trimming=100 * max(abs(row["share"] - POST_TRIMMING[f"{row['trim']:g}"]) for row in rows),
+        trimming=100 * max(abs(row["share"] - POST_SURVIVORS[row["trim"]] / POST_ALL) for row in rows),
         q05=radii["q05"],
         q95=radii["q95"],
         n05=radii["normal_q05"],

@@ -20,7 +20,7 @@ from scipy import stats
 from scipy.spatial.distance import cdist, mahalanobis
 from sklearn.decomposition import PCA
 
-from lsampler import Analysis, AnalysisOptions, MemoryStore, StoreWriter, analyze, load_sampler
+from lsampler import Analysis, AnalysisOptions, MemoryStore, analyze, load_sampler
 
 Rows = NDArray[np.float64]
 D, N, HELD_OUT = 6, 3000, 400
@@ -185,17 +185,6 @@ def reference_named(name: str = NAME) -> MemoryStore:
     """300 train and 100 held-out vectors."""
     rows = vectors(400)
     return MemoryStore(rows[:300], rows[300:], name=name)
-
-
-def store_of(path: Path, latents: NDArray[Any]) -> Path:
-    with StoreWriter(path, latents.shape[1], {}) as writer:
-        writer.append(latents)
-    return path
-
-
-def listing(folder: Path) -> dict[str, bytes | None]:
-    """All files with their content, and all folders."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def names(out: Path) -> set[str]:

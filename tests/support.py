@@ -15,6 +15,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from lsampler import StoreWriter
+
 
 class Answer(NamedTuple):
     """The exit code, standard output and standard error of a command."""
@@ -32,6 +34,18 @@ def partial_folder(path: Path) -> Path:
 def committed_shards(path: Path) -> list[Path]:
     """The committed shards of an unfinished store."""
     return sorted(partial_folder(path).glob("[0-9]*.h5"))
+
+
+def store_of(path: Path, latents: NDArray[Any], **provenance: str) -> Path:
+    """A latent store of these vectors."""
+    with StoreWriter(path, latents.shape[1], provenance) as writer:
+        writer.append(latents)
+    return path
+
+
+def listing(folder: Path) -> dict[str, bytes | None]:
+    """All files with their content, and all folders."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def numbered(start: int, stop: int, dimension: int = 6) -> NDArray[np.float32]:

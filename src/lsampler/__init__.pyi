@@ -1,8 +1,10 @@
 """The public names, and where each is defined."""
 
 from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
+from .choosing import Choice, choose
 from .compute.dask_cluster import on_cluster
-from .compute.frechet import frechet_distance
+from .compute.frechet import frechet_distance, moments_of
+from .compute.memory import require_memory
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
@@ -11,10 +13,11 @@ from .data.image_sources import open_images
 from .data.preprocess import Preprocess
 from .errors import LsamplerError, nearest_name
 from .extras import require_extra
-from .models.adapter import AdaptedAutoencoder, ForeignLoader, ImageLayout, file_digest, module_digest
+from .models.adapter import AdaptedAutoencoder, ImageLayout
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import EncodeOptions, encode_images
+from .models.foreign_loader import ForeignLoader, file_digest, module_digest
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
 from .models.training.options import TrainingOptions, TrainingResult
 from .models.training.train import train_autoencoder
@@ -36,9 +39,8 @@ from .scoring.scores import Metric, Score, bootstrap_score, share_score
 from .scoring.statistics_reference import StatisticsReference
 from .scoring.subject import Subject
 from .statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
-from .statistics.pca import Pca
+from .statistics.pca import SINGLE_PRECISION, Pca, Whitening
 from .statistics.statistics import Statistics
-from .statistics.whitening import SINGLE_PRECISION, Whitening
 from .store.exchange import export_latents, import_latents
 from .store.file_store import FileStore
 from .store.latent_store import LatentStore
@@ -62,6 +64,7 @@ __all__ = [
     "Balls",
     "Block",
     "Bundle",
+    "Choice",
     "Comparison",
     "ConvAutoencoder",
     "ConvConfig",
@@ -111,6 +114,7 @@ __all__ = [
     "ball_counts",
     "bootstrap_score",
     "build_bundle",
+    "choose",
     "compare",
     "decode_images",
     "encode_images",
@@ -129,6 +133,7 @@ __all__ = [
     "load_sampler",
     "merge_store",
     "module_digest",
+    "moments_of",
     "mutual_ball_counts",
     "nearest_name",
     "nearest_neighbours",
@@ -139,6 +144,7 @@ __all__ = [
     "open_store",
     "plugin_names",
     "require_extra",
+    "require_memory",
     "require_trust",
     "sample_store",
     "save_grid",

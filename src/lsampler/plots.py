@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 INK = "#23272e"
 PAPER = "#fefefe"
@@ -73,7 +73,7 @@ def single(*, height: float = 3.6, width: float = 6.4) -> tuple[Any, Any]:
     return figure, axes[0]
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure in the format of the suffix. The same figure gives the same bytes."""
-    metadata = {"Date": None, "Creator": None} if path.suffix == ".svg" else {}
-    figure.savefig(path, dpi=RASTER_DPI, metadata=metadata)
+def save_figure(figure: Any, out: Path | IO[str]) -> None:
+    """Write a figure in the format of the suffix, or as SVG. The same figure gives the same bytes."""
+    kind = out.suffix[1:] if isinstance(out, Path) else "svg"
+    figure.savefig(out, format=kind, dpi=RASTER_DPI, metadata={"Date": None, "Creator": None} if kind == "svg" else {})

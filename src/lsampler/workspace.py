@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from lsampler.bundles.bundle import DEFAULT_BUNDLE, Bundle, bundle_of, bundled, is_bundle, load_bundle
+from lsampler.bundles.bundle import DEFAULT_BUNDLE, bundle_of, find_bundle, load_bundle
 from lsampler.compute.seeded_blocks import resolve_device
 from lsampler.data.image_sources import ImageSource, open_images
 from lsampler.errors import LsamplerError, plugin_errors
@@ -16,66 +16,31 @@ from lsampler.models.protocols import Autoencoder
 from lsampler.plugins.by_name import find_loader
 from lsampler.scoring.subject import Subject
 from lsampler.store.opening import open_store
-from lsampler.store.reference import Reference
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What a workspace was opened from, in plain values, so that another process can open the same."""
-
-    model: str | None = None
-    store: str | None = None
-    settings: tuple[tuple[str, str], ...] = ()
-
-    def absolute(self) -> Opened:
-        """The same from any folder."""
-        model = str(Path(self.model).absolute()) if self.model and Path(self.model).exists() else self.model
-        return Opened(model, self.store and str(Path(self.store).absolute()), self.settings)
-
-    def __call__(self) -> Subject:
-        """Open the workspace, and return what samples are scored against."""
-        return open_workspace(self.model, self.store, dict(self.settings)).subject
 
 
 @dataclass(frozen=True)
 class OpenedEncoder:
     """How a worker of a cluster opens the model and the images of an encoding."""
 
-    model: Opened
+    model: str | None
+    settings: tuple[tuple[str, str], ...]
     images: str
     device: str
 
     def __call__(self) -> tuple[Autoencoder, ImageSource]:
         """The model on its device, and the images."""
-        autoencoder = open_any_model(self.model.model, dict(self.model.settings))
+        autoencoder = open_any_model(self.model, dict(self.settings))
         return autoencoder.to(resolve_device(self.device)), open_images(self.images)
 
 
-@dataclass(frozen=True)
-class Workspace:
-    """A reference to fit to, and the autoencoder whose latents it describes, if there is one."""
-
-    reference: Reference
-    autoencoder: Autoencoder | None
-    opened: Opened = Opened()
-
-    def decoder(self) -> Autoencoder:
-        """The autoencoder. Raises LsamplerError if there is none."""
-        if self.autoencoder is None:
-            raise LsamplerError(
-                f"{self.reference.name}: no decoder for these latents; give `model=...`, the one that encoded them"
-            )
-        return self.autoencoder
-
-    @property
-    def subject(self) -> Subject:
-        """What samples are scored against, here or by a worker of a cluster."""
-        return Subject.of(self.reference, self.autoencoder, self.opened.absolute())
+def absolute(model: str | None) -> str | None:
+    """A model's file or folder from any other folder, or another name of a model as it is."""
+    return str(Path(model).absolute()) if model and Path(model).exists() else model
 
 
-def open_workspace(
+def open_subject(
     model: str | None, store: str | os.PathLike[str] | None, settings: Mapping[str, str] | None = None
-) -> Workspace:
+) -> Subject:
     """Open a model and a store that belong together; the bundle ``celeba96`` if neither is given.
 
     Args:
@@ -87,20 +52,20 @@ def open_workspace(
         LsamplerError: a model without statistics and no store, samples instead of a store, or
             fingerprints that differ.
     """
-    opened = Opened(model, None if store is None else str(store), tuple(sorted((settings or {}).items())))
+    anew = partial(open_subject, absolute(model), store and Path(store).absolute(), settings)
     if store is None:
-        bundle = _as_bundle(model, settings)
+        bundle = find_bundle(model or DEFAULT_BUNDLE, settings)
         if bundle is None:
             open_any_model(model, settings)  # a model that cannot be opened is reported first
             raise LsamplerError(f"{model}: an autoencoder without statistics; add `store=...` of its latents")
-        return Workspace(bundle.reference, bundle.autoencoder, opened)
+        return Subject.of(bundle.reference, bundle.autoencoder, anew)
     latents = open_store(store)
     if latents.attributes.get("kind") == "samples":
         raise LsamplerError(
             f"{store}: holds samples of {latents.attributes.get('sampler')}, not encoded data; "
             "give the store of the encoded data"
         )
-    return Workspace(latents, open_model(model, latents.fingerprint, settings), opened)
+    return Subject.of(latents, open_model(model, latents.fingerprint, settings), anew)
 
 
 def open_model(
@@ -126,25 +91,10 @@ def open_model(
 
 def open_any_model(model: str | None, settings: Mapping[str, str] | None = None) -> Autoencoder:
     """The autoencoder of a specification; of the bundle ``celeba96`` if there is none."""
-    bundle = _as_bundle(model, settings)
+    bundle = find_bundle(model or DEFAULT_BUNDLE, settings)
     if bundle:
         return bundle.autoencoder
     spec = str(model)
     loader = find_loader(spec).from_strings(settings or {})
     with plugin_errors(f"{spec}: loading by {loader.name}"):
         return loader.load(spec)
-
-
-def _as_bundle(model: str | None, settings: Mapping[str, str] | None) -> Bundle | None:
-    name = model or DEFAULT_BUNDLE
-    found = None
-    if name in bundled():
-        found = load_bundle(name)
-    elif name.endswith(".safetensors") and is_bundle(name):
-        found = Bundle.load(name)
-    elif re.fullmatch(r"[\w-]+", name) and not Path(name).exists():
-        load_bundle(name)  # raises: there is no such bundle
-    if found and settings:
-        setting = next(iter(settings.items()))
-        raise LsamplerError(f"{name}: a bundle takes no parameters; leave out `model_param={setting[0]}={setting[1]}`")
-    return found

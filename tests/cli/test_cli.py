@@ -18,17 +18,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save_file
-from support import Answer
+from support import Answer, listing, store_of
 
-from lsampler import LatentStore, StoreWriter, load_bundle, load_sampler, open_store
+from lsampler import LatentStore, load_bundle, load_sampler, open_store
 
 Cli = Callable[..., Answer]
-
-
-def store_of(path: Path, latents: NDArray[Any], **provenance: str) -> Path:
-    with StoreWriter(path, latents.shape[1], provenance) as writer:
-        writer.append(latents)
-    return path
 
 
 def pixels(path: Path) -> NDArray[np.uint8]:
@@ -138,7 +132,7 @@ def test_a_fitted_strategy_needs_its_own_decoder_and_no_plugin(
     fitted = tmp_path / "fitted.safetensors"
     ok("fit", "-p", "gaussian", "--store", tiny_store.path, "--out", fitted)
     for arguments, message in (
-        ((fitted,), "fitted to latents of a model that does not come with lsampler; give that --model"),
+        ((fitted,), "of a model that does not come with lsampler; give that --model"),
         ((fitted, "-p", "gaussian"), "--plugin: a strategy from --fitted needs none; leave it out"),
         ((tiny_store.path,), "tiny.h5"),
     ):
@@ -226,7 +220,7 @@ BAD_INPUT = [
     ("store is a folder", "sample -p gaussian --store {dir}", "is a folder, expected a latent store"),
     ("store with NaN", "evaluate -p gaussian --store {dir}/nan.h5", "row 3 holds NaN or infinite values"),
     ("store without rows", "sample -p gaussian --store {dir}/none.h5 --out {dir}/x.h5", "0 latent vectors, statistics need at least 2"),
-    ("constant component", "sample -p gaussian --store {dir}/constant.h5 --out {dir}/x.h5", "component 2 is constant"),
+    ("equal vectors", "sample -p gaussian --store {dir}/equal.h5 --out {dir}/x.h5", "all 50 vectors are equal"),
     ("singular covariance", "sample -p multivariate-normal --store {dir}/few.h5 --out {dir}/x.h5", "has rank 4, 6 components are wanted"),
     ("model and store of two encoders", "sample -p gaussian --model {dir}/tiny.safetensors --store {dir}/few.h5", "does not belong to these latents"),
     ("samples of another encoder", "decode {dir}/few.h5 --model celeba96", "does not belong to these latents"),
@@ -248,6 +242,27 @@ BAD_INPUT = [
     ("filters", "train {dir}/images.npy --filters 8,x --out {dir}/run", "--filters"),
     ("crop", "train {dir}/images.npy --crop center --out {dir}/run", "crop 'center' is unknown; did you mean 'centre'?"),
     ("nothing to resume", "train {dir}/images.npy --size 8 --filters 4 --resume --out {dir}/run", "no checkpoint to resume"),
+    ("comparing nothing", "compare --out {dir}/r", "nothing to compare"),
+    ("strategy to compare", "compare -p gausian --out {dir}/r", "did you mean 'gaussian'?"),
+    ("parameter of nothing", "compare -p gaussian --param fact=1 --out {dir}/r", "NAME:KEY=VALUE"),
+    ("parameter of another", "compare -p gaussian --param pca-ellipse:fact=1 --out {dir}/r", "is not compared"),
+    ("parameter of a row", "compare -p pca-ellipse --param pca-ellipse:fact=-1 --out {dir}/r", "fact=-1"),
+    ("sweep of two parts", "compare --sweep pca-ellipse:fact=1:2 --out {dir}/r", "NAME:KEY=LOW:HIGH:STEPS"),
+    ("sweep of one step", "compare --sweep pca-ellipse:fact=1:2:1 --out {dir}/r", "2 to 1000 steps"),
+    ("sweep without end", "compare --sweep pca-ellipse:fact=1:2:1000000000 --out {dir}/r", "2 to 1000 steps"),
+    ("sweep of no number", "compare --sweep pca-ellipse:fact=a:2:3 --out {dir}/r", "NAME:KEY=LOW:HIGH:STEPS"),
+    ("sweep of no parameter", "compare --sweep pca-ellipse:facts=1:2:3 --out {dir}/r", "no parameter 'facts'"),
+    ("score to compare by", "compare -p gaussian -e no-such --out {dir}/r", "no evaluator 'no-such'"),
+    ("latents missing", "analyze no.h5 --out r", "no.h5: no such latent store; check the path"),
+    ("latents with NaN", "analyze nan.h5 --out r", "nan.h5: row 3 holds NaN or infinite values"),
+    ("latents too few", "analyze few.h5 --out r", "few.h5: 5 vectors are too few to analyse; give at least 20"),
+    ("latents constant", "analyze constant.h5 --out r", "constant.h5: component 2 is constant"),
+    ("report's parent missing", "analyze few.h5 --out no/r", "does not exist; create it first"),
+    ("report among images", "analyze few.h5 --out mixed", "mixed: was not written by lsampler"),
+    ("threshold no number", "analyze few.h5 --out r --threshold high", "'--threshold': Input should be a valid number"),
+    ("pair of one", "analyze few.h5 --out r --pair 1", "--pair 1: write it as two components, such as 118,164"),
+    ("pair negative", "analyze few.h5 --out r --pair=-1,2", "--pair -1,2: write it as two components"),
+    ("trim negative", "analyze few.h5 --out r --trim -1", "--trim -1.0: give a number of half-widths above 0"),
     ("plugin to show", "plugins show gausian", "no plugin 'gausian'; did you mean 'gaussian'?"),
 ]  # fmt: skip
 
@@ -269,12 +284,11 @@ def bad(tmp_path_factory: pytest.TempPathFactory, tiny_model_bytes: bytes) -> Pa
     save_file({"weight": np.zeros(3)}, folder / "foreign.safetensors")
     np.save(folder / "images.npy", rng.uniform(size=(12, 8, 8)).astype(np.float32))
     np.save(folder / "range.npy", rng.uniform(0, 255, size=(12, 8, 8)).astype(np.float32))
-    few, constant = rng.normal(size=(5, 6)).astype(np.float32), rng.normal(size=(50, 6)).astype(np.float32)
-    constant[:, 2] = 0.1
+    few, equal = rng.normal(size=(5, 6)).astype(np.float32), np.full((50, 6), 0.1, np.float32)
     store_of(folder / "few.h5", few, encoder="somebody else's")
-    for name, rows in (("anonymous.h5", few), ("constant.h5", constant)):
+    for name, rows in (("anonymous.h5", few), ("equal.h5", equal)):
         store_of(folder / name, rows)
-    whole = (folder / "constant.h5").read_bytes()
+    whole = (folder / "equal.h5").read_bytes()
     (folder / "cut.h5").write_bytes(whole[: len(whole) // 2])
     for name, rows in (("none.h5", 0), ("nan.h5", 5)):
         (folder / name).write_bytes((folder / "few.h5").read_bytes())
@@ -286,10 +300,6 @@ def bad(tmp_path_factory: pytest.TempPathFactory, tiny_model_bytes: bytes) -> Pa
     with h5py.File(folder / "foreign.h5", "w") as handle:
         handle["latents"] = few
     return folder
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.mark.parametrize(("arguments", "message"), [row[1:] for row in BAD_INPUT], ids=[row[0] for row in BAD_INPUT])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pickle
-import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +16,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from support import Answer
 
 from lsampler import LsamplerError, Preprocess, open_images
 from lsampler.data.batches import ImageBatches
@@ -67,17 +64,13 @@ def make_array(path: Path, images: NDArray[Any], **others: NDArray[Any]) -> Path
     return path
 
 
-def refused(call: Callable[[], object], *parts: object) -> None:
+def refused_source(path: Path, *parts: object) -> None:
     """Check that an error of one line says all of this."""
     with pytest.raises(LsamplerError) as error:
-        call()
+        open_images(path)
     text = str(error.value)
     assert "\n" not in text
-    assert not [part for part in parts if str(part) not in text], text
-
-
-def refused_source(path: Path, *parts: object) -> None:
-    refused(lambda: open_images(path), path, *parts)
+    assert not [part for part in (path, *parts) if str(part) not in text], text
 
 
 # Sources
@@ -225,7 +218,8 @@ def test_resampling_of_floats_stays_in_range() -> None:
     [((96, "center", 3), "did you mean 'centre'"), ((96, "none", 4), "channels"), ((3, "none", 3), "image size")],
 )
 def test_wrong_preprocessing_is_told_in_one_line(settings: tuple[Any, Any, Any], part: str) -> None:
-    refused(lambda: Preprocess(*settings), part)
+    with pytest.raises(LsamplerError, match=part):
+        Preprocess(*settings)
 
 
 # Kinds of pictures
@@ -251,21 +245,17 @@ def test_every_mode_becomes_grey_or_colour(tmp_path: Path, mode: str) -> None:
         assert pixels[0, 0, 0] < 20 < 235 < pixels[0, 0, 2]
 
 
-def test_transparent_pixels_are_white_whatever_colour_they_hide(tmp_path: Path) -> None:
+def test_transparent_pixels_are_white_whatever_colour_they_hide(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     rgba = Image.new("RGBA", (8, 8), (200, 10, 20, 0))
-    rgba.putpixel((1, 2), (200, 10, 20, 255))
-    pixels = read_one(tmp_path, encoded(rgba))
-    assert pixels[0, 0].tolist() == [255, 255, 255]
-    assert pixels[2, 1].tolist() == [200, 10, 20]
-
-
-def test_transparent_palette(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    image = Image.new("P", (8, 8), 1)
-    image.putpalette([0, 0, 0, 9, 8, 7, 30, 40, 50])
-    image.putpixel((3, 0), 2)
-    pixels = read_one(tmp_path, encoded(image, transparency=bytes([255, 0, 255])))
-    assert pixels[0, 0].tolist() == [255, 255, 255]
-    assert pixels[0, 3].tolist() == [30, 40, 50]
+    rgba.putpixel((3, 0), (30, 40, 50, 255))
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 9, 8, 7, 30, 40, 50])
+    palette.putpixel((3, 0), 2)
+    for data in (encoded(rgba), encoded(palette, transparency=bytes([255, 0, 255]))):
+        pixels = read_one(tmp_path, data)
+        assert (pixels[0, 0].tolist(), pixels[0, 3].tolist()) == ([255, 255, 255], [30, 40, 50])
     assert not recwarn.list
 
 
@@ -312,31 +302,6 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
 # Damaged and odd images
 
 
-def damaged(tmp_path: Path) -> Path:
-    folder = tmp_path / "some-bad"
-    folder.mkdir()
-    for k in range(7):
-        (folder / f"{k}.png").write_bytes(png(k, edge=32))
-    (folder / "2.png").write_bytes(png(2, edge=32)[:200])
-    (folder / "4.png").write_bytes(b"no picture at all")
-    (folder / "5.png").write_bytes(b"")
-    return folder
-
-
-def test_damaged_images_are_skipped_counted_and_named(tmp_path: Path) -> None:
-    source = open_images(damaged(tmp_path))
-    reader = ImageBatches(source, Preprocess(8, "none", 3))
-    indices = [index for kept, _ in reader.read(3) for index in kept]
-    assert indices == [0, 1, 3, 6]
-    assert sorted(reader.skipped) == ["2.png", "4.png", "5.png"]
-    assert all("cannot be decoded" in reason and "\n" not in reason for reason in reader.skipped.values())
-
-
-def test_strict_stops_at_the_first_damaged_image(tmp_path: Path) -> None:
-    reader = ImageBatches(open_images(damaged(tmp_path)), Preprocess(8, "none", 3), strict=True)
-    refused(lambda: list(reader.read(3)), "'2.png'", "leave out `strict=True`")
-
-
 def test_neither_the_start_nor_the_number_of_threads_changes_the_images(digits_npy: Path) -> None:
     source, preprocess = open_images(digits_npy), Preprocess(12, "none", 1)
     wanted, _ = read_all(source, preprocess, threads=2)
@@ -368,16 +333,6 @@ def test_bad_values_in_float_images_are_skipped_with_a_reason(tmp_path: Path) ->
     assert all(part in reader.skipped[name] for name, part in said)
 
 
-def test_encoding_only_damaged_images_ends_in_one_line(
-    tmp_path: Path, tiny_model_file: Path, cli: Callable[..., Answer]
-) -> None:
-    np.save(tmp_path / "a.npy", np.full((3, 8, 8), np.nan, np.float32))
-    answer = cli("encode", tmp_path / "a.npy", "--model", tiny_model_file, "--out", tmp_path / "a.h5")
-    assert (answer.code, answer.err.count("\n")) == (2, 1)
-    assert re.search("a.npy: no usable image; .* NaN", answer.err)
-    assert not (tmp_path / "a.h5").exists()
-
-
 def claiming(width: int, height: int) -> bytes:
     """A small PNG whose header claims any size."""
     header = struct.pack(">II", width, height) + bytes([8, 2, 0, 0, 0])
@@ -387,10 +342,10 @@ def claiming(width: int, height: int) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("edge", [10_000, 60_000])
-def test_a_picture_that_claims_a_huge_size_is_skipped(tmp_path: Path, edge: int) -> None:
-    with pytest.raises(ImageError):
-        read_one(tmp_path, claiming(edge, edge))
+@pytest.mark.parametrize("size", [(10_000, 10_000), (60_000, 60_000), (80_000_000, 1), (1, 80_000_000)])
+def test_a_picture_that_claims_a_huge_size_is_skipped(tmp_path: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=r"far too large|exceeds limit"):
+        read_one(tmp_path, claiming(*size))
 
 
 # Sources that are refused
@@ -422,12 +377,7 @@ def test_dots_inside_names_are_no_path_trick(tmp_path: Path) -> None:
     assert len(open_images(make_zip(tmp_path / "a.zip", {"a..b.png": png(), "./c.png": png()})).ids) == 2
 
 
-def test_a_zip_that_inflates_without_measure_is_refused(tmp_path: Path) -> None:
-    path = make_zip(tmp_path / "a.zip", {"a.bmp": bytes(4 << 20)}, zipfile.ZIP_DEFLATED)
-    refused_source(path, "'a.bmp'", "inflate")
-
-
-@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.95])
+@pytest.mark.parametrize("keep", [10, 0.5, 0.95])
 def test_a_truncated_zip_is_refused(tmp_path: Path, keep: float) -> None:
     path = make_zip(tmp_path / "a.zip", {f"{k}.png": png(k) for k in range(20)})
     data = path.read_bytes()
@@ -435,30 +385,21 @@ def test_a_truncated_zip_is_refused(tmp_path: Path, keep: float) -> None:
     refused_source(path, "not a readable zip")
 
 
-def test_damaged_members_of_a_zip_are_skipped(tmp_path: Path) -> None:
+def test_damaged_and_encrypted_members_of_a_zip_are_skipped(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", {f"{k}.png": png(k) for k in range(4)}, zipfile.ZIP_DEFLATED)
     with zipfile.ZipFile(path) as archive:
         offset = archive.infolist()[1].header_offset
     data = bytearray(path.read_bytes())
     data[offset + 60 : offset + 90] = bytes(30)
-    path.write_bytes(data)
-    got, reader = read_all(open_images(path), Preprocess(8, "none", 3))
-    assert len(got) == 3
-    assert list(reader.skipped) == ["1.png"]
-    assert "zip" in reader.skipped["1.png"]
-
-
-def test_encrypted_members_are_skipped_with_the_reason(tmp_path: Path) -> None:
-    path = make_zip(tmp_path / "a.zip", {"a.png": png(0), "b.png": png(1)})
-    data = bytearray(path.read_bytes())
     # zipfile cannot encrypt: set the flag in the first member's two headers.
-    central = data.index(b"PK\x01\x02")
     data[6] |= 1
-    data[central + 8] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(data)
     got, reader = read_all(open_images(path), Preprocess(8, "none", 3))
-    assert len(got) == 1
-    assert "encrypted" in reader.skipped["a.png"]
+    assert len(got) == 2
+    assert list(reader.skipped) == ["0.png", "1.png"]
+    assert "encrypted" in reader.skipped["0.png"]
+    assert "zip" in reader.skipped["1.png"]
 
 
 class Evil:
@@ -489,14 +430,16 @@ def test_truncated_arrays_are_refused(tmp_path: Path, kind: str, keep: float) ->
     refused_source(path)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (0, 8, 8), (2, 8, 0), (2, 5, 8, 8), (2, 3, 8, 8, 8)])
-def test_arrays_of_another_shape_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    refused_source(make_array(tmp_path / "a.npy", np.zeros(shape, np.uint8)), "shape")
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.uint16, np.complex64, bool, "U3"])
-def test_arrays_of_another_type_are_refused(tmp_path: Path, dtype: Any) -> None:
-    refused_source(make_array(tmp_path / "a.npy", np.zeros((2, 8, 8), dtype)), "dtype", "uint8")
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        *((shape, np.uint8) for shape in ((8, 8), (0, 8, 8), (2, 8, 0), (2, 5, 8, 8), (2, 3, 8, 8, 8))),
+        *(((2, 8, 8), dtype) for dtype in (np.int64, np.uint16, np.complex64, bool, "U3")),
+    ],
+)
+def test_arrays_of_another_shape_or_type_are_refused(tmp_path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+    part = "shape" if dtype is np.uint8 else "uint8"
+    refused_source(make_array(tmp_path / "a.npy", np.zeros(shape, dtype)), part)
 
 
 def test_digest_depends_on_names_and_order() -> None:

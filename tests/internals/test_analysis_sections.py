@@ -10,9 +10,10 @@ from typing import Any
 
 import analysis_support as support
 import pytest
-from analysis_support import EVERY_SECTION, MARK, NAME, Page, analyzed, listing, reference_named, strict_json, vectors
+from analysis_support import EVERY_SECTION, MARK, NAME, Page, analyzed, reference_named, strict_json, vectors
+from support import listing, store_of
 
-from lsampler import LsamplerError, load_sampler, open_store, plugin_names
+from lsampler import LsamplerError, load_sampler, open_store
 from lsampler.reports.analysis import report as _report
 from lsampler.reports.analysis import run as _run
 from lsampler.reports.analysis.context import Context
@@ -115,19 +116,10 @@ def test_an_option_redoes_only_the_sections_that_use_it(
 
 
 def test_by_default_all_sections_but_tsne_run(ran: list[str], cli: Callable[..., Any], tmp_path: Path) -> None:
-    store = support.store_of(tmp_path / "z.h5", vectors())
+    store = store_of(tmp_path / "z.h5", vectors())
     assert cli("analyze", store, "--out", tmp_path / "a").code == 0
     assert ran == EVERY_SECTION
     assert strict_json(tmp_path / "a" / "analysis.json") == analyzed(open_store(store)).as_dict()
-
-
-def test_another_core_redoes_the_sections_that_use_cores(
-    ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    analyzed(vectors(), tmp_path / "report")
-    monkeypatch.setattr(_run, "plugin_names", lambda kind: [name for name in plugin_names(kind) if name != "interval"])
-    analysis = analyzed(vectors(), tmp_path / "report")
-    assert set(EVERY_SECTION) - set(analysis.reused) == {"origin", "cubes", "generated"}
 
 
 def test_another_version_redoes_every_section(ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -119,8 +120,36 @@ def test_a_scheduler_without_workers_is_one_line() -> None:
 
 
 def test_a_local_cluster_has_as_many_workers_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dask's default is one for every core."""
+    """Dask's default is one for every core, and a dashboard on all interfaces.
+
+    Whoever can connect to a scheduler can run code as its user: without the certificate nobody can.
+    """
     monkeypatch.undo()  # its worker may take a while to start
     with on_cluster("local:1"):
-        threads = current_engine()._client.nthreads()  # type: ignore[attr-defined]
-    assert list(threads.values()) == [1]
+        client: Any = current_engine()._client  # type: ignore[attr-defined]
+        assert list(client.nthreads().values()) == [1]
+        address, pages = client.scheduler.address, client.cluster.scheduler.http_server
+        assert address.startswith("tls://127.0.0.1:")
+        assert {held.getsockname()[0] for held in pages._sockets.values()} == {"127.0.0.1"}
+        certificates = distributed.Security.temporary()
+        for security in (None, certificates):
+            other = address if security else address.replace("tls", "tcp")
+            with pytest.raises(OSError, match=r"reset|closed|does not match"):
+                distributed.Client(other, security=security, timeout=1)
+
+
+def test_a_local_cluster_without_the_package_for_certificates_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(LsamplerError, match=r"needs cryptography; .*lsampler\[cluster\]"), on_cluster("local:1"):
+        pass
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_scheduler_that_is_gone_is_one_line(begun: bool) -> None:
+    """Regression: between two passes it was a KeyError."""
+    with local(1) as started, on_cluster(started.scheduler_address):
+        tasks = iter(current_engine().map(_slow, [0.0, 60.0] if begun else [0.0]))
+        assert next(tasks) == 0.0
+        started.close()
+        with pytest.raises(LsamplerError, match="lost the connection to the cluster; restart it and rerun"):
+            list(tasks if begun else current_engine().map(_slow, [0.0]))

@@ -121,10 +121,14 @@ def test_threads_give_what_the_layers_give_for_the_batch(tiny_model: ConvAutoenc
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_threads_started_later_keep_torchs_number(tiny_model: ConvAutoencoder) -> None:
-    tiny_model.encode(torch.rand(3 * CPU_BATCH, 1, 8, 8))
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(torch.get_num_threads).result() == 3
+def test_the_number_of_threads_of_the_process_is_never_changed(
+    tiny_model: ConvAutoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread would see it, and encodings that overlap would leave the number at one."""
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.setattr(torch, "set_num_threads", lambda number: pytest.fail(f"set to {number}"))
+        assert tiny_model.encode(torch.rand(3 * CPU_BATCH, 1, 8, 8)).shape == (3 * CPU_BATCH, 6)
+        assert pool.submit(torch.get_num_threads).result() == 3  # of a thread that is started later
 
 
 @pytest.mark.usefixtures("three_threads")

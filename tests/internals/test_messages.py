@@ -22,7 +22,7 @@ OPTIONS = {"held_out", "force", "param", "store", "model", "model_param", "devic
     ],
 )
 def test_arguments_become_options(message: str, expected: str) -> None:
-    assert in_options(message, OPTIONS, {"trusted"}) == expected
+    assert in_options(message, OPTIONS) == expected
 
 
 def test_an_argument_that_the_command_lacks_keeps_its_name() -> None:

@@ -20,20 +20,21 @@ def test_threads_and_segments_do_not_change_a_digit(
 ) -> None:
     if many:
         monkeypatch.setattr(passes, "DOUBLE_ROWS", 1000)
+        monkeypatch.setattr(passes, "EXACT_RADII", 1000)
     rows = np.random.default_rng(10).normal(size=(3 * SMALLEST_SEGMENT + 77, 6)).astype(np.float32)
     write_store(tmp_path / "latents.h5", 6, [rows], {})
     found = []
     for threads in (1, 2, 3):
         with working_on(Threads(threads)):
             store = open_store(tmp_path / "latents.h5")
-            found.append(
-                [store.statistics(trim).as_arrays() | {"axes": store.statistics(trim).pca.axes} for trim in (None, 1.2)]
-            )
+            both = [(store.statistics(trim), store.radius_quantiles(trim=trim)) for trim in (None, 1.2)]
+            found.append([own.as_arrays() | {"axes": own.pca.axes, "radii": radii} for own, radii in both])
     assert len(store.segments()) == 4
     for other in found[1:]:
         for first, second in zip(found[0], other, strict=True):
             for name, array in first.items():
                 np.testing.assert_array_equal(second[name], array)
+    np.testing.assert_allclose(MemoryStore(rows).radius_quantiles(), found[0][0]["radii"], rtol=1e-6)
 
 
 def test_many_vectors_are_added_in_double_precision_where_requested() -> None:

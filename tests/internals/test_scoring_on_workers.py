@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from lsampler import (
 from lsampler.bundles.digits import write_digits
 from lsampler.scoring.sample_sets import Drawn, Stored
 from lsampler.store.writer import write_store
-from lsampler.workspace import Opened, open_workspace
+from lsampler.workspace import open_subject
 
 distributed = pytest.importorskip("distributed")
 
@@ -104,7 +105,7 @@ def test_a_live_model_goes_to_the_workers(address: str, tiny_model: ConvAutoenco
 
 @pytest.mark.parametrize("strategy", ["gaussian", None])
 def test_sets_left_out_on_workers_are_those_left_out_here(address: str, folder: Path, strategy: str | None) -> None:
-    subject = open_workspace(None, folder / "digits" / "latents.h5").subject
+    subject = open_subject(None, folder / "digits" / "latents.h5")
     fails = Drawn.of(Entry.of(load_sampler("neighbour-interpolation", k=1500)), 400, required=False)
     sets = [Stored.of(folder / "few.h5"), fails]
     if strategy:
@@ -121,7 +122,7 @@ def test_sets_left_out_on_workers_are_those_left_out_here(address: str, folder: 
 
 
 def test_evaluators_that_fail_on_workers_are_those_that_fail_here(address: str) -> None:
-    subject, sets = open_workspace("digits", None).subject, [Drawn.of(Entry.of(load_sampler("gaussian")), 20)]
+    subject, sets = open_subject("digits", None), [Drawn.of(Entry.of(load_sampler("gaussian")), 20)]
     novelty, cores = load_evaluator("novelty"), load_evaluator("core-membership")
     here = evaluate(sets, subject, [novelty, cores])
     assert "no scores of novelty: needs real vectors" in here.caveats[0]
@@ -140,7 +141,7 @@ def test_workers_score_a_store_that_was_written_anew(
     evaluators = [load_evaluator("fidelity-diversity"), load_evaluator("core-membership")]
     for scale in (1, 2):
         write_store(path, 3, [scale * rng.normal(size=(200, 3)).astype(np.float32)], {}, force=True)
-        subject = open_workspace(None, path).subject
+        subject = open_subject(None, path)
         here = evaluate(sets, subject, evaluators)
         assert "core 'interval' not calibrated: latents.h5 lacks the held-out vectors for it" in here.caveats
         with on_cluster(address):
@@ -170,13 +171,13 @@ def test_a_worker_with_several_threads_scores_one_set_at_a_time() -> None:
         distributed.LocalCluster(processes=False, n_workers=1, threads_per_worker=4, dashboard_address=":0") as threads,
         on_cluster(threads.scheduler_address),
     ):
-        table = evaluate(sets, open_workspace("digits", None).subject, [Overlapping()])
+        table = evaluate(sets, open_subject("digits", None), [Overlapping()])
     assert [row.by_metric["running"].value for row in table.rows] == [1.0] * 6
 
 
 def test_what_a_worker_lacks_is_named(address: str) -> None:
     reference, sets = load_bundle("digits").reference, [Drawn.of(Entry.of(load_sampler("gaussian")), 5)]
-    subject = Subject(reference, reopen=Opened(None, "/nowhere/z.h5"))
+    subject = Subject(reference, reopen=partial(open_subject, None, "/nowhere/z.h5"))
     with (
         on_cluster(address),
         pytest.raises(
@@ -198,28 +199,3 @@ def test_a_model_that_cannot_be_copied_is_one_line(address: str, tiny_model: Any
             evaluators=[load_evaluator("cycle-consistency")],
             n=5,
         )
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--cluster", "tcp://127.0.0.1:9"), "--cluster tcp://127.0.0.1:9: no Dask scheduler answers there"),
-        (("--cluster", "local:x"), "--cluster local:x: say how many workers"),
-    ],
-)
-@pytest.mark.parametrize("command", [("evaluate", "--json"), ("compare", "--out")])
-def test_scoring_that_cannot_start_is_one_line(
-    cli: Callable[..., Answer],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: tuple[str, str],
-    options: tuple[str, ...],
-    message: str,
-) -> None:
-    monkeypatch.setattr("lsampler.compute.dask_cluster.CONNECT_SECONDS", 1)
-    name, output = command
-    answer = cli(name, "-p", "gaussian", "--model", "digits", output, tmp_path / "scores.json", *options)
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.count("\n") == 1
-    assert message in answer.err
-    assert list(tmp_path.iterdir()) == []

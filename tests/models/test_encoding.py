@@ -130,17 +130,12 @@ def test_store_holds_every_image_with_its_id_split_and_origin(
     assert not partial_folder(tiny_store.path).exists()
 
 
-@pytest.mark.parametrize("held_out", [-1, IMAGES, IMAGES + 1])
-def test_holding_out_too_many_is_refused(
-    tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path, held_out: int
+def test_held_out_leaves_some_and_is_by_default_what_training_held_out_of_the_same_images(
+    tiny_model: ConvAutoencoder, digits_npy: Path, png_zip: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(LsamplerError, match=r"`held_out=-?\d+` must leave some"):
-        encode(tiny_model, digits_npy, tmp_path / "s.h5", held_out=held_out)
-
-
-def test_held_out_is_what_training_held_out_of_the_same_images(
-    tiny_model: ConvAutoencoder, digits_npy: Path, png_zip: Path
-) -> None:
+    for held_out in (-1, IMAGES, IMAGES + 1):
+        with pytest.raises(LsamplerError, match=rf"`held_out={held_out}` must leave some"):
+            encode(tiny_model, digits_npy, tmp_path / "s.h5", held_out=held_out)
     source = open_images(digits_npy)
     assert default_held_out(tiny_model, source)[0] == 179
     tiny_model.training_record = {"source_digest": source_digest(source.ids), "first_held_out": source.ids[-42]}
@@ -256,16 +251,11 @@ def test_half_written_store_is_refused_to_another_encoder_or_other_images(
     with pytest.raises(LsamplerError, match=f"other settings .{change} =") as refusal:
         encode(model, source, out, held_out=HELD_OUT if change == "encoder" else 20)
     assert str(refusal.value).startswith(str(out))
-    same_content(encode(counting, digits_npy, out).store, tiny_store)
-
-
-def test_force_forgets_an_interrupted_run(
-    counting: Counting, other_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path
-) -> None:
-    interrupt(counting, digits_npy, tmp_path / "s.h5", after=1)
-    result = encode(other_model, digits_npy, tmp_path / "s.h5", held_out=HELD_OUT, force=True)
-    assert (result.resumed, len(result.store)) == (0, IMAGES)
-    assert result.store.fingerprint == other_model.fingerprint
+    if change == "encoder":
+        forced = encode(other_model, digits_npy, out, force=True)
+        assert (forced.resumed, len(forced.store), forced.store.fingerprint) == (0, IMAGES, other_model.fingerprint)
+    else:
+        same_content(encode(counting, digits_npy, out).store, tiny_store)
 
 
 # Existing stores
@@ -294,8 +284,9 @@ def test_force_keeps_the_old_store_until_the_new_one_is_complete(
 def test_append_adds_other_images_of_the_same_encoder(
     tiny_store: LatentStore, counting: Counting, other_model: ConvAutoencoder, png_zip: Path
 ) -> None:
-    """Regression: appending was only possible for the very images that the store held."""
-    first = tiny_store.read()
+    """Regression: appending was only possible for the very images that the store held. Without a store it makes one."""
+    assert len(encode(counting, png_zip, tiny_store.path.with_name("new.h5"), held_out=4, append=True).store) == 28
+    counting.encoded, first = 0, tiny_store.read()
     with pytest.raises(LsamplerError, match="was written with encoder"):
         encode(other_model, png_zip, tiny_store.path, held_out=4, append=True)
     interrupt(counting, png_zip, tiny_store.path, after=8, held_out=4, batch_size=8, append=True)
@@ -312,11 +303,6 @@ def test_append_adds_other_images_of_the_same_encoder(
     with pytest.raises(LsamplerError, match=r"holds the images of digits\.zip already"):
         encode(counting, png_zip, tiny_store.path, held_out=4, append=True)
     assert len(open_store(tiny_store.path)) == IMAGES + 28
-
-
-def test_append_without_a_store_makes_one(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
-    result = encode(counting, png_zip, tmp_path / "s.h5", held_out=4, append=True)
-    assert len(result.store) == 28
 
 
 # Images that cannot be used
@@ -338,7 +324,7 @@ def test_damaged_images_are_skipped_and_named(
 
 def test_strict_stops_and_the_next_run_goes_on(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.h5"
-    with pytest.raises(LsamplerError, match=r"image 'ziffern/ä011\.png'"):
+    with pytest.raises(LsamplerError, match=r"image 'ziffern/ä011\.png' cannot be decoded .* leave out `strict=True`"):
         encode(counting, png_zip, out, held_out=10, batch_size=4, strict=True)
     assert not out.exists()
     result = encode(counting, png_zip, out, held_out=10, batch_size=4)
@@ -393,18 +379,46 @@ def test_encoder_that_gives_nan_is_told_with_the_image(counting: Counting, png_z
 # The command line
 
 
-def test_command_names_skipped_images_and_refuses_what_is_there(
-    cli: Callable[..., Answer], tiny_model_file: Path, png_zip: Path, tmp_path: Path
+def test_command_names_skipped_images(
+    ok: Callable[..., Answer], tiny_model_file: Path, png_zip: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "s.h5"
-    arguments = ["encode", png_zip, "--model", tiny_model_file, "--out", out, "--held-out", "4"]
-    done = cli(*arguments)
-    assert done.code == 0, done.err
+    arguments = ["encode", png_zip, "--model", tiny_model_file, "--out", tmp_path / "s.h5", "--held-out", "4"]
+    done = ok(*arguments)
     assert "skipped 2 images" in done.out
     assert "ziffern/ä011.png: cannot be decoded" in done.out
     assert "24 latent vectors and 4 held out, D = 6" in done.out
-    before = out.read_bytes()
-    refused = cli(*arguments)
-    assert (refused.code, refused.err.count("\n")) == (2, 1), refused.err
-    assert "exists already" in refused.err
-    assert out.read_bytes() == before
+
+
+def test_another_crop_is_used_printed_and_stored_and_does_not_mix_with_the_first(
+    tiny_model: ConvAutoencoder, tiny_model_file: Path, ok: Callable[..., Answer], tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 16, 24), dtype=np.uint8)
+    np.save(tmp_path / "wide.npy", pixels)
+    command = ["encode", tmp_path / "wide.npy", "--model", tiny_model_file, "--held-out", 1, "--out"]
+    assert ok(*command, tmp_path / "own.h5").out.startswith("crop none, size 8\n")
+    assert ok(*command, tmp_path / "s.h5", "--crop", "centre").out.startswith("crop centre, size 8\n")
+    cut = [Preprocess(8, "centre", 1)(image[..., np.newaxis]) for image in pixels]
+    store = open_store(tmp_path / "s.h5")
+    np.testing.assert_allclose(store.read(), tiny_model.encode(torch.from_numpy(np.stack(cut))), atol=1e-5)
+    assert (store.attributes["crop"], store.fingerprint) == ("centre", tiny_model.fingerprint)
+    shards = encode(tiny_model, tmp_path / "wide.npy", tmp_path / "s.shards", held_out=1, crop="centre").store
+    np.testing.assert_allclose(shards.read(), store.read(), atol=1e-5)
+    np.save(tmp_path / "more.npy", pixels[::-1])
+    with pytest.raises(LsamplerError, match=r"s\.h5: was written with crop = centre"):
+        encode(tiny_model, tmp_path / "more.npy", tmp_path / "s.h5", held_out=1, append=True)
+    with pytest.raises(LsamplerError, match="crop 'center' is unknown; did you mean 'centre'"):
+        encode(tiny_model, tmp_path / "more.npy", tmp_path / "t.h5", held_out=1, crop="center")
+
+
+@pytest.mark.parametrize(("own", "warned"), [(1.0, False), (1e-6, True)])
+def test_images_that_the_model_reconstructs_far_worse_than_its_own_are_warned_of(
+    own: float, warned: bool, tiny_model: ConvAutoencoder, digits_npy: Path, ok: Callable[..., Answer], tmp_path: Path
+) -> None:
+    tiny_model.training_record = {"held_out_mse": own, "source": "faces.zip"}
+    tiny_model.save(tmp_path / "m.safetensors")
+    said = ok("encode", digits_npy, "--model", tmp_path / "m.safetensors", "--out", tmp_path / "s.h5").out
+    images = torch.from_numpy(np.load(digits_npy)[::28, np.newaxis])
+    error = float(((tiny_model.decode(tiny_model.encode(images)) - images) ** 2).mean())
+    assert f"mean squared error of reconstructions {error:.5f} (held out in training: {own:.5f})" in said
+    warning = "far worse than those of its training; check --crop: it was trained with none, on images of faces.zip"
+    assert (warning in said) == warned

@@ -14,8 +14,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -28,7 +26,6 @@ from PIL import Image
 from support import Answer
 
 from lsampler import ConvAutoencoder, ConvConfig, LsamplerError, TrainingOptions, TrainingResult, open_images
-from lsampler.cli import main
 from lsampler.models.encoding import default_held_out
 
 pytest.importorskip("lightning", reason="needs the extra 'train'")
@@ -39,7 +36,8 @@ SHAPE = ("--size", "8", "--grey", "--no-flip", "--filters", "8,16", "--latent-di
 CONFIG = ConvConfig(image_size=8, channels=1, filters=(8, 16), latent_dim=6)
 FILES = ["checkpoints/last.ckpt", "model.safetensors", "reconstructions.png", "training.csv", "training.png"]
 # One thread: small layers gain nothing from more, and threads that wait for a busy core take it from others.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+# No line per minute, on a slow machine.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "LSAMPLER_PROGRESS": "off"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -125,14 +123,8 @@ def trained(digits_npy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """A whole training by the command line."""
     out = tmp_path_factory.mktemp("trained") / "run"
     settings = ("--epochs", 8, "--held-out", 297, "--learning-rate", 1e-2, "--batch-size", 64)
-    arguments = ["lsampler", "train", *map(str, (digits_npy, *SHAPE, *settings, "--out", out))]
-    said, complaints = StringIO(), StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(complaints):
-        patch.setattr(sys, "argv", arguments)
-        patch.setenv("LSAMPLER_PROGRESS", "off")  # a line per minute, on a slow machine
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    return out, Answer(int(stopped.value.code or 0), said.getvalue(), complaints.getvalue())
+    done = run(digits_npy, *SHAPE, *settings, "--out", out)
+    return out, Answer(done.returncode, done.stdout, done.stderr)
 
 
 # What a training leaves behind
@@ -348,8 +340,9 @@ def test_resuming_another_training_is_refused(few_npy: Path, digits: NDArray[np.
 
 
 def test_a_split_without_images_is_refused(few_npy: Path, tmp_path: Path) -> None:
-    for held_out in (0, 300, 5000):
-        with pytest.raises(LsamplerError, match=f"300 images, `held_out={held_out}` must be at least 1"):
+    """One image alone has no spread, which is the unit of the latents."""
+    for held_out in (0, 1, 300, 5000):
+        with pytest.raises(LsamplerError, match=f"300 images, `held_out={held_out}` must be at least 2"):
             train(few_npy, tmp_path / "run", held_out=held_out)
 
 
@@ -464,7 +457,9 @@ class TestTwoProcesses:
         record = ConvAutoencoder.load(team[0] / "model.safetensors").training_record
         assert (record["devices"], record["nodes"], record["batch_size"]) == (2, 1, 5)
 
-    def test_only_the_first_prints_and_nothing_is_written_twice(self, team: tuple[Path, Any, Any]) -> None:
+    def test_only_the_first_prints_and_nothing_is_written_twice(
+        self, team: tuple[Path, Any, Any], digits_npy: Path
+    ) -> None:
         out, (code, said, complaints), resumed = team
         model = str(out / "model.safetensors")
         assert (code, complaints) == (130, "lsampler: interrupted\n")
@@ -476,11 +471,9 @@ class TestTwoProcesses:
         assert resumed.returncode == 0, resumed.stderr
         assert [line.split(":")[0] for line in resumed.stdout.splitlines()] == ["epoch 2/3", "epoch 3/3", model]
         assert files(out) == FILES
-
-    def test_another_number_of_processes_cannot_resume(self, team: tuple[Path, Any, Any], digits_npy: Path) -> None:
-        """The schedule of the learning rate counts steps, and the batches would have another size."""
+        # With another number of processes, the schedule of the learning rate would count other steps.
         with pytest.raises(LsamplerError, match="began with processes 2, not 1"):
-            train(digits_npy, team[0], epochs=3, held_out=297, batch_size=5, flip=False, resume=True)
+            train(digits_npy, out, epochs=3, held_out=297, batch_size=5, flip=False, resume=True)
 
     def test_an_error_of_both_is_told_once(self, few_npy: Path, tmp_path: Path) -> None:
         settings = ("--learning-rate", 1e30, "--devices", 2, "--held-out", 60, "--out", tmp_path / "run")

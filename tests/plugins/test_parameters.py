@@ -93,11 +93,6 @@ def test_a_text_is_read_by_the_type_of_its_parameter(settings: dict[str, str], e
     assert type(found) is type(expected)
 
 
-def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(LsamplerError, match="did you mean 'pca-ellipse'"):
-        load_sampler("pca-elipse")
-
-
 def test_every_public_name_is_there() -> None:
     for name in lsampler.__all__:
         assert getattr(lsampler, name) is not None

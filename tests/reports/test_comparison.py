@@ -14,6 +14,7 @@ import pytest
 import torch
 from compared import Broken, Counting, Mean
 from pydantic import PrivateAttr
+from support import listing
 
 from lsampler import (
     Block,
@@ -321,9 +322,9 @@ def test_what_failed_is_tried_again_and_nothing_changes_until_it_succeeds(
 ) -> None:
     out = tmp_path / "report"
 
-    def run(evaluator: Evaluator) -> tuple[Comparison, dict[str, bytes]]:
+    def run(evaluator: Evaluator) -> tuple[Comparison, dict[str, bytes | None]]:
         found = compare(real, [load_sampler("gaussian")], out, evaluators=[Counting(), evaluator], n=60)
-        return found, {str(path): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        return found, listing(out)
 
     failed, before = run(Fragile().without(missing))
     said = [*failed.caveats, *failed.rows[-1].problems]
@@ -392,12 +393,12 @@ def test_scores_stay_where_plots_or_pictures_fail(
 def test_a_folder_with_an_analysis_is_refused_and_left_as_it_is(real: MemoryStore, tmp_path: Path) -> None:
     out = tmp_path / "report"
     analyze(real, out, sections=["correlations"])
-    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    before = listing(out)
     with pytest.raises(
         LsamplerError, match="report: holds an analysis report, not a comparison report; choose an empty"
     ):
         compare(real, [load_sampler("gaussian")], out, evaluators=[Counting()])
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert listing(out) == before
 
 
 @pytest.mark.parametrize(

@@ -172,28 +172,3 @@ def test_the_command_compares(cli: Callable[..., Any], tiny_model_file: Path, ti
         "pca-ellipse, fact = 1, components = 4",
     ]
     assert scores["provenance"]["command"].startswith("lsampler compare -p gaussian")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ((), "nothing to compare"),
-        (("-p", "gausian"), "gaussian"),
-        (("-p", "gaussian", "--param", "fact=1"), "NAME:KEY=VALUE"),
-        (("-p", "gaussian", "--param", "pca-ellipse:fact=1"), "is not compared"),
-        (("-p", "pca-ellipse", "--param", "pca-ellipse:fact=-1"), "fact=-1"),
-        (("--sweep", "pca-ellipse:fact=1:2"), "NAME:KEY=LOW:HIGH:STEPS"),
-        (("--sweep", "pca-ellipse:fact=1:2:1"), "at least 2 steps"),
-        (("--sweep", "pca-ellipse:fact=a:2:3"), "NAME:KEY=LOW:HIGH:STEPS"),
-        (("--sweep", "pca-ellipse:facts=1:2:3"), "no parameter 'facts'"),
-        (("-p", "gaussian", "-e", "no-such"), "no evaluator 'no-such'"),
-    ],
-)
-def test_bad_input_is_one_line(
-    arguments: tuple[str, ...], words: str, cli: Callable[..., Any], tiny_store: Any, tmp_path: Path
-) -> None:
-    answer = cli("compare", *arguments, "--store", tiny_store.path, "--out", tmp_path / "report")
-    assert answer.code == 2
-    assert words in answer.err
-    assert answer.err.count("\n") == 1
-    assert not (tmp_path / "report").exists()

@@ -46,19 +46,6 @@ def test_a_radius_with_sharp_ends_keeps_them() -> None:
     np.testing.assert_allclose(drawn, real, rtol=0.02)
 
 
-def test_directions_are_uniform_and_independent_of_the_radius(correlated: NDArray[np.float32]) -> None:
-    """Covariance within 5 % of the data's; |r| between any cosine squared and the radius below 5 / sqrt(n)."""
-    z = load_sampler("elliptical").fit(correlated).sample(40_000, seed=2).double().numpy()
-    statistics = MemoryStore(correlated).statistics()
-    scale = np.outer(statistics.std, statistics.std)
-    assert np.abs(np.cov(z.T) - statistics.covariance).max() < 0.05 * scale.max()
-    white = statistics.pca.transform(z) / np.sqrt(statistics.pca.variances)
-    radius = np.linalg.norm(white, axis=1)
-    for cosine in (white / radius[:, np.newaxis]).T:
-        assert stats.kstest((1 + cosine) / 2, stats.beta(5.5, 5.5).cdf).pvalue > ALPHA
-        assert abs(np.corrcoef(cosine**2, radius)[0, 1]) < 5 / np.sqrt(len(z))
-
-
 def test_comes_near_the_multivariate_t_that_made_the_data() -> None:
     """Mean log densities of new vectors: the truth's is the best; a normal loses 0.6 here, this less than 0.1."""
     truth = stats.multivariate_t(np.arange(6.0), np.diag(np.arange(1.0, 7.0)), df=5, seed=3)

@@ -128,7 +128,7 @@ def test_parameters_without_a_density_are_a_problem_of_the_row(reference: Memory
         (load_bundle("celeba96").reference, "needs real vectors"),
         (MemoryStore(np.eye(4)), "holds no held-out vectors"),
         (MemoryStore(np.random.default_rng(0).normal(size=(9, 4)), np.eye(4)[:1]), "1 held-out vector, an interval"),
-        (MemoryStore(np.eye(4), np.eye(4)), "has rank 3, 4 components are wanted"),
+        (MemoryStore(np.eye(4), np.eye(4)), "vary in 3 directions, which is fewer than their 4"),
     ],
 )
 def test_likelihood_says_what_it_lacks(reference: Any, problem: str) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lsampler import MemoryStore, Reference, import_latents, open_store
+from lsampler import MemoryStore, Reference
 
 
 class Generated(Reference):
@@ -68,17 +67,3 @@ def test_memory_does_not_grow_with_the_vectors() -> None:
 
     # Two million radii more take 16 MB.
     assert peak(3_300_000) < peak(1_300_000) + 1e6
-
-
-@pytest.mark.parametrize("rows", [100_000, 1_100_000])
-def test_segments_and_threads_do_not_change_a_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    latents = np.concatenate(list(Generated(rows).chunks()))
-    np.save(tmp_path / "latents.npy", latents)
-    import_latents(tmp_path / "latents.npy", tmp_path / "latents.h5", held_out=0)
-    found = []
-    for threads in (1, 3):
-        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
-        found.append(open_store(tmp_path / "latents.h5").radius_quantiles())
-    assert len(open_store(tmp_path / "latents.h5").segments()) > 3
-    np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_allclose(MemoryStore(latents).radius_quantiles(), found[0], rtol=1e-6)

@@ -88,6 +88,8 @@ def test_export_and_import_give_the_same_rows_ids_and_splits(
     suffix: str, rows: tuple[int, list[str] | None, list[str]], chunk_rows: int, dimension: int
 ) -> None:
     count, ids, splits = rows
+    if ids and suffix in (".npz", ".h5"):
+        ids[0] = "caf\udce9.png"  # no UTF-8, as names of files may be
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr("lsampler.store.exchange.table.CHUNK_ROWS", chunk_rows)
         folder = Path(name)
@@ -103,18 +105,10 @@ def test_export_and_import_give_the_same_rows_ids_and_splits(
             back = import_latents(exported, again).store
             np.testing.assert_array_equal(back.read(), numbered(count, dimension)[expected])
             assert back.verify() == []
+            assert suffix != ".npy" or not back.has_ids
             if suffix != ".npy":
                 assert back.splits() == [splits[k] for k in expected]
                 assert (back.ids(), back.has_ids) == ([ids[k] if ids else "" for k in expected], ids is not None)
-
-
-def test_npy_keeps_the_latents_alone_and_a_tenth_is_held_out_again(tmp_path: Path) -> None:
-    store = store_of(tmp_path / "a.h5", numbered(20), [f"{k}" for k in range(20)], ["held-out"] * 20)
-    export_latents(store, tmp_path / "b.npy")
-    result = import_latents(tmp_path / "b.npy", tmp_path / "c.h5")
-    np.testing.assert_array_equal(result.store.read(), numbered(20))
-    assert result.store.splits() == ["train"] * 18 + ["held-out"] * 2
-    assert not result.store.has_ids
 
 
 def test_exports_are_read_by_numpy_h5py_and_pyarrow_alone(tmp_path: Path) -> None:
@@ -137,14 +131,6 @@ def test_exports_are_read_by_numpy_h5py_and_pyarrow_alone(tmp_path: Path) -> Non
     assert (table["id"].to_pylist(), table["split"].to_pylist()) == (ids, splits)
     assert table["latent"].to_pylist() == numbered(3).tolist()
     assert table["latent"].type == pa.list_(pa.float32(), D)
-
-
-@pytest.mark.parametrize("suffix", [".npz", ".h5"])
-def test_ids_that_are_no_utf8_come_back(tmp_path: Path, suffix: str) -> None:
-    odd = ["caf\udce9.png", "b"]
-    store = store_of(tmp_path / "a.h5", numbered(2), odd)
-    export_latents(store, tmp_path / f"b{suffix}")
-    assert import_latents(tmp_path / f"b{suffix}", tmp_path / "c.h5").store.ids() == odd
 
 
 # What comes in from elsewhere
@@ -435,25 +421,6 @@ def test_no_truncated_file_is_imported(suffix: str, kept: float) -> None:
             import_latents(path, folder / "s.h5")
         assert "\n" not in str(refusal.value)
         assert names(folder) == [path.name]
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_interrupted_transfer_leaves_nothing(tmp_path: Path, suffix: str) -> None:
-    class Interrupting:
-        def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
-            def advance(amount: int) -> None:
-                raise KeyboardInterrupt
-
-            return advance
-
-    store = store_of(tmp_path / "a.h5", numbered(9), [f"{k}" for k in range(9)])
-    with pytest.raises(KeyboardInterrupt):
-        export_latents(store, tmp_path / f"b{suffix}", progress=Interrupting())
-    assert names(tmp_path) == ["a.h5"]
-    export_latents(store, tmp_path / f"b{suffix}")
-    with pytest.raises(KeyboardInterrupt):
-        import_latents(tmp_path / f"b{suffix}", tmp_path / "c.h5", progress=Interrupting())
-    assert names(tmp_path) == sorted(["a.h5", f"b{suffix}"])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

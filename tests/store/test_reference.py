@@ -65,12 +65,6 @@ def test_blocks_are_the_rows_in_order_and_never_larger_than_a_block() -> None:
     assert MemoryStore(rows).held_out().shape == (0, 2)
 
 
-def test_statistics_speak_of_the_train_vectors_only(correlated: NDArray[np.float32]) -> None:
-    reference = MemoryStore(correlated[:500], correlated[500:] + 100)
-    assert reference.statistics().count == 500
-    np.testing.assert_allclose(reference.statistics().mean, correlated[:500].astype(np.float64).mean(axis=0), rtol=1e-9)
-
-
 @pytest.mark.parametrize("shape", [(5,), (), (2, 3, 4), (5, 0)])
 def test_latents_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(LsamplerError, match=r"mine: shape \(.*\), expected \(number of vectors, D\)"):

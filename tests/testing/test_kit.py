@@ -43,11 +43,14 @@ from lsampler.testing import (
 PAGE = Path(__file__).parents[2] / "docs" / "compliance.md"
 # Parameters that make slow plugins quick.
 QUICK: dict[str, dict[str, Any]] = {
+    "auto": {"candidates": "multivariate-normal, elliptical", "quick": True},
     "flow": {"max_epochs": 1, "hidden": 8, "layers": 1},
     "faces": {"images": 4, "enlarge": 0},
     "image-distance": {"resamples": 3},
     "latent-distances": {"resamples": 3, "directions": 8},
     "two-sample-classifier": {"learner": "logistic"},
+    "strong-classifier": {"epochs": 2, "curve": False},
+    "likelihood-ratio": {"rival": "gaussian-mixture"},
     "kde": {"bandwidth": 0.5},
 }
 

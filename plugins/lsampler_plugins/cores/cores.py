@@ -6,6 +6,9 @@ from pydantic import Field
 
 from lsampler import Core, HalfWidth, LsamplerError, Reference, State, nearest_neighbours, offers
 
+SAME = 1e-12
+"""Where 1 - r^2 is below, two components are the same."""
+
 
 class Interval(Core):
     """Every component within mu_j +- t w_j, w_j the half-width of 2.3548 sigma (posts II, VII, IX)."""
@@ -16,24 +19,25 @@ class Interval(Core):
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
 
     def learn(self, reference: Reference) -> State:
-        """Centre and half-width of every component."""
         statistics = reference.statistics()
         return {"mean": statistics.mean, "width": statistics.half_widths(self.half_width)}
 
     def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
-        """max_j |z_j - mu_j| / w_j."""
-        levels: NDArray[np.float64] = (np.abs(latents - state["mean"]) / state["width"]).max(axis=1)
+        varying = state["width"] > 0
+        levels: NDArray[np.float64] = (np.abs(latents - state["mean"])[:, varying] / state["width"][varying]).max(
+            axis=1
+        )
         return levels
 
     def nominal(self, state: State) -> float:
-        """The parameter t."""
         return self.t
 
 
 class PairEllipses(Core):
     """Inside the n-sigma confidence ellipse of every pair of components (post VIII).
 
-    For standardised x, y of Pearson correlation r: (x^2 - 2 r x y + y^2) / (1 - r^2) <= n^2.
+    For standardised x, y of Pearson correlation r: (x^2 - 2 r x y + y^2) / (1 - r^2) <= n^2. Of components that are
+    the same but for their unit and sign, the first one counts.
     """
 
     name = "pair-ellipses"
@@ -41,22 +45,23 @@ class PairEllipses(Core):
     sigma: float = Field(default=2.0, gt=0, description="nominal level n; post X sees the core's edge at 2 sigma")
 
     def learn(self, reference: Reference) -> State:
-        """Centre, spread and correlation of the components."""
         statistics = reference.statistics()
-        correlation = statistics.correlation
-        pairs = 1 - np.square(correlation[np.triu_indices(len(correlation), 1)])
-        if len(pairs) == 0:
-            raise LsamplerError(f"{reference.name}: pair ellipses need at least two components")
-        if pairs.min() < 1e-12:
-            raise LsamplerError(f"{reference.name}: two components are perfectly correlated; remove one of them")
+        correlation, kept = statistics.correlation, list[int]()
+        for j in np.flatnonzero(statistics.std):
+            if all(1 - np.square(correlation[j, kept]) >= SAME):
+                kept.append(int(j))
+        if len(kept) < 2:
+            raise LsamplerError(f"{reference.name}: pair ellipses need at least two components that vary")
+        correlation = correlation[np.ix_(kept, kept)]
         # Single precision is twice as fast, but cannot tell a correlation near 1 from 1.
-        precision = np.float32 if pairs.min() > 1e-3 else np.float64
-        return {"mean": statistics.mean, "std": statistics.std, "correlation": correlation.astype(precision)}
+        near = 1 - np.square(correlation[np.triu_indices(len(kept), 1)]).max() <= 1e-3
+        known = {"mean": statistics.mean[kept], "std": statistics.std[kept], "components": np.array(kept)}
+        return known | {"correlation": correlation.astype(np.float64 if near else np.float32)}
 
     def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
         """The largest level over all pairs: its square is x^2 + max_y (y - r x)^2 / (1 - r^2)."""
         correlation = state["correlation"]
-        x = ((latents - state["mean"]) / state["std"]).astype(correlation.dtype)
+        x = ((latents[:, state["components"]] - state["mean"]) / state["std"]).astype(correlation.dtype)
         largest = np.zeros(len(x), dtype=correlation.dtype)
         for i in range(len(correlation) - 1):
             r = correlation[i, i + 1 :]
@@ -67,16 +72,13 @@ class PairEllipses(Core):
         return np.sqrt(largest.astype(np.float64))
 
     def nominal(self, state: State) -> float:
-        """The parameter sigma."""
         return self.sigma
 
 
 def _whitening(reference: Reference, q: int) -> State:
     """Centre and q leading principal axes, divided by their standard deviations."""
-    statistics = reference.statistics()
-    statistics.require_rank(q)
-    pca = statistics.pca
-    return {"mean": pca.mean, "whiten": (pca.axes[:q] / np.sqrt(pca.variances[:q, np.newaxis])).T}
+    whitening = reference.statistics().whitening(q)
+    return {"mean": whitening.mean, "whiten": whitening.axes.T / whitening.variances}
 
 
 class PcaEllipses(Core):
@@ -89,14 +91,13 @@ class PcaEllipses(Core):
 
     sigma: float = Field(default=2.2, gt=0, description="nominal level n; post X draws its ellipses at 2.2 sigma")
     components: int | None = Field(
-        default=None, ge=2, description="q, leading principal components; none: 120, or D if smaller"
+        default=None, ge=2, description="q, leading principal components; none: 120, or all if fewer"
     )
 
     def learn(self, reference: Reference) -> State:
-        """Centre and leading axes, divided by their standard deviations."""
-        q = self.components or min(120, reference.dimension)
+        q = self.components or min(120, reference.statistics().directions)
         if q < 2:
-            raise LsamplerError(f"{reference.name}: pair ellipses need at least two components")
+            raise LsamplerError(f"{reference.name}: pair ellipses need at least two components that vary")
         return _whitening(reference, q)
 
     def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,7 +108,6 @@ class PcaEllipses(Core):
         return levels
 
     def nominal(self, state: State) -> float:
-        """The parameter sigma."""
         return self.sigma
 
 
@@ -124,25 +124,23 @@ class Ellipsoid(Core):
     )
 
     def learn(self, reference: Reference) -> State:
-        """Centre and all principal axes, divided by their standard deviations."""
         statistics = reference.statistics()
-        if statistics.pca.rank < reference.dimension:
+        if statistics.pca.rank < statistics.directions:
             raise LsamplerError(
                 f"{reference.name}: the covariance of {statistics.count} vectors has rank {statistics.pca.rank}, the "
-                f"ellipsoid needs all {reference.dimension} components; encode more images, or remove constant ones"
+                f"ellipsoid needs all {statistics.directions} components that vary; encode more images"
             )
-        return _whitening(reference, reference.dimension)
+        return _whitening(reference, statistics.directions)
 
     def level(self, state: State, latents: NDArray[np.float64]) -> NDArray[np.float64]:
-        """sqrt((z - mu)^T Sigma^-1 (z - mu))."""
         levels: NDArray[np.float64] = np.linalg.norm((latents - state["mean"]) @ state["whiten"], axis=1)
         return levels
 
     def nominal(self, state: State) -> float:
-        """The square root of the chi-squared quantile with D degrees of freedom."""
+        """The square root of the chi-squared quantile with one degree of freedom for each direction that varies."""
         from scipy.stats import chi2
 
-        return float(np.sqrt(chi2.ppf(self.share, len(state["mean"]))))
+        return float(np.sqrt(chi2.ppf(self.share, state["whiten"].shape[1])))
 
 
 class Knn(Core):
@@ -156,11 +154,10 @@ class Knn(Core):
 
     name = "knn"
 
-    k: int = Field(default=5, ge=1, description="the neighbour whose distance is the radius of a ball")
-    rows: int = Field(default=5000, ge=2, description="at most so many random train vectors have a ball")
+    k: int = Field(default=5, ge=1, le=1000, description="the neighbour whose distance is the radius of a ball")
+    rows: int = Field(default=5000, ge=2, le=50_000, description="at most so many random train vectors have a ball")
 
     def learn(self, reference: Reference) -> State:
-        """The vectors with a ball, and their radii."""
         points = reference.latents()
         if len(points) <= self.k:
             raise LsamplerError(f"{reference.name}: {len(points)} vectors; k={self.k} needs {self.k + 1} or more")
@@ -183,7 +180,6 @@ class Knn(Core):
         return levels
 
     def nominal(self, state: State) -> float:
-        """One: the balls themselves."""
         return 1.0
 
 

@@ -55,11 +55,9 @@ class CoreMembership(Evaluator):
             raise LsamplerError(self._caveats[0])
 
     def caveats(self) -> list[str]:
-        """Cores that could not be fitted or calibrated, and why."""
         return self._caveats
 
     def score(self, samples: Samples) -> list[Score]:
-        """Two shares per core, with Wilson intervals."""
         scores = []
         for core, nominal, calibrated in self._cores:
             levels = core.levels(samples.latents)
@@ -84,7 +82,6 @@ class CoreMembership(Evaluator):
         return f"{self.key()} {load_core(name).key()}" if name in plugin_names("core") else self.key()
 
     def depends_on(self) -> Sequence[str]:
-        """The digests of all cores."""
         return [load_core(name).digest() for name in plugin_names("core")]
 
 

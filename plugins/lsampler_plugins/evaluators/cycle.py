@@ -26,10 +26,9 @@ class CycleConsistency(Evaluator):
     name = "cycle-consistency"
     by_default = False
 
-    images: int = Field(default=500, ge=1, description="how many of the samples are decoded")
+    images: int = Field(default=500, ge=1, le=10_000, description="how many of the samples are decoded")
 
     def score(self, samples: Samples) -> list[Score]:
-        """The mean relative distance, with its bootstrap interval."""
         some, statistics = samples.head(self.images), self._real.reference.statistics()
         moved = np.linalg.norm(some.encoded_again - some.latents.astype(np.float64), axis=1)
         radii = np.linalg.norm(some.latents - statistics.mean, axis=1)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -18,6 +17,7 @@ from lsampler import (
     Score,
     bootstrap_score,
     frechet_distance,
+    moments_of,
     offers,
     one_thread,
 )
@@ -88,17 +88,14 @@ class LatentDistances(Evaluator):
     by_default = False
     compares_with_train = True
 
-    directions: int = Field(default=128, ge=1, description="random directions of the sliced distance")
-    resamples: int = Field(default=50, ge=2, description="of the bootstrap")
+    directions: int = Field(default=128, ge=1, le=5000, description="random directions of the sliced distance")
+    resamples: int = Field(default=50, ge=2, le=1000, description="of the bootstrap")
 
     def prepare(self, real: RealData) -> None:
-        """Make sure that there is a distribution to compare with."""
         super().prepare(real)
-        if not real.reference.statistics().pca.rank:
-            raise LsamplerError(f"the vectors of {real.reference.name} are all equal: there is nothing to compare with")
+        real.reference.statistics().require_spread()
 
     def score(self, samples: Samples) -> list[Score]:
-        """Six distances; two where there are no real vectors."""
         known = self._real.reference.has_latents
         rows = (self._real.rows_of(samples) if known else samples.latents[: self._real.rows]).astype(np.float64)
         if len(rows) < 2:
@@ -111,15 +108,16 @@ class LatentDistances(Evaluator):
         statistics = self._real.reference.statistics()
 
         def frechet(i: Indices) -> float:
-            return frechet_distance(statistics.mean, statistics.covariance, *_moments(rows[i]))
+            return frechet_distance(statistics.mean, statistics.covariance, *moments_of(rows[i]))
 
         scores = [self._score(FRECHET, frechet, rows)]
-        pairs = np.triu_indices(rows.shape[1], 1)
-        if len(pairs[0]):
-            expected = _correlations(statistics.covariance)[pairs]
+        varying = np.flatnonzero(statistics.std)
+        pairs = np.ix_(varying, varying)
+        if len(varying) > 1:
+            expected = _correlations(statistics.mean, statistics.covariance)[pairs]
 
             def error(i: Indices) -> float:
-                errors = _correlations(_moments(rows[i])[1])[pairs] - expected
+                errors = (_correlations(*moments_of(rows[i]))[pairs] - expected)[np.triu_indices(len(varying), 1)]
                 return float(np.sqrt(np.mean(np.square(errors))))
 
             scores.append(self._score(CORRELATION_ERROR, error, rows))
@@ -140,11 +138,8 @@ class LatentDistances(Evaluator):
 
     def _radii(self, rows: Rows) -> list[Score]:
         statistics, train = self._real.reference.statistics(), self._real.train
-        pca = statistics.pca
-        found, expected = (
-            np.linalg.norm(pca.transform(half, pca.rank) / np.sqrt(pca.variances[: pca.rank]), axis=1)
-            for half in (rows, train)
-        )
+        whitening = statistics.whitening(statistics.pca.rank)
+        found, expected = (np.linalg.norm(whitening.forward(half), axis=1) for half in (rows, train))
         unit, ordered = float(np.median(expected)), np.sort(expected)[np.newaxis]
         plain, real = (np.linalg.norm(half - statistics.mean, axis=1) for half in (rows, train))
         median = float(np.median(real))
@@ -176,7 +171,6 @@ class _Steps:
         self._weights = np.concatenate([np.empty(len(rows)), np.full(len(train), -1 / len(train))])
 
     def distance(self, i: Indices) -> float:
-        """The Kolmogorov-Smirnov distance, averaged over the components."""
         self._weights[: self._n] = np.bincount(i, minlength=self._n) / self._n
         difference = np.abs(np.cumsum(self._weights[self._order], axis=1))
         return float(np.where(self._last, difference, 0.0).max(axis=1).mean())
@@ -194,14 +188,10 @@ def wasserstein(first: Rows, second: Rows) -> Rows:
     return distance
 
 
-def _moments(rows: Rows) -> tuple[Rows, Rows]:
-    return rows.mean(axis=0), np.atleast_2d(torch.cov(torch.from_numpy(rows.T)).numpy())
-
-
-def _correlations(covariance: Rows) -> Rows:
-    """Pearson correlations; those of a constant component are 0."""
+def _correlations(mean: Rows, covariance: Rows) -> Rows:
+    """Pearson correlations; those of a component that is constant but for rounding are 0."""
     sigma = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
-    inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 0)
+    inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=sigma > 1e-7 * np.abs(mean))
     matrix: Rows = covariance * np.outer(inverse, inverse)
     return matrix
 

@@ -34,11 +34,10 @@ class Faces(Evaluator):
     name = "faces"
     by_default = False
 
-    images: int = Field(default=500, ge=1, description="how many of the samples are decoded and searched for faces")
+    images: int = Field(default=500, ge=1, le=10_000, description="how many samples are decoded and searched for faces")
     enlarge: int = Field(default=2, ge=0, le=4, description="how often the image is doubled in size before detection")
 
     def score(self, samples: Samples) -> list[Score]:
-        """The share with at least one detection."""
         detector = _detector(require_extra("dlib", extra="faces", user="the face detector"))
 
         def seen(image: NDArray[np.uint8]) -> bool:

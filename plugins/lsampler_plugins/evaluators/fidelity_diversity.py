@@ -58,6 +58,18 @@ DENSITY = _metric(
     better="real",
     is_share=False,
 )
+SYMMETRIC_PRECISION = _metric(
+    "symmetric-precision",
+    "symmetric\nprecision",
+    f"The smaller of precision and the share of samples with a real vector near. {RANGE} Samples shrunk towards the "
+    "centre, or too far out, cannot hide in the large balls of real outliers. It does not see what is left out.",
+)
+SYMMETRIC_RECALL = _metric(
+    "symmetric-recall",
+    "symmetric\nrecall",
+    f"The smaller of recall and coverage. {RANGE} Outliers among the samples do not raise it, since their large balls "
+    "lend coverage nothing. It does not see bad samples.",
+)
 CLIPPED_DENSITY = _metric(
     "clipped-density",
     "clipped\ndensity",
@@ -82,6 +94,9 @@ class FidelityDiversity(Evaluator):
       made in the same way around a sample (Kynkaanniemi et al. 2019);
     - density: the number of B_i around a sample, over k, averaged; coverage: share of the B_i that
       hold a sample (Naeem et al. 2020, arXiv 2002.09797);
+    - symmetric precision: the smaller of precision and the share of samples' own balls that hold a
+      real vector; symmetric recall: the smaller of recall and coverage (Khayatkhoei and AbdAlmageed
+      2023, arXiv 2306.09618);
     - clipped density: no ball larger than the median, no sample counted above k, over the same of
       the real vectors among themselves; clipped coverage: samples in B_i counted up to k, then
       mapped to the share of good samples that would give as much (Salvy et al. 2025, arXiv
@@ -99,7 +114,7 @@ class FidelityDiversity(Evaluator):
     by_default = False
     compares_with_train = True
 
-    k: int = Field(default=5, ge=1, description="the neighbour whose distance is the radius of a ball")
+    k: int = Field(default=5, ge=1, le=10_000, description="the neighbour whose distance is the radius of a ball")
 
     _radii: NDArray[np.float64] = PrivateAttr()
     _clipped_radii: NDArray[np.float64] = PrivateAttr()
@@ -117,7 +132,6 @@ class FidelityDiversity(Evaluator):
         self._real_share = float(np.minimum(around / self.k, 1.0).mean())
 
     def score(self, samples: Samples) -> list[Score]:
-        """Four shares and two averages."""
         real, rows, k = self._real.train, self._real.rows_of(samples), self.k
         if samples.kind == "held-out" and len(rows) < len(real):
             raise LsamplerError("too few held-out vectors for sets of equal size; see the row of other real vectors")
@@ -135,11 +149,16 @@ class FidelityDiversity(Evaluator):
         def clipped_coverage(i: NDArray[np.int64]) -> float:
             return float(np.searchsorted(expected, held[i].mean()) / len(expected))
 
+        precise, near_real, recalled, covered = (
+            int(np.sum(count > 0)) for count in (balls.per_point, back.per_ball, back.per_point, balls.per_ball)
+        )
         return [
-            share_score(PRECISION, int(np.sum(balls.per_point > 0)), len(rows)),
-            share_score(RECALL, int(np.sum(back.per_point > 0)), len(real)),
+            share_score(PRECISION, precise, len(rows)),
+            share_score(RECALL, recalled, len(real)),
+            share_score(SYMMETRIC_PRECISION, min(precise, near_real), len(rows)),
+            share_score(SYMMETRIC_RECALL, min(recalled, covered), len(real)),
             bootstrap_score(DENSITY, lambda i: float(density[i].mean()), len(rows)),
-            share_score(COVERAGE, int(np.sum(balls.per_ball > 0)), len(real)),
+            share_score(COVERAGE, covered, len(real)),
             bootstrap_score(CLIPPED_DENSITY, clipped_density, len(rows)),
             bootstrap_score(CLIPPED_COVERAGE, clipped_coverage, len(real)),
         ]

@@ -23,6 +23,7 @@ from lsampler import (
     bootstrap_score,
     file_digest,
     frechet_distance,
+    moments_of,
     offers,
     one_thread,
     require_extra,
@@ -57,24 +58,24 @@ class ImageDistance(Evaluator):
         description="module:callable from images (B, C, H, W) in [0, 1] to features (B, F), or a .pt, .ts or .onnx "
         "file; none: the autoencoder's own encoder",
     )
-    images: int = Field(default=2000, ge=2, description="at most so many samples and train vectors are decoded")
-    resamples: int = Field(default=50, ge=2, description="of the bootstrap")
+    images: int = Field(
+        default=2000, ge=2, le=10_000, description="so many samples and train vectors are decoded, or all"
+    )
+    resamples: int = Field(default=50, ge=2, le=1000, description="of the bootstrap")
     trusted: bool = Field(default=False, description="whether a TorchScript file, which can run code, may be opened")
 
     _extract: Extractor | None = PrivateAttr(default=None)
     _moments: tuple[Features, Features] = PrivateAttr()
 
     def prepare(self, real: RealData) -> None:
-        """The moments of the features of decoded train vectors."""
         super().prepare(real)
         self._extract = _extractor(self.features, trusted=self.trusted) if self.features else None
         rows = real.samples("train", real.train).head(self.images)
         if len(rows.latents) < 2:
             raise LsamplerError("a single train vector has no covariance; encode more images")
-        self._moments = _moments(self._features_of(rows))
+        self._moments = moments_of(self._features_of(rows))
 
     def score(self, samples: Samples) -> list[Score]:
-        """One distance, with its bootstrap interval."""
         n = min(len(self._real.train), self.images)
         features = self._features_of(samples.head(n))
         if len(features) < 2:
@@ -87,7 +88,7 @@ class ImageDistance(Evaluator):
 
         def distance(i: NDArray[np.int64]) -> float:
             with one_thread():  # small products: more threads would wait for each other
-                return frechet_distance(*self._moments, *_moments(features[i]))
+                return frechet_distance(*self._moments, *moments_of(features[i]))
 
         metric = Metric(
             "image-frechet",
@@ -102,7 +103,6 @@ class ImageDistance(Evaluator):
         return [replace(score, low=max(score.low, 0.0))]
 
     def depends_on(self) -> Sequence[str]:
-        """The digest of the file of the features, if there is one."""
         if self.features is None:
             return []
         path = Path(self.features) if self._is_file() else _source_of(self.features)
@@ -174,10 +174,6 @@ def _onnx(path: str) -> Extractor:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})[0]
-
-
-def _moments(features: Features) -> tuple[Features, Features]:
-    return features.mean(axis=0), np.atleast_2d(torch.cov(torch.from_numpy(features.T)).numpy())
 
 
 lsampler_evaluators = offers(ImageDistance)

@@ -43,7 +43,9 @@ class LogLikelihood(Evaluator):
     name = "log-likelihood"
     by_default = False
 
-    rows: int = Field(default=2000, ge=2, description="at most so many held-out vectors are used, chosen at random")
+    rows: int = Field(
+        default=2000, ge=2, le=1_000_000, description="at most so many held-out vectors are used, chosen at random"
+    )
 
     _held_out: NDArray[np.float32] = PrivateAttr()
     _normal: NDArray[np.float64] = PrivateAttr()
@@ -57,19 +59,22 @@ class LogLikelihood(Evaluator):
                 f"{len(held_out)} held-out vector, an interval needs 2; encode again, and hold out more"
             )
         statistics = real.reference.statistics()
-        statistics.require_rank(statistics.dimension)
+        if statistics.pca.rank < statistics.varying:
+            raise LsamplerError(
+                f"the vectors of {real.reference.name} vary in {statistics.pca.rank} directions, which is fewer than "
+                f"their {statistics.varying} components: they have no density; encode more images, or read other scores"
+            )
+        whitening = statistics.whitening(statistics.varying)
         if len(held_out) > self.rows:
             chosen = np.random.default_rng(real.seed).choice(len(held_out), self.rows, replace=False)
             held_out = held_out[np.sort(chosen)]
-        pca = statistics.pca
-        squares = np.square(pca.transform(held_out)) / pca.variances
+        squares = np.square(whitening.forward(held_out))
         super().prepare(real)
         self._held_out = held_out
-        self._normal = -0.5 * (squares.sum(axis=1) + statistics.dimension * math.log(2 * math.pi))
-        self._log_volume = 0.5 * float(np.log(pca.variances).sum())
+        self._normal = -0.5 * (squares.sum(axis=1) + statistics.varying * math.log(2 * math.pi))
+        self._log_volume = whitening.log_det
 
     def score(self, samples: Samples) -> list[Score]:
-        """The mean and the gain, if there is a density."""
         if samples.log_prob is None:
             return []
         found, m = np.asarray(samples.log_prob(self._held_out), dtype=np.float64), len(self._held_out)

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from lsampler import (
     Evaluator,
@@ -29,6 +29,18 @@ RATIO = Metric(
 )
 
 
+NEARER_TRAIN = Metric(
+    "nearer-train",
+    group="novelty",
+    label="nearer to train\nthan to held-out",
+    better="real",
+    unit="share",
+    about="Share of samples nearer to a train vector than to any of as many held-out vectors: copies, exact or "
+    "blurred, raise it, shrinking does not. The row of other real vectors is what new samples have. It does not see "
+    "whether what is new is any good.",
+)
+
+
 class Novelty(Evaluator):
     """How near the samples come to train vectors, beside held-out real vectors, which are truly new.
 
@@ -36,7 +48,11 @@ class Novelty(Evaluator):
       vectors, 0 or above; 1 is as new as real vectors, far below 1 are copies, or samples shrunk to
       the centre, above 1 samples far from the data;
     - near-copies: share of samples at most as far from a train vector as half the distance that
-      1 % of the held-out vectors stay below, 0 to 1, lower is better.
+      1 % of the held-out vectors stay below, 0 to 1, lower is better;
+    - nearer-train: share of samples whose nearest vector, of equally many train and held-out
+      vectors, is a train vector, averaged over ``splits`` random choices of train vectors; 0 to 1,
+      best as for other real vectors. It tells copying from shrinking to the centre, which lowers
+      the ratio as well.
 
     Nearest-neighbour distances beside those of held-out data are the usual check for memorised
     data (Meehan et al. 2020, arXiv 2004.05675). The intervals are those of the samples.
@@ -45,21 +61,20 @@ class Novelty(Evaluator):
     name = "novelty"
     by_default = False
 
+    splits: int = Field(default=10, ge=1, le=1000, description="random choices of train vectors for nearer-train")
+
     _train: NDArray[np.float32] = PrivateAttr()
-    _held_out: dict[bool, NDArray[np.float64]] = PrivateAttr(default_factory=dict)
+    _known: NDArray[np.float64] = PrivateAttr()
 
     def prepare(self, real: RealData) -> None:
-        """Gather all train vectors, and make sure that there are held-out ones."""
         super().prepare(real)
-        _ = real.held_out
-        self._train = real.reference.latents()
-        self._held_out.clear()
+        held_out, self._train = real.held_out[:MOST_HELD_OUT], real.reference.latents()
+        self._known = nearest_neighbours(held_out, self._train).distances[:, 0]
 
     def score(self, samples: Samples) -> list[Score]:
-        """The ratio and the share."""
         if samples.kind == "train":
-            raise LsamplerError("these are train vectors themselves")
-        known = self._distances_of_held_out(samples)
+            return [self._nearer_train(samples, self._real.train)]
+        known = self._real.held_out_for(samples, self._known)
         typical, limit = float(np.median(known)), float(np.quantile(known, QUANTILE)) / 2
         if typical == 0:
             raise LsamplerError("most held-out vectors are copies of train vectors; remove repeated images")
@@ -79,14 +94,21 @@ class Novelty(Evaluator):
         return [
             bootstrap_score(RATIO, ratio, len(found)),
             share_score(copies, int(np.sum(found <= limit)), len(found)),
+            *([self._nearer_train(samples, self._train)] if samples.kind == "drawn" else []),
         ]
 
-    def _distances_of_held_out(self, samples: Samples) -> NDArray[np.float64]:
-        halved = samples.kind == "held-out"
-        if halved not in self._held_out:
-            rows = self._real.held_out_for(samples)[:MOST_HELD_OUT]
-            self._held_out[halved] = nearest_neighbours(rows, self._train).distances[:, 0]
-        return self._held_out[halved]
+    def _nearer_train(self, samples: Samples, train: NDArray[np.float32]) -> Score:
+        """Of samples, against train vectors that they are not among themselves."""
+        rows, rng = self._real.rows_of(samples), np.random.default_rng(self._real.seed)
+        held_out = self._real.held_out[:MOST_HELD_OUT]
+        held_out = held_out[rng.permutation(len(held_out))[: len(train)]]
+        distance = nearest_neighbours(rows, held_out).distances[:, 0]
+        nearer = np.zeros(len(rows))
+        for _ in range(self.splits):
+            chosen = train[rng.choice(len(train), len(held_out), replace=False)]
+            found = nearest_neighbours(rows, chosen).distances[:, 0]
+            nearer += ((found < distance) + 0.5 * (found == distance)) / self.splits
+        return bootstrap_score(NEARER_TRAIN, lambda i: float(nearer[i].mean()), len(rows), seed=self._real.seed)
 
 
 lsampler_evaluators = offers(Novelty)

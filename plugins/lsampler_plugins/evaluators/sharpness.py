@@ -29,12 +29,13 @@ class Sharpness(Evaluator):
     name = "sharpness"
     by_default = False
 
-    images: int = Field(default=500, ge=1, description="how many samples, and how many held-out vectors, are decoded")
+    images: int = Field(
+        default=500, ge=1, le=10_000, description="how many samples, and how many held-out vectors, are decoded"
+    )
 
     _known: dict[bool, float] = PrivateAttr(default_factory=dict)
 
     def prepare(self, real: RealData) -> None:
-        """Make sure that there are held-out vectors and a decoder."""
         super().prepare(real)
         self._known.clear()
         _ = real.held_out
@@ -42,7 +43,6 @@ class Sharpness(Evaluator):
             raise LsamplerError("needs decoded images; give `model=...`")
 
     def score(self, samples: Samples) -> list[Score]:
-        """The ratio of two medians, with its bootstrap interval."""
         typical, found = self._reconstructions(samples), laplacian_variances(samples.head(self.images).images)
 
         def ratio(i: NDArray[np.int64]) -> float:

@@ -24,18 +24,16 @@ class TwoSampleClassifier(Evaluator):
     name = "two-sample-classifier"
     by_default = False
 
-    folds: int = Field(default=5, ge=2, description="of the cross-validation")
+    folds: int = Field(default=5, ge=2, le=100, description="of the cross-validation")
     learner: Literal["boosting", "logistic"] = Field(
         default="boosting", description="gradient-boosted trees, or logistic regression, which is faster and sees less"
     )
 
     def prepare(self, real: RealData) -> None:
-        """Make sure that there are held-out vectors."""
         super().prepare(real)
         _ = real.held_out
 
     def score(self, samples: Samples) -> list[Score]:
-        """One area, with the interval of the pooled out-of-fold scores."""
         from sklearn.metrics import roc_auc_score
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -65,8 +63,8 @@ class TwoSampleClassifier(Evaluator):
         return [bootstrap_score(metric, area, n, seed=self._real.seed)]
 
     def _features(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        pca = self._real.reference.statistics().pca
-        white = pca.transform(rows, pca.rank) / np.sqrt(pca.variances[: pca.rank])
+        statistics = self._real.reference.statistics()
+        white = statistics.whitening(statistics.pca.rank).forward(rows)
         return np.column_stack([white, np.square(white), np.linalg.norm(white, axis=1)]).astype(np.float32)
 
     def _classifier(self) -> Any:

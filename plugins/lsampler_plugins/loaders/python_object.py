@@ -1,6 +1,5 @@
 """python-object: whatever a Python function of the user returns; it runs the user's code."""
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -22,6 +21,7 @@ from lsampler import (
     LsamplerError,
     Preprocess,
     module_digest,
+    nearest_name,
     offers,
 )
 
@@ -129,7 +129,8 @@ def _made(spec: str, source: str, name: str) -> Any:
             found: Any = _executed(path) if path else _imported(source)
             for part in name.split("."):
                 if not hasattr(found, part):
-                    raise LsamplerError(f"model '{spec}': has no '{part}'{_did_you_mean(part, found)}")
+                    public = [known for known in dir(found) if not known.startswith("_")]
+                    raise LsamplerError(f"model '{spec}': has no '{part}'{nearest_name(part, public)}")
                 found = getattr(found, part)
             if isinstance(found, (nn.Module, Autoencoder)) and not isinstance(found, type):
                 return found
@@ -176,11 +177,6 @@ def _digest(spec: str, owners: list[Any]) -> str:
                 "give it an attribute fingerprint, a text that changes with its weights"
             )
     return " ".join(parts)
-
-
-def _did_you_mean(name: str, found: Any) -> str:
-    near = difflib.get_close_matches(name, [known for known in dir(found) if not known.startswith("_")], n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _reason(error: BaseException) -> str:

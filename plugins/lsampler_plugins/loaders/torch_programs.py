@@ -51,44 +51,6 @@ class TorchProgram(ForeignLoader):
         """Open a trusted program, which can be called and moved, and may state its ``input_shape``."""
 
 
-class TorchExport(TorchProgram):
-    """ENCODER.pt2+DECODER.pt2: programs of torch.export; opening one can run code, so it needs trusted=true.
-
-    ``torch.export.load`` is not safe for files of unknown origin: it unpickles example inputs and constants without
-    restriction, evaluates symbolic expressions and compiles guards from text, and no option forbids this (PyTorch
-    2.13; its documentation: never load data from an untrusted source). Size and channels are read from the program
-    if it fixes them.
-    """
-
-    name = "torch-export"
-    suffixes = (".pt2",)
-    kind = "a program of torch.export"
-
-    @staticmethod
-    def open(path: Path) -> Any:
-        """Open a program, with the shape of its input."""
-        return _Exported(path)
-
-
-class TorchScript(TorchProgram):
-    """ENCODER.ts+DECODER.ts (or .torchscript, .jit, .pt): TorchScript; opening it can run code: needs trusted=true.
-
-    ``torch.jit.load`` has no safe mode: a program may use any of PyTorch's operators, and PyTorch asks users to treat
-    it as code (its SECURITY.md). A ``.pt`` file is opened if it holds TorchScript; one with weights is refused
-    unread, because weights need the code that made them.
-    """
-
-    name = "torchscript"
-    suffixes = (".ts", ".torchscript", ".jit", ".pt", ".pth")
-    kind = "a TorchScript program"
-
-    @staticmethod
-    def open(path: Path) -> Any:
-        """Open a program, on the CPU and in evaluation mode."""
-        with ForeignLoader.opening(f"{path}: this PyTorch ({torch.__version__}) cannot open it", "save it again"):
-            return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
-
-
 class _Exported:
     """One program of torch.export, and the shape of its one input: None for an axis of any length."""
 
@@ -118,6 +80,40 @@ class _Exported:
         self._module = self._program.module()
 
 
+class TorchExport(TorchProgram):
+    """ENCODER.pt2+DECODER.pt2: programs of torch.export; opening one can run code, so it needs trusted=true.
+
+    ``torch.export.load`` is not safe for files of unknown origin: it unpickles example inputs and constants without
+    restriction, evaluates symbolic expressions and compiles guards from text, and no option forbids this (PyTorch
+    2.13; its documentation: never load data from an untrusted source). Size and channels are read from the program
+    if it fixes them.
+    """
+
+    name = "torch-export"
+    suffixes = (".pt2",)
+    kind = "a program of torch.export"
+    open: ClassVar = _Exported
+
+
+class TorchScript(TorchProgram):
+    """ENCODER.ts+DECODER.ts (or .torchscript, .jit, .pt): TorchScript; opening it can run code: needs trusted=true.
+
+    ``torch.jit.load`` has no safe mode: a program may use any of PyTorch's operators, and PyTorch asks users to treat
+    it as code (its SECURITY.md). A ``.pt`` file is opened if it holds TorchScript; one with weights is refused
+    unread, because weights need the code that made them.
+    """
+
+    name = "torchscript"
+    suffixes = (".ts", ".torchscript", ".jit", ".pt", ".pth")
+    kind = "a TorchScript program"
+
+    @staticmethod
+    def open(path: Path) -> Any:
+        """Open a program, on the CPU and in evaluation mode."""
+        with ForeignLoader.opening(f"{path}: this PyTorch ({torch.__version__}) cannot open it", "save it again"):
+            return torch.jit.load(path, map_location="cpu").eval().float()  # type: ignore[no-untyped-call]
+
+
 def _check_kind(path: Path, wanted: str) -> None:
     """Check what the archive is by the names of its members, before anything of it is read."""
     try:
@@ -138,7 +134,10 @@ def _kind(members: set[str]) -> str:
     if "constants.pkl" in members:
         return TorchScript.kind
     if "data.pkl" in members:
-        return "weights or a pickled object, which need the code that made them; use --model your_file.py:function"
+        return (
+            "weights or a pickled object, which need the code that made them; use --model your_file.py:function, or if "
+            "pythae saved them, give their folder"
+        )
     return "some other archive; make it again"
 
 

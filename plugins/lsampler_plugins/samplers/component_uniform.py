@@ -23,19 +23,19 @@ class ComponentUniform(LatentSampler):
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
 
     def learn(self, reference: Reference) -> State:
-        """The interval of every component."""
         statistics = reference.statistics()
         reach = self.fact * statistics.half_widths(self.half_width)
         return {"low": statistics.mean - reach, "high": statistics.mean + reach}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """z_j ~ U(low_j, high_j)."""
         return block.uniform(len(state["low"]), low=state["low"], high=state["high"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """-sum_j log(high_j - low_j) in the box, up to the rounding of draws at its faces."""
-        low, high = state["low"], state["high"]
+        varying = state["high"] > state["low"]
+        low, high = state["low"][varying], state["high"][varying]
         rounding = SINGLE_PRECISION * torch.maximum(low.abs(), high.abs())
+        latents = latents[:, varying]
         inside = ((latents >= low - rounding) & (latents <= high + rounding)).all(dim=1)
         return torch.where(inside, -torch.log(high - low).sum(), -torch.inf)
 

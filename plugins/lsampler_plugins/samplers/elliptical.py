@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LsamplerError, State, WhitenedReference, WhitenedSampler, offers, one_thread
+from lsampler import Block, LsamplerError, State, WhitenedReference, WhitenedSampler, offers, one_thread, require_memory
 from lsampler_plugins.samplers.mixtures import clusters, fit_mixture, most_likely
 from lsampler_plugins.samplers.normal_scores import increasing, normal_scores, scores_of, values_at
 
@@ -36,9 +36,9 @@ class Elliptical(WhitenedSampler):
     direction: Literal["normal", "mixture"] = Field(
         default="normal", description="of a normal, the same for all; or of a Gaussian mixture, which needs latents"
     )
-    mixture_components: int = Field(default=20, ge=1, description="number of normals in the mixture")
+    mixture_components: int = Field(default=20, ge=1, le=1000, description="number of normals in the mixture")
     temperature: float = Field(default=1.0, gt=0, description="multiplies the radius")
-    seed: int = Field(default=0, ge=0, description="of the mixture's first guess")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of the mixture's first guess")
 
     def learn_white(self, white: WhitenedReference) -> State:
         """The table of the log radius, and the mixture if there is one."""
@@ -57,6 +57,12 @@ class Elliptical(WhitenedSampler):
             raise LsamplerError(
                 f"{white.name}: {white.count} vectors are too few for `mixture_components={self.mixture_components}`"
             )
+        require_memory(
+            32.0 * white.count * self.mixture_components,
+            f"{self.name}: `mixture_components={self.mixture_components}`",
+            "use fewer",
+            data=8 * white.count * white.components,
+        )
         with one_thread():
             rows = torch.from_numpy(np.concatenate(list(white.chunks())))
             rows *= math.sqrt(white.components) / rows.norm(dim=1, keepdim=True).clamp(min=1e-30)
@@ -65,7 +71,6 @@ class Elliptical(WhitenedSampler):
         return {"weights": found.weights.numpy(), "means": found.centres.numpy(), "deviations": found.roots.numpy()}
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
-        """A direction times a radius."""
         radius = values_at(block.normal(1), state["scores"], state["knots"]).exp_()
         direction = block.normal(q)
         if self.direction == "mixture":
@@ -74,7 +79,6 @@ class Elliptical(WhitenedSampler):
         return direction.mul_(radius / direction.norm(dim=1, keepdim=True))
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
-        """p(radius) p(direction) / radius^(q-1)."""
         q, radius = white.shape[1], white.norm(dim=1, keepdim=True)
         x, slope = scores_of(radius.log(), state["scores"], state["knots"])
         log_radial = -0.5 * (x * x + math.log(2 * math.pi)) - slope.log() - q * radius.log()

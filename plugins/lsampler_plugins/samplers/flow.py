@@ -22,6 +22,7 @@ from lsampler import (
     offers,
     one_thread,
     require_extra,
+    require_memory,
 )
 
 FEWEST = 10
@@ -54,14 +55,16 @@ class Flow(WhitenedSampler):
     axes: Literal["independent", "principal"] = Field(
         default="independent", description="coordinates to learn in: independent or principal components"
     )
-    layers: int = Field(default=2, ge=1, description="transforms one after the other")
-    hidden: int = Field(default=256, ge=2, description="width of each transform's network")
+    layers: int = Field(default=2, ge=1, le=100, description="transforms one after the other")
+    hidden: int = Field(default=256, ge=2, le=65_536, description="width of each transform's network")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="share of hidden units left out while training")
     learning_rate: float = Field(default=1e-3, gt=0, description="of AdamW")
     weight_decay: float = Field(default=0.01, ge=0, description="of AdamW")
-    batch_size: int = Field(default=128, ge=1, description="vectors per step, fewer where there are few")
-    max_epochs: int = Field(default=60, ge=1, description="passes over the vectors, at most")
-    patience: int = Field(default=3, ge=1, description="epochs without a better validation likelihood, then it stops")
+    batch_size: int = Field(default=128, ge=1, le=1_000_000, description="vectors per step, fewer where there are few")
+    max_epochs: int = Field(default=60, ge=1, le=100_000, description="passes over the vectors, at most")
+    patience: int = Field(
+        default=3, ge=1, le=100_000, description="epochs without a better validation likelihood, then it stops"
+    )
     validation: float = Field(default=0.1, gt=0, lt=1, description="share of the train vectors that are not trained on")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of validation share, initial weights, and batches")
 
@@ -74,6 +77,10 @@ class Flow(WhitenedSampler):
         _zuko()
         if white.count < FEWEST:
             raise LsamplerError(f"{self.name}: {white.count} vectors of {white.name}, it needs {FEWEST}")
+        numbers = self.layers * self.hidden * white.components * (3 if self.kind == "masked-autoregressive" else 24)
+        require_memory(
+            32.0 * numbers, f"{self.name}: `hidden={self.hidden}`", f"use less, or fewer than {self.layers} layers"
+        )
         with one_thread():
             rows = torch.from_numpy(np.concatenate(list(white.chunks())))
             radial = radial_map(rows.norm(dim=1).numpy(), white.components)
@@ -149,13 +156,11 @@ class Flow(WhitenedSampler):
         return network.eval()
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
-        """Standard normals through the inverse flow, rotated back, with the radius restored."""
         with torch.no_grad():
             rows = inverse(self._restored(state), state["spread"] * block.normal(q))
         return outwards(rows @ state["turn"], state["radial"])
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
-        """The flow's density, times the derivative of the radial map."""
         rows, log_derivative = inwards(white, state["radial"])
         base, moved = _base(self._restored(state), rows @ state["turn"].T)
         x = base / state["spread"]

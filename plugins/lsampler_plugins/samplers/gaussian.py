@@ -25,19 +25,18 @@ class Gaussian(LatentSampler):
     )
 
     def learn(self, reference: Reference) -> State:
-        """Centre and spread of every component."""
         statistics = reference.statistics()
         sigma = statistics.half_widths(self.half_width) / FWHM_PER_SIGMA
         return {"mean": statistics.mean, "sigma": self.temperature * sigma}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """Mu + sigma N(0, 1), component by component."""
         return block.normal(len(state["mean"])).mul_(state["sigma"]).add_(state["mean"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """The sum of the components' normal densities."""
-        x = (latents - state["mean"]) / state["sigma"]
-        return -(0.5 * x * x + torch.log(state["sigma"]) + 0.5 * math.log(2 * math.pi)).sum(dim=1)
+        varying = state["sigma"] > 0
+        sigma = state["sigma"][varying]
+        x = (latents - state["mean"])[:, varying] / sigma
+        return -(0.5 * x * x + torch.log(sigma) + 0.5 * math.log(2 * math.pi)).sum(dim=1)
 
 
 lsampler_samplers = offers(Gaussian)

@@ -33,7 +33,6 @@ class GaussianCopula(WhitenedSampler):
     needs_latents: ClassVar[bool] = True
 
     def learn_white(self, white: WhitenedReference) -> State:
-        """The tables of h_k, and the Cholesky factor of P."""
         from scipy.special import ndtr
 
         vectors, scores = white.vectors(), normal_scores(white.count)
@@ -46,11 +45,9 @@ class GaussianCopula(WhitenedSampler):
         return {"scores": scores, "knots": knots, "cholesky": cholesky}
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
-        """Correlated normals, each through its component's h_k."""
         return values_at(block.normal(q) @ state["cholesky"].T, state["scores"], state["knots"])
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
-        """The normal's density at the scores, over the slopes of h_k."""
         cholesky = state["cholesky"]
         x, slopes = scores_of(white, state["scores"], state["knots"])
         e: Tensor = torch.linalg.solve_triangular(cholesky, x.T, upper=False).T

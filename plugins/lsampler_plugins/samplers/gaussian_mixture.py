@@ -10,7 +10,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, Whitening, offers, one_thread
+from lsampler import (
+    Block,
+    LatentSampler,
+    LsamplerError,
+    Reference,
+    State,
+    Whitening,
+    offers,
+    one_thread,
+    require_memory,
+)
 from lsampler_plugins.samplers.mixtures import Mixture, clusters, fit_mixture, log_normal, most_likely
 
 VECTORS_EACH, MOST = 100, 40
@@ -29,19 +39,17 @@ class GaussianMixture(LatentSampler):
     needs_latents = True
 
     components: int | None = Field(
-        default=None, ge=1, description="number of normals; none: one per 100 vectors, at most 40"
+        default=None, ge=1, le=1000, description="number of normals; none: one per 100 vectors, at most 40"
     )
     covariance: Literal["full", "diagonal"] = Field(default="diagonal", description="of each normal")
     coordinates: Literal["raw", "whitened"] = Field(
         default="whitened", description="latent coordinates, or principal components of variance 1, to fit in"
     )
     temperature: float = Field(default=1.0, gt=0, description="T multiplies all deviations from a normal's centre")
-    restarts: int = Field(default=1, ge=1, description="fits from different starts; the best one is kept")
-    iterations: int = Field(default=500, ge=1, description="of a fit, at most")
+    restarts: int = Field(default=1, ge=1, le=1000, description="fits from different starts; the best one is kept")
+    iterations: int = Field(default=500, ge=1, le=100_000, description="of a fit, at most")
     tolerance: float = Field(default=1e-3, gt=0, description="a fit ends when an iteration gains fewer nats per vector")
-    floor: float = Field(
-        default=1e-6, ge=0, description="added to every variance, as a share of the data's mean variance"
-    )
+    floor: float = Field(default=1e-6, ge=0, description="added to every variance, as a share of the data's own")
     seed: int = Field(default=0, ge=0, lt=2**32, description="of the starts")
 
     def learn(self, reference: Reference) -> State:
@@ -53,11 +61,21 @@ class GaussianMixture(LatentSampler):
                 f"{self.name}: `components={components}` for {statistics.count} vectors of {reference.name}; "
                 "use `components=none`"
             )
-        pca = statistics.pca
+        statistics.require_spread()
         if self.coordinates == "whitened":
-            whitening = statistics.whitening(pca.rank)
-        else:  # in units of the mean spread, so that the unit of the latent space does not matter to the floor
-            whitening = Whitening(pca.mean, math.sqrt(pca.variances.mean()) * np.eye(statistics.dimension))
+            whitening = statistics.whitening(statistics.pca.rank)
+        else:  # in units of the mean spread
+            varying = statistics.std > 0
+            unit = math.sqrt(np.square(statistics.std[varying]).mean())
+            whitening = Whitening(statistics.mean, unit * np.eye(statistics.dimension)[varying])
+        q = len(whitening.axes)
+        root = q if self.covariance == "full" else 1
+        require_memory(
+            8.0 * components * (4 * statistics.count + 3 * q * root),
+            f"{self.name}: `components={components}`",
+            f"use fewer{', or `covariance=diagonal`' if root > 1 else ''}",
+            data=8 * statistics.count * q,
+        )
         with one_thread():
             fitted = self._fit(torch.from_numpy(whitening.forward(reference.latents())), components)
         return {
@@ -71,11 +89,12 @@ class GaussianMixture(LatentSampler):
     def _fit(self, rows: Tensor, components: int) -> Mixture:
         """The most likely mixture of all restarts."""
         advance = self.begin("fits of the mixture", self.restarts)
-        fit = partial(fit_mixture, floor=self.floor, iterations=self.iterations, tolerance=self.tolerance)
+        floor = self.floor * rows.var(dim=0)  # of each component, so that no unit matters
+        fit = partial(fit_mixture, floor=floor, iterations=self.iterations, tolerance=self.tolerance)
         found = []
         for restart in range(self.restarts):
             try:
-                start = self._start(rows, components, (self.seed + restart) % 2**32)
+                start = self._start(rows, components, floor, (self.seed + restart) % 2**32)
                 found.append(fit(rows, start))
             except ValueError as error:  # a normal shrank to a point or a plane
                 raise LsamplerError(
@@ -84,7 +103,7 @@ class GaussianMixture(LatentSampler):
             advance(1)
         return max(found, key=lambda mixture_and_likelihood: mixture_and_likelihood[1])[0]
 
-    def _start(self, rows: Tensor, components: int, seed: int) -> Mixture:
+    def _start(self, rows: Tensor, components: int, floor: Tensor, seed: int) -> Mixture:
         """Clusters of vectors; in whitened coordinates wide normals at the centres of clusters of directions.
 
         In whitened coordinates, clusters of vectors are single outliers, and a normal that starts at one stays there,
@@ -95,9 +114,9 @@ class GaussianMixture(LatentSampler):
             shares = clusters(rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-30), components, seed)
             if shares.any(dim=0).all():  # in one dimension there are two directions
                 centres = most_likely(rows, shares, 1.0, diagonal=True).centres
-                wide = most_likely(rows, torch.full_like(shares, 1 / components), self.floor, diagonal=diagonal)
+                wide = most_likely(rows, torch.full_like(shares, 1 / components), floor, diagonal=diagonal)
                 return Mixture(wide.weights, centres, wide.roots)
-        return most_likely(rows, clusters(rows, components, seed), self.floor, diagonal=diagonal)
+        return most_likely(rows, clusters(rows, components, seed), floor, diagonal=diagonal)
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         """Choose a component for every row by its weight, then draw from that component's normal."""
@@ -114,11 +133,8 @@ class GaussianMixture(LatentSampler):
         return torch.addmm(state["mean"], rows, state["axes"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """The density of sum_k pi_k N(mu_k, Sigma_k) over the volume of the coordinates."""
-        q, dimension = state["axes"].shape
-        if q < dimension:
-            raise LsamplerError(f"{self.name} draws in {q} of {dimension} dimensions: there is no density")
         whitening = Whitening(state["mean"].numpy(), state["axes"].numpy())
+        whitening.require_all(self.name)
         rows = torch.from_numpy(whitening.forward(latents.numpy()))
         parts = [log_normal(rows - c, root) for c, root in zip(state["centres"], state["roots"], strict=True)]
         weighted = torch.stack(parts, dim=1) + torch.log(state["weights"])

@@ -33,11 +33,10 @@ class Kde(WhitenedSampler):
     bandwidth: float | None = Field(
         default=None, gt=0, le=1, description="h, the kernel's width in sigma of the data; none: by likelihood"
     )
-    judges: int = Field(default=500, ge=1, description="how many random train vectors judge a bandwidth")
-    seed: int = Field(default=0, ge=0, description="chooses these vectors")
+    judges: int = Field(default=500, ge=1, le=10_000, description="how many random train vectors judge a bandwidth")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="chooses these vectors")
 
     def learn_white(self, white: WhitenedReference) -> State:
-        """The whitened vectors and the bandwidth."""
         vectors = white.vectors()
         return {"vectors": vectors, "h": np.array(self.bandwidth or self.most_likely(torch.from_numpy(vectors)))}
 
@@ -56,13 +55,11 @@ class Kde(WhitenedSampler):
         return float(np.exp(grid[best]))
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
-        """A data vector, shrunk, and noise."""
         vectors, h = state["vectors"], float(state["h"])
         noise = block.normal(q).mul_(h)
         return noise.add_(vectors[block.integers(len(vectors))], alpha=math.sqrt(1 - h * h))
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
-        """The mean of all kernels."""
         return log_kernel_sums(white, state["vectors"], [float(state["h"])])[0] - math.log(len(state["vectors"]))
 
 

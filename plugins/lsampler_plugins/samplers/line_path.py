@@ -37,7 +37,10 @@ class LinePath(LatentSampler):
         default=0.8, gt=0, description="plane, principal: how far to either side of the centre, in half-widths"
     )
     points: int = Field(
-        default=8, ge=2, description="even: number of points on the line; row r of the result is point r mod points"
+        default=8,
+        ge=2,
+        le=1_000_000,
+        description="even: number of points on the line; row r of the result is point r mod points",
     )
     spacing: Literal["even", "random"] = Field(
         default="even", description="even: points in order along the line; random: uniform on it"
@@ -45,7 +48,6 @@ class LinePath(LatentSampler):
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")
 
     def learn(self, reference: Reference) -> State:
-        """The two ends of the line."""
         statistics = reference.statistics()
         centre, step = statistics.mean, np.zeros(reference.dimension)
         match self.path:
@@ -55,9 +57,11 @@ class LinePath(LatentSampler):
             case "origin-to-centre":
                 return {"start": step, "end": centre}
             case "principal":
-                if self.axis >= reference.dimension:
-                    raise LsamplerError(f"`axis={self.axis}`: axes are counted from 0, give one below D = {len(step)}")
-                statistics.require_rank(self.axis + 1)
+                if self.axis >= statistics.pca.rank:
+                    raise LsamplerError(
+                        f"`axis={self.axis}`: axes are counted from 0, and the vectors of {reference.name} vary along "
+                        f"{statistics.pca.rank}; give one below that"
+                    )
                 width = reference.principal_half_widths(self.half_width, self.axis + 1)[self.axis]
                 step = self.reach * width * statistics.pca.axes[self.axis]
             case "plane":
@@ -68,7 +72,6 @@ class LinePath(LatentSampler):
         return {"start": centre - step, "end": centre + step}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """Start + t (end - start), t in [0, 1]."""
         if self.spacing == "random":
             t = block.uniform()
         else:
@@ -85,8 +88,6 @@ class LinePath(LatentSampler):
         return i, j
 
     def _two_vectors(self, reference: Reference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if not reference.has_latents:
-            raise LsamplerError(f"{self.name}: `path=between` needs latent vectors; give `store=...`")
         rows = reference.latents().astype(np.float64)
         if max(self.first, self.second) >= len(rows):
             raise LsamplerError(

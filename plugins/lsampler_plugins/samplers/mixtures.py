@@ -58,8 +58,10 @@ def log_normal(offsets: Tensor, root: Tensor) -> Tensor:
     return -0.5 * ((x * x).sum(dim=1) + len(diagonal) * math.log(2 * math.pi)) - diagonal.log().sum()
 
 
-def most_likely(rows: Tensor, shares: Tensor, floor: float, *, diagonal: bool) -> Mixture:
-    """The mixture whose normals have ``shares`` (n, K) of the rows (n, q); ``floor`` is added to every variance.
+def most_likely(rows: Tensor, shares: Tensor, floor: float | Tensor, *, diagonal: bool) -> Mixture:
+    """The mixture whose normals have ``shares`` (n, K) of the rows (n, q).
+
+    ``floor``, one number or (q,), is added to the variances.
 
     Raises:
         ValueError: a covariance is singular.
@@ -83,7 +85,7 @@ def most_likely(rows: Tensor, shares: Tensor, floor: float, *, diagonal: bool) -
 
 
 def fit_mixture(
-    rows: Tensor, start: Mixture, *, floor: float, iterations: int = 100, tolerance: float = 1e-3
+    rows: Tensor, start: Mixture, *, floor: float | Tensor, iterations: int = 100, tolerance: float = 1e-3
 ) -> tuple[Mixture, float]:
     """Improve a mixture by expectation maximisation: (mixture, mean log-likelihood in nats per row).
 

@@ -21,11 +21,9 @@ class MultivariateNormal(WhitenedSampler):
     temperature: float = Field(default=1.0, gt=0, description="T multiplies all deviations from the centre")
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
-        """T N(0, 1), component by component."""
         return block.normal(q).mul_(self.temperature)
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
-        """The density of N(0, T^2)."""
         x = white / self.temperature
         return -0.5 * (x * x).sum(dim=1) - white.shape[1] * math.log(math.sqrt(2 * math.pi) * self.temperature)
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, nearest_neighbours, offers
+from lsampler import Block, LatentSampler, LsamplerError, Reference, State, nearest_neighbours, offers, require_memory
 
 
 class NeighbourInterpolation(LatentSampler):
@@ -25,16 +25,17 @@ class NeighbourInterpolation(LatentSampler):
     name = "neighbour-interpolation"
     needs_latents: ClassVar[bool] = True
 
-    k: int = Field(default=5, ge=1, description="the neighbour is any of the k nearest")
+    k: int = Field(default=5, ge=1, le=100_000, description="the neighbour is any of the k nearest")
     space: Literal["raw", "whitened"] = Field(
         default="raw",
         description="the coordinates in which neighbours are near: latent vectors, or whitened principal components",
     )
-    most: int = Field(default=50_000, ge=2, description="of a larger store only this many random vectors are used")
-    seed: int = Field(default=0, ge=0, description="chooses these vectors")
+    most: int = Field(
+        default=50_000, ge=2, le=10_000_000, description="of a larger store only this many random vectors are used"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="chooses these vectors")
 
     def learn(self, reference: Reference) -> State:
-        """The vectors, and the indices of their neighbours."""
         rows = reference.latents()
         if len(rows) > self.most:
             chosen = np.random.default_rng(self.seed).choice(len(rows), self.most, replace=False)
@@ -44,6 +45,7 @@ class NeighbourInterpolation(LatentSampler):
                 f"{reference.name}: {len(rows)} vectors, each needs `k={self.k}` neighbours; "
                 f"encode more images{f' or use `k={len(rows) - 1}`' if len(rows) > 1 else ''}"
             )
+        require_memory(16.0 * len(rows) * self.k, f"{self.name}: `k={self.k}`", "use fewer", data=rows.nbytes)
         searched = rows
         if self.space == "whitened":
             statistics = reference.statistics()
@@ -52,7 +54,6 @@ class NeighbourInterpolation(LatentSampler):
         return {"rows": rows, "neighbours": found.indices}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """A vector, one of its neighbours, and a point between them."""
         rows, neighbours = state["rows"], state["neighbours"]
         first = block.integers(len(rows))
         second = neighbours[first, block.integers(self.k)]

@@ -32,7 +32,7 @@ class PcaEllipse(WhitenedSampler):
         default=0.7, gt=0, description="half-axes in half-widths (2.3548 sigma); the post takes 0.6 to 0.8"
     )
     components: int | None = Field(
-        default=None, ge=1, description="q, leading principal components (post: 50 to 120); none: 100, or D if smaller"
+        default=None, ge=1, description="q, leading principal components (post: 50 to 120); none: 100, or all if fewer"
     )
     method: Literal["exact", "iteration"] = Field(
         default="exact", description="exact: uniform on the region; iteration: the post's, component by component"
@@ -43,20 +43,17 @@ class PcaEllipse(WhitenedSampler):
     )
 
     def default_components(self, statistics: Statistics) -> int:
-        """100, or D if that is smaller."""
-        return min(DEFAULT_COMPONENTS, statistics.dimension)
+        return min(DEFAULT_COMPONENTS, statistics.directions)
 
     def learn_white(self, white: WhitenedReference) -> State:
         """The half-axes a_k in units of sigma."""
         return {"half_axes": self.fact * white.half_widths(self.half_width)}
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
-        """Draw u = v / a."""
         u = exact(block, q) if self.method == "exact" else iteration(block, q)
         return u.mul_(state["half_axes"])
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
-        """One over the region's volume inside it, for ``exact``."""
         if self.method != "exact":
             raise LsamplerError(f"{self.name} has a density with `method=exact` only, not with {self.method}")
         half_axes = state["half_axes"]

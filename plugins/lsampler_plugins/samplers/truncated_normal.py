@@ -59,14 +59,12 @@ class TruncatedNormal(WhitenedSampler):
         return {"scores": SCORES, "knots": knots, "largest": np.array(largest), "inside": np.array(inside)}
 
     def draw_white(self, state: Mapping[str, Tensor], block: Block, q: int) -> Tensor:
-        """A direction times a radius."""
         x = block.normal(1).clamp_(SCORES[0], SCORES[-1])
         radius = values_at(x, state["scores"], state["knots"]).exp_()
         direction = block.normal(q)
         return direction.mul_(radius / direction.norm(dim=1, keepdim=True))
 
     def white_log_density(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
-        """The normal's density over the share inside, or one over the volume."""
         q, largest, squared = white.shape[1], state["largest"], white.square().sum(dim=1)
         if self.distribution == "uniform":
             log_ball = 0.5 * q * math.log(math.pi) - math.lgamma(q / 2 + 1) + q * largest.log()

@@ -15,7 +15,7 @@ class UniformCube(LatentSampler):
     """Uniform in one cube around the origin, whatever the data: z_j ~ U(-b, b).
 
     With b = 1.5 the length of the vectors fits that of the data, but not their direction: nearly all
-    decode to noise (posts II, IV and V).
+    decode to noise (posts II, IV and V). Constant components keep their value.
     """
 
     name = "uniform-cube"
@@ -23,17 +23,19 @@ class UniformCube(LatentSampler):
     b: float = Field(default=1.5, gt=0, description="half the edge of the cube, in latent units")
 
     def learn(self, reference: Reference) -> State:
-        """Only the latent dimension."""
-        return {"origin": np.zeros(reference.dimension)}
+        statistics = reference.statistics()
+        varying = statistics.std > 0
+        return {"middle": np.where(varying, 0.0, statistics.mean), "reach": np.where(varying, self.b, 0.0)}
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
-        """z_j ~ U(-b, b)."""
-        return block.uniform(len(state["origin"]), low=-self.b, high=self.b)
+        middle, reach = state["middle"], state["reach"]
+        return block.uniform(len(middle), low=middle - reach, high=middle + reach)
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
-        """-D log(2 b) in the cube, up to the rounding of draws at its faces."""
-        inside = (latents.abs() <= self.b * (1 + SINGLE_PRECISION)).all(dim=1)
-        return torch.where(inside, -latents.shape[1] * math.log(2 * self.b), -torch.inf).double()
+        """-log(2 b) for each component that varies in the cube, up to the rounding of draws at its faces."""
+        varying = state["reach"] > 0
+        inside = (latents[:, varying].abs() <= self.b * (1 + SINGLE_PRECISION)).all(dim=1)
+        return torch.where(inside, -int(varying.sum()) * math.log(2 * self.b), -torch.inf).double()
 
 
 lsampler_samplers = offers(UniformCube)

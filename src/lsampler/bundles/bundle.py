@@ -6,24 +6,28 @@ A bundle holds aggregates only: no image and no single latent vector.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import Field
 
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
 from lsampler.models.conv_autoencoder import ConvAutoencoder
-from lsampler.safetensors_files import read_metadata, read_safetensors, write_safetensors
+from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
 from lsampler.scoring.core import Core, calibration_split
 from lsampler.scoring.evaluation import evaluate
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.sample_sets import HELD_OUT_ROW
 from lsampler.scoring.samples import Samples
+from lsampler.scoring.scores import Score
 from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
 from lsampler.scoring.subject import Subject
 from lsampler.statistics.statistics import Statistics
@@ -36,6 +40,15 @@ RADII = "radius_quantiles"
 DEFAULT_BUNDLE = "celeba96"
 CALIBRATED_SHARE = 0.95
 FORMS: dict[str, float | None] = {"plain": None, "trimmed": TRIM}
+
+
+class _Description(Description):
+    """The metadata of a bundle."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    autoencoder: dict[str, Any]
+    calibrations: dict[str, float]
+    held_out_scores: list[tuple[str, Score]]
 
 
 class Bundle:
@@ -111,23 +124,22 @@ class Bundle:
                 f"{path}: bundle format {metadata.get('version')}, this lsampler reads {FORMAT_VERSION}; "
                 "install the lsampler that wrote it"
             )
-        name, arrays = metadata["name"], {key: tensor.numpy() for key, tensor in tensors.items()}
+        known, arrays = _Description.of(metadata, path), as_arrays(tensors, path)
+        autoencoder = ConvAutoencoder.from_parts(known.autoencoder, _starting(tensors, "autoencoder/"), path)
         try:
-            statistics, principal = (
+            latent, principal = (
                 {
-                    trim: Statistics.from_arrays(_starting(arrays, f"{coordinates}/{form}/"), name=name)
+                    trim: replace(_statistics(arrays, f"{coordinates}/{form}/", autoencoder.dimension), name=known.name)
                     for form, trim in FORMS.items()
                 }
                 for coordinates in ("latent", "principal")
             )
-        except KeyError as error:
-            raise LsamplerError(f"{path}: damaged, {error} is missing") from error
-        autoencoder = ConvAutoencoder.from_parts(metadata["autoencoder"], _starting(tensors, "autoencoder/"), path)
-        reference = StatisticsReference(
-            name, statistics, principal, fingerprint=autoencoder.fingerprint, radii=arrays.get(RADII)
-        )
-        reference.calibrations = dict(metadata["calibrations"])
-        reference.held_out_scores = [(key, dict(score)) for key, score in metadata["held_out_scores"]]
+            radii = _checked_radii(arrays.get(RADII))
+        except LsamplerError as error:
+            raise LsamplerError(f"{path}: damaged, {error}; make it again with 'lsampler bundle'") from error
+        reference = StatisticsReference(known.name, latent, principal, fingerprint=autoencoder.fingerprint, radii=radii)
+        reference.calibrations = known.calibrations
+        reference.held_out_scores = [(key, asdict(score)) for key, score in known.held_out_scores]
         return cls(autoencoder, reference)
 
 
@@ -197,18 +209,29 @@ def load_bundle(name: str = DEFAULT_BUNDLE) -> Bundle:
     return Bundle.load(name)
 
 
-def load_safetensors_autoencoder(path: str | os.PathLike[str]) -> ConvAutoencoder:
-    """The autoencoder in a file of ``lsampler train``, or in a bundle."""
-    path = existing_file(path, "model file")
-    metadata, tensors = read_safetensors(path)
-    if metadata.get("format") == FORMAT:
-        return ConvAutoencoder.from_parts(metadata["autoencoder"], _starting(tensors, "autoencoder/"), path)
-    return ConvAutoencoder.load(path)
+def find_bundle(model: str, settings: Mapping[str, Any] | None = None) -> Bundle | None:
+    """The bundle of a name, or in a .safetensors file; None if ``model`` is something else.
+
+    Raises:
+        LsamplerError: a name that is none, a bundle that is damaged, or parameters, which no bundle takes.
+    """
+    named = model in bundled() or (re.fullmatch(r"[\w-]+", model) and not Path(model).exists())
+    if not named and not (model.endswith(".safetensors") and _format_of(model) == FORMAT):
+        return None
+    found = load_bundle(model)
+    for key, value in (settings or {}).items():
+        raise LsamplerError(f"{model}: a bundle takes no parameters; leave out `model_param={key}={value}`")
+    return found
 
 
-def is_bundle(path: str | os.PathLike[str]) -> bool:
-    """Whether a safetensors file is a bundle."""
-    return read_metadata(existing_file(path, "model file")).get("format") == FORMAT
+def load_safetensors_autoencoder(model: str | os.PathLike[str]) -> ConvAutoencoder:
+    """The autoencoder in a file of ``lsampler train``, or of a bundle, by its name or file."""
+    bundle = find_bundle(str(model))
+    return bundle.autoencoder if bundle else ConvAutoencoder.load(model)
+
+
+def _format_of(path: str) -> Any:
+    return read_metadata(existing_file(path, "model file")).get("format")
 
 
 def _folder() -> Any:
@@ -217,3 +240,20 @@ def _folder() -> Any:
 
 def _starting(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
     return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+
+
+def _statistics(arrays: Mapping[str, NDArray[Any]], prefix: str, dimension: int) -> Statistics:
+    """Statistics under a prefix, checked; those in PCA coordinates may have a lower dimension."""
+    found = Statistics.from_arrays(_starting(arrays, prefix), name=prefix.rstrip("/"))
+    if found.dimension > dimension or (found.dimension < dimension and prefix.startswith("latent")):
+        raise LsamplerError(f"{found.name} is of D = {found.dimension}, the model has {dimension}")
+    return found
+
+
+def _checked_radii(radii: NDArray[Any] | None) -> NDArray[np.float64] | None:
+    if radii is None:
+        return None
+    shaped = radii.ndim == 2 and len(radii) == 2 and radii.shape[1] > 1
+    if not (shaped and (np.diff(radii) >= 0).all() and 0 < radii[0, 0] < radii[0, -1] < 1 and radii[1, 0] >= 0):
+        raise LsamplerError(f"'{RADII}' holds no levels and ascending radii")
+    return radii.astype(np.float64)

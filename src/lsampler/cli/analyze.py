@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler.cli.common import Cluster, Seed, console, examples
+from lsampler.cli.common import Cluster, Seed, cells, console, examples, new_table
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -125,18 +125,14 @@ def _pair(text: str) -> tuple[int, int]:
 
 
 def _print(analysis: Analysis, out: Path) -> None:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="What the posts found, and what holds here")
-    table.title_justify, table.title_style = "left", "bold"
+    table = new_table(pad_edge=False, title="What the posts found, and what holds here")
     for head in ("statement", "the posts", "here", "judgement"):
         table.add_column(head, overflow="fold")
     styles = {"holds": "green", "differs": "yellow", "not measured": "dim"}
-    for judgement in analysis.judgements:
-        cells = (judgement.statement, judgement.theirs, judgement.here)
-        table.add_row(*map(escape, cells), f"[{styles[judgement.status]}]{judgement.status}[/]")
+    for row in analysis.judgements:
+        *shown, status = cells(row.statement, row.theirs, row.here, row.status)
+        status.stylize(styles[row.status])
+        table.add_row(*shown, status)
     console().print(table)
     for key, problem in analysis.problems.items():
         print(f"section {key}: {problem}")

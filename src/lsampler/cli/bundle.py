@@ -21,7 +21,7 @@ app = typer.Typer()
 )
 def bundle(
     out: Annotated[Path, typer.Argument(help="The bundle to write (.safetensors).")],
-    model: Annotated[Path, typer.Option(help="The autoencoder written by 'lsampler train'.")],
+    model: Annotated[str, typer.Option(help="The autoencoder: of 'lsampler train', or a bundle.")],
     store: Annotated[Path, typer.Option(help="The store of its latents, with a held-out split.")],
     evaluator: Annotated[
         list[str],

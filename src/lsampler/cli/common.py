@@ -5,36 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler.errors import LsamplerError
+from lsampler.errors import LsamplerError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-__all__ = [
-    "SHARDS",
-    "Cluster",
-    "Device",
-    "Force",
-    "Images",
-    "Model",
-    "ModelParams",
-    "Params",
-    "Seed",
-    "Store",
-    "Strict",
-    "Threads",
-    "check_shards",
-    "console",
-    "examples",
-    "key_values",
-    "model_settings",
-    "paragraphs",
-    "report_skipped",
-]
+    from lsampler.data.image_sources import ImageSource
 
 Images = Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")]
 Model = Annotated[
@@ -106,10 +88,33 @@ def console() -> Console:
     return Console()
 
 
-def paragraphs(function: object) -> str:
-    """A docstring whose lines flow: typer would keep each line break of the source."""
-    text = inspect.getdoc(function) or ""
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+def new_table(*heads: str, **settings: Any) -> Table:
+    """A table in the style of all commands."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(*heads, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", **settings)
+
+
+def cells(*values: object) -> list[Text]:
+    """Values as the cells of a table, without any markup."""
+    from rich.text import Text
+
+    return [Text(printable(str(value))) for value in values]
+
+
+def paragraphs(documented: object) -> str:
+    """A docstring whose lines flow, but for indented paragraphs: typer would keep each line break of the source."""
+    parts = (inspect.getdoc(documented) or "").split("\n\n")
+    return "\n\n".join(part if part.startswith(" ") else " ".join(part.split()) for part in parts)
+
+
+def report_left_out(source: ImageSource) -> None:
+    """Say how many files of a source were not taken for images."""
+    from lsampler.data.image_sources import left_out
+
+    if text := left_out(source):
+        print(f"{printable(source.name)}: {len(source.ids)} images; {printable(text)}")
 
 
 def report_skipped(skipped: dict[str, str], most: int = 10) -> None:
@@ -118,6 +123,6 @@ def report_skipped(skipped: dict[str, str], most: int = 10) -> None:
         return
     print(f"skipped {len(skipped)} images:")
     for identity, reason in list(skipped.items())[:most]:
-        print(f"  {identity}: {reason}")
+        print(f"  {printable(identity)}: {printable(reason)}")
     if len(skipped) > most:
         print(f"  and {len(skipped) - most} more")

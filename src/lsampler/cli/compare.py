@@ -10,20 +10,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler.cli.common import Cluster, Model, ModelParams, Seed, Store, examples
-from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, open_for, print_reasons, strategy_names
+from lsampler.cli.common import Cluster, Model, ModelParams, Seed, Store, examples, key_values, model_settings
+from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, print_reasons, strategy_names
 from lsampler.errors import LsamplerError, nearest_name
 
 if TYPE_CHECKING:
     from lsampler.reports.comparison import Comparison, Entry
 
+Sweeps = Annotated[
+    list[str],
+    typer.Option(
+        metavar="NAME:KEY=LOW:HIGH:STEPS", help="A row for each of STEPS values from LOW to HIGH; may be repeated."
+    ),
+]
 
 app = typer.Typer()
+MOST_STEPS = 1000
 
 
 @app.command(
     epilog=examples(
         "lsampler compare --all --store latents.h5 --out comparison/",
+        "lsampler compare --all --quick --store latents.h5 --out comparison/",
         "lsampler compare -p pca-ellipse -p multivariate-normal --param pca-ellipse:fact=0.8 --out comparison/",
         "lsampler compare --all --param image-distance:features=inception.pt --store latents.h5 --out comparison/",
         "lsampler compare --all --sweep pca-ellipse:fact=0.4:1.2:9 --store latents.h5 --out comparison/",
@@ -38,17 +46,15 @@ def compare(
         list[str],
         typer.Option(metavar="NAME:KEY=VALUE", help="A parameter of one strategy or evaluator; may be repeated."),
     ] = [],  # noqa: B006
-    sweep: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME:KEY=LOW:HIGH:STEPS", help="A row for each of STEPS values from LOW to HIGH; may be repeated."
-        ),
-    ] = [],  # noqa: B006
+    sweep: Sweeps = [],  # noqa: B006
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples drawn by each strategy.")] = 2000,
     evaluator: Annotated[
         list[str],
         typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="all"),
     ] = [],  # noqa: B006
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Without the scores that take minutes, unless they are named.")
+    ] = False,
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
@@ -62,24 +68,33 @@ def compare(
     only what is missing is computed. Scores that need real vectors need a --store; a bundle has statistics only.
     """
     from lsampler.compute.dask_cluster import on_cluster
-    from lsampler.plugins.registry import registry
     from lsampler.progress import rich_progress
     from lsampler.reports.comparison import Report
     from lsampler.reports.comparison import compare as run
+    from lsampler.workspace import open_subject
 
     names = strategy_names(plugin, all_plugins=all_plugins)
     settings = _settings(param)
     sweeps = [_sweep(text) for text in sweep]
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
-    scores = evaluator or list(registry().of_kind("evaluator"))
+    scores = evaluator or _all_scores(quick=quick)
     entries = _entries(names, settings, sweeps, scores)
     evaluators = load_evaluators(scores, settings)
-    subject = open_for(model, model_param, store).subject
+    subject = open_subject(model, store, model_settings(model, model_param))
     report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]))
     with on_cluster(cluster), rich_progress() as progress:
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
     _print(comparison, out)
+
+
+def _all_scores(*, quick: bool) -> list[str]:
+    """The names of all installed scores; if quick, of those that do not take minutes."""
+    from lsampler.plugins.registry import registry
+
+    known = registry()
+    names = known.of_kind("evaluator")
+    return [name for name in names if not (quick and known.get("evaluator", name).takes_minutes)]
 
 
 def _entries(
@@ -109,11 +124,10 @@ def _entries(
 def _settings(params: Sequence[str]) -> dict[str, dict[str, str]]:
     settings: dict[str, dict[str, str]] = {}
     for text in params:
-        name, colon, setting = text.partition(":")
-        key, equals, value = setting.partition("=")
-        if not (name and colon and key and equals and value):
+        name, _, setting = text.partition(":")
+        if not name or "=" not in setting:
             raise LsamplerError(f"--param {text}: write it as NAME:KEY=VALUE, such as pca-ellipse:fact=0.8")
-        settings.setdefault(name, {})[key.strip().replace("-", "_")] = value.strip()
+        settings.setdefault(name, {}).update(key_values([setting]))
     return settings
 
 
@@ -125,11 +139,11 @@ def _sweep(text: str) -> tuple[str, str, list[float]]:
     parts = values.split(":")
     try:
         low, high, steps = float(parts[0]), float(parts[1]), int(parts[2])
-        if len(parts) != 3 or steps < 2 or not (name and key) or not np.isfinite([low, high]).all():
+        if len(parts) != 3 or not 2 <= steps <= MOST_STEPS or not (name and key) or not np.isfinite([low, high]).all():
             raise ValueError
     except (ValueError, IndexError):
         raise LsamplerError(
-            f"--sweep {text}: write it as NAME:KEY=LOW:HIGH:STEPS with at least 2 steps, "
+            f"--sweep {text}: write it as NAME:KEY=LOW:HIGH:STEPS with 2 to {MOST_STEPS} steps, "
             "such as pca-ellipse:fact=0.4:1.2:9"
         ) from None
     return name, key.strip().replace("-", "_"), [float(value) for value in np.linspace(low, high, steps)]

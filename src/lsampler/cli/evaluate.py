@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler.cli.common import Cluster, Force, Model, ModelParams, Params, Seed, Store, examples, key_values
-from lsampler.cli.strategies import (
-    AllPlugins,
-    Evaluators,
-    Plugins,
-    load_evaluators,
-    open_for,
-    print_reasons,
-    strategy_names,
-)
+from lsampler.cli import common
+from lsampler.cli.strategies import AllPlugins, Evaluators, Plugins, load_evaluators, print_problems, strategy_names
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -30,7 +22,7 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog=examples(
+    epilog=common.examples(
         "lsampler evaluate --all",
         "lsampler evaluate --plugin pca-ellipse --param fact=0.8 --n 2000 --json scores.json",
         "lsampler evaluate --plugin pca-ellipse --evaluator faces",
@@ -44,16 +36,16 @@ def evaluate(
     ] = None,
     plugin: Plugins = [],  # noqa: B006
     all_plugins: AllPlugins = False,
-    param: Params = [],  # noqa: B006
+    param: common.Params = [],  # noqa: B006
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples drawn by each strategy.")] = 1000,
     evaluator: Evaluators = [],  # noqa: B006
-    model: Model = None,
-    model_param: ModelParams = [],  # noqa: B006
-    store: Store = None,
-    seed: Seed = 0,
+    model: common.Model = None,
+    model_param: common.ModelParams = [],  # noqa: B006
+    store: common.Store = None,
+    seed: common.Seed = 0,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file.")] = None,
-    cluster: Cluster = None,
-    force: Force = False,
+    cluster: common.Cluster = None,
+    force: common.Force = False,
 ) -> None:
     """Score samples: the share inside each core, nominal and calibrated, beside real vectors.
 
@@ -66,6 +58,7 @@ def evaluate(
     from lsampler.progress import rich_progress
     from lsampler.scoring.evaluation import evaluate as score
     from lsampler.scoring.sample_sets import Stored
+    from lsampler.workspace import open_subject
 
     if json_out:
         check_output(json_out, force=force)
@@ -74,7 +67,7 @@ def evaluate(
         raise LsamplerError("nothing to score; give --plugin NAME, --all, or files of samples")
     evaluators = load_evaluators(evaluator)
     drawn = _drawn(names, plugin, param, n)
-    subject = open_for(model, model_param, store).subject
+    subject = open_subject(model, store, common.model_settings(model, model_param))
     sets: list[SampleSet] = [*map(Stored.of, samples or []), *drawn]
     for each in sets:
         each.check(subject)
@@ -84,8 +77,7 @@ def evaluate(
         with new_file(json_out, force=force) as beside:
             beside.write_text(json.dumps(result.as_dict(), indent=1))
     print_scores(result)
-    print_reasons(f"{row.name}: {problem}" for row in result.rows for problem in row.problems)
-    print_reasons(result.caveats)
+    print_problems(result)
 
 
 def _drawn(names: Sequence[str], plugin: Sequence[str], param: Sequence[str], n: int) -> list[Drawn]:
@@ -96,6 +88,6 @@ def _drawn(names: Sequence[str], plugin: Sequence[str], param: Sequence[str], n:
 
     if param and len(names) != 1:
         raise LsamplerError("--param goes with exactly one --plugin")
-    settings = key_values(param)
+    settings = common.key_values(param)
     strategies = [Entry(registry().get("sampler", name).from_strings(settings), name) for name in names]
     return [Drawn.of(each, n, required=each.label in plugin or len(names) == 1) for each in strategies]

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["in_options"]
+from typer.core import TyperCommand
+
+from lsampler.errors import LsamplerError
+
+if TYPE_CHECKING:
+    from typer import Context
 
 ARGUMENT = re.compile(r"`([a-z_]+)=([^`]*)`")
 RENAMED = {"reference": "store", "latents": "store", "autoencoder": "model", "address": "cluster"}
 
 
-def in_options(message: str, options: Collection[str], loader_parameters: Collection[str] = ()) -> str:
+class Command(TyperCommand):
+    """A command that names options where the library names arguments."""
+
+    def invoke(self, ctx: Context) -> Any:  # type: ignore[override]
+        """Run the command. Raises LsamplerError, with options in place of Python arguments."""
+        try:
+            return super().invoke(ctx)
+        except LsamplerError as error:
+            raise LsamplerError(in_options(str(error), {str(parameter.name) for parameter in self.params})) from error
+
+
+def in_options(message: str, options: Collection[str]) -> str:
     """Translate arguments such as ```held_out=100``` into options such as ``--held-out 100``.
 
     Args:
         message: of the library; it names arguments in backticks, with ``...`` for a value that the user chooses.
         options: names of the parameters of the command that failed, such as ``held_out``.
-        loader_parameters: names that belong to ``--model-param`` and not to ``--param``.
     """
 
     def translated(found: re.Match[str]) -> str:
@@ -27,8 +43,15 @@ def in_options(message: str, options: Collection[str], loader_parameters: Collec
             flag = "--" + option.replace("_", "-")
             return flag if value in ("...", "True") else f"{flag} {value}"
         setting = f"{name}={value}"
-        if name in loader_parameters and "model_param" in options:
+        if "model_param" in options and name in _loader_parameters():
             return f"--model-param {setting}"
         return f"--param {setting}" if "param" in options else setting
 
     return ARGUMENT.sub(translated, message)
+
+
+def _loader_parameters() -> set[str]:
+    """The names of the parameters of all autoencoder loaders."""
+    from lsampler.plugins.registry import registry
+
+    return {name for found in registry().of_kind("autoencoder loader").values() for name in found.plugin.model_fields}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lsampler.cli.common import console, examples
+from lsampler.cli.common import cells, console, examples, new_table, paragraphs
 from lsampler.errors import LsamplerError, nearest_name
 
 app = typer.Typer(
@@ -23,21 +22,17 @@ def plugins(context: typer.Context) -> None:
     """List all strategies, cores, evaluators and autoencoder loaders, with origin and summary."""
     if context.invoked_subcommand:
         return
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
     from lsampler.plugins.registry import KINDS, registry
 
     known = registry()
     out = console()
     for kind in KINDS:
-        table = Table(title=f"{kind}s", box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", expand=True)
+        table = new_table(title=f"{kind}s", expand=True)
         table.add_column("name", no_wrap=True, min_width=20)
         table.add_column("from", no_wrap=True, min_width=10)
         table.add_column("what it does", ratio=1)
         for found in known.of_kind(kind).values():
-            table.add_row(found.name, found.origin, escape(found.plugin.summary()))
+            table.add_row(*cells(found.name, found.origin, found.plugin.summary()))
         out.print(table)
     for broken in known.broken:
         print(f"broken: '{broken.name}' from {broken.origin}: {broken.reason}")
@@ -46,10 +41,6 @@ def plugins(context: typer.Context) -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> None:
     """Print what a plugin does, and the type, default, range and meaning of its parameters."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
     from lsampler.plugins.registry import registry
 
     known = registry()
@@ -60,13 +51,12 @@ def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> Non
     out = console()
     for found in matches:
         out.print(f"[bold]{found.name}[/bold] ({found.kind}, from {found.origin})\n")
-        out.print(escape(_reflowed(inspect.getdoc(found.plugin) or "")), highlight=False)
-        table = Table(box=box.SIMPLE_HEAD)
+        out.print(*cells(paragraphs(found.plugin).replace("``", "'")), highlight=False)
+        table = new_table()
         for head in ("parameter", "type", "default", "range", "meaning"):
             table.add_column(head, no_wrap=head == "parameter")
-        for parameter in found.plugin.parameters():
-            cells = (parameter.name, parameter.type, parameter.default, parameter.range, parameter.meaning)
-            table.add_row(*map(escape, cells))
+        for each in found.plugin.parameters():
+            table.add_row(*cells(each.name, each.type, each.default, each.range, each.meaning))
         out.print(table if table.row_count else "\nNo parameters.")
 
 
@@ -83,9 +73,3 @@ def new(
     folder = new_plugin(name, out)
     print(f"{folder}: a package with the strategy '{name}'")
     print(f"install it and run its tests: pip install -e '{folder}[test]' && pytest {folder}")
-
-
-def _reflowed(text: str) -> str:
-    """Join the lines of each paragraph, so that the terminal wraps them; indented paragraphs are kept."""
-    paragraphs = text.split("\n\n")
-    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split()) for p in paragraphs).replace("``", "'")

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from lsampler.cli.common import (
-    SHARDS,
-    Cluster,
-    Device,
-    Force,
-    Model,
-    ModelParams,
-    Params,
-    Seed,
-    Store,
-    Threads,
-    check_shards,
-    examples,
-    key_values,
-    model_settings,
-)
+from lsampler.cli import common
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from torch import Tensor
 
     from lsampler.models.protocols import Autoencoder
     from lsampler.progress import Progress
     from lsampler.samplers.base import LatentSampler
+
+    Fitted: TypeAlias = tuple[LatentSampler, Callable[[], Autoencoder], str]
+    """A fitted strategy, how to get the decoder of its latent vectors, and the name of what it was fitted to."""
 
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="A .png grid, a folder of images, or an .h5 or .shards of latent vectors.")
@@ -43,7 +31,7 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog=examples(
+    epilog=common.examples(
         "lsampler sample --plugin pca-ellipse --out faces.png",
         "lsampler sample --plugin pca-ellipse --param fact=0.8 --param components=120 --seed 7 --out more.png",
         "lsampler sample --plugin gaussian --n 1000000 --out vectors.h5",
@@ -58,18 +46,18 @@ def sample(
     ] = None,
     out: Out = Path("samples.png"),
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many samples.")] = 64,
-    param: Params = [],  # noqa: B006
-    model: Model = None,
-    model_param: ModelParams = [],  # noqa: B006
-    store: Store = None,
+    param: common.Params = [],  # noqa: B006
+    model: common.Model = None,
+    model_param: common.ModelParams = [],  # noqa: B006
+    store: common.Store = None,
     fitted: Annotated[
         Path | None, typer.Option(help="A strategy fitted before by 'lsampler fit', in place of --plugin.")
     ] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
-    cluster: Cluster = None,
-    force: Force = False,
+    seed: common.Seed = 0,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    cluster: common.Cluster = None,
+    force: common.Force = False,
 ) -> None:
     """Draw latent vectors with a strategy and decode them to images."""
     from lsampler.compute.dask_cluster import on_cluster
@@ -78,28 +66,29 @@ def sample(
     from lsampler.progress import rich_progress
 
     check_output(_checked_kind(out), force=force)
-    check_shards(out, cluster)
-    settings = model_settings(model, model_param)
+    common.check_shards(out, cluster)
+    settings = common.model_settings(model, model_param)
     # Devices differ in their random numbers: drawing moves to one only when the user names it.
     drawn_on, target = resolve_device("cpu" if device == "auto" else device), resolve_device(device)
     with on_cluster(cluster), rich_progress() as progress:
         if fitted is not None:
-            found = _fitted_before(fitted, {"--plugin": plugin, "--param": param, "--store": store}, model, settings)
+            unused = {"--plugin": plugin, "--param": param, "--store": store}
+            sampler, decoder, origin = _fitted_before(fitted, unused, model, settings)
         else:
-            found = _fitted_now(plugin, param, (model, store, settings), device, progress)
-        if out.suffix in (".h5", SHARDS):
+            sampler, decoder, origin = _fitted_now(plugin, param, (model, store, settings), device, progress)
+        if out.suffix in (".h5", common.SHARDS):
             from lsampler.samplers.sample_store import DrawOptions, sample_store
 
-            options = DrawOptions(device=drawn_on, threads=threads, reference=found.origin)
-            sample_store(found.sampler, n, out, seed=seed, options=options, force=force, progress=progress)
+            options = DrawOptions(device=drawn_on, threads=threads, reference=origin)
+            sample_store(sampler, n, out, seed=seed, options=options, force=force, progress=progress)
         else:
-            rows = found.sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
-            _write_images(found.decoder().to(target), rows, n, out, force=force, progress=progress)
-    print(f"{n} samples of {found.sampler.name} (seed {seed}, fitted to {found.origin}): {out}")
+            rows = sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
+            _write_images(decoder().to(target), rows, n, out, force=force, progress=progress)
+    print(f"{n} samples of {sampler.name} (seed {seed}, fitted to {origin}): {out}")
 
 
 @app.command(
-    epilog=examples(
+    epilog=common.examples(
         "lsampler fit --plugin flow --store latents.h5 --out flow.safetensors",
         "lsampler sample --fitted flow.safetensors --out faces.png",
     )
@@ -107,13 +96,13 @@ def sample(
 def fit(
     plugin: Annotated[str, typer.Option("--plugin", "-p", help="The strategy; 'lsampler plugins' lists them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The fitted strategy (.safetensors).")],
-    param: Params = [],  # noqa: B006
-    model: Model = None,
-    model_param: ModelParams = [],  # noqa: B006
-    store: Store = None,
-    device: Device = "auto",
-    cluster: Cluster = None,
-    force: Force = False,
+    param: common.Params = [],  # noqa: B006
+    model: common.Model = None,
+    model_param: common.ModelParams = [],  # noqa: B006
+    store: common.Store = None,
+    device: common.Device = "auto",
+    cluster: common.Cluster = None,
+    force: common.Force = False,
 ) -> None:
     """Fit a strategy and save it; 'lsampler sample --fitted' draws from the file."""
     from lsampler.compute.dask_cluster import on_cluster
@@ -123,19 +112,11 @@ def fit(
     if out.suffix != ".safetensors":
         raise LsamplerError(f"{out}: the name of a fitted strategy must end in .safetensors")
     check_output(out, force=force)
-    opened = (model, store, model_settings(model, model_param))
+    opened = (model, store, common.model_settings(model, model_param))
     with on_cluster(cluster), rich_progress() as progress:
-        found = _fitted_now(plugin, param, opened, device, progress)
-    found.sampler.save(out, force=force)
-    print(f"{found.sampler.name}, fitted to {found.origin}: {out}")
-
-
-class Fitted(NamedTuple):
-    """A fitted strategy, how to get the decoder of its latent vectors, and the name of what it was fitted to."""
-
-    sampler: LatentSampler
-    decoder: Callable[[], Autoencoder]
-    origin: str
+        sampler, _, origin = _fitted_now(plugin, param, opened, device, progress)
+    sampler.save(out, force=force)
+    print(f"{sampler.name}, fitted to {origin}: {out}")
 
 
 def _fitted_now(
@@ -146,44 +127,47 @@ def _fitted_now(
     progress: Progress,
 ) -> Fitted:
     from lsampler.plugins.registry import registry
-    from lsampler.workspace import open_workspace
+    from lsampler.workspace import open_subject
 
     if plugin is None:
         raise LsamplerError("nothing to draw; give --plugin NAME, or --fitted FILE")
-    strategy = registry().get("sampler", plugin).from_strings(key_values(param))
-    workspace = open_workspace(*opened)
-    sampler = strategy.fit(workspace.reference, device=device, progress=progress)
-    return Fitted(sampler, workspace.decoder, workspace.reference.name)
+    strategy = registry().get("sampler", plugin).from_strings(common.key_values(param))
+    subject = open_subject(*opened)
+    fitted = strategy.fit(subject.reference, device=device, progress=progress)
+    return fitted, subject.decoder, subject.reference.name
 
 
-def _fitted_before(path: Path, unused: dict[str, object], model: str | None, settings: dict[str, str]) -> Fitted:
+def _fitted_before(path: Path, unused: Mapping[str, object], model: str | None, settings: dict[str, str]) -> Fitted:
     from lsampler.plugins.by_name import load_fitted
-    from lsampler.workspace import open_model
 
     for option, given in unused.items():
         if given:
             raise LsamplerError(f"{option}: a strategy from --fitted needs none; leave it out")
     sampler = load_fitted(path)
-    if model is None and sampler.fingerprint is None:
-        return Fitted(sampler, lambda: _no_decoder(path), path.name)
-    return Fitted(sampler, lambda: open_model(model, sampler.fingerprint, settings) or _no_decoder(path), path.name)
+    return sampler, lambda: _decoder_for(path, model, sampler.fingerprint, settings), path.name
 
 
-def _no_decoder(path: Path) -> Autoencoder:
-    raise LsamplerError(f"{path}: fitted to latents of a model that does not come with lsampler; give that --model")
+def _decoder_for(path: Path, model: str | None, fingerprint: str | None, settings: dict[str, str]) -> Autoencoder:
+    """The autoencoder of the latent vectors of a file."""
+    from lsampler.workspace import open_model
+
+    autoencoder = open_model(model, fingerprint, settings)
+    if autoencoder is None:
+        raise LsamplerError(f"{path}: of a model that does not come with lsampler; give that --model")
+    return autoencoder
 
 
-@app.command(epilog=examples("lsampler decode vectors.h5 --out vectors.png --n 64"))
+@app.command(epilog=common.examples("lsampler decode vectors.h5 --out vectors.png --n 64"))
 def decode(
     samples: Annotated[
         Path, typer.Argument(help="Latent vectors made by 'lsampler sample' or 'encode' (.h5, .shards).")
     ],
     out: Out = Path("decoded.png"),
     n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="Only the first n.", show_default="all")] = None,
-    model: Model = None,
-    model_param: ModelParams = [],  # noqa: B006
-    device: Device = "auto",
-    force: Force = False,
+    model: common.Model = None,
+    model_param: common.ModelParams = [],  # noqa: B006
+    device: common.Device = "auto",
+    force: common.Force = False,
 ) -> None:
     """Decode latent vectors of a file to images."""
     import torch
@@ -192,15 +176,12 @@ def decode(
     from lsampler.files import check_output
     from lsampler.progress import rich_progress
     from lsampler.store.opening import open_store
-    from lsampler.workspace import open_model
 
     check_output(_checked_kind(out), force=force)
-    if out.suffix in (".h5", SHARDS):
+    if out.suffix in (".h5", common.SHARDS):
         raise LsamplerError(f"{out}: decoding gives images; choose a .png or a folder")
     stored = open_store(samples)
-    autoencoder = open_model(model, stored.fingerprint, model_settings(model, model_param))
-    if autoencoder is None:
-        raise LsamplerError(f"{samples}: encoded by a model that does not come with lsampler; give that --model")
+    autoencoder = _decoder_for(samples, model, stored.fingerprint, common.model_settings(model, model_param))
     if autoencoder.dimension != stored.dimension:
         raise LsamplerError(f"{samples}: D = {stored.dimension}, the decoder takes {autoencoder.dimension}")
     total = min(n or len(stored), len(stored))
@@ -212,8 +193,8 @@ def decode(
 
 
 def _checked_kind(out: Path) -> Path:
-    if out.suffix not in ("", ".png", ".h5", SHARDS) and not out.is_dir():
-        raise LsamplerError(f"{out}: give a .png for a grid, a folder for single images, .h5 or {SHARDS} for vectors")
+    if out.suffix not in ("", ".png", ".h5", common.SHARDS) and not out.is_dir():
+        raise LsamplerError(f"{out}: give a .png for a grid, a folder for single images, .h5 or .shards for vectors")
     return out
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lsampler.cli.common import console
+from lsampler.cli.common import cells, console, new_table
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from lsampler.scoring.evaluation import Evaluation
     from lsampler.scoring.scores import Score
@@ -21,14 +22,12 @@ MEASURED_WIDTH = 10_000
 
 def print_scores(result: Evaluation) -> None:
     """Print one table or more for each group of scores."""
-    from rich.text import Text
-
     out = console()
     scores = [score for row in result.rows for score in row.scores]
     for group in dict.fromkeys(score.group for score in scores):
         title = group
         for table in _tables(out, result, group):
-            out.print(Text(title, style="bold"))
+            out.print(*cells(title), style="bold")
             out.print(table)
             title = f"{group} (continued)"
 
@@ -49,20 +48,19 @@ def _tables(out: Console, result: Evaluation, group: str) -> list[Table]:
 
 
 def _table(result: Evaluation, group: str, labels: Sequence[str], width: int) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = new_table(pad_edge=False, padding=(0, 1, 0, 0))
     # Long names, such as those of files, are folded, so that there is room for scores.
     table.add_column("samples", min_width=NAME_WIDTH, max_width=max(NAME_WIDTH, width // 4), overflow="fold")
     table.add_column("n", justify="right", no_wrap=True)
-    for label in labels:
+    for label in cells(*labels):
         table.add_column(label, justify="right", no_wrap=True)
     for row in result.rows:
-        cells = {score.label: _cell(score) for score in row.scores if score.group == group}
-        table.add_row(row.name, str(row.n), *(cells.get(label, "") for label in labels))
+        scores = {score.label: score for score in row.scores if score.group == group}
+        table.add_row(*cells(row.name, row.n), *(_cell(scores[label]) if label in scores else "" for label in labels))
     return table
 
 
-def _cell(score: Score) -> str:
-    return f"{score.text}\n[dim]{score.range_text}[/dim]"
+def _cell(score: Score) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(score.text, "\n", (score.range_text, "dim"))

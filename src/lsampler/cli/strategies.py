@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler.cli.common import model_settings
 from lsampler.cli.messages import in_options
 
 if TYPE_CHECKING:
+    from lsampler.scoring.evaluation import Evaluation
     from lsampler.scoring.evaluator import Evaluator
-    from lsampler.workspace import Workspace
 
 
 Plugins = Annotated[list[str], typer.Option("--plugin", "-p", help="Draw and score this strategy; may be repeated.")]
@@ -42,14 +40,13 @@ def load_evaluators(names: Sequence[str], settings: Mapping[str, Mapping[str, st
     return [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in names or by_default]
 
 
+def print_problems(result: Evaluation) -> None:
+    """Print what is missing from a table of scores, and why."""
+    print_reasons(f"{row.name}: {problem}" for row in result.rows for problem in row.problems)
+    print_reasons(result.caveats)
+
+
 def print_reasons(lines: Iterable[str]) -> None:
     """Print why scores are missing, in the words of the command line."""
     for line in lines:
         print(in_options(line, ("model", "model_param", "store")))
-
-
-def open_for(model: str | None, model_param: Sequence[str], store: Path | None) -> Workspace:
-    """The model and the store that a command line names."""
-    from lsampler.workspace import open_workspace
-
-    return open_workspace(model, store, model_settings(model, model_param))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler.cli.common import Images, Seed, Strict, examples, report_skipped
+from lsampler.cli.common import Images, Seed, Strict, examples, report_left_out, report_skipped
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _train(settings: dict[str, Any]) -> None:
         latent_dim=settings.pop("latent_dim"),
         activation=settings.pop("activation"),
     )
-    settings["held_out"] = settings["held_out"] or max(1, len(source.ids) // 10)
+    report_left_out(source)
+    settings["held_out"] = settings["held_out"] or max(2, len(source.ids) // 10)
     try:
         from lsampler.models.training.options import TrainingOptions
         from lsampler.models.training.train import train_autoencoder

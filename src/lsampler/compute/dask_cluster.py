@@ -30,6 +30,8 @@ CHECK_SECONDS = 5
 PATIENCE_SECONDS = 60
 """How long a cluster may be without workers: a machine may be restarting."""
 LOGGERS = "distributed."
+LOST = "lost the connection to the cluster; restart it and rerun the same command to resume"
+PAGES = "distributed.scheduler.http.routes", "distributed.worker.http.routes"
 ADDRESS = r"inproc://.+|(tcp|tls|ucx)://.+:\d+"
 
 
@@ -64,16 +66,22 @@ def on_cluster(cluster: str | None) -> Iterator[None]:
 
 
 def local_cluster(workers: int) -> Any:
-    """Worker processes with one thread each on this machine, as a context manager."""
+    """Worker processes with one thread each on this machine, as a context manager.
+
+    They talk by TLS with certificates of their own, which last as long as they do: whoever can connect to a scheduler
+    or a worker can run code as its user. Nothing listens but on the loopback interface, and there is no dashboard.
+    """
     import dask
     import distributed
 
     # By default Dask's workers return freed memory at once, so that every chunk of rows would need new pages.
     environment = dict(dask.config.get("distributed.nanny.pre-spawn-environ", {}))
     environment.pop("MALLOC_TRIM_THRESHOLD_", None)
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+    settings: dict[str, Any] = {"distributed.nanny.pre-spawn-environ": environment} | {key: [] for key in PAGES}
+    options = {"security": True, "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
+    with dask.config.set(settings):
         cluster: Any = distributed.LocalCluster
-        return cluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL)
+        return cluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", **options)
 
 
 @contextlib.contextmanager
@@ -113,6 +121,8 @@ def _started(workers: int, address: str) -> Any:
     except RuntimeError as error:
         fix = "in a script, put what uses them under if __name__ == '__main__'"
         raise _problem(address, f"the workers did not start; {fix}") from error
+    except ImportError as error:  # of cryptography, which makes the certificates
+        raise _problem(address, "needs cryptography; install it with pip install 'lsampler[cluster]'") from error
 
 
 @contextlib.contextmanager
@@ -166,7 +176,7 @@ class _Dask:
             if kind == "KilledWorker":
                 message = "one task ended several workers; they may lack memory"
             elif kind in ("CancelledError", "FutureCancelledError", "CommClosedError"):
-                message = "lost the connection to the cluster; restart it and rerun the same command to resume"
+                message = LOST
             else:
                 message = f"a worker failed with {_line(error)}"
             raise _problem(self._address, message) from error
@@ -181,7 +191,11 @@ class _Dask:
             raise _problem(self._address, f"has had no workers for {PATIENCE_SECONDS} s; {fix}")
 
     def _workers(self) -> Any:
-        return self._client.scheduler_info(n_workers=-1)["workers"]
+        try:
+            found = self._client.scheduler_info(n_workers=-1) if self._client.status == "running" else {}
+            return found["workers"]  # which are missing once the scheduler is gone
+        except (KeyError, OSError, TimeoutError) as error:
+            raise _problem(self._address, LOST) from error
 
 
 class _Watched:
@@ -191,7 +205,6 @@ class _Watched:
         self._future, self._engine = future, engine
 
     def result(self) -> Any:
-        """Wait for the result."""
         while True:
             try:
                 return self._future.result(timeout=PATIENCE_SECONDS if self._future.done() else CHECK_SECONDS)
@@ -201,7 +214,6 @@ class _Watched:
             self._engine.check_alive()
 
     def cancel(self) -> None:
-        """Do not start the task any more."""
         self._future.cancel()
 
 
@@ -220,7 +232,6 @@ class _Worker:
     remote = True
 
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        """Yield ``function`` of one task after the other."""
         return map(function, tasks)
 
 

@@ -58,6 +58,8 @@ class Tiles:
         self.dtype = np.dtype(np.float32 if single else np.float64)
         self._side = TILE_ROWS if kind == "cpu" else DEVICE_TILE_ROWS
         self._threads = (os.cpu_count() or 1) if kind == "cpu" else 1
+        size = min(self._side, max(SMALLEST_STRIP, -(-len(first) // self._threads)))
+        self.strips = [slice(k, min(k + size, len(first))) for k in range(0, len(first), size)]
         # Shifted and scaled, little is lost in |x|^2 + |y|^2 - 2 x y, and no square overflows.
         self._shift = second.mean(axis=0, dtype=np.float64)
         bounds = [bound - self._shift for rows in (first, second) for bound in (rows.min(axis=0), rows.max(axis=0))]
@@ -67,20 +69,21 @@ class Tiles:
 
     def map(self, function: Callable[[slice], Result]) -> Iterator[tuple[slice, Result]]:
         """Yield the rows of each strip and ``function`` of them, in order, while others are computed."""
-        count = len(self.first)
-        size = min(self._side, max(SMALLEST_STRIP, -(-count // self._threads)))
-        strips = [slice(k, min(k + size, count)) for k in range(0, count, size)]
-        return zip(strips, Threads(self._threads).map(function, strips), strict=True)
+        return zip(self.strips, Threads(self._threads).map(function, self.strips), strict=True)
 
-    def strip(self, rows: slice) -> Iterator[tuple[Rows, slice]]:
-        """Yield the tiles (b, c) of a strip and which of the second set they are of; NaN for what is excluded."""
+    def strip(self, rows: slice, half: bool = False) -> Iterator[tuple[Rows, slice]]:
+        """Yield the tiles (b, c) of a strip and which of the second set they are of; NaN for what is excluded.
+
+        With ``half``, for two sets that are one, only its square tile and those to the right of it.
+        """
         left = self._factors(self.first, rows, self._norms[0], -2.0)
-        for start in range(0, len(self.second), self._side):
-            columns = slice(start, min(start + self._side, len(self.second)))
+        sides = range(0, len(self.second), self._side)
+        every = [slice(start, min(start + self._side, len(self.second))) for start in sides]
+        for columns in [strip for strip in self.strips if strip.start >= rows.start] if half else every:
             squared = (left @ self._factors(self.second, columns, self._norms[1]).T).cpu().numpy()
             if self._exclude_self:
-                own = np.arange(max(rows.start, start), min(rows.stop, columns.stop))
-                squared[own - rows.start, own - start] = np.nan
+                own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
+                squared[own - rows.start, own - columns.start] = np.nan
             yield squared, columns
 
     def error(self, turned: bool = False) -> NDArray[np.float64]:

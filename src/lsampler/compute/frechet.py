@@ -45,6 +45,13 @@ def frechet_distance(
     return max(float(shift @ shift + trace), 0.0)
 
 
+def moments_of(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean (D,) and the covariance (D, D) of vectors (n, D) float64, for :func:`frechet_distance`."""
+    import torch
+
+    return rows.mean(axis=0), np.atleast_2d(torch.cov(torch.from_numpy(rows.T)).numpy())
+
+
 def _product_eigenvalues(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """(D,) eigenvalues of first^(1/2) second first^(1/2)."""
     import torch

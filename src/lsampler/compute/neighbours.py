@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,11 @@ MOST_WAITING = 2**20
 # Where more than this many entries per neighbour lie below the limits, a look at some columns lowers the limits first.
 CROWD = 8
 LOOK = 64
-# Up to this share, entries of a mask are counted one by one.
-FEW = 1 / 32
 PAIR = np.dtype([("row", np.int64), ("point", np.int64), ("squared", np.float64)])
 
 Rows = NDArray[Any]
 Indices = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+Counts = tuple[Indices, Indices]
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,8 @@ def nearest_neighbours(
 ) -> Neighbours:
     """Find the ``k`` nearest of ``points`` (m, D) to each of ``queries`` (n, D), exactly.
 
+    Give one array twice for the neighbours within a set, which takes half the products.
+
     Args:
         queries: finite numbers.
         points: finite numbers.
@@ -78,8 +79,19 @@ def nearest_neighbours(
     available = len(points) - int(exclude_self)
     if not 1 <= k <= available:
         raise LsamplerError(f"k={k}: there are {available} points to choose from")
+    one_set = queries is points
+    searches = {rows.start: _Search(tiles, rows, k) for rows in tiles.strips}
+
+    def search(rows: slice) -> None:
+        for squared, columns in tiles.strip(rows, half=one_set):
+            searches[rows.start].see(squared, columns)
+            if one_set and columns != rows:
+                searches[columns.start].see(squared.T, rows)
+
+    for _ in tiles.map(search):
+        pass
     found = Neighbours(np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.int64))
-    for rows, (distances, indices) in tiles.map(lambda rows: _nearest(tiles, rows, k)):
+    for rows, (distances, indices) in tiles.map(lambda rows: searches[rows.start].result()):
         found.distances[rows], found.indices[rows] = distances, indices
     return found
 
@@ -128,37 +140,51 @@ def mutual_ball_counts(
     """
     tiles = Tiles(first, second, device)
     of_first, of_second = _Inside(first, first_radii, second, tiles), _Inside(second, second_radii, first, tiles)
-    there, back = _counted(tiles, [of_first, lambda squared, rows, columns: of_second(squared.T, columns, rows).T])
+    there, back = _counted(tiles, [of_first, lambda squared, rows, columns: of_second(squared.T, columns, rows)[::-1]])
     return there, Balls(back.per_point, back.per_ball)
 
 
-def _nearest(tiles: Tiles, rows: slice, k: int) -> tuple[NDArray[np.float64], Indices]:
-    """(b, k) distances and indices of the nearest points of a strip.
+class _Search:
+    """The k nearest points of the vectors of a strip, from its tiles in any order and from several threads.
 
     The k-th smallest squared distance so far plus twice the error is a limit that none of the truly nearest
     exceeds. What lies beyond it is dropped, which soon covers nearly everything.
     """
-    room = 2 * tiles.error()[rows]
-    limits, pairs = np.full(len(room), np.inf), np.empty(0, PAIR)
-    for squared, columns in tiles.strip(rows):
-        near, width = squared <= limits.astype(tiles.dtype)[:, np.newaxis], squared.shape[1]
-        if k < width and np.count_nonzero(near) > CROWD * k * len(room):
+
+    def __init__(self, tiles: Tiles, rows: slice, k: int) -> None:
+        self._tiles, self._rows, self._k, self._lock = tiles, rows, k, Lock()
+        self._room = 2 * tiles.error()[rows]
+        self._limits, self._pairs = np.full(len(self._room), np.inf), np.empty(0, PAIR)
+
+    def see(self, squared: Rows, columns: slice) -> None:
+        """Take what may be near from the squared distances (b, c) to the points in ``columns``."""
+        k, limits = self._k, self._limits
+        near, width = squared <= limits.astype(squared.dtype)[:, np.newaxis], squared.shape[1]
+        if k < width and np.count_nonzero(near) > CROWD * k * len(limits):
             # Evenly spread columns, since near rows may lie side by side.
             some = np.partition(squared[:, :: max(1, width // (LOOK * k))], k - 1, axis=1)
-            limits = np.fmin(limits, some[:, k - 1] + room)
-            near = squared <= limits.astype(tiles.dtype)[:, np.newaxis]
+            limits = np.fmin(limits, some[:, k - 1] + self._room)
+            near = squared <= limits.astype(squared.dtype)[:, np.newaxis]
         found = np.empty(np.count_nonzero(near), PAIR)
         found["row"], found["point"] = _where(near)
         found["squared"] = squared[found["row"], found["point"]]
         found["point"] += columns.start
-        pairs = np.concatenate([pairs, found])
-        last = pairs[_of_rank(np.lexsort((pairs["squared"], pairs["row"])), pairs["row"], k - 1, k)]
-        limits[last["row"]] = np.minimum(limits[last["row"]], last["squared"] + room[last["row"]])
+        with self._lock:
+            self._add(found, np.fmin(limits, self._limits))
+
+    def _add(self, found: NDArray[np.void], limits: NDArray[np.float64]) -> None:
+        pairs = np.concatenate([self._pairs, found])
+        last = pairs[_of_rank(np.lexsort((pairs["squared"], pairs["row"])), pairs["row"], self._k - 1, self._k)]
+        limits[last["row"]] = np.minimum(limits[last["row"]], last["squared"] + self._room[last["row"]])
         pairs = pairs[pairs["squared"] <= limits[pairs["row"]]]
         if len(pairs) > MOST_WAITING:
-            pairs, _ = _settled(tiles, rows, pairs, k)
-    pairs, exact = _settled(tiles, rows, pairs, k)
-    return exact.reshape(-1, k), pairs["point"].reshape(-1, k)
+            pairs, _ = _settled(self._tiles, self._rows, pairs, self._k)
+        self._pairs, self._limits = pairs, limits
+
+    def result(self) -> tuple[NDArray[np.float64], Indices]:
+        """(b, k) distances and indices, after all tiles were seen."""
+        pairs, exact = _settled(self._tiles, self._rows, self._pairs, self._k)
+        return exact.reshape(-1, self._k), pairs["point"].reshape(-1, self._k)
 
 
 def _settled(
@@ -178,41 +204,45 @@ def _of_rank(order: Indices, rows: Indices, first: int, stop: int) -> Indices:
 
 
 class _Inside:
-    """Decides which points of a tile lie inside which balls."""
+    """Counts the points of a tile that lie inside balls."""
 
     def __init__(self, centres: Rows, radii: Rows, points: Rows, tiles: Tiles, closed: bool = False) -> None:
-        self._centres, self._points, self._tiles, self._closed = centres, points, tiles, closed
+        self._centres, self._points, self._closed = centres, points, closed
         self._radii = np.asarray(radii, dtype=np.float64)
         # No distance comes near 1e18 once scaled. Larger radii may overflow.
         reach = np.square(np.minimum(self._radii * tiles.scale, 1e18))
         error = tiles.error(turned=centres is not tiles.first)
         self._low, self._high = reach - error, reach + error
 
-    def __call__(self, squared: Rows, rows: slice, columns: slice) -> Mask:
-        """(b, c) for squared distances of balls in rows and points in columns."""
-        low, high = (limit[rows].astype(squared.dtype)[:, np.newaxis] for limit in (self._low, self._high))
-        inside: Mask = squared < low
-        balls, points = _where((squared <= high) ^ inside)
-        exact = exact_distances(self._centres, balls + rows.start, self._points, points + columns.start)
-        radii = self._radii[balls + rows.start]
-        inside[balls, points] = exact <= radii if self._closed else exact < radii
-        return inside
+    def __call__(self, squared: Rows, rows: slice, columns: slice) -> Counts:
+        """How many points in ``columns`` each ball in ``rows`` holds, and how many balls hold each point."""
+        low, high = (limit[rows].astype(squared.dtype) for limit in (self._low, self._high))
+        balls, points = _where(squared <= high[:, np.newaxis])
+        inside = squared[balls, points] < low[balls]
+        unsure = np.flatnonzero(~inside)
+        its_balls = balls[unsure] + rows.start
+        exact = exact_distances(self._centres, its_balls, self._points, points[unsure] + columns.start)
+        inside[unsure] = exact <= self._radii[its_balls] if self._closed else exact < self._radii[its_balls]
+        return (
+            np.bincount(balls[inside], minlength=squared.shape[0]),
+            np.bincount(points[inside], minlength=squared.shape[1]),
+        )
 
 
-def _counted(tiles: Tiles, masks: Sequence[Callable[[Rows, slice, slice], Mask]]) -> list[Balls]:
-    """What each of the masks (b, c) of all tiles hold, by row and by column."""
+def _counted(tiles: Tiles, counts: Sequence[Callable[[Rows, slice, slice], Counts]]) -> list[Balls]:
+    """The sums of each of the counts of all tiles, by row and by column."""
 
-    def counts(rows: slice) -> list[Balls]:
-        found = [_no_balls(rows.stop - rows.start, len(tiles.second)) for _ in masks]
+    def of_strip(rows: slice) -> list[Balls]:
+        found = [_no_balls(rows.stop - rows.start, len(tiles.second)) for _ in counts]
         for squared, columns in tiles.strip(rows):
-            for balls, mask in zip(found, masks, strict=True):
-                per_ball, per_point = _sums(mask(squared, rows, columns))
+            for balls, count in zip(found, counts, strict=True):
+                per_ball, per_point = count(squared, rows, columns)
                 balls.per_ball[:] += per_ball
                 balls.per_point[columns] += per_point
         return found
 
-    total = [_no_balls(len(tiles.first), len(tiles.second)) for _ in masks]
-    for rows, found in tiles.map(counts):
+    total = [_no_balls(len(tiles.first), len(tiles.second)) for _ in counts]
+    for rows, found in tiles.map(of_strip):
         for balls, few in zip(total, found, strict=True):
             balls.per_ball[rows] += few.per_ball
             balls.per_point[:] += few.per_point
@@ -223,15 +253,7 @@ def _no_balls(balls: int, points: int) -> Balls:
     return Balls(np.zeros(balls, dtype=np.int64), np.zeros(points, dtype=np.int64))
 
 
-def _sums(mask: Mask) -> tuple[Indices, Indices]:
-    """How many entries of a mask are set in each row and in each column."""
-    if np.count_nonzero(mask) > FEW * mask.size:
-        return mask.sum(axis=1), mask.sum(axis=0)
-    rows, columns = _where(mask)
-    return np.bincount(rows, minlength=mask.shape[0]), np.bincount(columns, minlength=mask.shape[1])
-
-
-def _where(mask: Mask) -> tuple[Indices, Indices]:
+def _where(mask: NDArray[np.bool_]) -> tuple[Indices, Indices]:
     """Rows and columns of the entries of a mask, the columns of a row in order if it is contiguous."""
     order: Any = "C" if mask.flags.c_contiguous else "F"
     rows, columns = np.unravel_index(np.flatnonzero(mask.ravel(order)), mask.shape, order=order)

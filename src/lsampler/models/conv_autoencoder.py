@@ -191,14 +191,16 @@ class ConvAutoencoder(nn.Module):
             LsamplerError: the file is missing, truncated, foreign, or its weights do not fit.
         """
         path = existing_file(path, "model file")
-        metadata, tensors = read_safetensors(path)
-        if metadata.get("format") != FORMAT:
-            raise LsamplerError(f"{path}: not an autoencoder made by 'lsampler train'")
-        return cls.from_parts(metadata, tensors, path)
+        return cls.from_parts(*read_safetensors(path), path)
 
     @classmethod
     def from_parts(cls, metadata: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> ConvAutoencoder:
         """Build the autoencoder that a file's metadata and weights describe."""
+        if metadata.get("format") != FORMAT:
+            raise LsamplerError(
+                f"{path}: not an autoencoder made by 'lsampler train'; if it holds the weights of a diffusers model, "
+                f"give its folder, {path.absolute().parent}"
+            )
         if metadata.get("version") != FORMAT_VERSION:
             raise LsamplerError(
                 f"{path}: autoencoder format {metadata.get('version')}, this lsampler reads "

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lsampler.compute.engine import current_engine
 from lsampler.compute.prefetch import one_behind
-from lsampler.data.batches import ImageBatches, PixelBatch, cores
-from lsampler.data.image_sources import ImageSource, source_digest
+from lsampler.data.batches import ImageBatches, PixelBatch, cores, require_some
+from lsampler.data.image_sources import ImageError, ImageSource, source_digest
+from lsampler.data.preprocess import Crop, Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.files import check_output
 from lsampler.models.conv_autoencoder import ConvAutoencoder
@@ -25,13 +28,15 @@ from lsampler.progress import Progress, track
 from lsampler.store.file_store import FileStore, committed_shards
 from lsampler.store.latent_store import SPLITS, Rows
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
-from lsampler.store.sharding import ShardTask, ranges, write_shards
+from lsampler.store.sharding import ShardWork, write_shards
 from lsampler.store.writer import StoreWriter
 
 # For fewer images processes take longer to start than they save.
 MANY_IMAGES = 20_000
 MOST_PROCESSES = 16
 SHARD_IMAGES = 1 << 13
+# Images by which the reconstruction error is estimated.
+RECONSTRUCTED = 64
 EARLIER = "could not be used in the interrupted run"
 
 
@@ -51,6 +56,7 @@ class EncodeOptions:
             import the calling script: there, guard the call by ``if __name__ == "__main__":``.
         shard_images: images per shard of a sharded store; rounded up to whole batches.
         opened: opens the model and the images on a worker of a cluster; hashable.
+        crop: how images are cropped, see :class:`lsampler.Preprocess`; None as for the autoencoder's own images.
     """
 
     batch_size: int = 128
@@ -59,6 +65,7 @@ class EncodeOptions:
     workers: int | None = 0
     shard_images: int = SHARD_IMAGES
     opened: Opened | None = None
+    crop: Crop | None = None
 
 
 @dataclass(frozen=True)
@@ -132,8 +139,8 @@ class _Run:
 
     def provenance(self) -> dict[str, str | int]:
         """The attributes of a store of encoded images."""
-        crop = self.autoencoder.preprocess.as_dict()
-        of_images = {"image_size": crop["size"], "crop": crop["crop"], "channels": crop["channels"]}
+        how = preparation(self.autoencoder, self.options)
+        of_images = {"image_size": how.size, "crop": how.crop, "channels": how.channels}
         return {"kind": "encoded images", "encoder": self.autoencoder.fingerprint, **of_images}
 
     def origin(self) -> dict[str, str | int]:
@@ -155,9 +162,7 @@ def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
         for rows in track(encoded, progress, "encoding", run.total, len, start):
             skipped |= rows.skipped
             writer.append(rows.latents, rows.ids, rows.splits or ())
-        if not writer.committed + writer.pending:
-            identity, reason = next(iter(skipped.items()))
-            raise LsamplerError(f"{source.name}: no usable image; '{identity}' {reason}")
+        require_some(writer.committed + writer.pending, source.name, skipped)
     return EncodingResult(FileStore(run.path), resumed, skipped)
 
 
@@ -174,7 +179,8 @@ def _writer(run: _Run) -> StoreWriter:
         if source.name in names and source_digest(source.ids) in digests:
             fix = "append others, or pass `force=True` to start over"
             raise LsamplerError(f"{path}: holds the images of {source.name} already; {fix}")
-    return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=run.origin(), force=force)
+    options: dict[str, bool] = {"force": force, "append": append}
+    return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=run.origin(), **options)
 
 
 def _resume_at(writer: StoreWriter, source: ImageSource) -> tuple[int, dict[str, str]]:
@@ -201,23 +207,14 @@ def _encode_shards(run: _Run, progress: Progress | None) -> EncodingResult:
         if options.opened is None:
             raise LsamplerError("workers of a cluster cannot open this model; give `opened=...`")
         encode = partial(_encode_range_on_worker, options.opened, encoder, digest)
-    how: dict[str, Any] = {"batch_size": options.batch_size, "strict": options.strict}
+    how: dict[str, Any] = {"batch_size": options.batch_size, "strict": options.strict, "crop": options.crop}
     encode = partial(encode, first_held_out=run.first_held_out, options=EncodeOptions(**how))
     settings = {"encoder": encoder, "digest": digest, "device": str(device_of(autoencoder))}
     plan: dict[str, Any] = settings | how | {"first_held_out": run.first_held_out}
-    tasks = [
-        ShardTask(
-            doing="encoding",
-            rows=rows,
-            planned=plan | {"start": start, "rows": rows},
-            chunks=partial(encode, start, start + rows),
-        )
-        for start, rows in ranges(run.total, -(-options.shard_images // options.batch_size) * options.batch_size)
-    ]
+    step = -(-options.shard_images // options.batch_size) * options.batch_size
+    work = ShardWork("encoding", run.total, step, plan, encode)
     attributes = run.provenance() | run.origin()
-    store, skipped = write_shards(
-        run.path, autoencoder.dimension, tasks, attributes, force=run.force, progress=progress
-    )
+    store, skipped = write_shards(run.path, autoencoder.dimension, work, attributes, force=run.force, progress=progress)
     return EncodingResult(store, 0, _missing(source.ids, store.ids(), skipped))
 
 
@@ -258,7 +255,7 @@ def encode_range(
     """
     device = device_of(autoencoder)
     processes = _processes(options.workers, device, stop - start)
-    reader = ImageBatches(source, autoencoder.preprocess, strict=options.strict, processes=processes)
+    reader = ImageBatches(source, preparation(autoencoder, options), strict=options.strict, processes=processes)
     with closing(reader.pixels(options.batch_size, start, stop)) as batches:
         launched = ((batch, _launch(autoencoder, batch, device)) for batch in batches)
         # A GPU computes on while this thread goes on: it gets its next batch before the last is fetched.
@@ -266,6 +263,26 @@ def encode_range(
             rows = latents.float().cpu().numpy()
             ids = [source.ids[index] for index in batch.indices]
             yield Rows(rows, ids, [SPLITS[index >= first_held_out] for index in batch.indices], batch.skipped)
+
+
+def preparation(autoencoder: Autoencoder, options: EncodeOptions) -> Preprocess:
+    """How images are prepared: as for the autoencoder, but for a crop that the options name."""
+    own = autoencoder.preprocess
+    return replace(own, crop=options.crop) if options.crop else own
+
+
+def reconstruction_error(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions) -> float | None:
+    """The mean squared error of some images of a source, evenly spaced, once encoded and decoded; None without images.
+
+    Images that the autoencoder was not made for, or that are cropped otherwise, have a far larger one than those that
+    were held out of its training.
+    """
+    prepare, errors = preparation(autoencoder, options), []
+    for index in range(0, len(source.ids), max(1, len(source.ids) // RECONSTRUCTED)):
+        with contextlib.suppress(ImageError):  # skipped and named later, while it is encoded
+            image = torch.from_numpy(prepare(source.read(index)))[None]
+            errors.append(functional.mse_loss(autoencoder.decode(autoencoder.encode(image)).cpu(), image).item())
+    return sum(errors) / len(errors) if errors else None
 
 
 def _launch(autoencoder: Autoencoder, batch: PixelBatch, device: torch.device) -> Tensor:

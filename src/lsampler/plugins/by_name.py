@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Literal, cast
 
+from lsampler.bundles.bundle import find_bundle
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.protocols import Autoencoder, AutoencoderLoader
 from lsampler.plugins.registry import registry
@@ -46,15 +47,17 @@ def load_evaluator(name: str, **parameters: Any) -> Evaluator:
 
 
 def load_autoencoder(spec: str, **parameters: Any) -> Autoencoder:
-    """Return an autoencoder from a specification, by the first loader that accepts it.
+    """Return the autoencoder of a bundle, or from a specification, by the first loader that accepts it.
 
     Args:
-        spec: a file, a folder or another text that a loader accepts.
+        spec: the name of a bundle, a file, a folder or another text that a loader accepts.
         **parameters: parameters of that loader, such as ``size=64``.
 
     Raises:
         LsamplerError: no loader accepts it, or the one that does cannot read it.
     """
+    if bundle := find_bundle(spec, parameters):
+        return bundle.autoencoder
     loader = find_loader(spec)(**parameters)
     with plugin_errors(f"{spec}: loading by {loader.name}"):
         return loader.load(spec)

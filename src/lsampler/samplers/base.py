@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 from torch import Tensor
 
+from lsampler.compute.memory import physical_memory, require_memory
 from lsampler.compute.seeded_blocks import Block, draw_blocks, resolve_device
-from lsampler.errors import LsamplerError, plugin_errors
+from lsampler.errors import LsamplerError, PluginCrash, plugin_errors
 from lsampler.files import existing_file, new_file
 from lsampler.plugins.base import Plugin
 from lsampler.progress import Progress, begin
-from lsampler.safetensors_files import read_metadata, read_safetensors, write_safetensors
+from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
 
@@ -32,10 +34,46 @@ State: TypeAlias = dict[str, NDArray[Any]]
 FORMAT = "lsampler-sampler"
 FORMAT_VERSION = 2
 DENSITY_ROWS = 1024
+MOST_DIMENSIONS = 2**24
 CPU = torch.device("cpu")
 
 
-class LatentSampler(Plugin):
+class _Description(Description):
+    """The metadata of a fitted strategy."""
+
+    name: Annotated[str, Field(max_length=200)]
+    parameters: dict[str, Any]
+    fingerprint: str | None
+    dimension: Annotated[int, Field(ge=1, le=MOST_DIMENSIONS)]
+    digest: str | None = None
+
+
+class Fitted(Plugin):
+    """A plugin that learns named arrays from latent vectors: a strategy, or a core."""
+
+    _state: State | None = PrivateAttr(default=None)
+    _dimension: int = PrivateAttr(default=0)
+
+    @property
+    def state(self) -> State:
+        """What ``learn()`` returned. Raises LsamplerError before ``fit()``."""
+        if self._state is None:
+            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
+        return self._state
+
+    @property
+    def dimension(self) -> int:
+        """The latent dimension D; 0 before ``fit()``."""
+        return self._dimension
+
+    def _check_dimension(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 2 or shape[1] != self._dimension:
+            raise LsamplerError(
+                f"{self.name}: latents of shape {tuple(shape)}, it was fitted with D = {self._dimension}"
+            )
+
+
+class LatentSampler(Fitted):
     """A strategy that draws latent vectors.
 
     A subclass declares its parameters as pydantic fields and writes two methods: :meth:`learn` makes named arrays
@@ -57,9 +95,8 @@ class LatentSampler(Plugin):
     needs_latents: ClassVar[bool] = False
     """True for a strategy that needs the latent vectors themselves, not only their statistics."""
 
-    _state: State | None = PrivateAttr(default=None)
     _fingerprint: str | None = PrivateAttr(default=None)
-    _dimension: int = PrivateAttr(default=0)
+    _file: Path | None = PrivateAttr(default=None)
     _device: torch.device = PrivateAttr(default=CPU)
     _progress: Progress | None = PrivateAttr(default=None)
     _seed: int | None = PrivateAttr(default=None)
@@ -117,7 +154,7 @@ class LatentSampler(Plugin):
             )
         with plugin_errors(f"{self.name}: fitting"):
             state = self.learn(reference)
-        self._state = state
+        self._state, self._file = state, None
         self._fingerprint, self._dimension = reference.fingerprint, reference.dimension
         return self
 
@@ -131,21 +168,9 @@ class LatentSampler(Plugin):
         return begin(self._progress, what, total)
 
     @property
-    def state(self) -> State:
-        """What :meth:`learn` returned. Raises LsamplerError before :meth:`fit`."""
-        if self._state is None:
-            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
-        return self._state
-
-    @property
     def fingerprint(self) -> str | None:
         """Identifies the encoder of the latents that the sampler was fitted to; None if unknown."""
         return self._fingerprint
-
-    @property
-    def dimension(self) -> int:
-        """The latent dimension D; 0 before :meth:`fit`."""
-        return self._dimension
 
     @property
     def seed_(self) -> int | None:
@@ -164,8 +189,11 @@ class LatentSampler(Plugin):
             threads: how many blocks to draw at once on the CPU; by default one per core.
 
         Raises:
-            LsamplerError: not fitted, ``n`` below 1, an unknown device, or NaN or a wrong shape was drawn.
+            LsamplerError: not fitted, ``n`` below 1 or too large for memory, an unknown device, or NaN or a wrong shape
+                was drawn.
         """
+        needed, advice = 8.0 * n * self._dimension, "draw fewer, or into a store by lsampler.sample_store"
+        require_memory(needed, f"{self.name}: `n={n}`", advice, data=physical_memory() // 8)
         return torch.cat(list(self.stream(n, seed=seed, device=device, threads=threads)))
 
     def stream(
@@ -176,13 +204,13 @@ class LatentSampler(Plugin):
         ``start``, a multiple of 2048, leaves out the rows before it, so that several processes can share the work.
         """
         target = resolve_device(device)
-        state = _tensors(self.state, target)
+        state = as_tensors(self.state, target)
         if n < 1:
             raise LsamplerError(f"n={n}: draw at least one vector")
         self._seed = _resolved(seed)
 
         def drawn(block: Block) -> Tensor:
-            with plugin_errors(f"{self.name}: drawing"):
+            with self._errors("drawing"):
                 return self._checked(self.draw(state, block), block)
 
         return draw_blocks(drawn, n, seed=self._seed, device=target, threads=threads, start=start)
@@ -190,20 +218,32 @@ class LatentSampler(Plugin):
     def _checked(self, rows: Tensor, block: Block) -> Tensor:
         expected = (block.rows, self._dimension)
         if tuple(rows.shape) != expected:
-            raise LsamplerError(f"{self.name} drew shape {tuple(rows.shape)}, expected {expected}")
+            where = f"{self._file}: " if self._file else ""
+            raise LsamplerError(f"{where}{self.name} drew shape {tuple(rows.shape)}, expected {expected}")
         rows = rows.to(block.device, torch.float32)
         # A finite sum has finite terms, and costs one pass without a temporary; large terms may overflow it.
         if not torch.isfinite(rows.sum()) and not torch.isfinite(rows).all():
-            raise LsamplerError(f"{self.name} drew NaN or infinite values; check its parameters")
+            where = f"{self._file}: " if self._file else ""
+            raise LsamplerError(f"{where}{self.name} drew NaN or infinite values; check its parameters")
         return rows
 
     def _digest(self) -> str:
         """A digest of parameters and fitted state, the same whatever file they came from."""
-        found = hashlib.sha256(json.dumps([self.name, self.settings(), self._fingerprint]).encode())
-        for key, value in sorted((self._state or {}).items()):
-            array = np.array(value, order="C")
-            found.update(f"{key} {array.dtype} {array.shape} ".encode() + array.tobytes())
-        return found.hexdigest()
+        return _digest_of([self.name, self.settings(), self._fingerprint], self.state)
+
+    @contextlib.contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        """What goes wrong with a state of the plugin's own is its fault; with one from a file, that of the file."""
+        try:
+            with plugin_errors(f"{self.name}: {doing}"):
+                yield
+        except PluginCrash as error:
+            if self._file is None:
+                raise
+            reason = f"{type(error.__cause__).__name__}: {error.__cause__}"
+            raise LsamplerError(
+                f"{self._file}: does not fit the installed {self.name} ({reason:.200}); fit it again"
+            ) from error
 
     def log_prob(self, latents: NDArray[Any] | Tensor) -> NDArray[np.float64]:
         """Return the logarithm of the fitted strategy's density at latent vectors (n, D) -> (n,), in nats.
@@ -213,13 +253,10 @@ class LatentSampler(Plugin):
         Raises:
             LsamplerError: not fitted, vectors of another D, or there is no density.
         """
-        state = _tensors(self.state, CPU, torch.float64)
+        state = as_tensors(self.state, CPU, torch.float64)
         rows = latents if isinstance(latents, Tensor) else torch.as_tensor(np.asarray(latents))
-        if rows.ndim != 2 or rows.shape[1] != self._dimension:
-            raise LsamplerError(
-                f"{self.name}: latents of shape {tuple(rows.shape)}, it was fitted with D = {self._dimension}"
-            )
-        with torch.no_grad(), plugin_errors(f"{self.name}: its density"):
+        self._check_dimension(rows.shape)
+        with torch.no_grad(), self._errors("its density"):
             parts = torch.split(rows.cpu(), DENSITY_ROWS) if len(rows) else ()
             found = [self.log_density(state, part.double()) for part in parts]
         density: NDArray[np.float64] = torch.cat([torch.empty(0, dtype=torch.float64), *found]).numpy()
@@ -237,6 +274,7 @@ class LatentSampler(Plugin):
             "parameters": self.settings(),
             "fingerprint": self._fingerprint,
             "dimension": self._dimension,
+            "digest": self._digest(),
         }
         with new_file(path, force=force) as beside:
             write_safetensors(beside, arrays, metadata)
@@ -252,12 +290,15 @@ class LatentSampler(Plugin):
         if name != getattr(cls, "name", None):
             raise LsamplerError(f"{path}: holds a fitted {name}; read it by lsampler.load_fitted")
         metadata, tensors = read_safetensors(Path(path))
+        known, state = _Description.of(metadata, Path(path)), as_arrays(tensors, Path(path))
+        if known.digest not in (None, _digest_of([name, known.parameters, known.fingerprint], state)):
+            raise LsamplerError(f"{path}: damaged, its content does not match its digest; fit it again")
         try:
-            sampler = cls(**metadata["parameters"])
-            sampler._fingerprint, sampler._dimension = metadata["fingerprint"], int(metadata["dimension"])
-        except (LsamplerError, KeyError, TypeError, ValueError) as error:
+            sampler = cls(**known.parameters)
+        except (LsamplerError, TypeError) as error:
             raise LsamplerError(f"{path}: does not fit the installed {name} ({error}); fit it again") from error
-        sampler._state = {key: tensor.numpy() for key, tensor in tensors.items()}
+        sampler._fingerprint, sampler._dimension = known.fingerprint, known.dimension
+        sampler._state, sampler._file = state, Path(path)
         return sampler
 
 
@@ -271,7 +312,7 @@ def saved_name(path: str | os.PathLike[str]) -> str:
         raise LsamplerError(
             f"{path}: sampler format {metadata.get('version')}, this lsampler reads {FORMAT_VERSION}; fit it again"
         )
-    return str(metadata.get("name"))
+    return _Description.of(metadata, path).name
 
 
 def _resolved(seed: Seed | None) -> int:
@@ -282,6 +323,15 @@ def _resolved(seed: Seed | None) -> int:
     return int(seed)
 
 
-def _tensors(state: State, device: torch.device, floats: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def _digest_of(settings: list[Any], state: State) -> str:
+    found = hashlib.sha256(json.dumps(settings).encode())
+    for key, value in sorted(state.items()):
+        array = np.array(value, order="C")
+        found.update(f"{key} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def as_tensors(state: State, device: torch.device, floats: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """A strategy's state as tensors on a device, copies, the real numbers of type ``floats``."""
     tensors = {key: torch.from_numpy(np.array(value, order="C")) for key, value in state.items()}
     return {key: value.to(device, floats if value.is_floating_point() else None) for key, value in tensors.items()}

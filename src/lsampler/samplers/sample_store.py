@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +16,13 @@ import torch
 from lsampler.compute.engine import current_engine
 from lsampler.compute.seeded_blocks import BLOCK_ROWS, resolve_device
 from lsampler.errors import LsamplerError
-from lsampler.files import check_output
+from lsampler.files import check_output, disk_errors
 from lsampler.progress import Progress, track
 from lsampler.samplers.base import LatentSampler
 from lsampler.store.file_store import FileStore, partial_folder
 from lsampler.store.latent_store import Rows
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
-from lsampler.store.sharding import SHARD_ROWS, ShardTask, ranges, write_shards
+from lsampler.store.sharding import SHARD_ROWS, ShardWork, write_shards
 from lsampler.store.writer import write_store
 
 SAMPLER = "sampler.safetensors"
@@ -76,40 +77,39 @@ def sample_store(
         raise LsamplerError(f"`n={n}`: draw at least one vector")
     check_output(path, force=force)
     target = resolve_device(options.device)
+    _check_free_space(Path(path), n, sampler.dimension)
     attributes = _attributes(sampler, seed, target, options.reference)
     if Path(path).suffix == SUFFIX:
-        tasks = _tasks(sampler, n, Path(path), seed, str(target), options)
+        saved = str(partial_folder(Path(path)).absolute() / SAMPLER)
+        planned = {"sampler": sampler._digest(), "seed": seed, "device": str(target)}
+        draw = partial(_drawn, type(sampler), saved, seed=seed, device=str(target), threads=options.threads)
+        step = -(-options.shard_rows // BLOCK_ROWS) * BLOCK_ROWS
+        work = ShardWork("drawing", n, step, planned, draw)
 
         def save(folder: Path) -> None:
             sampler.save(folder / SAMPLER, force=True)
 
-        return write_shards(path, sampler.dimension, tasks, attributes, force=force, progress=progress, prepare=save)[0]
+        return write_shards(path, sampler.dimension, work, attributes, force=force, progress=progress, prepare=save)[0]
     drawn = sampler.stream(n, seed=seed, device=target, threads=options.threads)
     chunks = (rows.cpu().numpy() for rows in drawn)
     write_store(path, sampler.dimension, track(chunks, progress, "drawing", n, len), attributes, force=force)
     return FileStore(path)
 
 
-def _tasks(sampler: LatentSampler, n: int, path: Path, seed: int, device: str, options: DrawOptions) -> list[ShardTask]:
-    saved = str(partial_folder(path).absolute() / SAMPLER)
-    digest, step = sampler._digest(), -(-options.shard_rows // BLOCK_ROWS) * BLOCK_ROWS
-    return [
-        ShardTask(
-            doing="drawing",
-            rows=rows,
-            planned={"sampler": digest, "start": start, "rows": rows, "seed": seed, "device": device},
-            chunks=partial(
-                _drawn, type(sampler), saved, rows, seed=seed, device=device, threads=options.threads, start=start
-            ),
-        )
-        for start, rows in ranges(n, step)
-    ]
+def _check_free_space(path: Path, n: int, dimension: int) -> None:
+    with disk_errors(path):
+        free = shutil.disk_usage(path.absolute().parent).free
+    if 4 * n * dimension > free:
+        needed = 4e-9 * n * dimension
+        raise LsamplerError(f"`n={n}`: needs {needed:,.1f} GB of disk, and {free / 1e9:,.1f} are free; draw fewer")
 
 
-def _drawn(strategy: type[LatentSampler], saved: str, n: int, *, threads: int | None, **options: Any) -> Iterator[Rows]:
+def _drawn(
+    strategy: type[LatentSampler], saved: str, start: int, stop: int, *, threads: int | None, **options: Any
+) -> Iterator[Rows]:
     """Rows of a fitted strategy, block by block."""
     threads = 1 if current_engine().remote else threads
-    for rows in strategy.load(saved).stream(n, threads=threads, **options):
+    for rows in strategy.load(saved).stream(stop - start, threads=threads, start=start, **options):
         yield Rows(rows.cpu().numpy())
 
 

@@ -15,8 +15,8 @@ from lsampler.compute.seeded_blocks import Block
 from lsampler.errors import LsamplerError
 from lsampler.samplers.base import LatentSampler, State
 from lsampler.statistics.half_widths import HalfWidth
+from lsampler.statistics.pca import Whitening
 from lsampler.statistics.statistics import Statistics
-from lsampler.statistics.whitening import Whitening
 from lsampler.store.reference import Reference
 
 
@@ -64,7 +64,7 @@ class WhitenedSampler(LatentSampler):
     """
 
     components: int | None = Field(
-        default=None, ge=1, description="number of leading principal components to keep; none keeps all D"
+        default=None, ge=1, description="number of leading principal components to keep; none: all that vary"
     )
     trim: float | None = Field(
         default=None, gt=0, description="leave out vectors beyond this many half-widths first (post IX); none keeps all"
@@ -72,7 +72,7 @@ class WhitenedSampler(LatentSampler):
 
     def default_components(self, statistics: Statistics) -> int:
         """How many components are kept where the parameter ``components`` is none."""
-        return statistics.dimension
+        return statistics.directions
 
     def learn_white(self, white: WhitenedReference) -> State:
         """Return what drawing needs to know beyond the whitening, as named arrays; nothing by default."""
@@ -104,10 +104,8 @@ class WhitenedSampler(LatentSampler):
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         """The density in whitened coordinates over the volume of the whitening, if all components are kept."""
-        q, dimension = state["axes"].shape
-        if q < dimension:
-            raise LsamplerError(f"{self.name} draws in {q} of {dimension} dimensions: there is no density")
         whitening = _whitening(state)
+        whitening.require_all(self.name)
         white = torch.from_numpy(whitening.forward(latents.numpy()))
         return self.white_log_density(state, white) - whitening.log_det
 

@@ -8,11 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PrivateAttr
 
 from lsampler.errors import LsamplerError
-from lsampler.plugins.base import Plugin
-from lsampler.samplers.base import State
+from lsampler.samplers.base import Fitted, State
 from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
@@ -20,15 +18,12 @@ from lsampler.store.reference import Reference
 ROWS_AT_ONCE = 1024
 
 
-class Core(Plugin):
+class Core(Fitted):
     """A family of nested regions that are numbered by a level: sigma, half-widths, or a distance.
 
     A subclass writes :meth:`learn`, :meth:`level` and :meth:`nominal`. A vector is inside the core of a level if its
     own level is at most that.
     """
-
-    _state: State | None = PrivateAttr(default=None)
-    _dimension: int = PrivateAttr(default=0)
 
     @abstractmethod
     def learn(self, reference: Reference) -> State:
@@ -55,16 +50,15 @@ class Core(Plugin):
         Raises:
             LsamplerError: not fitted, or latent vectors of another D.
         """
-        state, rows = self._fitted(), np.atleast_2d(latents)
-        if rows.ndim != 2 or rows.shape[1] != self._dimension:
-            raise LsamplerError(f"{self.name}: latents of shape {rows.shape}, it was fitted with D = {self._dimension}")
+        state, rows = self.state, np.atleast_2d(latents)
+        self._check_dimension(rows.shape)
         chunks = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
         return np.concatenate([np.empty(0), *(self.level(state, np.asarray(c, dtype=np.float64)) for c in chunks)])
 
     @property
     def nominal_level(self) -> float:
         """The nominal level of the fitted core."""
-        return float(self.nominal(self._fitted()))
+        return float(self.nominal(self.state))
 
     def calibrated_level(self, reference: ReferenceLike, share: float = 0.95) -> float | None:
         """The level that holds ``share`` of held-out data; None if there are too few held-out vectors.
@@ -91,11 +85,6 @@ class Core(Plugin):
     def calibration_key(self, share: float) -> str:
         """The key of this core, all its parameters and the share in a bundle's table of levels."""
         return f"{self.key()} {share}"
-
-    def _fitted(self) -> State:
-        if self._state is None:
-            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
-        return self._state
 
 
 def calibration_split(held_out: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -18,6 +18,8 @@ class Evaluator(Plugin):
 
     by_default: ClassVar[bool] = True
     """Whether ``lsampler evaluate`` runs it when none is named."""
+    takes_minutes: ClassVar[bool] = False
+    """Whether it takes so long that ``lsampler compare --quick`` leaves it out."""
     compares_with_train: ClassVar[bool] = False
     """Whether samples are compared with train vectors. Other train vectors are then scored as well: they are the
     best that any sampler can reach."""

@@ -33,9 +33,9 @@ class PlotData:
 
 def plot_data(real: RealData, samples: Samples) -> PlotData:
     """Projections, radii and nearest distances of one set of samples."""
-    pca = real.reference.statistics().pca
-    rank = pca.rank
-    whitened = pca.transform(samples.latents, rank) / np.sqrt(pca.variances[:rank])
+    statistics = real.reference.statistics()
+    rank = statistics.pca.rank
+    whitened = statistics.whitening(rank).forward(samples.latents)
     levels = np.linspace(0, 1, QUANTILES)
     points = [np.round(whitened[:POINTS, [i, j]], 3).tolist() for i, j in PLANES if max(i, j) < rank]
     nearest: list[float] = []

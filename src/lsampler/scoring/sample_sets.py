@@ -90,11 +90,9 @@ class Given(SampleSet):
     held: Samples
 
     def samples(self, real: RealData, progress: Progress | None) -> Samples:
-        """The samples themselves."""
         return self.held
 
     def check(self, subject: Subject) -> int:
-        """How many. Raises LsamplerError unless they are finite vectors of this latent space."""
         check_samples(self.held, subject.reference)
         return len(self.held.latents)
 
@@ -112,21 +110,17 @@ class Drawn(SampleSet):
         return cls(name=entry.label, entry=entry, required=required, sampler=entry.sampler, n=n)
 
     def samples(self, real: RealData, progress: Progress | None) -> Samples:
-        """Fit and draw."""
         fitted = self._live().model_copy().fit(real.reference, progress=progress)
         return Samples.drawn_by(fitted, self.n, seed=real.seed, name=self.name, decode=real.decode, encode=real.encode)
 
     def check(self, subject: Subject) -> int:
-        """How many are drawn. Raises ImportError or AttributeError if the strategy is not installed."""
         self._live()
         return self.n
 
     def key(self) -> str:
-        """The strategy, its parameters and its code."""
         return f"{self._live().digest()} {self.n}"
 
     def portable(self) -> Self:
-        """With the name of the strategy."""
         return replace(self, entry=None, sampler=PluginName.of(self._live()))
 
     def _live(self) -> LatentSampler:
@@ -146,7 +140,6 @@ class Stored(SampleSet):
         return cls(name=Path(path).name, path=str(path))
 
     def samples(self, real: RealData, progress: Progress | None) -> Samples:
-        """Read them."""
         stored = self._opened(real.reference)
         few = _few(stored)
         # A store may hold the samples of several runs one after the other.
@@ -155,19 +148,16 @@ class Stored(SampleSet):
         return real.samples(self.name, rows_by_index(chunks, stored.dimension, evenly))
 
     def check(self, subject: Subject) -> int:
-        """How many are scored. Raises LsamplerError unless they can be vectors of this latent space."""
         stored = self._opened(subject.reference)
         check_shape(self.name, (len(stored), stored.dimension), subject.reference)
         return _few(stored)
 
     def caveats(self, subject: Subject) -> Sequence[str]:
-        """Whether not all are scored."""
         stored = self._opened(subject.reference)
         few, total = _few(stored), len(stored)
         return [f"{self.path}: {few:,} of {total:,} vectors are scored, evenly spaced"] if few < total else []
 
     def portable(self) -> Self:
-        """With a path that is right in any folder."""
         return replace(self, path=str(Path(self.path).absolute()))
 
     def _opened(self, reference: Reference) -> LatentStore:

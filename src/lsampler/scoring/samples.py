@@ -21,6 +21,7 @@ MOST_ROWS = 2000
 """How many train vectors samples are compared with, at most."""
 Kind = Literal["drawn", "held-out", "train"]
 LogProb: TypeAlias = Callable[[Latents], NDArray[np.float64]]
+More: TypeAlias = Callable[[int], Latents]
 
 
 class Samples:
@@ -33,6 +34,7 @@ class Samples:
         encode: images (n, H, W, C) uint8 -> latent vectors (n, D); None if there is no encoder.
         kind: ``drawn``; ``held-out`` or ``train`` for rows of real data.
         log_prob: the density they were drawn from: vectors (n, D) -> (n,) in nats; None if there is none.
+        more: draws so many other vectors (m, D) from the same distribution; None if there are no more than these.
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class Samples:
         encode: Encode | None = None,
         kind: Kind = "drawn",
         log_prob: LogProb | None = None,
+        more: More | None = None,
     ) -> None:
-        self.name, self.latents, self.kind, self.log_prob = name, latents, kind, log_prob
+        self.name, self.latents, self.kind, self.log_prob, self.more = name, latents, kind, log_prob, more
         self._decode, self._encode = decode, encode
         self._heads: dict[int, Samples] = {}
 
@@ -63,7 +66,12 @@ class Samples:
         """Vectors drawn by a fitted strategy, with its density if it has one."""
         log_prob = sampler.log_prob if sampler.has_density() else None
         latents: Latents = sampler.sample(n, seed=seed).numpy()
-        return cls(name or sampler.name, latents, decode=decode, encode=encode, log_prob=log_prob)
+
+        def more(count: int) -> Latents:
+            found: Latents = sampler.sample(n + count, seed=seed)[n:].numpy()
+            return found
+
+        return cls(name or sampler.name, latents, decode=decode, encode=encode, log_prob=log_prob, more=more)
 
     def head(self, n: int) -> Samples:
         """The first ``n`` samples, or all if there are fewer.
@@ -75,6 +83,7 @@ class Samples:
             return self
         if n not in self._heads:
             given: dict[str, Any] = {"decode": self._decode, "encode": self._encode, "log_prob": self.log_prob}
+            given["more"] = self.more
             self._heads[n] = Samples(self.name, self.latents[:n], kind=self.kind, **given)
         return self._heads[n]
 
@@ -121,9 +130,10 @@ class RealData:
             raise LsamplerError(f"{self.reference.name} holds no held-out vectors; encode again, and hold some out")
         return rows
 
-    def held_out_for(self, samples: Samples) -> Latents:
-        """The held-out vectors that ``samples`` may be compared with: for the held-out row the other half."""
-        return calibration_split(self.held_out)[0] if samples.kind == "held-out" else self.held_out
+    def held_out_for(self, samples: Samples, values: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The held-out vectors, or ``values`` of theirs, that ``samples`` are compared with; other than themselves."""
+        values = self.held_out if values is None else values
+        return calibration_split(values)[0] if samples.kind == "held-out" else values
 
     @cached_property
     def train(self) -> Latents:

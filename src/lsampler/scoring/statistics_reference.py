@@ -51,7 +51,7 @@ class StatisticsReference(Reference):
             {trim: source.statistics(trim) for trim in trims},
             {trim: source.principal_statistics(trim) for trim in trims},
             fingerprint=source.fingerprint,
-            radii=source.radius_quantiles() if source.statistics().pca.rank == source.dimension else None,
+            radii=source.radius_quantiles() if source.statistics().pca.rank == source.statistics().directions else None,
         )
 
     def statistics(self, trim: float | None = None) -> Statistics:
@@ -63,11 +63,11 @@ class StatisticsReference(Reference):
         return self._statistics[trim]
 
     def radius_quantiles(self, components: int | None = None, *, trim: float | None = None) -> NDArray[np.float64]:
-        """Quantiles of the Mahalanobis radius in all D components; older bundles have none."""
+        """Quantiles of the Mahalanobis radius in all directions; older bundles have none."""
         if trim is not None:
             return super().radius_quantiles(components, trim=trim)
-        count = components or self.dimension
-        if count != self.dimension or self.radii is None:
+        count = components or self.statistics().directions
+        if count != self.statistics().directions or self.radii is None:
             raise LsamplerError(
                 f"{self.name} knows no quantiles of the radius in {count} components; give `store=...`"
                 + (f", or leave out `components={components}`" if self.radii is not None else "")

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.errors import LsamplerError
 from lsampler.models.decoding import decode_images, encode_pixels
 from lsampler.models.protocols import Autoencoder
 from lsampler.store.file_store import FileStore
@@ -32,6 +33,7 @@ class Subject:
         encode: images -> latent vectors; None if there is no encoder.
         fingerprint: of the autoencoder or the reference; empty if unknown.
         reopen: makes the same subject in another process; None if that is impossible.
+        autoencoder: a live one; None if there is none.
     """
 
     reference: Reference
@@ -39,6 +41,7 @@ class Subject:
     encode: Encode | None = None
     fingerprint: str = ""
     reopen: Callable[[], Subject] | None = None
+    autoencoder: Autoencoder | None = None
 
     @classmethod
     def of(
@@ -51,7 +54,15 @@ class Subject:
         if autoencoder is None:
             return cls(reference, fingerprint=reference.fingerprint or "", reopen=reopen)
         decode, encode = partial(decode_images, autoencoder), partial(encode_pixels, autoencoder)
-        return cls(reference, decode, encode, autoencoder.fingerprint, reopen)
+        return cls(reference, decode, encode, autoencoder.fingerprint, reopen, autoencoder)
+
+    def decoder(self) -> Autoencoder:
+        """The autoencoder. Raises LsamplerError if there is none."""
+        if self.autoencoder is None:
+            raise LsamplerError(
+                f"{self.reference.name}: no decoder for these latents; give `model=...`, the one that encoded them"
+            )
+        return self.autoencoder
 
 
 def as_subject(latents: Any) -> Subject:

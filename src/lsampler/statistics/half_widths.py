@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-from lsampler.errors import LsamplerError
 
 FWHM_PER_SIGMA = float(2.0 * np.sqrt(2.0 * np.log(2.0)))
 HalfWidth = Literal["moments", "histogram", "gaussian-fit"]
@@ -45,28 +42,3 @@ def width_at_half_maximum(counts: NDArray[np.int64], bin_width: float) -> float:
     rise = np.where(high > low, high - low, 1.0)
     share = np.where(low >= 0, 1.0, np.clip(high / rise, 0.0, 1.0))
     return float(share.sum() * bin_width)
-
-
-def fitted_gaussian(
-    centres: NDArray[np.float64], counts: NDArray[np.int64], mean: float, std: float, what: str
-) -> GaussianFit:
-    """The Gaussian that ``scipy.optimize.curve_fit`` fits to a histogram, starting from ``mean`` and ``std``.
-
-    Raises:
-        LsamplerError: none fits; the message begins with ``what``.
-    """
-    from scipy.optimize import OptimizeWarning, curve_fit
-
-    def gaussian(x: NDArray[np.float64], height: float, mu: float, sigma: float) -> NDArray[np.float64]:
-        return height * np.exp(-0.5 * ((x - mu) / sigma) ** 2)
-
-    x = (centres - mean) / std
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", OptimizeWarning)
-            fitted, _ = curve_fit(gaussian, x, counts, p0=(float(counts.max()), 0.0, 1.0))
-    except (RuntimeError, TypeError, ValueError, OptimizeWarning) as error:
-        raise LsamplerError(f"{what}: no Gaussian fits its histogram; use `half_width=moments`") from error
-    height, mu, sigma = map(float, fitted)
-    residual = float(np.sqrt(np.mean(np.square(counts - gaussian(x, height, mu, sigma)))) / counts.max())
-    return GaussianFit(height, mean + std * mu, std * abs(sigma), residual)

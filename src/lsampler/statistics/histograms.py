@@ -75,7 +75,7 @@ class Histograms:
         bins from the first to the last occupied one are returned.
         """
         fine = float(self.width[component])
-        factor = min(max(1, round(bin_width / fine)), 2**INDEX_BITS)
+        factor = max(1, round(min(bin_width / fine, 2**INDEX_BITS)))
         coarse = np.floor_divide(self.first[component] + np.arange(self.counts.shape[1]), factor)
         counts = np.bincount(coarse - coarse[0], weights=self.counts[component]).astype(np.int64)
         used = np.flatnonzero(counts)

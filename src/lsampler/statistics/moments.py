@@ -18,6 +18,8 @@ SUMMED_ROWS = 512
 """Rows of a sum in single precision. So many also fit the cache of a core."""
 SAMPLED_ROWS = 16
 """One of so many rows is used to estimate the mean."""
+SMALLEST_BLOCK = 64
+"""Columns of a product below which smaller ones take as long."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ class Moments:
         return Moments(count, self.mean + shift * (other.count / count), scatter, low, high)
 
 
+def not_finite(rows: NDArray[Any]) -> NDArray[np.intp]:
+    """The numbers of the vectors (n, D) that hold NaN or infinite values."""
+    finite = np.isfinite(rows)
+    return np.flatnonzero([] if finite.all() else ~finite.all(axis=1))
+
+
 def total(parts: Iterable[Moments | None]) -> Moments | None:
     """Moments of the vectors of all parts, added in their order; None stands for no vectors."""
     found: Moments | None = None
@@ -70,78 +78,58 @@ def moments_of(chunks: Iterable[NDArray[Any]], name: str, *, start: int = 0, sin
     Raises:
         LsamplerError: NaN or infinite values, or chunks of unequal D.
     """
-    running: _SinglePrecision | None = None
-    found: Moments | None = None
+    found, about = None, None
     dimension, count = None, 0
     for chunk in chunks:
         if chunk.ndim != 2 or chunk.shape[1] != (dimension or max(chunk.shape[1], 1)):
             raise LsamplerError(f"{name}: a chunk of shape {chunk.shape}, expected (rows, {dimension or 'D'})")
-        if not len(chunk):
-            continue
-        dimension = chunk.shape[1]
         for first in range(0, len(chunk), SINGLE_ROWS):
-            rows = chunk[first : first + SINGLE_ROWS]
+            rows, part = chunk[first : first + SINGLE_ROWS], None
+            dimension = chunk.shape[1]
             if single and rows.dtype == np.float32:
-                running = running or _SinglePrecision(rows)
-                added = running.add(rows)
-            else:
-                added = False
-            if not added:
-                found = total([found, _double_precision(rows, name, start + count)])
+                about = _round_centre(rows[::SAMPLED_ROWS].astype(np.float64)) if about is None else about
+                part = _single_precision(rows, about)
+            found = total([found, part or _double_precision(rows, name, start + count)])
             count += len(rows)
-    return total([running.moments() if running else None, found])
+    return found
 
 
 def _double_precision(chunk: NDArray[Any], name: str, start: int) -> Moments:
     rows = np.asarray(chunk, dtype=np.float64)
-    if not np.isfinite(rows).all():
-        row = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        raise LsamplerError(f"{name}: row {row} holds NaN or infinite values; encode it again")
+    if len(bad := not_finite(rows)):
+        raise LsamplerError(f"{name}: row {start + bad[0]} holds NaN or infinite values; encode it again")
     mean = rows.mean(axis=0)
     centred = rows - mean
-    return Moments(len(rows), mean, product(centred.T, centred), rows.min(axis=0), rows.max(axis=0))
+    return Moments(len(rows), mean, _gram(centred), rows.min(axis=0), rows.max(axis=0))
 
 
-class _SinglePrecision:
-    """Float32 vectors, added up about a point near the mean of the first ones."""
+def _gram(rows: NDArray[Any]) -> NDArray[Any]:
+    """``rows.T @ rows`` (D, D). It is symmetric: blocks below the diagonal are copied, which saves up to 3/8 of it."""
+    dimension = rows.shape[1]
+    found, width = np.empty((dimension, dimension), rows.dtype), max(SMALLEST_BLOCK, -(-dimension // 4))
+    for start in range(0, dimension, width):
+        own = slice(start, start + width)
+        found[own, start:] = product(rows[:, own].T, rows[:, start:])
+        found[start:, own] = found[own, start:].T
+    return found
 
-    def __init__(self, first: NDArray[np.float32]) -> None:
-        dimension = first.shape[1]
-        self._about = _round_centre(first[::SAMPLED_ROWS].astype(np.float64))
-        self._count = 0
-        self._sums, self._scatter = np.zeros(dimension), np.zeros((dimension, dimension))
-        self._low, self._high = np.full(dimension, np.inf, np.float32), np.full(dimension, -np.inf, np.float32)
-        self._centred = np.empty((SINGLE_ROWS, dimension), np.float32)
 
-    def add(self, rows: NDArray[np.float32]) -> bool:
-        """Add up to :data:`SINGLE_ROWS` vectors (n, D); False, with none of them added, if one is too large."""
-        sums = np.zeros_like(self._sums)
-        low, high = self._low, self._high
-        with np.errstate(over="ignore", invalid="ignore"):
-            for first in range(0, len(rows), SUMMED_ROWS):
-                few = rows[first : first + SUMMED_ROWS]
-                centred = np.subtract(few, self._about, out=self._centred[first : first + len(few)])
-                sums += np.add.reduce(centred, axis=0)
-                low, high = np.minimum(low, few.min(axis=0)), np.maximum(high, few.max(axis=0))
-            centred = self._centred[: len(rows)]
-            scatter = product(centred.T, centred)
-        # The square of a value that is not finite is not finite either, and that of a large one overflows.
-        if not np.isfinite(np.diagonal(scatter)).all():
-            return False
-        self._count += len(rows)
-        self._scatter += scatter
-        self._sums += sums
-        self._low, self._high = low, high
-        return True
-
-    def moments(self) -> Moments | None:
-        """Moments of all vectors added; None if there are none."""
-        if not self._count:
-            return None
-        shift = self._sums / self._count
-        scatter = self._scatter - self._count * np.outer(shift, shift)
-        low, high = self._low.astype(np.float64), self._high.astype(np.float64)
-        return Moments(self._count, self._about + shift, scatter, low, high)
+def _single_precision(rows: NDArray[np.float32], about: NDArray[np.float32]) -> Moments | None:
+    """Moments of up to :data:`SINGLE_ROWS` vectors, added about a point near their mean; None if one is too large."""
+    sums, low, high = np.zeros(len(about)), rows[0], rows[0]
+    centred = np.empty_like(rows)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for first in range(0, len(rows), SUMMED_ROWS):
+            few = rows[first : first + SUMMED_ROWS]
+            sums += np.add.reduce(np.subtract(few, about, out=centred[first : first + len(few)]), axis=0)
+            low, high = np.minimum(low, few.min(axis=0)), np.maximum(high, few.max(axis=0))
+        scatter = _gram(centred).astype(np.float64)
+    # The square of a value that is not finite is not finite either, and that of a large one overflows.
+    if not np.isfinite(np.diagonal(scatter)).all():
+        return None
+    shift = sums / len(rows)
+    scatter -= len(rows) * np.outer(shift, shift)
+    return Moments(len(rows), about + shift, scatter, low.astype(np.float64), high.astype(np.float64))
 
 
 def _round_centre(rows: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from lsampler.compute.one_thread import product, single_precision_is_full
 from lsampler.progress import advancing
 from lsampler.statistics.histograms import Histograms
 from lsampler.statistics.moments import Moments, moments_of, total
+from lsampler.statistics.pca import nearly_flat
 from lsampler.statistics.radii import EXACT_RADII, radius_counts, radius_quantiles
 
 Result = TypeVar("Result")
@@ -32,27 +33,21 @@ DOUBLE_ROWS = 1 << 17
 """Up to so many vectors, products in double precision cost less than half a second."""
 
 
-class Segment(Protocol):
-    """The share of a pass over a reference that one task takes: consecutive vectors."""
+@dataclass(frozen=True)
+class Segment:
+    """The share of a pass over a reference that one task takes: consecutive vectors.
 
-    @property
-    def start(self) -> int:
-        """Number of the first one, for messages."""
-        ...
+    Attributes:
+        chunks: gives the vectors, as arrays (n, D), each valid until the next is requested.
+        start: number of the first one, for messages.
+        rows: how many there are at most; 0 if unknown.
+        portable: whether another process can read them from a file.
+    """
 
-    @property
-    def rows(self) -> int:
-        """How many there are at most; 0 if unknown."""
-        ...
-
-    @property
-    def portable(self) -> bool:
-        """Whether another process can read them from a file."""
-        ...
-
-    def chunks(self) -> Iterator[NDArray[Any]]:
-        """The vectors, as arrays (n, D), each valid until the next is requested."""
-        ...
+    chunks: Callable[[], Iterator[NDArray[Any]]]
+    start: int = 0
+    rows: int = 0
+    portable: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,10 @@ def gather_moments(segments: Sequence[Segment], view: View, name: str) -> Moment
     """Moments of all vectors that ``view`` lets through; None if there are none."""
     many = sum(segment.rows for segment in segments) > DOUBLE_ROWS
     single = many and not _all_double.get() and single_precision_is_full()
-    return total(over_segments(partial(_moments, view, name, single), segments, "statistics"))
+    found = total(over_segments(partial(_moments, view, name, single), segments, "statistics"))
+    if single and found and found.count > 1 and nearly_flat(found.mean, found.scatter / (found.count - 1)):
+        found = total(over_segments(partial(_moments, view, name, False), segments, "statistics"))
+    return found
 
 
 def gather_histograms(segments: Sequence[Segment], view: View, empty: Histograms) -> Histograms:

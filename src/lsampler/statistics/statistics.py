@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,20 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, nearest_name
-from lsampler.statistics.half_widths import (
-    FWHM_PER_SIGMA,
-    GaussianFit,
-    HalfWidth,
-    fitted_gaussian,
-    width_at_half_maximum,
-)
+from lsampler.statistics.half_widths import FWHM_PER_SIGMA, GaussianFit, HalfWidth, width_at_half_maximum
 from lsampler.statistics.histograms import Histograms
 from lsampler.statistics.passes import Segment, View, gather_histograms, gather_moments
-from lsampler.statistics.pca import Pca
-from lsampler.statistics.whitening import Whitening
+from lsampler.statistics.pca import Pca, Whitening, spread
 
 HALF_WIDTH_BINS_PER_SIGMA = 2
-CONSTANT = 1e-7
 MOMENTS = ("mean", "covariance", "minimum", "maximum")
 
 
@@ -64,7 +58,14 @@ class Statistics:
         Raises:
             LsamplerError: fewer than two vectors, NaN or infinite values, or chunks of unequal D.
         """
-        return cls.from_segments([_Chunks(chunks, name)], View(), name=name)
+        passes = itertools.count()
+
+        def read() -> Iterator[NDArray[Any]]:
+            if next(passes) and iter(chunks) is chunks:
+                raise LsamplerError(f"{name}: histograms need a second pass; give `chunks=...` as a list")
+            return iter(chunks)
+
+        return cls.from_segments([Segment(read, portable=False)], View(), name=name)
 
     @classmethod
     def from_segments(cls, segments: Sequence[Segment], view: View, *, name: str) -> Statistics:
@@ -80,15 +81,8 @@ class Statistics:
             count = moments.count if moments else 0
             raise LsamplerError(f"{name}: {count} latent vectors, statistics need at least 2")
         covariance = (moments.scatter + moments.scatter.T) / (2 * (moments.count - 1))
-        return cls(
-            name,
-            moments.count,
-            moments.mean,
-            covariance,
-            moments.minimum,
-            moments.maximum,
-            lambda empty: gather_histograms(segments, view, empty),
-        )
+        known = name, moments.count, moments.mean, covariance, moments.minimum, moments.maximum
+        return cls(*known, lambda empty: gather_histograms(segments, view, empty))
 
     @cached_property
     def histograms(self) -> Histograms:
@@ -104,16 +98,23 @@ class Statistics:
 
     @cached_property
     def std(self) -> NDArray[np.float64]:
-        """(D,) standard deviations, sigma_j."""
-        return np.sqrt(np.maximum(np.diagonal(self.covariance), 0.0))
+        """(D,) standard deviations, sigma_j; exactly 0 where a component is constant."""
+        return spread(self.mean, self.covariance)
+
+    @property
+    def varying(self) -> int:
+        """How many components are not constant."""
+        return int(np.count_nonzero(self.std))
 
     @cached_property
     def correlation(self) -> NDArray[np.float64]:
-        """(D, D) Pearson correlations. Raises LsamplerError if a component is constant."""
+        """(D, D) Pearson correlations, 0 with a constant component. Raises LsamplerError if all vectors are equal."""
         self.require_spread()
-        matrix = self.covariance / np.outer(self.std, self.std)
+        scale = np.where(self.std > 0, self.std, np.inf)
+        matrix = self.covariance / np.outer(scale, scale)
         np.fill_diagonal(matrix, 1.0)
-        return np.clip(matrix, -1.0, 1.0)
+        clipped: NDArray[np.float64] = np.clip(matrix, -1.0, 1.0)
+        return clipped
 
     @cached_property
     def pca(self) -> Pca:
@@ -121,17 +122,27 @@ class Statistics:
         return Pca.of(self.mean, self.covariance)
 
     def whitening(self, components: int | None = None) -> Whitening:
-        """The map to the leading principal coordinates divided by their standard deviations; None keeps all D.
+        """The map to the leading principal coordinates divided by their standard deviations.
+
+        Constant components keep their value on the way back. None keeps all :attr:`directions`.
 
         Raises:
-            LsamplerError: the covariance has fewer directions of positive variance.
+            LsamplerError: the vectors vary in fewer directions.
         """
-        count = components or self.dimension
+        count = components or self.directions
         self.require_rank(count)
         return Whitening(self.mean, np.sqrt(self.pca.variances[:count, np.newaxis]) * self.pca.axes[:count])
 
+    @property
+    def directions(self) -> int:
+        """How many principal components are kept by default, at least 1: all along which the vectors vary.
+
+        With too few vectors to know, as many as there are components that vary, which :meth:`require_rank` refuses.
+        """
+        return max(self.pca.rank if self.count > self.varying else self.varying, 1)
+
     def half_widths(self, kind: HalfWidth = "moments", *, bin_width: float | None = None) -> NDArray[np.float64]:
-        """(D,) full widths at half maximum, w_j: what the posts call half-width or FHWM.
+        """(D,) full widths at half maximum, w_j: what the posts call half-width or FHWM; 0 of a constant component.
 
         Args:
             kind: ``moments``, 2.3548 sigma; ``histogram``, read off the histogram at half its
@@ -140,8 +151,7 @@ class Statistics:
             bin_width: for the last two, in latent units; by default a quarter to half of sigma.
 
         Raises:
-            LsamplerError: a component is constant, a Gaussian cannot be fitted, or ``bin_width``
-                is not above 0.
+            LsamplerError: all vectors are equal, a Gaussian cannot be fitted, or ``bin_width`` is not above 0.
         """
         if kind not in get_args(HalfWidth):
             raise LsamplerError(f"half-width '{kind}' is unknown{nearest_name(kind, get_args(HalfWidth))}")
@@ -150,10 +160,13 @@ class Statistics:
         self.require_spread()
         if kind == "moments":
             return FWHM_PER_SIGMA * self.std
-        components = range(self.dimension)
-        if kind == "gaussian-fit":
-            return np.array([FWHM_PER_SIGMA * self.gaussian_fit(j, bin_width=bin_width).sigma for j in components])
-        return np.array([width_at_half_maximum(*self.histogram(j, bin_width=bin_width)[1:]) for j in components])
+
+        def width(j: int) -> float:
+            if kind == "gaussian-fit":
+                return FWHM_PER_SIGMA * self.gaussian_fit(j, bin_width=bin_width).sigma
+            return width_at_half_maximum(*self.histogram(j, bin_width=bin_width)[1:])
+
+        return np.array([width(j) if self.std[j] else 0.0 for j in range(self.dimension)])
 
     def histogram(
         self, component: int, *, bin_width: float | None = None
@@ -175,33 +188,44 @@ class Statistics:
         Raises:
             LsamplerError: none fits.
         """
+        from scipy.optimize import OptimizeWarning, curve_fit
+
+        def gaussian(x: NDArray[np.float64], height: float, mu: float, sigma: float) -> NDArray[np.float64]:
+            return height * np.exp(-0.5 * ((x - mu) / sigma) ** 2)
+
         centres, counts, _ = self.histogram(component, bin_width=bin_width)
         mean, std = float(self.mean[component]), float(self.std[component])
-        return fitted_gaussian(centres, counts, mean, std, f"{self.name}: component {component}")
+        x = (centres - mean) / std
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", OptimizeWarning)
+                fitted, _ = curve_fit(gaussian, x, counts, p0=(float(counts.max()), 0.0, 1.0))
+        except (RuntimeError, TypeError, ValueError, OptimizeWarning) as error:
+            what = f"{self.name}: component {component}"
+            raise LsamplerError(f"{what}: no Gaussian fits its histogram; use `half_width=moments`") from error
+        height, mu, sigma = map(float, fitted)
+        residual = float(np.sqrt(np.mean(np.square(counts - gaussian(x, height, mu, sigma)))) / counts.max())
+        return GaussianFit(height, mean + std * mu, std * abs(sigma), residual)
 
     def require_spread(self) -> None:
-        """Raise if a component is constant: most strategies and cores divide by its sigma."""
-        scale = np.maximum(np.abs(self.mean), 1e-30)
-        constant = np.flatnonzero(self.std <= CONSTANT * scale)
-        if len(constant):
-            others = f" (and {len(constant) - 1} more)" if len(constant) > 1 else ""
-            raise LsamplerError(
-                f"{self.name}: component {constant[0]} is constant{others}; "
-                "remove it, or use a strategy on principal components"
-            )
+        """Raise if all vectors are equal: then there is nothing to learn."""
+        if not self.varying:
+            raise LsamplerError(f"{self.name}: all {self.count} vectors are equal; check the encoder, or encode others")
 
     def require_rank(self, components: int) -> None:
-        """Raise unless the covariance has ``components`` directions of positive variance."""
+        """Raise unless the vectors vary in ``components`` directions, by more than float32 rounds them."""
         if components > self.dimension:
             raise LsamplerError(
                 f"`components={components}` is more than the latent dimension of {self.name}; "
                 f"give at most {self.dimension}"
             )
-        if components > self.pca.rank:
-            smaller = f" or use `components={self.pca.rank}`" if self.pca.rank else " that differ"
+        rank = self.pca.rank
+        if components > rank:
+            self.require_spread()
+            more = "encode more images or " if self.count <= self.varying else ""
             raise LsamplerError(
-                f"{self.name}: the covariance of {self.count} vectors has rank {self.pca.rank}, "
-                f"{components} components are wanted; encode more images{smaller}"
+                f"{self.name}: the covariance of {self.count} vectors has rank {rank}, "
+                f"{components} components are wanted; {more}use `components={rank}`"
             )
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
@@ -214,32 +238,53 @@ class Statistics:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], *, name: str) -> Statistics:
-        """The inverse of :meth:`as_arrays`."""
+        """The inverse of :meth:`as_arrays`. Raises LsamplerError if arrays are missing, or describe no vectors."""
+        problem = _problem(arrays)
+        if problem:
+            raise LsamplerError(f"{name}: {problem}")
         moments = {key: arrays[key] for key in MOMENTS}
         return cls(name=name, count=int(arrays["count"][0]), counted=Histograms.from_arrays(arrays), **moments)
+
+
+def _problem(arrays: Mapping[str, NDArray[Any]]) -> str | None:
+    """Why arrays are not those of :meth:`Statistics.as_arrays`; None if they are."""
+    d = arrays["mean"].size if "mean" in arrays else 0
+    bins = arrays["histogram_counts"].shape[-1] if arrays.get("histogram_counts", np.empty(0)).ndim == 2 else 0
+    reals = {"mean": (d,), "covariance": (d, d), "minimum": (d,), "maximum": (d,), "histogram_width": (d,)}
+    shapes = reals | {"count": (1,), "histogram_first": (d,), "histogram_counts": (d, bins)}
+    for key, shape in shapes.items():
+        if key not in arrays:
+            return f"'{key}' is missing"
+        found, kind = arrays[key], "f" if key in reals else "i"
+        if found.shape != shape or not found.size or found.dtype.kind != kind:
+            return f"'{key}' is of shape {found.shape} and {found.dtype}"
+        if not np.isfinite(found).all():
+            return f"'{key}' holds NaN or infinite values"
+    return _contradiction(arrays)
+
+
+@np.errstate(all="ignore")
+def _contradiction(arrays: Mapping[str, NDArray[Any]]) -> str | None:
+    mean, covariance, low, high = (arrays[key] for key in MOMENTS)
+    variances, count = np.diagonal(covariance), int(arrays["count"][0])
+    slack = 1e-6 * (np.abs(low) + np.abs(high)) + 1e-30
+    holds = {
+        "its count is below 2": count >= 2,
+        "a variance is negative": (variances >= 0).all(),
+        "its covariance is none": np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-9 * variances.max())
+        and (np.square(covariance) <= np.outer(variances, variances) * (1 + 1e-6)).all(),
+        "its mean is outside its extremes": ((low - slack <= mean) & (mean <= high + slack)).all(),
+        "its histograms count other vectors": (arrays["histogram_counts"] >= 0).all()
+        and (arrays["histogram_counts"].sum(axis=1) == count).all(),
+        "its histograms have no width": (arrays["histogram_width"] > 0).all()
+        and (np.abs(arrays["histogram_first"].astype(np.float64)) < 2.0**53).all(),
+    }
+    return next((problem for problem, sound in holds.items() if not sound), None)
 
 
 def trimmed(statistics: Statistics, factor: float | None) -> View:
     """Only vectors whose components are all within mu_j +- ``factor`` w_j (post IX); all of them with None."""
     if factor is None:
         return View()
-    reach = factor * statistics.half_widths()
+    reach = np.where(statistics.std > 0, factor * statistics.half_widths(), np.inf)
     return View(statistics.mean - reach, statistics.mean + reach)
-
-
-@dataclass(frozen=True)
-class _Chunks:
-    """Chunks that were passed as they are, as a segment."""
-
-    given: Iterable[NDArray[Any]]
-    name: str
-    start: int = 0
-    rows: int = 0
-    portable: bool = False
-    _passes: list[int] = field(default_factory=list)
-
-    def chunks(self) -> Iterator[NDArray[Any]]:
-        if self._passes and iter(self.given) is self.given:
-            raise LsamplerError(f"{self.name}: histograms need a second pass; give `chunks=...` as a list")
-        self._passes.append(1)
-        return iter(self.given)

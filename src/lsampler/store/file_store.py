@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 
 from lsampler.errors import LsamplerError
-from lsampler.files import existing_file
-from lsampler.store.hdf5_layout import decoded, plain, problem_of
+from lsampler.hdf5_files import open_hdf5
+from lsampler.store.hdf5_layout import check_layout, decoded, plain
 from lsampler.store.latent_store import Read, SingleStore
 
 
@@ -59,14 +59,9 @@ class FileStore(SingleStore):
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[h5py.File]:
-        path = existing_file(self.path, "latent store")
-        with _damage(f"{path}: not a readable HDF5 file; it may be truncated"):
-            handle = h5py.File(path, "r")
-        with handle:
-            with _damage(f"{path}: damaged; encode again"):
-                problem = problem_of(handle)
-            if problem:
-                raise LsamplerError(f"{path}: {problem}")
+        with open_hdf5(self.path, "latent store") as handle:
+            with _damage(f"{self.path}: damaged; encode again"):
+                check_layout(self.path, handle)
             yield handle
 
 
@@ -91,5 +86,5 @@ def _damage(message: str) -> Iterator[None]:
     """Turn what h5py raises for broken bytes into one line."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError, AttributeError, MemoryError) as error:
         raise LsamplerError(message) from error

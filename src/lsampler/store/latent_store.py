@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.progress import Progress, track
+from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, segment_rows
 from lsampler.store.reference import Reference, Split
 
@@ -89,9 +90,10 @@ class LatentStore(Reference):
         """The vectors of :meth:`chunks` in segments that tasks can read at the same time."""
         step = segment_rows(len(self))
         return [
-            StoreSegment(file, offset + first, min(step, len(file) - first), split, first)
+            Segment(partial(file.chunks, split, start=first, stop=first + rows), offset + first, rows)
             for file, offset in self._files()
             for first in range(0, len(file), step)
+            for rows in [min(step, len(file) - first)]
         ]
 
     def chunks(
@@ -182,25 +184,8 @@ class SingleStore(LatentStore):
             except LsamplerError:
                 yield last - first, [f"{rows}: damaged, a checksum does not match"]
                 continue
-            bad = np.flatnonzero(~np.isfinite(latents).all(axis=1))
-            if len(bad):
+            if len(bad := not_finite(latents)):
                 problems.append(f"{rows}: {len(bad)} hold NaN or infinite values, first {first + bad[0]}")
             if codes.max() >= len(SPLITS):
                 problems.append(f"{rows}: unknown split")
             yield last - first, problems
-
-
-@dataclass(frozen=True)
-class StoreSegment:
-    """The vectors of a split among ``rows`` rows of a file or array, from its row ``first``, ``start`` of the store."""
-
-    store: SingleStore
-    start: int
-    rows: int
-    split: Split
-    first: int
-    portable: bool = True
-
-    def chunks(self) -> Iterator[NDArray[np.float32]]:
-        """The vectors as arrays (n, D)."""
-        return self.store.chunks(self.split, start=self.first, stop=self.first + self.rows)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
+from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment
-from lsampler.store.latent_store import Read, SingleStore, StoreSegment
+from lsampler.store.latent_store import Read, SingleStore
 from lsampler.store.reference import Split
 
 
@@ -36,37 +38,32 @@ class MemoryStore(SingleStore):
         ids: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        self.name, self.fingerprint = name, fingerprint
+        self.name, self.fingerprint, self.has_ids = name, fingerprint, ids is not None
         self.attributes = {} if fingerprint is None else {"encoder": fingerprint}
-        train = _as_float32(latents, name)
-        if train.ndim != 2 or train.shape[1] == 0:
-            raise LsamplerError(f"{name}: shape {train.shape}, expected (number of vectors, D)")
-        self.dimension = int(train.shape[1])
-        both = train if held_out is None else np.concatenate([train, self._checked_held_out(held_out)])
-        self._columns: dict[str, Any] = {
-            "latents": both,
-            "split": (np.arange(len(both)) >= len(train)).astype(np.uint8),
-        }
-        self._length, self.has_ids = len(both), ids is not None
-        if ids is not None:
-            self._columns["ids"] = list(ids)
-            if len(ids) != len(self):
-                raise LsamplerError(f"{name}: {len(ids)} ids for {len(self)} latent vectors")
+        rows = _as_float32(latents, name)
+        if rows.ndim != 2 or rows.shape[1] == 0:
+            raise LsamplerError(f"{name}: shape {rows.shape}, expected (number of vectors, D)")
+        train, self.dimension = len(rows), int(rows.shape[1])
+        if held_out is not None:
+            rows = np.concatenate([rows, self._checked_held_out(held_out)])
+        self._length = len(rows)
+        if ids is not None and len(ids) != len(rows):
+            raise LsamplerError(f"{name}: {len(ids)} ids for {len(rows)} latent vectors")
+        split = (np.arange(len(rows)) >= train).astype(np.uint8)
+        self._columns: dict[str, Any] = {"latents": rows, "split": split, "ids": list(ids or ())}
 
     def _checked_held_out(self, held_out: Any) -> NDArray[np.float32]:
         rows = _as_float32(held_out, f"{self.name}, held out")
         if rows.ndim != 2 or rows.shape[1] != self.dimension:
             raise LsamplerError(f"{self.name}: held-out vectors of shape {rows.shape}, D is {self.dimension}")
         # Statistics refuse such train vectors by themselves; nothing else checks the held-out ones.
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        if len(bad):
+        if len(bad := not_finite(rows)):
             raise LsamplerError(f"{self.name}: held-out vector {bad[0]} holds NaN or infinite values; encode it again")
         return rows
 
     def segments(self, split: Split = "train") -> Sequence[Segment]:
         """All vectors as one segment; another process cannot read them."""
-        first = 0 if split == "train" else self.count("train")
-        return [StoreSegment(self, 0, self.count(split), split, first, portable=False)]
+        return [Segment(partial(self.chunks, split), 0, self.count(split), portable=False)]
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Read]:

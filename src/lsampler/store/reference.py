@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
+from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, View, gather_radius_quantiles
 from lsampler.statistics.statistics import Statistics, trimmed
 
@@ -98,7 +100,7 @@ class Reference(ABC):
         are exact for up to 2^20 vectors; for more, the relative error is at most 6.2e-5, in constant memory.
 
         Args:
-            components: the number of leading principal components that count; None counts all D.
+            components: the number of leading principal components that count; None counts all that vary.
             trim: as for :meth:`statistics`.
 
         Raises:
@@ -106,7 +108,7 @@ class Reference(ABC):
         """
         from scipy.special import ndtr
 
-        key = components or self.dimension, trim
+        key = components or self.statistics(trim).directions, trim
         if key not in self._radii:
             levels, view = ndtr(RADIUS_NORMAL_SCORES), self.white_view(components, trim)
             quantiles = gather_radius_quantiles(self.segments(), view, self.statistics(trim).count, levels)
@@ -123,7 +125,7 @@ class Reference(ABC):
 
     def segments(self, split: Split = "train") -> Sequence[Segment]:
         """The vectors of :meth:`chunks` in segments that tasks can read at the same time."""
-        raise LsamplerError(f"needs real vectors; {self.name} holds statistics only, give `store=...` of its latents")
+        return [Segment(partial(self.chunks, split), portable=False)]
 
     def latents(self) -> NDArray[np.float32]:
         """All train vectors (n, D), for strategies that need them at once."""
@@ -135,7 +137,6 @@ class Reference(ABC):
 
     def _all(self, split: Split) -> NDArray[np.float32]:
         rows = np.concatenate([np.empty((0, self.dimension), dtype=np.float32), *self.chunks(split)])
-        if not np.isfinite(rows).all():
-            bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            raise LsamplerError(f"{self.name}: {split} row {bad} holds NaN or infinite values; encode it again")
+        if len(bad := not_finite(rows)):
+            raise LsamplerError(f"{self.name}: {split} row {bad[0]} holds NaN or infinite values; encode it again")
         return rows

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,81 +24,95 @@ from lsampler.store.file_store import FileStore
 from lsampler.store.hdf5_layout import Provenance
 from lsampler.store.latent_store import LatentStore, Rows
 from lsampler.store.opening import open_store
+from lsampler.store.partial_store import PartialStore
 from lsampler.store.sharded_store import MANIFEST, SUFFIX, ShardedStore
-from lsampler.store.writer import PartialStore, write_store
+from lsampler.store.writer import write_store
 
 SHARD_ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
-class ShardTask:
-    """What a shard is to hold: ``rows`` rows at most; ``doing`` is what a progress bar shows.
+class ShardWork:
+    """How the rows of a sharded store come about, in tasks of ``step`` rows, one per shard.
 
-    ``planned`` is what decides on the rows, for JSON: digests of what files held in place of their names.
-    ``chunks`` gives the rows; for a cluster it is a function of a module with a few plain arguments.
+    Attributes:
+        doing: what a progress bar shows.
+        rows: of all tasks; a task may give fewer than its share.
+        step: rows of a shard.
+        planned: what decides on the rows, for JSON: digests of what files held in place of their names.
+        chunks: gives the rows from one up to another; for a cluster a function of a module with a few plain arguments.
     """
 
     doing: str
     rows: int
+    step: int
     planned: dict[str, Any]
-    chunks: Callable[[], Iterator[Rows]]
+    chunks: Callable[[int, int], Iterator[Rows]]
+
+    def shares(self) -> list[tuple[int, int]]:
+        """The first row of every task, and the one after its last."""
+        if self.step < 1:
+            raise LsamplerError(f"`shard_rows={self.step}`: give at least one row per shard")
+        return [(start, min(start + self.step, self.rows)) for start in range(0, self.rows, self.step)]
 
 
 def write_shards(
     path: str | os.PathLike[str],
     dimension: int,
-    tasks: Sequence[ShardTask],
+    work: ShardWork,
     provenance: Provenance,
     *,
     force: bool = False,
     progress: Progress | None = None,
     prepare: Callable[[Path], None] = lambda folder: None,
 ) -> tuple[ShardedStore, dict[str, str]]:
-    """Run tasks, one per shard, on the current engine, and make their shards a sharded store.
+    """Run the tasks on the current engine, and make their shards a sharded store.
 
     ``prepare`` is called with the folder of the unfinished store, to write there what the tasks read.
     Beside the store, the items that this run skipped are returned, with the reasons.
     """
-    target = _checked_target(path, force=force)
-    if not tasks:
-        raise LsamplerError(f"{target}: not written, there is no latent vector to store")
-    partial = PartialStore(target, dimension, provenance, [task.planned for task in tasks], force=force)
+    target, shares = _checked_target(path, force=force), work.shares()
+    planned = [work.planned | {"start": start, "rows": stop - start} for start, stop in shares]
+    partial = PartialStore(target, dimension, provenance, planned, force=force)
     skipped: dict[str, str] = {}
     try:
-        partial.begin()
+        check_output(target, force=force)  # only now no other process writes it
         prepare(partial.folder)
         partial.forget_unusable()
-        missing = [number for number in range(len(tasks)) if not partial.path(number).is_file()]
+        missing = [number for number in range(len(shares)) if not partial.path(number).is_file()]
         jobs = [
             functools.partial(
-                _write_shard, partial.path(n).absolute(), tasks[n], dimension, partial.shard_attributes(n)
+                _write_shard, partial.path(n).absolute(), work.chunks, shares[n], dimension, partial.shard_attributes(n)
             )
             for n in missing
         ]
-        engine, total = current_engine(), sum(task.rows for task in tasks)
-        done = total - sum(tasks[n].rows for n in missing)
+        engine, done = current_engine(), work.rows - sum(shares[n][1] - shares[n][0] for n in missing)
         # On this machine a task has all cores to itself: it draws or encodes with as many threads.
         results = engine.map(operator.call, jobs) if engine.remote else map(operator.call, jobs)
-        for _, left_out in track(results, progress, tasks[0].doing, total, lambda result: result[0], done):
+        for _, left_out in track(results, progress, work.doing, work.rows, lambda result: result[0], done):
             skipped |= left_out
-    except BaseException:
-        if not partial.shards():
+        if not any(len(FileStore(shard)) for shard in partial.shards()):
             partial.clear()
-        raise
-    if not any(len(FileStore(shard)) for shard in partial.shards()):
-        partial.clear()
-        why = "".join(f"; '{item}' {reason}" for item, reason in list(skipped.items())[:1])
-        raise LsamplerError(f"{target}: not written, there is no latent vector to store{why}")
-    return partial.become_sharded(len(tasks)), skipped
+            why = "".join(f"; '{item}' {reason}" for item, reason in list(skipped.items())[:1])
+            raise LsamplerError(f"{target}: not written, there is no latent vector to store{why}")
+        return partial.become_sharded(len(shares)), skipped
+    finally:
+        partial.close()
 
 
-def _write_shard(path: Path, task: ShardTask, dimension: int, attributes: dict[str, Any]) -> tuple[int, dict[str, str]]:
+def _write_shard(
+    path: Path,
+    chunks: Callable[[int, int], Iterator[Rows]],
+    share: tuple[int, int],
+    dimension: int,
+    attributes: dict[str, Any],
+) -> tuple[int, dict[str, str]]:
     """Write one shard, unless it is there; returns the number of rows of its task, and what was skipped."""
     skipped: dict[str, str] = {}
     if not path.is_file():
-        with contextlib.closing(task.chunks()) as chunks:  # type: ignore[type-var]
-            write_store(path, dimension, _without_skipped(chunks, skipped), attributes, force=True)
-    return task.rows, skipped
+        with contextlib.closing(chunks(*share)) as opened:  # type: ignore[type-var]
+            write_store(path, dimension, _without_skipped(opened, skipped), attributes, force=True)
+    return share[1] - share[0], skipped
 
 
 def _without_skipped(chunks: Iterator[Rows], skipped: dict[str, str]) -> Iterator[Rows]:
@@ -108,9 +122,9 @@ def _without_skipped(chunks: Iterator[Rows], skipped: dict[str, str]) -> Iterato
             yield rows
 
 
-def _copied(path: Path, digest: str, start: int, rows: int) -> Iterator[Rows]:
+def _copied(path: Path, digest: str, start: int, stop: int) -> Iterator[Rows]:
     """Rows of another store, if it is still the same after the last one."""
-    yield from _opened(path, digest).rows(start, start + rows)
+    yield from _opened(path, digest).rows(start, stop)
     _check_same(path, digest)  # another file may have been put in its place
 
 
@@ -151,16 +165,9 @@ def shard_store(
     source = open_store(store)
     where = Path(store).absolute()
     digest = _digest_of(where)
-    tasks = [
-        ShardTask(
-            doing="sharding",
-            rows=rows,
-            planned={"source": digest, "start": start, "rows": rows},
-            chunks=functools.partial(_copied, where, digest, start, rows),
-        )
-        for start, rows in ranges(len(source), shard_rows)
-    ]
-    return write_shards(path, source.dimension, tasks, source.provenance(), force=force, progress=progress)[0]
+    copied = functools.partial(_copied, where, digest)
+    work = ShardWork("sharding", len(source), shard_rows, {"source": digest}, copied)
+    return write_shards(path, source.dimension, work, source.provenance(), force=force, progress=progress)[0]
 
 
 def merge_store(
@@ -181,13 +188,6 @@ def merge_store(
     tracked = track(source.rows(), progress, "merging", len(source), len)
     write_store(path, source.dimension, tracked, source.provenance(), force=force)
     return FileStore(path)
-
-
-def ranges(total: int, step: int) -> list[tuple[int, int]]:
-    """(first row, number of rows) of shards of ``step`` rows."""
-    if step < 1:
-        raise LsamplerError(f"`shard_rows={step}`: give at least one row per shard")
-    return [(start, min(step, total - start)) for start in range(0, total, step)]
 
 
 def _checked_target(path: str | os.PathLike[str], *, force: bool) -> Path:

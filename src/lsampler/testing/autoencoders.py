@@ -36,7 +36,6 @@ class AutoencoderChecks(Subject):
 
     @cached_property
     def latents(self) -> Tensor:
-        """The latent vectors of the images."""
         return self.model.encode(self.images.clone()).detach()
 
     @cached_property
@@ -45,12 +44,10 @@ class AutoencoderChecks(Subject):
         return self.model.decode(torch.cat([self.latents, 100 * self.latents[-1:]])).detach()
 
     def methods(self) -> Iterator[tuple[str, Callable[[Tensor], Tensor], Tensor]]:
-        """encode() and decode(), and what each is given."""
         yield "encode()", self.model.encode, self.images
         yield "decode()", self.model.decode, self.latents
 
     def steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        """encode() and decode()."""
         for name, call, given in self.methods():
             yield name, partial(call, given)
 

@@ -58,7 +58,6 @@ class Check:
 
     @property
     def id(self) -> str:
-        """The name of the pytest test."""
         return f"{self.plugin}-{self.name}"
 
     def __call__(self) -> None:

@@ -86,24 +86,20 @@ def arrays_of(reference: Reference) -> dict[str, NDArray[Any]]:
     return found
 
 
-class LinearImages:
-    """An encoder and decoder without training: images are a fixed linear map of the latents, scaled to 0 .. 255."""
+@functools.cache
+def linear_model(dimension: int) -> dict[str, Any]:
+    """An encoder and a decoder without training: images (12, 12, 3) are a fixed linear map of the latents."""
+    to_pixels = np.random.default_rng([4, dimension]).normal(size=(dimension, 432)) / np.sqrt(4 * dimension)
+    back = np.linalg.pinv(to_pixels)
 
-    edge = 12
-
-    def __init__(self, dimension: int) -> None:
-        rng = np.random.default_rng([4, dimension])
-        self._map = rng.normal(size=(dimension, self.edge * self.edge * 3)) / np.sqrt(4 * dimension)
-        self._back = np.linalg.pinv(self._map)
-
-    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Latent vectors (n, D) -> images (n, 12, 12, 3) uint8."""
-        light = 1 / (1 + np.exp(-np.clip(latents @ self._map, -30, 30)))
-        images: NDArray[np.uint8] = np.rint(255 * light).astype(np.uint8).reshape(-1, self.edge, self.edge, 3)
+    def decode(latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        light = 1 / (1 + np.exp(-np.clip(latents @ to_pixels, -30, 30)))
+        images: NDArray[np.uint8] = np.rint(255 * light).astype(np.uint8).reshape(-1, 12, 12, 3)
         return images
 
-    def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Images (n, 12, 12, 3) uint8 -> latent vectors (n, D)."""
+    def encode(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         light = np.clip(images.reshape(len(images), -1) / 255, 1e-3, 1 - 1e-3)
-        latents: NDArray[np.float32] = (np.log(light / (1 - light)) @ self._back).astype(np.float32)
+        latents: NDArray[np.float32] = (np.log(light / (1 - light)) @ back).astype(np.float32)
         return latents
+
+    return {"decode": decode, "encode": encode}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -32,11 +31,9 @@ class EvaluatorChecks(PluginChecks[Evaluator]):
     base = Evaluator
 
     def score(self, real: RealData | None = None, samples: Samples | None = None) -> list[Score]:
-        """The scores that a new instance gives."""
         return self.prepared(real).score(samples or samples_of())
 
     def prepared(self, real: RealData | None = None) -> Evaluator:
-        """A new instance, prepared."""
         evaluator = self.fresh()
         evaluator.prepare(real or real_data())
         return evaluator
@@ -47,16 +44,13 @@ class EvaluatorChecks(PluginChecks[Evaluator]):
         return works_or_refuses("ordinary data", self.score)
 
     def exercise(self, plugin: Evaluator) -> None:
-        """Prepare, and score."""
         plugin.prepare(real_data())
         require_scores(plugin.score(samples_of()), DRAWN)
 
     def outcome(self, which: int) -> object:
-        """The scores that a new instance gives, with one or the other real data."""
         return self.score(other_real_data() if which else None)
 
     def steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        """prepare() and score()."""
         real, samples = real_data(), samples_of()
         yield "prepare()", partial(self.prepared, real)
         evaluator = works_or_refuses("ordinary data", partial(self.prepared, real))
@@ -163,16 +157,10 @@ class EvaluatorChecks(PluginChecks[Evaluator]):
             works_or_refuses(what, lambda: require_scores(scores, len(samples.latents)))
 
 
-@functools.cache
-def _model(dimension: int) -> dict[str, Any]:
-    images = data.LinearImages(dimension)
-    return {"decode": images.decode, "encode": images.encode}
-
-
 def real_data(reference: Reference | None = None, *, decoder: bool = True) -> RealData:
     """Real data, by default with a decoder and an encoder."""
     reference = reference or data.ordinary(TRAIN, DIMENSION, HELD_OUT)
-    return RealData(Subject(reference, **_model(reference.dimension)) if decoder else reference)
+    return RealData(Subject(reference, **data.linear_model(reference.dimension)) if decoder else reference)
 
 
 def other_real_data() -> RealData:
@@ -186,7 +174,7 @@ def samples_of(
 ) -> Samples:
     """These vectors, or some of a normal; by default with a density, a decoder and an encoder."""
     rows = data.correlated(DRAWN, DIMENSION, seed=1) * np.float32(0.9) if latents is None else latents
-    model = _model(rows.shape[1]) if decoder else {}
+    model = data.linear_model(rows.shape[1]) if decoder else {}
     return Samples("synthetic samples", rows, **model, kind=kind, log_prob=_log_normal if density else None)
 
 

@@ -47,7 +47,6 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
         self.label = f"{name}({shown})" if changed else name
 
     def fresh(self, **changes: Any) -> AnyPlugin:
-        """A new instance."""
         return self.kind(**{**self._typed, **changes})
 
     @abstractmethod

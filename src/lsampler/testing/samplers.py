@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lsampler.compute.seeded_blocks import BLOCK_ROWS, Block
-from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.base import LatentSampler, as_tensors
 from lsampler.store.memory_store import MemoryStore
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.testing import data
@@ -56,7 +56,6 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         return data.reference_of(self._given.latents().copy(), self._given.held_out().copy())
 
     def fit(self, reference: ReferenceLike, **changes: Any) -> LatentSampler:
-        """A new instance, fitted."""
         return self.fresh(**changes).fit(reference)
 
     @cached_property
@@ -72,20 +71,16 @@ class SamplerChecks(PluginChecks[LatentSampler]):
 
     def state(self) -> dict[str, Tensor]:
         """What learn() returns, as the tensors that draw() is given; a new copy each time."""
-        tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in self.fitted.state.items()}
-        return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        return as_tensors(self.fitted.state, CPU)
 
     def exercise(self, plugin: LatentSampler) -> None:
-        """Fit to few vectors, and draw."""
         drawn_rows(plugin.fit(data.correlated(80, 3, seed=3)), 3)
 
     def outcome(self, which: int) -> object:
-        """The rows that a new instance draws, fitted to the reference or to other vectors."""
         reference = self.reference()
         return self.fit(data.other(reference) if which else reference).sample(MANY, seed=3, threads=1).numpy().tobytes()
 
     def steps(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        """fit(), sample() and log_prob()."""
         yield "fit()", lambda: self.fit(self.reference())
         yield "sample()", partial(self.fitted.sample, 100, seed=1, threads=1)
         if self.fitted.has_density():

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import analysis_support as support
-import h5py
 import numpy as np
 import pytest
-from analysis_support import EVERY_SECTION, SMALL_D, Full, Page, analyzed, listing, rows_of, spaced, store_of, vectors
+from analysis_support import EVERY_SECTION, SMALL_D, Full, Page, analyzed, rows_of, spaced, vectors
+from support import store_of
 
 from lsampler import AnalysisOptions, LsamplerError, StoreWriter, open_store
 
@@ -100,47 +100,3 @@ def test_help_names_every_section_and_shows_examples(cli: Callable[..., Any], mo
     assert ", ".join([*EVERY_SECTION, "tsne"]) in spaced(answer.out)
     assert ", ".join(AnalysisOptions.strategies) in spaced(answer.out)
     assert "lsampler analyze" in answer.out.split("Examples", 1)[1]
-
-
-BAD_INPUT = [
-    ("latents missing", "no.h5 --out r", "no.h5: no such latent store; check the path"),
-    ("latents with NaN", "nan.h5 --out r", "nan.h5: row 3 holds NaN or infinite values"),
-    ("too few", "few.h5 --out r", "few.h5: 10 vectors are too few to analyse; give at least 20"),
-    ("constant component", "constant.h5 --out r", "constant.h5: component 2 is constant"),
-    ("parent missing", "good.h5 --out no/r", "does not exist; create it first"),
-    ("folder with photos", "good.h5 --out photos", "photos: was not written by lsampler"),
-    ("threshold no number", "good.h5 --out r --threshold high", "'--threshold': Input should be a valid number"),
-    ("pair of one", "good.h5 --out r --pair 1", "--pair 1: write it as two components, such as 118,164"),
-    ("pair negative", "good.h5 --out r --pair=-1,2", "--pair -1,2: write it as two components"),
-    ("trim", "good.h5 --out r --trim -1", "--trim -1.0: give a number of half-widths above 0"),
-    ("seed", "good.h5 --out r --seed -1", "'--seed': Input should be greater than or equal to 0"),
-]
-
-
-@pytest.fixture
-def bad(tmp_path: Path) -> Path:
-    """Stores that cannot be analysed, one that can, and a folder where no report may go."""
-    store_of(tmp_path / "good.h5", vectors())
-    store_of(tmp_path / "few.h5", vectors(10))
-    store_of(tmp_path / "constant.h5", vectors() * [1, 1, 0, 1])
-    with h5py.File(store_of(tmp_path / "nan.h5", vectors()), "r+") as handle:
-        handle["latents"][3, 1] = np.nan
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "wedding.jpg").write_bytes(b"precious")
-    return tmp_path
-
-
-@pytest.mark.parametrize(("arguments", "message"), [row[1:] for row in BAD_INPUT], ids=[row[0] for row in BAD_INPUT])
-def test_bad_input_gets_one_line_and_exit_code_2(
-    arguments: str, message: str, bad: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(bad)
-    before = listing(bad)
-    answer = cli("analyze", *arguments.split())
-    lines = answer.err.strip().splitlines()
-    assert answer.code == 2, answer
-    assert len(lines) == 1, answer.err
-    assert lines[0].startswith("lsampler: ")
-    assert message in lines[0]
-    assert answer.out == ""
-    assert listing(bad) == before  # nothing overwritten, nothing half-written

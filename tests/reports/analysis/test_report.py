@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import analysis_support as support
 import pytest
-from analysis_support import EVERY_SECTION, NAME, Full, Page, analyzed, listing, rows_of, spaced, strict_json, vectors
+from analysis_support import EVERY_SECTION, NAME, Full, Page, analyzed, rows_of, spaced, strict_json, vectors
+from support import listing
 
 from lsampler import AnalysisOptions, Bundle, ConvAutoencoder, LatentStore, build_bundle, load_core, plugin_names
 

@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import analysis_support as support
 import numpy as np
 import pytest
-from analysis_support import EVERY_SECTION, MARK, Full, Page, analyzed, listing, reference_named, strict_json, vectors
+from analysis_support import EVERY_SECTION, Full, analyzed, reference_named, strict_json, vectors
 from numpy.typing import NDArray
+from support import listing
 
 from lsampler import LsamplerError, MemoryStore, load_core, load_sampler
 
 QUICK = {"sections": ["components", "correlations"], "strategies": ["gaussian"]}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"report": b"precious"}, "report: is a file; choose another name"),
-        ({"report/wedding.jpg": b"precious"}, "report: was not written by lsampler"),
-        ({"report/analysis.json": b'{"title": "of another program"}'}, "report: was not written by lsampler"),
-        (
-            {f"report/{MARK}": b"comparison report\n", "report/index.html": b"the work of hours"},
-            "report: holds a comparison report, not an analysis report; choose an empty or a new folder",
-        ),
-    ],
-)
-def test_what_is_no_analysis_report_is_refused_and_left_as_it_is(
-    content: Mapping[str, bytes], message: str, tmp_path: Path
-) -> None:
-    for name, data in content.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).write_bytes(data)
-    before = listing(tmp_path)
-    with pytest.raises(LsamplerError, match=message):
-        analyzed(vectors(), tmp_path / "report")
-    assert listing(tmp_path) == before
 
 
 def test_files_of_the_user_are_kept(tmp_path: Path) -> None:
@@ -66,18 +43,6 @@ def test_a_second_run_keeps_every_section_and_every_byte(full: Full, tmp_path: P
     assert (again.measured, again.judgements) == (full.analysis.measured, full.analysis.judgements)
     assert listing(out) == listing(full.path)
     assert bars.of_sections == []
-
-
-def test_a_change_of_threshold_redoes_the_correlations_alone(full: Full, tmp_path: Path) -> None:
-    out = full.copy_to(tmp_path / "report")
-    analysis = analyzed(reference_named(), out, threshold=0.9)
-    assert set(EVERY_SECTION) - set(analysis.reused) == {"correlations"}
-    before, after = (one.measured["correlations"]["strong_pairs"] for one in (full.analysis, analysis))
-    assert len(after) < len(before)
-    assert len(support.rows_of(out / "correlations" / "strong_pairs.csv")) == len(after)
-    assert "Pairs with |r| above 0.9" in Page(out).text
-    untouched = {name for name in listing(out) if "/" in name and not name.startswith("correlations")}
-    assert {name: listing(out)[name] for name in untouched} == {name: listing(full.path)[name] for name in untouched}
 
 
 def one_number_changed(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lsampler.data.batches import ImageBatches, PixelBatch
+from lsampler.data.batches import ImageBatches, PixelBatch, require_some
 from lsampler.data.image_sources import ImageSource, source_digest
 from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
@@ -129,17 +129,17 @@ class PreparedImages(L.LightningDataModule):
                     handle.write(pixels.astype(np.uint8).transpose(0, 3, 1, 2).tobytes())
                     kept += batch.indices
                 handle.truncate(start + int(np.prod(shape)))  # the header promises room for the skipped ones too
-            reader.require_some(len(kept))
+            require_some(len(kept), source.name, reader.skipped)
         notes = {"wanted": self._wanted(), "ids": [source.ids[index] for index in kept], "skipped": reader.skipped}
         with new_file(self._notes, force=True) as beside:
             beside.write_text(json.dumps(notes))
 
 
 def check_split(name: str, images: int, held_out: int, processes: int) -> None:
-    """Raise LsamplerError unless there are held-out images, and training images for every process."""
-    if not 0 < held_out < images or images - held_out < processes:
+    """Raise LsamplerError unless there are training images for every process and held-out ones, which have a spread."""
+    if not 1 < held_out < images or images - held_out < processes:
         raise LsamplerError(
-            f"{name}: {images} images, `held_out={held_out}` must be at least 1 and leave one image per process"
+            f"{name}: {images} images, `held_out={held_out}` must be at least 2 and leave one image per process"
         )
 
 

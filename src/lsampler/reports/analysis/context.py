@@ -15,9 +15,10 @@ from lsampler.errors import LsamplerError
 from lsampler.plugins.by_name import load_core, load_sampler, plugin_names
 from lsampler.progress import Progress
 from lsampler.reports.analysis.options import AnalysisOptions
-from lsampler.reports.analysis.passes import ALL, RADIUS_BIN, Radii, lengths, sample
+from lsampler.reports.analysis.passes import ALL, RADIUS_BIN, Radii, lengths
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import Core
+from lsampler.scoring.samples import rows_by_index
 from lsampler.statistics.passes import Segment, View
 from lsampler.statistics.pca import Pca
 from lsampler.statistics.statistics import Statistics
@@ -116,7 +117,11 @@ class Context:
 
     def random_rows(self, most: int, view: View = ALL) -> NDArray[Any]:
         """Up to ``most`` train vectors drawn at random without replacement, in their order, as ``view`` sees them."""
-        return sample(self.segments, most, self.count, self._seed("rows"), view)
+        chosen = np.arange(self.count)
+        if self.count > most:
+            chosen = np.sort(self.rng("rows").choice(self.count, most, replace=False))
+        dimension = self.dimension if view.axes is None else len(view.axes)
+        return rows_by_index(map(view, self.reference.chunks()), dimension, chosen)
 
     def normal(self) -> LatentSampler:
         """The normal of the data's mean and covariance, of lower rank where there are few vectors."""
@@ -126,8 +131,5 @@ class Context:
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Random numbers for one purpose; the same for the same seed, whatever else is drawn."""
-        return np.random.default_rng(self._seed(purpose))
-
-    def _seed(self, purpose: str) -> list[int]:
         digest = hashlib.blake2b(purpose.encode(), digest_size=8).digest()
-        return [self.options.seed, int.from_bytes(digest, "little")]
+        return np.random.default_rng([self.options.seed, int.from_bytes(digest, "little")])

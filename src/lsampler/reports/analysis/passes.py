@@ -5,8 +5,6 @@ The segments' results are added in the order of the segments, so that no number 
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -30,25 +28,6 @@ def total(segments: Sequence[Segment], function: Callable[[NDArray[Any]], Any], 
 
 def _total(function: Callable[[NDArray[Any]], Any], view: View, segment: Segment) -> Any:
     return sum(function(view(chunk)) for chunk in segment.chunks())
-
-
-def sample(segments: Sequence[Segment], most: int, count: int, seed: Sequence[int], view: View = ALL) -> NDArray[Any]:
-    """Up to ``most`` of ``count`` vectors, drawn at random without replacement, in their order."""
-    # Every vector has a random number. The smallest win, so that larger ones need not be kept.
-    bound = 1.0 if count <= most else min(1.0, (most + 6 * math.sqrt(most)) / count)
-    found = over_segments(partial(_sample, bound, seed, view), segments, "latent vectors")
-    keys, rows = (np.concatenate(parts) for parts in zip(*itertools.chain.from_iterable(found), strict=True))
-    return rows if len(rows) <= most else rows[np.sort(np.argpartition(keys, most)[:most])]
-
-
-def _sample(bound: float, seed: Sequence[int], view: View, segment: Segment) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    rng = np.random.default_rng([*seed, segment.start])
-    kept = []
-    for chunk in segment.chunks():
-        rows = view(chunk)
-        keys = rng.random(len(rows))
-        kept.append((keys[keys < bound], rows[keys < bound]))
-    return kept
 
 
 def lengths(segments: Sequence[Segment], width: float, view: View = ALL) -> Radii:

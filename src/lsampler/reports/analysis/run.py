@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.plugins.by_name import load_core, load_sampler, plugin_names
@@ -105,7 +107,12 @@ def analyze(
     context = Context(reference, checked, progress)
     if context.count < FEWEST:
         raise LsamplerError(f"{reference.name}: {context.count} vectors are too few to analyse; give at least {FEWEST}")
-    context.statistics.require_spread()  # NaN or a constant component is reported before anything else
+    constant = np.flatnonzero(context.statistics.std == 0)  # NaN is reported before anything else, too
+    if len(constant):
+        raise LsamplerError(
+            f"{reference.name}: component {constant[0]} is constant ({len(constant)} of {context.dimension} are); "
+            "an analysis describes components that vary: give it an array without the others"
+        )
     return _analysed(context, chosen, report)
 
 

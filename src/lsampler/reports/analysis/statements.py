@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lsampler.reports.analysis.sections.correlations import POST_COUNTS, POST_PAIRS
-from lsampler.reports.analysis.sections.gaussianity import EFFECT
 
 # The Clark-Evans R of n random points scatters by 0.52 / sqrt(n): fewer points would look like filaments by chance.
 ENOUGH_POINTS = 100
-POST_TRIMMING = {"1.35": 0.72, "1.45": 0.81, "1.55": 0.88, "1.7": 0.94, "1.8": 0.96}
 POST_WEAK = POST_COUNTS[0] / POST_PAIRS
 
 
@@ -102,55 +100,11 @@ def of(*names: str) -> Quantity:
     return lambda m: [m[name] for name in names]
 
 
-def share_near_normal(section: str) -> Quantity:
-    """The share of a section's components whose KS distance from a normal is at most 0.05, plus chance."""
-
-    def quantity(m: Measured) -> Sequence[Any]:
-        distances, limit = m[f"{section}.ks"], EFFECT + 2 * m["gaussianity.lilliefors_critical"]
-        return [sum(distance <= limit for distance in distances) / len(distances)]
-
-    return quantity
-
-
-def lowest_share_inside(strategy: str) -> Quantity:
-    """The share of a strategy's vectors inside the strictest core."""
-    return lambda m: [min(core["share"] for core in m[f"generated.inside.{strategy}"].values())]
-
-
 def normality(m: Measured) -> Sequence[Any]:
     """Whether the latents are called normal, the largest KS distance of a component, and the radii."""
     radii, largest = m["gaussianity.mahalanobis"], ("gaussianity.largest_ks", "gaussianity.largest_ks_principal")
     names = ("ks", "q05", "q95", "normal_q05", "normal_q95")
     return [m["gaussianity.normal"], max(m[name] for name in largest), *(radii[name] for name in names)]
-
-
-def matching_cube(m: Measured) -> Sequence[Any]:
-    """The share of the matching cube's vectors inside the strictest core."""
-    inside = m["cubes.cubes"][-1]["inside"].values()
-    if not inside:
-        raise NotMeasuredError("cubes.inside")
-    return [min(inside)]
-
-
-def leading_variances(m: Measured) -> Sequence[Any]:
-    """The variance of the first principal component over that of the second."""
-    ratios = m["principal.explained_variance_ratio"]
-    if len(ratios) < 2 or ratios[1] == 0:
-        raise NotMeasuredError("principal.explained_variance_ratio")
-    return [ratios[0] / ratios[1]]
-
-
-def trimming(m: Measured) -> Mapping[str, Any]:
-    """The rows of the trimming table by their trim, all of those of post IX."""
-    rows = {f"{row['trim']:g}": row for row in m["principal.trimming"]}
-    if set(rows) != set(POST_TRIMMING):
-        raise NotMeasuredError("principal.trimming")
-    return rows
-
-
-def inner_correlations(m: Measured) -> Sequence[Any]:
-    """|r| of the inner core of pair (2, 3) at the loosest and at the tightest trim."""
-    return [abs(trimming(m)[trim]["pairs"][0]["inner_correlation"]) for trim in ("1.8", "1.35")]
 
 
 def closest_window(m: Measured) -> Sequence[Any]:
@@ -230,15 +184,15 @@ STATEMENTS: Sequence[Statement] = (
                    m["components.radius.std"] / m["components.radius.mean"]],
         lambda spread, data: spread < 0.1 and spread < data / 2, "{:.1%} of the mean (data: {:.1%})",
         "Holds if the radii of a cube spread by less than 10 % of their mean, and by less than half of the data's."),
-    Statement("cubes-miss", "V", "Uniform cubes miss the region even at the best b.", "hardly a face", matching_cube,
-        lambda inside: inside < 0.05, "at most {:.1%} inside the strictest core",
+    Statement("cubes-miss", "V", "Uniform cubes miss the region even at the best b.", "hardly a face",
+        of("cubes.matching_b.strictest_share"), lambda share: share < 0.05, "at most {:.1%} inside the strictest core",
         "Holds if some core contains fewer than 5 % of the vectors of the cube that matches."),
     Statement("intervals-miss", "VII", "Component-wise intervals ignore correlations, and vectors leave the region.",
-        "disturbed faces", lowest_share_inside("component-uniform"), lambda inside: inside < 0.5,
+        "disturbed faces", of("generated.strictest.component-uniform"), lambda inside: inside < 0.5,
         "{:.1%} inside the strictest core",
         "Holds if some core leaves out half of the vectors of component-uniform."),
     Statement("gaussian-components", "VIII", "Gaussians fit the density of every component.", "all, roughly",
-        share_near_normal("gaussianity"), lambda share: share >= 0.9, "{:.0%} of the components",
+        of("gaussianity.share_near_normal"), lambda share: share >= 0.9, "{:.0%} of the components",
         "Holds if the KS distance from a normal is at most 0.05 (plus chance) for nine in ten components."),
     Statement("two-sigma", "VIII", "The 2-sigma ellipse of a pair holds 70 to 90 %.", "70 to 90 %",
         of("gaussianity.ellipses.mean.1", "gaussianity.ellipses.lowest.1", "gaussianity.ellipses.highest.1"),
@@ -268,14 +222,14 @@ STATEMENTS: Sequence[Statement] = (
     Statement("first-15", "IX", "The first 15 components matter but do not dominate.", "significant",
         of("principal.share_of_first_15"), lambda share: 0.1 <= share <= 0.5, "{:.0%} of the variance",
         "Holds if the first 15 components explain between 10 and 50 %."),
-    Statement("dominant-axis", "filaments", "One principal component dominates.", "one", leading_variances,
-        lambda ratio: ratio >= 1.5, "{:.2f} times the second",
+    Statement("dominant-axis", "filaments", "One principal component dominates.", "one",
+        of("principal.first_to_second"), lambda ratio: ratio >= 1.5, "{:.2f} times the second",
         "Holds if the first principal component has at least 1.5 times the variance of the second."),
     Statement("diagonal", "IX", "The PCA diagonalises the correlation matrix.", "below 2e-7",
         of("principal.largest_off_diagonal"), lambda largest: largest < 2e-7, "{:.0e}",
         "Holds if the largest off-diagonal correlation is below 2e-7."),
     Statement("gaussian-principal", "IX", "Principal components are Gaussian too.", "all, roughly",
-        share_near_normal("principal"), lambda share: share >= 0.9, "{:.0%} of the components",
+        of("principal.share_near_normal"), lambda share: share >= 0.9, "{:.0%} of the components",
         "Holds if the KS distance from a normal is at most 0.05 (plus chance) for nine in ten components."),
     Statement("centred-principal", "IX", "Their Gaussians are centred at zero.", "very close",
         of("principal.largest_fit_centre"), lambda offset: offset <= 0.25, "at most {:.2f} sigma off",
@@ -286,12 +240,12 @@ STATEMENTS: Sequence[Statement] = (
         lambda median, worst: median < 0.1, "inner |r| {:.2f} (median), {:.2f} (worst)",
         "Holds if the correlation inside the inner core is below 0.1 for half of the leading pairs."),
     Statement("trimming-survivors", "IX", "Trimming at 1.35 / 1.45 / 1.55 / 1.7 / 1.8 half-widths keeps these shares.",
-        "72 / 81 / 88 / 94 / 96 %", lambda m: [100 * trimming(m)[t]["share"] for t in POST_TRIMMING],
-        lambda *percents: all(abs(p - 100 * q) <= 5 for p, q in zip(percents, POST_TRIMMING.values(), strict=True)),
+        "72 / 81 / 88 / 94 / 96 %", lambda m: [100 * share for share in m["principal.shares_left"]],
+        lambda *percents: all(abs(p - q) <= 5 for p, q in zip(percents, (72, 81, 88, 94, 96), strict=True)),
         "{:.0f} / {:.0f} / {:.0f} / {:.0f} / {:.0f}%",
         "Holds if every share is within 5 points of the post's."),
     Statement("trimming-aligns", "IX", "Trimming outliers turns the inner core of pair (2, 3) upright.",
-        "aligned for t of 1.35 to 1.55", inner_correlations,
+        "aligned for t of 1.35 to 1.55", of("principal.inner_at_loosest", "principal.inner_at_tightest"),
         lambda loose, tight: tight < loose or max(tight, loose) < 0.05, "inner |r| {:.2f} at 1.8, {:.2f} at 1.35",
         "Holds if the inner correlation of pair (2, 3) is smaller at t = 1.35 than at 1.8, or below 0.05 at both."),
     Statement("ellipse-planes", "X", "Vectors of pca-ellipse lie inside the confidence ellipses of the planes.",
@@ -299,7 +253,7 @@ STATEMENTS: Sequence[Statement] = (
         "{:.1%} in the worst plane",
         "Holds if 99 % of the vectors of pca-ellipse are inside the 2.2-sigma ellipse of each of the planes shown."),
     Statement("ellipse-inside", "X", "They lie inside the region of the data.", "all",
-        lowest_share_inside("pca-ellipse"), lambda inside: inside >= 0.9, "{:.1%} inside the strictest core",
+        of("generated.strictest.pca-ellipse"), lambda inside: inside >= 0.9, "{:.1%} inside the strictest core",
         "Holds if at least 90 % of the vectors of pca-ellipse are inside every core."),
     Statement("filaments", "filaments (withdrawn)", "Zoomed in, the vectors lie on lines around voids.",
         "lines and voids", closest_window, lambda ratio, closest: ratio < 0.8 and closest,

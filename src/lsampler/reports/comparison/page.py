@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +25,9 @@ SUMMARY_METRICS = (
     "recall",
     "clipped-density",
     "clipped-coverage",
+    "strong-auc",
     "classifier-auc",
+    "likelihood-ratio-auc",
     "log-likelihood-gain",
     "frechet",
     "radius-ratio",
@@ -161,10 +164,6 @@ def _spread(drawn: Sequence[Row]) -> list[Row]:
 
 def svg(figure: Any, title: str) -> Any:
     """A figure as SVG for the page."""
-    import tempfile
-
-    name = title.lower().replace(" ", "-")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}.svg"
-        save_figure(figure, path)
-        return inline_svg(path.read_text(encoding="utf-8"), name)
+    text = io.StringIO()
+    save_figure(figure, text)
+    return inline_svg(text.getvalue(), title.lower().replace(" ", "-"))

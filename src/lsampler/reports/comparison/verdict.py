@@ -20,6 +20,8 @@ SHRUNKEN_RADIUS = 0.9
 TIGHT_NOVELTY = 0.5
 MANY_COPIES = 0.05
 TELLING_AUC = 0.55
+AREAS = ("strong-auc", "classifier-auc")
+"""Of classifiers, the one that learns from the most vectors first: the others are not asked where it was."""
 
 CLOSEST = "closest to real data"
 TRADES = "trades diversity for fidelity"
@@ -91,7 +93,7 @@ def _role(row: Row, real: Row | None) -> str | None:
 
 def _closest(rows: Sequence[Row]) -> list[Row]:
     """The row that a classifier tells least apart (or of the least Frechet distance), and all as close as it."""
-    for metric in ("classifier-auc", "frechet"):
+    for metric in (*AREAS, "frechet"):
         having = [row for row in rows if metric in row.by_metric]
         if having:
             best = min(having, key=lambda row: row.by_metric[metric].value)
@@ -101,7 +103,8 @@ def _closest(rows: Sequence[Row]) -> list[Row]:
 
 
 def _of_closest(closest: Sequence[Row], real: Row | None) -> str:
-    scores = [row.by_metric["classifier-auc"] for row in closest if "classifier-auc" in row.by_metric]
+    asked = next((area for area in AREAS if any(area in row.by_metric for row in closest)), AREAS[0])
+    scores = [row.by_metric[asked] for row in closest if asked in row.by_metric]
     scores.sort(key=lambda score: score.value)
     text = "{names} [comes|come] closest to the real data"
     if len(closest) > 1:
@@ -112,7 +115,7 @@ def _of_closest(closest: Sequence[Row], real: Row | None) -> str:
         span = " to ".join(dict.fromkeys(f"{score.value:.2f}" for score in (scores[0], scores[-1])))
         text += f": a classifier tells [its|their] samples from held-out vectors with AUC {span}"
         text += " (0.5 is chance level, 1 is perfect separation)"
-        mark = real.by_metric.get("classifier-auc") if real else None
+        mark = real.by_metric.get(asked) if real else None
         if mark:
             text += f", where other real vectors get {mark.value:.2f}"
         if scores[0].low > (mark.high if mark else TELLING_AUC):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,19 +36,19 @@ __all__ = ["ImportResult", "export_latents", "import_latents"]
 FORMATS: dict[str, tuple[Reader, Writer]] = {
     ".npy": (arrays.open_npy, arrays.write_npy),
     ".npz": (arrays.open_npz, arrays.write_npz),
-    ".h5": (arrays.open_hdf5, arrays.write_hdf5),
-    ".hdf5": (arrays.open_hdf5, arrays.write_hdf5),
+    ".h5": (arrays.open_h5, arrays.write_hdf5),
+    ".hdf5": (arrays.open_h5, arrays.write_hdf5),
     ".parquet": (parquet.open_parquet, parquet.write_parquet),
 }
-SUFFIXES = ".npy, .npz, .h5 or .parquet"
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """The new store, and in words which rows are held out and why."""
+    """The new store, and in words which rows are held out and why, and what was taken of the file."""
 
     store: FileStore
     held_out: str
+    taken: str | None = None
 
 
 def import_latents(
@@ -70,7 +69,8 @@ def import_latents(
         out: the store, ``.h5``.
         held_out: how many of the last rows are held out; by default the file's own ``split``, or a tenth.
         autoencoder: the model that encoded them, if known: its D is compared, its fingerprint recorded.
-        dataset: which array of an ``.npz`` or ``.h5``, or which column of lists of a ``.parquet``.
+        dataset: which array of an ``.npz`` or ``.h5``, or which columns of a ``.parquet``: one of lists, or several of
+            numbers, as names or patterns such as ``z*`` separated by commas. By default what is certain.
         force: replace an existing store.
         progress: shows the progress.
 
@@ -78,12 +78,13 @@ def import_latents(
         LsamplerError: the file is unreadable, ambiguous or not of finite numbers; D is not the model's; ``out`` exists.
     """
     path, out = existing_file(path, "file of latent vectors"), Path(out)
-    if path.suffix.lower() not in FORMATS:
-        raise LsamplerError(f"{path}: not a file of latent vectors; give a {SUFFIXES}")
+    read, _ = _format_of(path, "not a file of latent vectors; give a")
     if out.suffix != ".h5":
         raise LsamplerError(f"{out}: a latent store is an .h5 file; choose such a name")
     _check_two_files(path, out)
-    with _opened(path, dataset) as table:
+    with contextlib.ExitStack() as stack:
+        with readable(path):
+            table = read(path, dataset, stack)
         dimension = checked_dimension(path, table, autoencoder)
         total = table.shape[0]
         from_file = table.has_split and held_out is None
@@ -91,17 +92,22 @@ def import_latents(
         if not 0 <= last < total:
             raise LsamplerError(f"{path}: {total} vectors, {last} held out; `held_out={last}` must leave some to fit")
         chunks = checked_rows(path, table, dimension, None if from_file else total - last)
-        shape = " x ".join(map(str, table.shape[1:])) if len(table.shape) == 4 else None
-        known = {"dataset": table.dataset, "shape": shape, "encoder": getattr(autoencoder, "fingerprint", None)}
-        provenance = {"kind": "imported latents", "source": path.name}
-        provenance |= {key: value for key, value in known.items() if value is not None}
+        provenance = _origin(path, table, autoencoder)
         write_store(out, dimension, track(chunks, progress, "importing", total, len), provenance, force=force)
     store = FileStore(out)
-    words = f"{store.count('held-out')} of {total} vectors (the split of {path.name})"
-    if not from_file:
-        why = "a tenth; change it with" if held_out is None else "by"
-        words = f"the last {last} of {total} vectors ({why} `held_out=...`)"
-    return ImportResult(store, words)
+    if from_file:
+        words = f"{store.count('held-out')} of {total} vectors (the split of {path.name})"
+        return ImportResult(store, words, table.taken)
+    why = "a tenth; change it with" if held_out is None else "by"
+    return ImportResult(store, f"the last {last} of {total} vectors ({why} `held_out=...`)", table.taken)
+
+
+def _origin(path: Path, table: Table, autoencoder: Any) -> dict[str, Any]:
+    """The attributes of an imported store."""
+    shape = " x ".join(map(str, table.shape[1:])) if len(table.shape) == 4 else None
+    origin = {"kind": "imported latents", "source": path.name, "dataset": table.dataset, "shape": shape}
+    origin["encoder"] = getattr(autoencoder, "fingerprint", None)
+    return {key: value for key, value in origin.items() if value is not None}
 
 
 def export_latents(
@@ -130,8 +136,7 @@ def export_latents(
             suffix; pyarrow is missing. Nothing is written.
     """
     store, out = store if isinstance(store, LatentStore) else open_store(store), Path(out)
-    if out.suffix.lower() not in FORMATS:
-        raise LsamplerError(f"{out}: cannot tell the format by this name; choose a {SUFFIXES}")
+    _, write = _format_of(out, "cannot tell the format by this name; choose a")
     if split is not None and split not in SPLITS:
         raise LsamplerError(f"split '{split}' is unknown{nearest_name(split, SPLITS)}")
     _check_two_files(Path(store.name), out)
@@ -139,18 +144,15 @@ def export_latents(
     if not total:
         raise LsamplerError(f"{store.name}: holds no {split or 'latent'} vectors to export")
     with new_file(out, force=force) as beside:
-        _, write = FORMATS[out.suffix.lower()]
-        write(beside, store, total, track(exported_rows(store, split, total), progress, "exporting", total, len))
+        rows = track(exported_rows(store, split, total), progress, "exporting", total, len)
+        write(beside, store, total, rows)
     return total
 
 
-@contextlib.contextmanager
-def _opened(path: Path, dataset: str | None) -> Iterator[Table]:
-    with contextlib.ExitStack() as stack:
-        with readable(path):
-            read, _ = FORMATS[path.suffix.lower()]
-            table = stack.enter_context(read(path, dataset))
-        yield table
+def _format_of(path: Path, problem: str) -> tuple[Reader, Writer]:
+    if path.suffix.lower() not in FORMATS:
+        raise LsamplerError(f"{path}: {problem} .npy, .npz, .h5 or .parquet")
+    return FORMATS[path.suffix.lower()]
 
 
 def _check_two_files(source: Path, target: Path) -> None:

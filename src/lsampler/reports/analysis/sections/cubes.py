@@ -96,6 +96,7 @@ def add_match(result: Result, context: Context, data: Radii | None) -> None:
             f"Measured by mean radii, b = {match['measured']:.3f} matches; b from {low:.2f} to {high:.2f} gives the "
             "radii of the middle 90 % of the data."
         )
+    match["strictest_share"] = min(inside.values(), default=None)
     if inside:
         worst = min(inside, key=inside.get)
         result.findings.append(

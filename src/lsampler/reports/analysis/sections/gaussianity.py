@@ -57,6 +57,16 @@ def ks_distances(statistics: Statistics) -> NDArray[np.float64]:
     return result
 
 
+def critical(count: int) -> float:
+    """Above this distance Lilliefors' test rejects normality at 5 % (Lilliefors 1967, large n)."""
+    return float(0.886 / np.sqrt(count))
+
+
+def largest_of_a_normal(count: int) -> float:
+    """The largest distance that is still called normal: an effect size, and what chance adds to it."""
+    return EFFECT + 2 * critical(count)
+
+
 def powers(mean: NDArray[np.float64], rows: NDArray[Any]) -> NDArray[np.float64]:
     """(3, D): sums of the second, third and fourth powers of the distance from the mean."""
     centred = rows - mean
@@ -107,8 +117,6 @@ def gaussianity(context: Context) -> Result:
 def measure(statistics: Statistics, found: Fits, ks: NDArray[np.float64], along: NDArray[np.float64]) -> dict[str, Any]:
     """All numbers that the statistics give; ``along`` are the distances along the principal axes."""
     failed = int(np.isnan(found["residual"]).sum())
-    # Above this distance Lilliefors' test rejects normality at 5 % (Lilliefors 1967, large n).
-    critical = float(0.886 / np.sqrt(statistics.count))
     return {
         "vectors": statistics.count,
         "fit": {
@@ -120,19 +128,18 @@ def measure(statistics: Statistics, found: Fits, ks: NDArray[np.float64], along:
         "median_ks": float(np.median(ks)),
         "largest_ks": float(ks.max()),
         "largest_ks_principal": float(along.max()),
-        "lilliefors_critical": critical,
-        "rejected_at_5_percent": int((ks > critical).sum()),
+        "share_near_normal": float(np.mean(ks <= largest_of_a_normal(statistics.count))),
+        "lilliefors_critical": critical(statistics.count),
+        "rejected_at_5_percent": int((ks > critical(statistics.count)).sum()),
     }
 
 
 def is_normal(measured: dict[str, Any]) -> bool | None:
     """Whether the latents can be called multivariate normal; None if that was not measured.
 
-    An effect size, with what chance adds. (Of a mixture whose clusters lie along no axis, only the principal components
-    may show it.)
+    Of a mixture whose clusters lie along no axis, only the principal components may show it.
     """
-    limit = EFFECT + 2 * measured["lilliefors_critical"]
-    radii = measured.get("mahalanobis")
+    limit, radii = largest_of_a_normal(measured["vectors"]), measured.get("mahalanobis")
     if max(measured["largest_ks"], measured["largest_ks_principal"]) > limit:
         return False
     return None if radii is None else bool(radii["ks"] <= limit)
@@ -194,7 +201,7 @@ def add_radii(result: Result, context: Context) -> None:
     }
     joint = (
         "all components together are as a normal has them."
-        if ks <= EFFECT + 2 * result.measured["lilliefors_critical"]
+        if ks <= largest_of_a_normal(n)
         else "each component may look normal, but all of them together are not."
     )
     here, there = (" / ".join(f"{value:.1f}" for value in values.values()) for values in (ours, normal))

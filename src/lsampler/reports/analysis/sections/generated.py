@@ -36,7 +36,10 @@ def generated(context: Context) -> Result:
     are the first row.
     """
     drawn, problems = overlays(context, VECTORS)
-    cores, planes = context.cores, chosen_planes(context)
+    planes = [plane_of(context, i, j, principal=True) for i, j in PRINCIPAL_PAIRS if max(i, j) < context.pca.rank]
+    strongest, _ = strongest_pairs(context.statistics.correlation)
+    planes += [plane_of(context, i, j) for i, j in strongest[: 4 - len(planes)].tolist()]
+    cores = context.cores
     result = Result(
         {
             "vectors": VECTORS,
@@ -54,13 +57,6 @@ def generated(context: Context) -> Result:
     if drawn:
         add_planes(result, drawn, planes, cores)
     return result
-
-
-def chosen_planes(context: Context) -> list[Plane]:
-    """The leading PCA planes, and those of the strongest pairs: four together."""
-    planes = [plane_of(context, i, j, principal=True) for i, j in PRINCIPAL_PAIRS if max(i, j) < context.pca.rank]
-    strongest, _ = strongest_pairs(context.statistics.correlation)
-    return planes + [plane_of(context, i, j) for i, j in strongest[: 4 - len(planes)].tolist()]
 
 
 def share_in_ellipse(vectors: Drawn, plane: Plane) -> float:
@@ -82,6 +78,9 @@ def add_shares(result: Result, sets: list[Drawn], cores: list[FittedCore]) -> No
             shares[vectors.name][core.name] = {"share": share, "low": low, "high": high}
             cells.append(f"{percent(share, 1)} ({100 * low:.1f} to {100 * high:.1f})")
     result.measured["inside"] = shares
+    result.measured["strictest"] = {
+        name: min((core["share"] for core in found.values()), default=None) for name, found in shares.items()
+    }
     result.table("inside", "Share inside the cores, with 95 % Wilson intervals", columns)
 
 

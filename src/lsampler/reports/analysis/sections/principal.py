@@ -15,7 +15,7 @@ from lsampler.reports.analysis.figures import draw_contours, draw_fits, draw_var
 from lsampler.reports.analysis.pair_density import Pair, PairDensity, pair_densities
 from lsampler.reports.analysis.section import Result, Section, columns, percent
 from lsampler.reports.analysis.sections.components import count_peaks
-from lsampler.reports.analysis.sections.gaussianity import fits, ks_distances
+from lsampler.reports.analysis.sections.gaussianity import fits, ks_distances, largest_of_a_normal
 from lsampler.statistics.passes import View
 from lsampler.statistics.statistics import Statistics, trimmed
 
@@ -63,6 +63,7 @@ def principal(context: Context) -> Result:
             "components_for_untrimmed": components_for(context.pca.variances),
             "share_of_first_15": float(ratio[:15].sum()),
             "largest_ratio": float(ratio[0]),
+            "first_to_second": float(ratio[0] / ratio[1]) if pca.rank > 1 else None,
         }
     )
     result.findings.append(
@@ -97,6 +98,7 @@ def add_axes(result: Result, context: Context) -> None:
         "ks": ks,
         "median_ks": float(np.median(ks)),
         "largest_ks": float(ks.max()),
+        "share_near_normal": float(np.mean(ks <= largest_of_a_normal(context.count))),
         "least_normal": order,
         "fit_centre_in_sigma": offset,
         "largest_fit_centre": float(np.nanmax(offset)) if np.isfinite(offset).any() else None,
@@ -146,6 +148,12 @@ def add_trimming(result: Result, context: Context) -> None:
     followed = list(dict.fromkeys([POST_PAIR if POST_PAIR in densities else worst, worst]))
     series = dict(trimmed_series(result, context, densities, followed))
     tilts = [abs(core["tilt_degrees"]) for core in cores if core["axis_ratio"] < 0.9]
+    rows: list[dict[str, Any]] = [
+        {"trim": trim, "survivors": count, "share": count / context.count, "pairs": cores_of(kept)}
+        for trim, (count, kept) in series.items()
+    ]
+    complete = len(rows) == len(POST_SURVIVORS)
+    inner = [abs(row["pairs"][0]["inner_correlation"]) for row in rows if complete] or [None]
     result.measured |= {
         "pairs": cores,
         "median_inner_correlation": float(np.median([abs(core["inner_correlation"]) for core in cores])),
@@ -153,10 +161,10 @@ def add_trimming(result: Result, context: Context) -> None:
         "median_tilt": float(np.median(tilts)) if tilts else None,
         "mean_ellipticity": float(np.mean([density.ellipticity(1.0) for density in densities.values()])),
         "worst_pair": list(worst),
-        "trimming": [
-            {"trim": trim, "survivors": count, "share": count / context.count, "pairs": cores_of(kept)}
-            for trim, (count, kept) in series.items()
-        ],
+        "trimming": rows,
+        "shares_left": [row["share"] for row in rows] if complete else None,
+        "inner_at_tightest": inner[0],
+        "inner_at_loosest": inner[-1],
     }
     add_trimming_tables(result, ordered)
     add_contours(result, densities, worst, {trim: kept for trim, (_, kept) in series.items()})

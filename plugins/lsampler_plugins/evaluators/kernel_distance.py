@@ -1,0 +1,131 @@
+"""kernel-distance: maximum mean discrepancy, and the effective number of distinct samples."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr
+
+from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
+
+FEWEST = 10
+NORMAL_QUANTILE = 1.959964
+MMD = Metric(
+    "kernel-mmd",
+    group="kernels",
+    label="MMD squared",
+    better="lower",
+    about="Squared maximum mean discrepancy from train vectors, unbiased: about 0, or slightly below, for real data, "
+    "more is worse. It does not grow for small samples. With one bandwidth for all directions it hardly sees details.",
+)
+MMD_P = Metric(
+    "kernel-mmd-p",
+    group="kernels",
+    label="p-value",
+    better="real",
+    about="Share of random exchanges of samples and real vectors that give a discrepancy at least as large: below 0.05 "
+    "the samples differ from real vectors. Above it says only that this many vectors do not show a difference.",
+)
+DISTINCT = Metric(
+    "distinct-samples",
+    group="kernels",
+    label="effective\nnumber",
+    better="real",
+    about="Effective number of distinct directions among the samples, from the entropy of their cosine kernel (Vendi "
+    "score): best near that of real vectors, 1 if all are alike. It does not see whether they are any good.",
+)
+
+Rows = NDArray[np.float64]
+
+
+class KernelDistance(Evaluator):
+    """Kernel two-sample distance with a permutation test, and the effective number of distinct samples.
+
+    - kernel-mmd: unbiased squared maximum mean discrepancy (Gretton et al. 2012, J. Mach. Learn. Res.
+      13) between samples and as many train vectors, in whitened coordinates, with a normal kernel
+      exp(-d^2 / m), m the median squared distance of train vectors. 0 for one distribution, at most
+      2; by chance it may be slightly below 0. The interval is that of the statistic's linear part;
+    - kernel-mmd-p: its p-value by ``permutations`` random exchanges, at least 1 / (permutations + 1);
+    - distinct-samples: exp of the entropy of the eigenvalues of the cosine kernel, divided by the
+      number of samples (Friedman and Dieng 2023, arXiv 2210.02410): 1 to D, from one D x D eigenproblem.
+
+    The unbiased statistic does not grow for small samples, as the Frechet distance does.
+    """
+
+    name = "kernel-distance"
+    by_default = False
+    compares_with_train = True
+
+    rows: int = Field(default=1000, ge=FEWEST, le=5000, description="at most so many vectors of each kind")
+    permutations: int = Field(default=200, ge=19, le=10_000, description="random exchanges for the p-value")
+    resamples: int = Field(default=30, ge=2, le=1000, description="of the bootstrap for the number of distinct samples")
+
+    _train: Rows = PrivateAttr()
+    _bandwidth: float = PrivateAttr()
+
+    def prepare(self, real: RealData) -> None:
+        """Whiten the train vectors, and find the bandwidth."""
+        super().prepare(real)
+        self._train = self._white(real.train[: self.rows])
+        if len(self._train) < FEWEST:
+            raise LsamplerError(f"{len(self._train)} train vectors to compare with; a kernel distance needs {FEWEST}")
+        squared = _squared_distances(self._train)
+        self._bandwidth = float(np.median(squared[np.triu_indices(len(squared), 1)]))
+        if not self._bandwidth:
+            raise LsamplerError("most real vectors are equal: a kernel needs a distance between them")
+
+    def score(self, samples: Samples) -> list[Score]:
+        drawn = self._white(self._real.rows_of(samples)[: self.rows])
+        n, seed = min(len(drawn), len(self._train)), self._real.seed
+        if n < FEWEST:
+            raise LsamplerError(f"{n} samples; a kernel distance needs {FEWEST}")
+        kernel = np.exp(-_squared_distances(np.concatenate([self._train[:n], drawn[:n]])) / self._bandwidth)
+        np.fill_diagonal(kernel, 0.0)
+        signs, rng = np.repeat([1.0, -1.0], n), np.random.default_rng(seed)
+        parts = discrepancies(kernel, signs)
+        exchanged = [discrepancies(kernel, rng.permutation(signs)).mean() for _ in range(self.permutations)]
+        found = float(parts.mean())
+        reach = NORMAL_QUANTILE * 2 * float(parts.std(ddof=1) / np.sqrt(n))
+        p = (1 + int(np.sum(np.array(exchanged) >= found))) / (1 + self.permutations)
+        unit = drawn / np.maximum(np.linalg.norm(drawn, axis=1, keepdims=True), 1e-300)
+        distinct = bootstrap_score(
+            DISTINCT, lambda i: effective_number(unit[i]), len(unit), resamples=self.resamples, seed=seed
+        )
+        return [
+            Score(**vars(MMD), value=found, low=found - reach, high=found + reach, n=n, interval="normal"),
+            Score(**vars(MMD_P), value=p, low=p, high=p, n=n),
+            replace(distinct, low=max(distinct.low, 1.0)),
+        ]
+
+    def _white(self, rows: NDArray[np.float32]) -> Rows:
+        statistics = self._real.reference.statistics()
+        return statistics.whitening(statistics.pca.rank).forward(rows)
+
+
+def _squared_distances(rows: Rows) -> Rows:
+    squares = np.square(rows).sum(axis=1)
+    result: Rows = np.maximum(squares[:, np.newaxis] + squares - 2 * rows @ rows.T, 0.0)
+    return result
+
+
+def discrepancies(kernel: Rows, signs: Rows) -> Rows:
+    """Each pair's part (n,) of the unbiased squared discrepancy of two sets of n vectors, which is their mean.
+
+    Args:
+        kernel: (2 n, 2 n) with zeros on the diagonal.
+        signs: (2 n,) 1 for the vectors of one set, -1 for those of the other; the k-th of both are a pair.
+    """
+    first, second = np.flatnonzero(signs > 0), np.flatnonzero(signs < 0)
+    sums = kernel @ signs
+    parts: Rows = (sums[first] - sums[second] + 2 * kernel[first, second]) / (len(first) - 1)
+    return parts
+
+
+def effective_number(unit: Rows) -> float:
+    """The exponential of the entropy of the cosine kernel's eigenvalues over n, of vectors (n, D) of length one."""
+    values = np.linalg.eigvalsh(unit.T @ unit / len(unit))
+    values = values[values > 1e-12]
+    return max(1.0, float(np.exp(-(values * np.log(values)).sum())))
+
+
+lsampler_evaluators = offers(KernelDistance)
