@@ -365,7 +365,9 @@ def test_flipped_bit_anywhere_is_found_or_harmless(path: Path) -> None:
                 assert (store.read().tobytes(), store.ids(), store.splits(), store.attributes) == expected, offset
 
 
-def test_verify_finds_nan_and_unknown_splits_written_by_others(path: Path) -> None:
+def test_nan_and_unknown_splits_written_by_others_are_found_and_not_copied(
+    path: Path, cli: Callable[..., Answer]
+) -> None:
     write(path, numbered(0, 10))
     with h5py.File(path, "r+") as handle:
         handle["latents"][7, 2] = np.nan
@@ -374,6 +376,12 @@ def test_verify_finds_nan_and_unknown_splits_written_by_others(path: Path) -> No
         "rows 0..9: 1 hold NaN or infinite values, first 7",
         "rows 0..9: unknown split",
     ]
+    for copied in (["export", path, path.with_name("a.npy")], ["shard", path, path.with_name("a.shards")]):
+        answer = cli("store", *copied)
+        assert (answer.code, answer.err) == (
+            2,
+            f"lsampler: {path}: row 7 holds NaN or infinite values; encode it again\n",
+        )
 
 
 def test_texts_of_variable_length_as_h5py_writes_them_are_read(path: Path) -> None:
