@@ -215,7 +215,7 @@ BAD_INPUT = [
     ("model without statistics", "sample -p gaussian --model {dir}/tiny.safetensors", "add --store"),
     ("store missing", "sample -p gaussian --store {dir}/no.h5", "no.h5: no such latent store; check the path"),
     ("store empty", "sample -p gaussian --store {dir}/empty.h5", "empty.h5: is empty"),
-    ("store truncated", "sample -p gaussian --store {dir}/cut.h5", "cut.h5: not a readable HDF5 file; it may be truncated"),
+    ("store truncated", "sample -p gaussian --store {dir}/cut.h5", "cut.h5: not a readable HDF5 file, it is truncated"),
     ("store foreign", "sample -p gaussian --store {dir}/foreign.h5", "foreign.h5: an HDF5 file, but not a latent store"),
     ("store is a folder", "sample -p gaussian --store {dir}", "is a folder, expected a latent store"),
     ("store with NaN", "evaluate -p gaussian --store {dir}/nan.h5", "row 3 holds NaN or infinite values"),
