@@ -24,7 +24,17 @@ __all__ = ["ImageError", "ImageSource", "left_out", "open_images", "source_diges
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 # Made by systems and programs beside the user's images: thumbnails, forks and what was thrown away.
 SYSTEM_NAMES = frozenset(
-    {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "lost+found", "system volume information"}
+    {
+        "__macosx",
+        "@eadir",
+        "#recycle",
+        "@recycle",
+        "$recycle.bin",
+        "recycler",
+        "#snapshot",
+        "lost+found",
+        "system volume information",
+    }
     | {"thumbs.db", "desktop.ini"}
 )
 # Image files are compressed already: a large member that grows this much when unpacked is a zip bomb.
