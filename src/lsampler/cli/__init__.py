@@ -132,7 +132,8 @@ def main() -> None:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = _complain(f"standard output: could not be written ({error.strerror}); choose another place for it")
-    _handle_signals(signal.SIG_DFL)  # from here on nothing is lost, and a traceback would be all that is seen
+    # From here on nothing is lost: a traceback, or a failure after all is done, would be all that is seen.
+    _handle_signals(signal.SIG_DFL if code > 128 else signal.SIG_IGN)
     sys.exit(code)
 
 

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lsampler.compute.dense import dense_tensor
 from lsampler.compute.engine import current_engine
 from lsampler.compute.prefetch import one_behind
 from lsampler.data.batches import ImageBatches, PixelBatch, cores, require_some
 from lsampler.data.image_sources import ImageError, ImageSource, source_digest
 from lsampler.data.preprocess import Crop, Preprocess
-from lsampler.errors import LsamplerError
+from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.files import check_output
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.protocols import Autoencoder, device_of
@@ -299,7 +300,11 @@ def _launch(autoencoder: Autoencoder, batch: PixelBatch, device: torch.device) -
     if images.dtype == torch.uint8:
         # By a tensor: a GPU would multiply by the reciprocal of a plain number, which rounds differently.
         images = images.float().div_(torch.tensor(255.0, device=images.device))
-    return autoencoder.encode(images)
+    with plugin_errors("encoding"):
+        latents = dense_tensor(autoencoder.encode(images))
+        if tuple(latents.shape) != (len(images), autoencoder.dimension):
+            raise TypeError(f"gave shape {tuple(latents.shape)}, expected {(len(images), autoencoder.dimension)}")
+    return latents
 
 
 def _processes(workers: int | None, device: torch.device, images: int) -> int:

@@ -36,6 +36,8 @@ class FileStore(SingleStore):
             self._length, self.dimension = map(int, handle["latents"].shape)
             self.has_ids = "ids" in handle
         self.fingerprint = self.attributes.get("encoder")
+        if not isinstance(self.fingerprint, str | None):
+            raise LsamplerError(f"{path}: damaged, the attribute 'encoder' is no text; encode again")
 
     # Another process opens the file by its name.
     def __reduce__(self) -> tuple[type[FileStore], tuple[Path]]:

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from lsampler.errors import LsamplerError
-from lsampler.files import disk_errors, new_file
+from lsampler.files import Lock, disk_errors, new_file, only_writer
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.training.figures import reconstruction_grid, training_curve
 from lsampler.models.training.images import PreparedImages
@@ -49,6 +49,7 @@ class Recorder(Callback):
         self._rows: list[dict[str, float]] = []
         self._started = time.monotonic()
         self._made: list[Path] = []
+        self._lock: Lock | None = None
 
     def check_folder(self) -> None:
         """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
@@ -61,9 +62,12 @@ class Recorder(Callback):
         self._made = [folder for folder in (self.checkpoint.parent, self.out) if not folder.exists()]
         with disk_errors(self.out):
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = only_writer(self.checkpoint.parent, self.out)
 
-    def leave_nothing_empty(self) -> None:
-        """Remove the folders that this training made, if it wrote nothing."""
+    def close(self) -> None:
+        """Let other processes write the folder, and remove the folders that this training made and left empty."""
+        if self._lock:
+            self._lock.close()
         with contextlib.suppress(OSError):  # they hold something, or are gone
             for folder in self._made:
                 folder.rmdir()
