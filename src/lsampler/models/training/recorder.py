@@ -48,8 +48,8 @@ class Recorder(Callback):
         self._advance: Callable[[int], None] = lambda steps: None
         self._rows: list[dict[str, float]] = []
         self._started = time.monotonic()
-        self._made: list[Path] = []
         self._lock: Lock | None = None
+        self._made: list[Path] = []
 
     def check_folder(self) -> None:
         """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
@@ -65,7 +65,7 @@ class Recorder(Callback):
         self._lock = only_writer(self.checkpoint.parent, self.out)
 
     def close(self) -> None:
-        """Let other processes write the folder, and remove the folders that this training made and left empty."""
+        """Let other processes write the folder; remove the folders that this training made, if it wrote nothing."""
         if self._lock:
             self._lock.close()
         with contextlib.suppress(OSError):  # they hold something, or are gone
