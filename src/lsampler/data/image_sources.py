@@ -42,6 +42,7 @@ ZIP_RATIO_LIMIT = 200
 ZIP_RATIO_FROM_BYTES = 1 << 25
 ZIP_MEMBER_LIMIT = 1 << 28
 MOST_REASONS = 6
+LONGEST_NAME = 4096  # as of a path on Linux
 
 
 class ImageSource(Protocol):
@@ -170,6 +171,8 @@ class _Zip(FileSource):
                 self.left_out["hidden or of the system"] += 1
             elif stat.S_ISLNK(member.external_attr >> 16):
                 self.left_out["links"] += 1
+            elif len(name) > LONGEST_NAME:
+                self.left_out["with a name that is too long"] += 1
             else:
                 found.add(name)
         self.ids = sorted(found)
