@@ -75,10 +75,8 @@ def encode(
     if result.resumed:
         common.say(f"resumed after {result.resumed} images of an interrupted run")
     common.report_skipped(result.skipped)
-    store = result.store
-    common.say(
-        f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}"
-    )
+    train, held = (result.store.count(split) for split in ("train", "held-out"))
+    common.say(f"{out}: {train} latent vectors and {held} held out, D = {result.store.dimension}")
 
 
 def _report_preparation(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions) -> None:
