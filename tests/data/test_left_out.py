@@ -87,8 +87,9 @@ def test_pipes_devices_and_broken_links_are_left_out_and_refused_as_a_source(tmp
     os.mkfifo(folder / "b.png")
     (folder / "c.png").symlink_to("/dev/zero")
     (folder / "d.png").symlink_to(tmp_path / "nowhere")
+    (folder / "e.png").symlink_to(folder / "e.png")
     source = open_images(folder)
-    assert (source.ids, left_out(source)) == (["a.png"], "left out 3 (3 not regular files)")
+    assert (source.ids, left_out(source)) == (["a.png"], "left out 4 (4 not regular files)")
     for suffix in ("npy", "npz", "h5", "zip"):
         os.mkfifo(folder / f"pipe.{suffix}")
         (folder / f"zero.{suffix}").symlink_to("/dev/zero")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lsampler.data.image_arrays import HDF5_SUFFIXES, ArrayImages, FileSource
 from lsampler.data.image_files import ImageError, decode
 from lsampler.errors import LsamplerError
-from lsampler.files import existing_file
+from lsampler.files import existing_file, regular_file
 
 __all__ = ["ImageError", "ImageSource", "left_out", "open_images", "source_digest"]
 
@@ -138,11 +138,11 @@ class _Folder:
             for entry in entries:
                 if _is_hidden(entry.name):
                     self.left_out["hidden or of the system"] += 1
-                elif entry.is_dir():
+                elif os.path.isdir(entry):  # noqa: PTH112 - entry.is_dir() raises where links lead in a circle
                     (linked if entry.is_symlink() else folders).append(Path(entry))
                 elif not _is_image(entry.name):
                     self.left_out[_kind(entry.name)] += 1
-                elif not entry.is_file():  # a broken link, a pipe, a device
+                elif not regular_file(entry):  # a broken link, a pipe, a device
                     self.left_out["not regular files"] += 1
                 else:
                     yield Path(entry)
