@@ -55,14 +55,15 @@ class Recorder(Callback):
         """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
         if self._resume and not self.checkpoint.is_file():
             raise LsamplerError(f"{self.out}: no checkpoint to resume; leave out `resume=True` to start")
-        if not self._resume and (self.checkpoint.exists() or self.path.exists()):
-            raise LsamplerError(
-                f"{self.out}: holds a training already; pass `resume=True` to continue it, or choose another folder"
-            )
         self._made = [folder for folder in (self.checkpoint.parent, self.out) if not folder.exists()]
         with disk_errors(self.out):
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         self._lock = only_writer(self.checkpoint.parent, self.out)
+        # Only now no other process can finish a training here.
+        if not self._resume and (self.checkpoint.exists() or self.path.exists()):
+            raise LsamplerError(
+                f"{self.out}: holds a training already; pass `resume=True` to continue it, or choose another folder"
+            )
 
     def close(self) -> None:
         """Let other processes write the folder, and remove the folders that this training made and left empty."""
