@@ -1,6 +1,7 @@
 """The public names, and where each is defined."""
 
 from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
+from .choosing import Choice, choose
 from .compute.dask_cluster import on_cluster
 from .compute.frechet import frechet_distance, moments_of
 from .compute.memory import require_memory
@@ -12,10 +13,11 @@ from .data.image_sources import open_images
 from .data.preprocess import Preprocess
 from .errors import LsamplerError, nearest_name
 from .extras import require_extra
-from .models.adapter import AdaptedAutoencoder, ForeignLoader, ImageLayout, file_digest, module_digest
+from .models.adapter import AdaptedAutoencoder, ImageLayout
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode_images, save_grid
 from .models.encoding import EncodeOptions, encode_images
+from .models.foreign_loader import ForeignLoader, file_digest, module_digest
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
 from .models.training.options import TrainingOptions, TrainingResult
 from .models.training.train import train_autoencoder
@@ -62,6 +64,7 @@ __all__ = [
     "Balls",
     "Block",
     "Bundle",
+    "Choice",
     "Comparison",
     "ConvAutoencoder",
     "ConvConfig",
@@ -111,6 +114,7 @@ __all__ = [
     "ball_counts",
     "bootstrap_score",
     "build_bundle",
+    "choose",
     "compare",
     "decode_images",
     "encode_images",

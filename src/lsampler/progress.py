@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from lsampler.errors import check_interrupts, printable
 
 Item = TypeVar("Item")
 FEW = 4
@@ -41,14 +43,20 @@ class LogLines:
             if time.monotonic() - last >= SECONDS_PER_LINE and os.environ.get(SWITCH) != "off":
                 last = time.monotonic()
                 share = f" ({100 * done / total:.0f} %)" if total else ""
-                print(f"lsampler: {what.strip()}: {done:,} of {total:,}{share}", file=sys.stderr, flush=True)
+                print(f"lsampler: {printable(what.strip())}: {done:,} of {total:,}{share}", file=sys.stderr, flush=True)
 
         return advance
 
 
 def begin(progress: Progress | None, what: str, total: int, done: int = 0) -> Callable[[int], None]:
     """Start work on a progress bar, or on one line per minute if none was passed; returns the advance function."""
-    return (progress or LogLines()).begin(what, total, done)
+    advance = (progress or LogLines()).begin(what, total, done)
+
+    def checked(amount: int) -> None:
+        check_interrupts()
+        advance(amount)
+
+    return checked
 
 
 def track(
@@ -77,6 +85,10 @@ def advancing(results: Iterable[Item], what: str, sizes: Sequence[int]) -> Itera
         yield result
 
 
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and stream.isatty()  # a stream that was closed before the start is None
+
+
 class _RichProgress:
     def __init__(self) -> None:
         from rich.console import Console
@@ -84,25 +96,25 @@ class _RichProgress:
         from rich.progress import Progress as Bars
 
         self.bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
             # Printed lines make room for the bars on a terminal, but never leave a redirected standard output.
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=_is_terminal(sys.stdout),
         )
 
     def begin(self, what: str, total: int, done: int = 0) -> Callable[[int], None]:
-        task = self.bars.add_task(what, total=total, completed=done)
+        task = self.bars.add_task(printable(what), total=total, completed=done)
         return lambda amount: self.bars.advance(task, amount)
 
 
 @contextlib.contextmanager
 def rich_progress() -> Iterator[Progress]:
     """Bars on a terminal's standard error, removed when the work is done; elsewhere one line per minute."""
-    progress = _RichProgress() if sys.stderr.isatty() else LogLines()
+    progress = _RichProgress() if _is_terminal(sys.stderr) else LogLines()
     token = _shown.set(progress)
     try:
         with progress.bars if isinstance(progress, _RichProgress) else contextlib.nullcontext():

@@ -72,7 +72,7 @@ def test_an_output_appears_when_the_block_ends_well(tmp_path: Path, new: New) ->
     write_old(new, usual)
     with new(target) as beside:
         inside(beside).write_text("all of it")
-        assert new is new_directory or (beside.parent, beside.suffix) == (tmp_path, ".txt")
+        assert new is new_directory or (beside.parent.parent, beside.name) == (tmp_path, "a.txt")
         assert not target.exists()
     assert inside(target).read_text() == "all of it"
     assert target.stat().st_mode == usual.stat().st_mode

@@ -387,3 +387,38 @@ def test_command_names_skipped_images(
     assert "skipped 2 images" in done.out
     assert "ziffern/ä011.png: cannot be decoded" in done.out
     assert "24 latent vectors and 4 held out, D = 6" in done.out
+
+
+def test_another_crop_is_used_printed_and_stored_and_does_not_mix_with_the_first(
+    tiny_model: ConvAutoencoder, tiny_model_file: Path, ok: Callable[..., Answer], tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 16, 24), dtype=np.uint8)
+    np.save(tmp_path / "wide.npy", pixels)
+    command = ["encode", tmp_path / "wide.npy", "--model", tiny_model_file, "--held-out", 1, "--out"]
+    assert ok(*command, tmp_path / "own.h5").out.startswith("crop none, size 8\n")
+    assert ok(*command, tmp_path / "s.h5", "--crop", "centre").out.startswith("crop centre, size 8\n")
+    cut = [Preprocess(8, "centre", 1)(image[..., np.newaxis]) for image in pixels]
+    store = open_store(tmp_path / "s.h5")
+    np.testing.assert_allclose(store.read(), tiny_model.encode(torch.from_numpy(np.stack(cut))), atol=1e-5)
+    assert (store.attributes["crop"], store.fingerprint) == ("centre", tiny_model.fingerprint)
+    shards = encode(tiny_model, tmp_path / "wide.npy", tmp_path / "s.shards", held_out=1, crop="centre").store
+    np.testing.assert_allclose(shards.read(), store.read(), atol=1e-5)
+    np.save(tmp_path / "more.npy", pixels[::-1])
+    with pytest.raises(LsamplerError, match=r"s\.h5: was written with crop = centre"):
+        encode(tiny_model, tmp_path / "more.npy", tmp_path / "s.h5", held_out=1, append=True)
+    with pytest.raises(LsamplerError, match="crop 'center' is unknown; did you mean 'centre'"):
+        encode(tiny_model, tmp_path / "more.npy", tmp_path / "t.h5", held_out=1, crop="center")
+
+
+@pytest.mark.parametrize(("own", "warned"), [(1.0, False), (1e-6, True)])
+def test_images_that_the_model_reconstructs_far_worse_than_its_own_are_warned_of(
+    own: float, warned: bool, tiny_model: ConvAutoencoder, digits_npy: Path, ok: Callable[..., Answer], tmp_path: Path
+) -> None:
+    tiny_model.training_record = {"held_out_mse": own, "source": "faces.zip"}
+    tiny_model.save(tmp_path / "m.safetensors")
+    said = ok("encode", digits_npy, "--model", tmp_path / "m.safetensors", "--out", tmp_path / "s.h5").out
+    images = torch.from_numpy(np.load(digits_npy)[::28, np.newaxis])
+    error = float(((tiny_model.decode(tiny_model.encode(images)) - images) ** 2).mean())
+    assert f"mean squared error of reconstructions {error:.5f} (held out in training: {own:.5f})" in said
+    warning = "far worse than those of its training; check --crop: it was trained with none, on images of faces.zip"
+    assert (warning in said) == warned

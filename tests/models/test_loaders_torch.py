@@ -11,6 +11,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -220,6 +221,12 @@ class TestPrograms:
         load_autoencoder(f"{evil}+{made.folder}/dec.pt2", trusted=True)
         assert witness.exists()
 
+    def test_a_torchscript_in_another_precision_is_run_in_single_precision(self, made: Made, tmp_path: Path) -> None:
+        twice = module_of(made.folder / "vae.py", "made_double").Vae().eval().double()
+        torch.jit.trace(twice.encoder, made.images.double()).save(tmp_path / "enc.ts")
+        torch.jit.trace(twice.decoder, torch.zeros(5, 6, dtype=torch.float64)).save(tmp_path / "dec.ts")
+        made.check(load_autoencoder(f"{tmp_path}/enc.ts+{tmp_path}/dec.ts", **GREY, **TRUSTED), made.images)
+
     def test_a_torch_export_without_fixed_size_takes_the_declared_one(self, made: Made, tmp_path: Path) -> None:
         shapes = ({0: torch.export.Dim("batch"), 2: torch.export.Dim("h"), 3: torch.export.Dim("w")},)
         program = torch.export.export(nn.Tanh(), (torch.rand(2, 3, 12, 16),), dynamic_shapes=shapes)
@@ -239,6 +246,13 @@ def rewritten(source: Path, target: Path, member: str, change: Callable[[bytes],
             root, _, name = entry.filename.partition("/")
             name = f"{target.stem}/{name}"
             new.writestr(name, change(content) if entry.filename == f"{root}/{member}" else content)
+
+
+class Flattened(nn.Module):
+    """As many write it: a program traced from it holds the size of the batch."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.view(int(images.shape[0]), -1)
 
 
 @pytest.fixture(scope="module")
@@ -279,11 +293,32 @@ def bad(made: Made, images_npy: Path, tmp_path_factory: pytest.TempPathFactory) 
     export(five, folder / "five.pt2", torch.zeros(3, 5))
     export_onnx(five, folder / "five.onnx", torch.zeros(3, 5))
     save_onnx(folder / "integers.onnx", helper.make_node("Identity", ["in0"], ["out"]), TensorProto.INT64, IMAGES)
+    kernel = helper.make_tensor("w", TensorProto.DOUBLE, [1, 1, 3, 3], [0.0] * 9)
+    save_onnx(
+        folder / "double.onnx", helper.make_node("Conv", ["in0", "w"], ["out"]), TensorProto.DOUBLE, IMAGES, kernel
+    )
+    for name, versions in (("ir", {"ir_version": 99}), ("opset", {"opset_imports": [helper.make_opsetid("", 99)]})):
+        onnx.save(helper.make_model(onnx.load(folder / "enc.onnx").graph, **versions), folder / f"{name}.onnx")
+    baked = nn.Sequential(Flattened(), nn.Linear(64, 6))
+    for suffix, save in (
+        ("ts", lambda path: torch.jit.trace(baked, one[[0, 0]]).save(path)),
+        ("onnx", lambda path: export_onnx(baked, path, one[[0, 0]])),
+    ):
+        save(folder / f"baked.{suffix}")
+    onnx.save(
+        onnx.load(folder / "enc.onnx"),
+        folder / "apart.onnx",
+        location="gone",
+        save_as_external_data=True,
+        size_threshold=0,
+    )
+    (folder / "gone").unlink()
     save_onnx(folder / "two.onnx", helper.make_node("Sum", ["in0", "in1"], ["out"]), TensorProto.FLOAT, IMAGES)
     return folder
 
 
 S, T = "size=8 channels=1", "trusted=true"
+ONNXRUNTIME = version("onnxruntime")
 IMAGES = ["b", 1, 8, 8]
 BAD_INPUT = [
     ("pt2: not trusted", "enc.pt2+dec.pt2", "", "enc.pt2+dec.pt2: opening a program of torch.export can run any code that is in it"),
@@ -312,6 +347,14 @@ BAD_INPUT = [
     ("onnx: swapped", "dec.onnx+enc.onnx", "", "dec.onnx: takes shape (any, 6), not images; the encoder comes first"),
     ("onnx: static", "static.onnx+dec.onnx", "", "static.onnx: takes batches of exactly 1; export it again with a dynamic batch dimension"),
     ("onnx: static decoder", "enc.onnx+static_dec.onnx", "", "static_dec.onnx: takes batches of exactly 2; export it again"),
+    ("ts: batch in the program", "baked.ts+dec.ts", f"{S} {T}", "the encoder takes batches of exactly 2; export it again with a dynamic batch dimension"),
+    ("onnx: batch in the program", "baked.onnx+dec.onnx", "", "the encoder takes batches of exactly 2; export it again"),
+    ("onnx: newer format", "ir.onnx+dec.onnx", "", "Unsupported model IR version: 99, max supported IR version: "),
+    ("onnx: newer operators", "opset.onnx+dec.onnx", "", "till opset"),
+    ("onnx: no kernel", "double.onnx+dec.onnx", "", "Could not find an implementation for Conv(11)"),
+    ("onnx: no kernel, what to do", "double.onnx+dec.onnx", "", "cannot run it on a CPU; export it in single precision"),
+    ("onnx: newer operators, what to do", "opset.onnx+dec.onnx", "", f"upgrade onnxruntime ({ONNXRUNTIME} is installed)"),
+    ("onnx: weights gone", "apart.onnx+dec.onnx", "", "its weights are in a file beside it, which is missing or no regular file; copy both"),
     ("onnx: integers", "integers.onnx+dec.onnx", "", "its input 'in0' is tensor(int64); export one that takes floats"),
     ("onnx: two inputs", "two.onnx+dec.onnx", "", "two.onnx: has 2 inputs (in0, in1)"),
     ("onnx: near output", "enc.onnx+dec.onnx", "output=log_varianse", "enc.onnx: no output 'log_varianse'; did you mean 'log_variance'?"),

@@ -219,6 +219,7 @@ def test_other_provenance_is_refused_and_nothing_is_lost(
     writer.append(numbered(0, 10))
     if state == "complete":
         writer.finish()
+    del writer
     with pytest.raises(LsamplerError, match=complaint):
         writer_of(path, provenance, dimension)
     writer_of(path).finish()
@@ -280,7 +281,7 @@ BROKEN: dict[Callable[[Path], object], str] = {
     Path.mkdir: "is a folder",
     Path.touch: "is empty",
     _no_hdf5: "not a readable HDF5 file",
-    _truncated: "may be truncated",
+    _truncated: "it is truncated; copy it",
     _foreign: "not a latent store",
     _other_version: "store format 99, this lsampler reads 1",
     stored(lambda handle: handle["split"].resize(2, axis=0)): "do not fit together",

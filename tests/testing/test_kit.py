@@ -43,6 +43,7 @@ from lsampler.testing import (
 PAGE = Path(__file__).parents[2] / "docs" / "compliance.md"
 # Parameters that make slow plugins quick.
 QUICK: dict[str, dict[str, Any]] = {
+    "auto": {"candidates": "multivariate-normal, elliptical", "quick": True},
     "flow": {"max_epochs": 1, "hidden": 8, "layers": 1},
     "faces": {"images": 4, "enlarge": 0},
     "image-distance": {"resamples": 3},

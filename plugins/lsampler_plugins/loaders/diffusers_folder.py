@@ -1,5 +1,6 @@
 """diffusers: AutoencoderKL (Rombach et al. 2022, arXiv:2112.10752) and AutoencoderTiny, from a local folder."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pydantic import Field
 
 from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, module_digest, offers, require_extra
 
+# The weights of a model, with the name of the variant, and of one file of several.
+WEIGHTS = re.compile(r"diffusion_pytorch_model(?:\.(?!safetensors)(\w+))?(?:-\d+-of-\d+)?\.safetensors")
 CLASSES = ("AutoencoderKL", "AutoencoderTiny")
 
 
@@ -69,7 +72,12 @@ def _read_model(spec: str, name: str) -> Any:
     diffusers = require_extra("diffusers", extra="diffusers", user=spec)
     with _quiet_diffusers(), ForeignLoader.opening(f"{spec}: diffusers cannot load it", "save the model again"):
         model, report = getattr(diffusers, name).from_pretrained(
-            spec, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
+            spec,
+            local_files_only=True,
+            use_safetensors=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
+            variant=_only_variant(Path(spec)),
         )
     # diffusers leaves a missing weight at random, and only warns.
     wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
@@ -78,6 +86,12 @@ def _read_model(spec: str, name: str) -> Any:
             f"{spec}: {len(wrong)} weights do not fit config.json, such as {wrong[0]}; save the model again"
         )
     return model.float().eval().requires_grad_(False)
+
+
+def _only_variant(folder: Path) -> str | None:
+    """The variant, such as ``fp16``, of a folder that holds no other weights."""
+    found = {match[1] for path in folder.iterdir() if (match := WEIGHTS.fullmatch(path.name))}
+    return None if None in found else next(iter(sorted(found)), None)
 
 
 @contextmanager

@@ -15,6 +15,16 @@ FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(do
 LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]?[\x01-\x7f])")
 
 
+# What to do, by a part of what onnxruntime says.
+FIXES = {
+    "xternal data": "its weights are in a file beside it, which is missing or no regular file; copy both",
+    "Deserialize tensor": "its weights are in a file beside it, which is missing or no regular file; copy both",
+    "IR version": "upgrade onnxruntime ({version} is installed), or export it with an older onnx",
+    "opset": "upgrade onnxruntime ({version} is installed), or export it for an older opset",
+    "Could not find an implementation": "onnxruntime {version} cannot run it on a CPU; export it in single precision",
+}
+
+
 class OnnxPair(ForeignLoader):
     """ENCODER.onnx+DECODER.onnx, run by onnxruntime on the CPU (extra 'onnx').
 
@@ -46,8 +56,17 @@ class _Session:
         onnxruntime = require_extra("onnxruntime", extra="onnx", user=f"model '{spec}'")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors come as exceptions, too
-        with ForeignLoader.opening(f"{path}: onnxruntime cannot open it", "it may be truncated; export it again"):
+        onnxruntime.set_default_logger_severity(4)  # those of its allocator
+        try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            fix = next(
+                (fix for sign, fix in FIXES.items() if sign in str(error)), "it may be truncated; export it again"
+            )
+            with ForeignLoader.opening(
+                f"{path}: onnxruntime cannot open it", fix.format(version=onnxruntime.__version__)
+            ):
+                raise
         inputs, outputs = self._session.get_inputs(), [entry.name for entry in self._session.get_outputs()]
         if len(inputs) != 1:
             names = ", ".join(entry.name for entry in inputs)

@@ -111,7 +111,7 @@ class TorchScript(TorchProgram):
     def open(path: Path) -> Any:
         """Open a program, on the CPU and in evaluation mode."""
         with ForeignLoader.opening(f"{path}: this PyTorch ({torch.__version__}) cannot open it", "save it again"):
-            return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            return torch.jit.load(path, map_location="cpu").eval().float()  # type: ignore[no-untyped-call]
 
 
 def _check_kind(path: Path, wanted: str) -> None:
@@ -134,7 +134,10 @@ def _kind(members: set[str]) -> str:
     if "constants.pkl" in members:
         return TorchScript.kind
     if "data.pkl" in members:
-        return "weights or a pickled object, which need the code that made them; use --model your_file.py:function"
+        return (
+            "weights or a pickled object, which need the code that made them; use --model your_file.py:function, or if "
+            "pythae saved them, give their folder"
+        )
     return "some other archive; make it again"
 
 

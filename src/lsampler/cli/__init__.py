@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
+import logging
+import os
 import signal
 import sys
 import threading
@@ -16,7 +19,7 @@ from typer.main import get_group
 from lsampler._version import __version__
 from lsampler.cli.common import paragraphs
 from lsampler.cli.messages import Command
-from lsampler.errors import LsamplerError
+from lsampler.errors import Interrupted, LsamplerError, check_interrupts, one_line, printable, shortened
 
 COMMANDS = {
     "sample": ("sample", "Draw latent vectors with a strategy and decode them to images."),
@@ -27,6 +30,7 @@ COMMANDS = {
         "Score samples: the share inside each core, nominal and calibrated, beside real vectors.",
     ),
     "compare": ("compare", "Compare strategies on your data, and write a report that says which is best at what."),
+    "choose": ("choose", "Choose a strategy for your data, and fit it."),
     "analyze": (
         "analyze",
         "Analyse how the encoder fills its latent space, and check each statement of the posts.",
@@ -44,9 +48,9 @@ COMMANDS = {
 """The module of every command, and its summary in the list of commands: the first paragraph of its own help."""
 
 
-INTERRUPTED, TERMINATED = 130, 143
-LONGEST = 1500
-"""Characters of a message; of a longer one the middle is left out."""
+LONGEST, LONGEST_WORD = 1500, 300
+"""Characters of a message, and of a path or value in it; of longer ones the middle is left out."""
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class _Commands(TyperGroup):
@@ -105,43 +109,82 @@ def _root(
 
 
 def main() -> None:
-    """Entry point: bad input gets one line and exit code 2, Ctrl-C and SIGTERM one line and 130 or 143."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminated)
+    """Entry point: bad input gets one line and exit code 2; Ctrl-C and signals one line and 128 + their number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may be no text
+    # What other libraries warn of, log, or fail with where nobody can catch it is either harmless, or said by lsampler
+    # in words that name the file.
+    logging.lastResort = None
+    sys.unraisablehook = threading.excepthook = lambda *_: None  # type: ignore[assignment]
+    _handle_signals(_interrupted)
     try:
         with warnings.catch_warnings():
-            # What other libraries warn of is either harmless or said by lsampler in words that name the file.
-            warnings.filterwarnings("ignore", module=r"(?!lsampler)")
-            code = app(standalone_mode=False)
+            warnings.simplefilter("ignore")
+            code = _run()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except Interrupted as interrupted:
+        code = _ended_by(interrupted)
+    except BrokenPipeError:  # whoever read the output wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 128 + signal.SIGPIPE
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = _complain(f"standard output: could not be written ({error.strerror}); choose another place for it")
+    # From here on nothing is lost: a traceback, or a failure after all is done, would be all that is seen.
+    _handle_signals(signal.SIG_DFL if code > 128 else signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command that ``sys.argv`` names; returns the exit code."""
+    try:
+        code = app(standalone_mode=False)
+        check_interrupts()
     except LsamplerError as error:
-        code = _complain(str(error))
+        return _complain(str(error))
+    except Interrupted as interrupted:
+        return _ended_by(interrupted)
     except (typer.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
-    except _TerminatedError:
-        code = TERMINATED
+        return _ended_by(Interrupted(signal.SIGINT))
+    except BrokenPipeError:
+        raise
     except (MemoryError, RecursionError, OverflowError) as error:
-        code = _complain(f"{type(error).__name__}: {error or 'out of memory'}; the input is too large or too deep")
-    except Exception as error:
+        return _complain(f"{type(error).__name__}: {error or 'out of memory'}; the input is too large or too deep")
+    except BaseException as error:
         message = getattr(error, "format_message", None)  # what typer raises for wrong usage
-        if message is None:
+        if message is not None:
+            return _complain(message() or "see --help")
+        if sys.flags.dev_mode:
             raise
-        code = _complain(message() or "see --help")
-    if code in (INTERRUPTED, TERMINATED):
-        print("lsampler: interrupted", file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
+        return _complain(
+            f"failed with {one_line(error)}; please report it with the output of 'python -X dev -m lsampler'"
+        )
+    return code if isinstance(code, int) else 0
 
 
-class _TerminatedError(BaseException):
-    """SIGTERM ends a command as Ctrl-C does, with everything cleaned up."""
+def _handle_signals(handler: Any) -> None:
+    """Let what ends the process do something else, unless it is ignored, as nohup does."""
+    if threading.current_thread() is threading.main_thread():
+        Interrupted.pending = None
+        for name in ENDING:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
 
 
-def _terminated(*_: object) -> None:
-    raise _TerminatedError
+def _interrupted(number: int, _: object) -> None:
+    Interrupted.pending = Interrupted(number)
+    raise Interrupted.pending
+
+
+def _ended_by(interrupted: Interrupted) -> int:
+    print("lsampler: interrupted", file=sys.stderr)
+    return 128 + interrupted.signal
 
 
 def _complain(message: str) -> int:
-    line = " ".join(message.split())
-    if len(line) > LONGEST:
-        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
-    print("lsampler:", "".join(letter if letter.isprintable() else "?" for letter in line), file=sys.stderr)
+    line = " ".join(shortened(word, LONGEST_WORD) for word in message.split())
+    print("lsampler:", printable(shortened(line, LONGEST)), file=sys.stderr)
     return 2

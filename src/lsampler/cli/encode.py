@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lsampler.cli import common
+from lsampler.cli.messages import in_options
+
+if TYPE_CHECKING:
+    from lsampler.data.image_sources import ImageSource
+    from lsampler.models.encoding import EncodeOptions
+    from lsampler.models.protocols import Autoencoder
 
 app = typer.Typer()
+# A model reconstructs images like those it was trained on about as well as those held out.
+FAR_ABOVE = 2.0
 
 
 @app.command(
@@ -33,6 +41,10 @@ def encode(
         int | None,
         typer.Option(min=0, help="Processes that load images; 0: threads.", show_default="one per core for a GPU"),
     ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(help="centre, celeba (148/178 of the width) or none.", show_default="as the model was trained"),
+    ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to a store that exists.")] = False,
     device: common.Device = "auto",
     strict: common.Strict = False,
@@ -50,16 +62,38 @@ def encode(
     settings = tuple(sorted(common.model_settings(model, model_param).items()))
     opened = OpenedEncoder(absolute(model), settings, str(images.absolute()), str(resolve_device(device)))
     autoencoder, source = opened()
-    options = EncodeOptions(batch_size, strict, append, workers, opened=opened if cluster else None)
+    here = {"opened": opened if cluster else None, "crop": crop}
+    options = EncodeOptions(batch_size, strict, append, workers, **here)  # type: ignore[arg-type]
+    _report_preparation(autoencoder, source, options)
     if held_out is None:
         held_out, why = default_held_out(autoencoder, source)
-        print(f"held out: the last {held_out} of {len(source.ids)} images ({why})")
+        common.say(in_options(f"held out: the last {held_out} of {len(source.ids)} images ({why})", {"held_out"}))
     with on_cluster(cluster), rich_progress() as progress:
         result = encode_images(
             autoencoder, source, out, held_out=held_out, options=options, force=force, progress=progress
         )
     if result.resumed:
-        print(f"resumed after {result.resumed} images of an interrupted run")
+        common.say(f"resumed after {result.resumed} images of an interrupted run")
     common.report_skipped(result.skipped)
-    store = result.store
-    print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
+    train, held = (result.store.count(split) for split in ("train", "held-out"))
+    common.say(f"{out}: {train} latent vectors and {held} held out, D = {result.store.dimension}")
+
+
+def _report_preparation(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions) -> None:
+    """Say what is left out and how images are cropped, and warn if they are unlike those of the training."""
+    from lsampler.models.encoding import preparation, reconstruction_error
+
+    common.report_left_out(source)
+    used = preparation(autoencoder, options)
+    record = getattr(autoencoder, "training_record", {})
+    own, said = record.get("held_out_mse"), f"crop {used.crop}, size {used.size}"
+    error = reconstruction_error(autoencoder, source, options) if isinstance(own, float) else None
+    if own is None or error is None:
+        common.say(said)
+        return
+    common.say(f"{said}; mean squared error of reconstructions {error:.5f} (held out in training: {own:.5f})")
+    if error > FAR_ABOVE * own:
+        common.say(
+            "warning: the model reconstructs these images far worse than those of its training; check --crop: it was "
+            f"trained with {autoencoder.preprocess.crop}, on images of {record.get('source')}"
+        )

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsampler.cli import common
-from lsampler.cli.strategies import AllPlugins, Evaluators, Plugins, load_evaluators, print_reasons, strategy_names
+from lsampler.cli.strategies import (
+    AllPlugins,
+    Evaluators,
+    Plugins,
+    load_evaluators,
+    print_problems,
+    require_scores,
+    strategy_names,
+)
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -73,12 +81,12 @@ def evaluate(
         each.check(subject)
     with on_cluster(cluster), rich_progress() as progress:
         result = score(sets, subject, evaluators, seed=seed, progress=progress)
+    require_scores(result.rows)
     if json_out:
         with new_file(json_out, force=force) as beside:
             beside.write_text(json.dumps(result.as_dict(), indent=1))
     print_scores(result)
-    print_reasons(f"{row.name}: {problem}" for row in result.rows for problem in row.problems)
-    print_reasons(result.caveats)
+    print_problems(result)
 
 
 def _drawn(names: Sequence[str], plugin: Sequence[str], param: Sequence[str], n: int) -> list[Drawn]:

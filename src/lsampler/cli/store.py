@@ -2,17 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lsampler.cli.common import Cluster, Force, ModelParams, cells, console, examples, model_settings, new_table
+from lsampler.cli.common import (
+    Cluster,
+    Force,
+    ModelParams,
+    cells,
+    console,
+    examples,
+    model_settings,
+    new_table,
+    say,
+)
 from lsampler.cli.messages import in_options
 from lsampler.errors import LsamplerError
 
 MOST_PROBLEMS = 20
 StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5 or .shards).")]
+HeldOut = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="The last vectors form the held-out split.", show_default="the file's own split, or a tenth"
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="The autoencoder that encoded them: its D is compared and its fingerprint recorded.",
+        show_default="unknown",
+    ),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Which array of an .npz or .h5.",
+        show_default="latents, or the only one",
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Which columns of a .parquet: one of lists, or several of numbers, as names or patterns such as 'z*', "
+        "separated by commas.",
+        show_default="latent, or the only ones that may be meant",
+    ),
+]
 
 
 app = typer.Typer(
@@ -58,7 +100,7 @@ def verify(path: StoreFile) -> None:
     if problems:
         more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
         raise LsamplerError(f"{path}: " + "; ".join(problems[:MOST_PROBLEMS]) + more)
-    print(f"{path}: {len(store)} latent vectors, all sound")
+    say(f"{path}: {len(store)} latent vectors, all sound")
 
 
 @app.command(
@@ -66,34 +108,17 @@ def verify(path: StoreFile) -> None:
     epilog=examples(
         "lsampler store import latents.npy --out latents.h5 --held-out 1000",
         "lsampler store import results.npz --dataset z --model my.safetensors --out latents.h5",
-        "lsampler store import latents.parquet --out latents.h5",
+        "lsampler store import latents.parquet --columns 'z*' --out latents.h5",
     ),
 )
 def import_(
     path: Annotated[Path, typer.Argument(help="A .npy, .npz, .h5 or .parquet file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5).")],
-    held_out: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="The last vectors form the held-out split.", show_default="the file's own split, or a tenth"
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="The autoencoder that encoded them: its D is compared and its fingerprint recorded.",
-            show_default="unknown",
-        ),
-    ] = None,
+    held_out: HeldOut = None,
+    model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY",
-            help="Which array of an .npz or .h5, or which list column of a .parquet.",
-            show_default="latents, or the only one",
-        ),
-    ] = None,
+    dataset: Dataset = None,
+    columns: Columns = None,
     force: Force = False,
 ) -> None:
     """Make a latent store of latent vectors from elsewhere.
@@ -102,7 +127,8 @@ def import_(
     'split' (train or held-out, or 0 or 1) beside the latents.
 
     A .parquet holds the latents in a column 'latent' of lists, or a component in each numeric column; and, optionally,
-    columns 'id' and 'split'. It needs the extra 'parquet'.
+    columns 'id' and 'split'. It needs the extra 'parquet'. What else might be an id, a label or the latents is refused
+    until --columns names the columns.
 
     All numbers become float32 and must be finite.
     """
@@ -112,13 +138,27 @@ def import_(
 
     settings = model_settings(model, model_param)
     autoencoder = open_any_model(model, settings) if model else None
-    with rich_progress() as progress:
+    chosen = dataset if columns is None else columns
+    with rich_progress() as progress, _naming_columns(path):
         result = import_latents(
-            path, out, held_out=held_out, autoencoder=autoencoder, dataset=dataset, force=force, progress=progress
+            path, out, held_out=held_out, autoencoder=autoencoder, dataset=chosen, force=force, progress=progress
         )
     store = result.store
-    print(in_options(f"held out: {result.held_out}", ("held_out",)))
-    print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
+    if result.taken:
+        say(f"read: {result.taken}")
+    say(in_options(f"held out: {result.held_out}", ("held_out",)))
+    say(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
+
+
+@contextlib.contextmanager
+def _naming_columns(path: Path) -> Iterator[None]:
+    """Name ``--columns`` where a message about a table means the argument ``dataset``."""
+    try:
+        yield
+    except LsamplerError as error:
+        if path.suffix.lower() != ".parquet":
+            raise
+        raise LsamplerError(str(error).replace("`dataset=", "`columns=")) from error
 
 
 @app.command(
@@ -145,7 +185,7 @@ def export(
 
     with rich_progress() as progress:
         rows = export_latents(path, out, split=split, force=force, progress=progress)  # type: ignore[arg-type]
-    print(f"{out}: {rows} latent vectors" + (", without their ids and splits" if out.suffix == ".npy" else ""))
+    say(f"{out}: {rows} latent vectors" + (", without their ids and splits" if out.suffix == ".npy" else ""))
 
 
 @app.command(
@@ -171,7 +211,7 @@ def shard(
 
     with on_cluster(cluster), rich_progress() as progress:
         sharded = shard_store(path, out, shard_rows=rows, force=force, progress=progress)
-    print(f"{out}: {len(sharded)} latent vectors in {len(sharded.shards)} shards")
+    say(f"{out}: {len(sharded)} latent vectors in {len(sharded.shards)} shards")
 
 
 @app.command(epilog=examples("lsampler store merge latents.shards latents.h5"))
@@ -186,4 +226,4 @@ def merge(
 
     with rich_progress() as progress:
         merged = merge_store(path, out, force=force, progress=progress)
-    print(f"{out}: {len(merged)} latent vectors")
+    say(f"{out}: {len(merged)} latent vectors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import ForkingPickler
@@ -115,6 +116,7 @@ class ImageBatches:
             # A fork would copy the locks of PyTorch's and our own threads in any state.
             multiprocessing_context="spawn",
             generator=torch.Generator(),  # otherwise it draws a seed from the global one
+            worker_init_fn=_without_warnings,
         )
         batches: Iterator[Any] | None = None
         try:
@@ -156,6 +158,11 @@ class ImageBatches:
             images = {index: scaled(image) for index, image in images.items()}
         pixels = np.stack(list(images.values())) if images else np.empty((0, 0, 0, 0), np.uint8)
         return PixelBatch(list(images), pixels, skipped)
+
+
+def _without_warnings(_: int) -> None:
+    """In a process that loads images: what a library warns of is either harmless, or the reason of a skipped image."""
+    warnings.simplefilter("ignore")
 
 
 def require_some(count: int, name: str, skipped: dict[str, str]) -> None:

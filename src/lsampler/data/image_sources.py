@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-import h5py
-import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
+from lsampler.data.image_arrays import HDF5_SUFFIXES, ArrayImages, FileSource
+from lsampler.data.image_files import ImageError, decode
 from lsampler.errors import LsamplerError
+from lsampler.files import existing_file
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
-# Image files are compressed already: a member that grows this much when unpacked is a zip bomb.
+__all__ = ["ImageError", "ImageSource", "left_out", "open_images", "source_digest"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+# Made by systems and programs beside the user's images: thumbnails, forks and what was thrown away.
+SYSTEM_NAMES = frozenset(
+    {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "lost+found", "system volume information"}
+    | {"thumbs.db", "desktop.ini"}
+)
+# Image files are compressed already: a large member that grows this much when unpacked is a zip bomb.
 ZIP_RATIO_LIMIT = 200
-ZIP_RATIO_FROM_BYTES = 1 << 20
+ZIP_RATIO_FROM_BYTES = 1 << 25
 ZIP_MEMBER_LIMIT = 1 << 28
-# A small file can claim a huge image, and Pillow itself refuses only at twice its own limit.
-MAX_PIXELS = 89_478_485
-
-
-class ImageError(Exception):
-    """An image that cannot be used; the reader skips and counts it, or stops if it is strict."""
+MOST_REASONS = 6
 
 
 class ImageSource(Protocol):
@@ -45,6 +49,8 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
     """Open a folder (searched recursively), a ``.zip``, or a ``.npy``, ``.npz`` or ``.h5`` array of images.
 
     Nothing is unpacked to disk. Images are rotated as their EXIF data say, and transparent ones are laid on white.
+    Hidden files and those of systems are left out, in folders as in archives, and so is what has another suffix than
+    that of an image. Linked folders are searched too.
 
     Raises:
         LsamplerError: the path is missing, empty, unsafe, or holds no image.
@@ -55,10 +61,20 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
     kind = _Folder if path.is_dir() else SOURCES.get(path.suffix.lower())
     if kind is None:
         raise LsamplerError(f"{path}: not a source of images; give a folder, a .zip, or a .npy, .npz or .h5 array")
-    source: ImageSource = kind(path)
+    source = kind(path if kind is _Folder else existing_file(path, "file of images"))
     if not source.ids:
-        raise LsamplerError(f"{path}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        others = f"; it was searched, and {left_out(source)}" if source.left_out else ""
+        raise LsamplerError(f"{path}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){others}")
     return source
+
+
+def left_out(source: ImageSource) -> str:
+    """What a source does not take for images, and why, such as ``left out 3 (2 .txt, 1 .heic)``; or an empty text."""
+    reasons: Counter[str] = getattr(source, "left_out", None) or Counter()
+    counts = [f"{reasons[reason]} {reason}" for reason in sorted(reasons, key=lambda one: (-reasons[one], one))]
+    if len(counts) > MOST_REASONS:
+        counts[MOST_REASONS:] = [f"and others of {len(counts) - MOST_REASONS} more kinds"]
+    return f"left out {reasons.total()} ({', '.join(counts)})" if counts else ""
 
 
 def source_digest(ids: Sequence[str]) -> str:
@@ -66,158 +82,101 @@ def source_digest(ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_hidden(name: str) -> bool:
+    return (name.startswith(".") and name != "..") or name.lower() in SYSTEM_NAMES
+
+
+def _kind(name: str) -> str:
+    """What a file is that is no image."""
+    return PurePosixPath(name).suffix.lower() or "without a suffix"
+
+
 class _Folder:
     def __init__(self, path: Path) -> None:
-        self.name = path.name
+        self.name = path.absolute().name
         self._root = path
-        found = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        self.ids = sorted(p.relative_to(path).as_posix() for p in found)
+        self.left_out: Counter[str] = Counter()
+        self.ids = sorted(entry.relative_to(path).as_posix() for entry in self._found())
 
     def read(self, index: int) -> NDArray[Any]:
-        return _decoded(self._root / self.ids[index])
+        return decode(self._root / self.ids[index])
+
+    def _found(self) -> Iterator[Path]:
+        """The image files. A folder that links reach in a circle or a second time is searched once."""
+        folders, linked = [self._root], list[Path]()
+        seen: set[tuple[int, int]] = set()
+        while folders or linked:
+            folder = folders.pop() if folders else linked.pop(0)
+            try:
+                status, entries = folder.stat(), sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except OSError as error:
+                if folder == self._root:
+                    raise LsamplerError(
+                        f"{folder}: cannot be opened ({error.strerror}); check its permissions"
+                    ) from None
+                self.left_out["folders that cannot be opened"] += 1
+                continue
+            if (status.st_dev, status.st_ino) in seen:
+                self.left_out["links to folders searched already"] += 1
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            for entry in entries:
+                if _is_hidden(entry.name):
+                    self.left_out["hidden or of the system"] += 1
+                elif entry.is_dir():
+                    (linked if entry.is_symlink() else folders).append(Path(entry))
+                elif not _is_image(entry.name):
+                    self.left_out[_kind(entry.name)] += 1
+                elif not entry.is_file():  # a broken link, a pipe, a device
+                    self.left_out["not regular files"] += 1
+                else:
+                    yield Path(entry)
 
 
-class _File:
-    """A source in one file, which another process opens itself."""
-
-    def __init__(self, path: Path) -> None:
-        self.name, self._path = path.name, path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._path,)
-
-
-class _Zip(_File):
+class _Zip(FileSource):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
             raise LsamplerError(f"{path}: not a readable zip ({error}); download it again") from error
-        members = [m for m in self._archive.infolist() if not m.is_dir()]
-        for member in members:
-            _check_member(path, member)
-        images = (m.filename for m in members if PurePosixPath(m.filename).suffix.lower() in IMAGE_SUFFIXES)
-        self.ids = sorted({name for name in images if not name.startswith("__MACOSX/")})
+        found: set[str] = set()
+        for member in self._archive.infolist():
+            name = member.filename
+            if member.is_dir():
+                continue
+            parts = PurePosixPath(name.replace("\\", "/")).parts
+            if not _is_image(name):
+                hidden = any(map(_is_hidden, parts))
+                self.left_out["hidden or of the system" if hidden else _kind(name)] += 1
+                continue
+            if name.startswith(("/", "\\")) or ".." in parts or (len(name) > 1 and name[1] == ":"):
+                raise LsamplerError(f"{path}: member '{name}' points outside the archive; do not trust this zip")
+            if any(map(_is_hidden, parts)):
+                self.left_out["hidden or of the system"] += 1
+            elif stat.S_ISLNK(member.external_attr >> 16):
+                self.left_out["links"] += 1
+            else:
+                found.add(name)
+        self.ids = sorted(found)
 
     def read(self, index: int) -> NDArray[Any]:
+        member = self._archive.getinfo(self.ids[index])
+        ratio = member.file_size / max(1, member.compress_size)
+        bomb = member.file_size > ZIP_RATIO_FROM_BYTES and ratio > ZIP_RATIO_LIMIT
+        if bomb or member.file_size > ZIP_MEMBER_LIMIT:
+            raise ImageError(f"would unpack to {member.file_size / 1e6:.0f} MB, {ratio:.0f} times its compressed size")
         try:
-            data = self._archive.read(self.ids[index])
+            data = self._archive.read(member)
         except Exception as error:  # zlib.error and others share no base class
             raise ImageError(f"cannot be read from the zip ({error})") from error
-        return _decoded(BytesIO(data))
+        return decode(BytesIO(data))
 
 
-def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
-    name = member.filename
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if name.startswith(("/", "\\")) or ".." in parts or (len(name) > 1 and name[1] == ":"):
-        raise LsamplerError(f"{path}: member '{name}' points outside the archive; do not trust this zip")
-    ratio = member.file_size / max(1, member.compress_size)
-    bomb = member.file_size > ZIP_RATIO_FROM_BYTES and ratio > ZIP_RATIO_LIMIT
-    if bomb or member.file_size > ZIP_MEMBER_LIMIT:
-        raise LsamplerError(
-            f"{path}: member '{name}' would unpack to {member.file_size / 1e6:.0f} MB, {ratio:.0f} times its "
-            "compressed size; do not trust this zip"
-        )
-
-
-class _Array(_File):
-    """(N, H, W), (N, H, W, C) or (N, C, H, W); uint8, or floats in [0, 1]."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._data = _open_array(path)
-        shape: tuple[int, ...] = self._data.shape or ()
-        if len(shape) not in (3, 4) or 0 in shape:
-            raise LsamplerError(f"{path}: shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W)")
-        self._channels_first = len(shape) == 4 and shape[3] not in (1, 3)
-        if self._channels_first and shape[1] not in (1, 3):
-            raise LsamplerError(f"{path}: shape {shape} has no axis of 1 or 3 channels")
-        kind = self._data.dtype
-        if kind != np.uint8 and kind.kind != "f":
-            raise LsamplerError(f"{path}: dtype {kind}; give uint8 in 0..255 or floats in [0, 1]")
-        width = len(str(shape[0] - 1))
-        self.ids = [f"{index:0{width}d}" for index in range(shape[0])]
-
-    def read(self, index: int) -> NDArray[Any]:
-        try:
-            pixels = np.asarray(self._data[index])
-        except OSError as error:  # a damaged chunk
-            raise ImageError("is damaged in the file") from error
-        if pixels.ndim == 2:
-            pixels = pixels[..., np.newaxis]
-        elif self._channels_first:
-            pixels = pixels.transpose(1, 2, 0)
-        return pixels if pixels.dtype == np.uint8 else _checked(pixels)
-
-
-SOURCES = {".zip": _Zip} | dict.fromkeys((".npy", ".npz", ".h5", ".hdf5"), _Array)
-
-
-def _open_array(path: Path) -> Any:
-    try:
-        if path.suffix.lower() in (".h5", ".hdf5"):
-            handle = h5py.File(path, "r")
-            keys = [key for key in handle if isinstance(handle.get(key), h5py.Dataset)]
-            return handle[_only("images", keys, path)]
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as archive:  # numpy recognises the format by the first bytes, not by the suffix
-            return archive[_only("images", archive.files, path)]
-    except LsamplerError:
-        raise
-    except Exception as error:  # damaged archives raise zlib.error, struct.error, KeyError and more
-        reason = _reason(error)
-        if "pickle" in reason or "Python objects" in reason:
-            raise LsamplerError(
-                f"{path}: holds Python objects, which are never loaded; write it again as uint8 or float32"
-            ) from error
-        raise LsamplerError(f"{path}: not a readable array file ({reason}); write it again") from error
-
-
-def _only(preferred: str, keys: list[str], path: Path) -> str:
-    if preferred in keys:
-        return preferred
-    if len(keys) == 1:
-        return keys[0]
-    raise LsamplerError(f"{path}: holds {keys or 'no arrays'}; name the one with the images '{preferred}'")
-
-
-def _decoded(file: BytesIO | Path) -> NDArray[Any]:
-    """The image in a file as (H, W, C): 8-bit grey or colour as uint8, deeper grey as float32 in [0, 1]."""
-    try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"is {image.width} x {image.height} pixels, far too large")
-            ImageOps.exif_transpose(image, in_place=True)
-            pixels = _pixels(image)
-    except ImageError:
-        raise
-    except Exception as error:  # decoders of damaged files raise anything
-        raise ImageError(f"cannot be decoded ({_reason(error)[:80]})") from error
-    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-
-
-def _pixels(image: Image.Image) -> NDArray[Any]:
-    if image.mode.startswith("I"):  # 16 bits, which some versions of Pillow open as 32
-        return _checked(np.asarray(image).astype(np.float32) / np.float32(65535))
-    if image.mode == "F":
-        return _checked(np.asarray(image))
-    grey = image.mode in ("1", "L", "LA", "La")
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return np.asarray(image.convert("L" if grey else "RGB"))
-
-
-def _checked(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    if not np.isfinite(pixels).all():
-        raise ImageError("holds NaN or infinite values")
-    if pixels.min() < 0 or pixels.max() > 1:
-        raise ImageError(f"has values in {pixels.min():.3g}..{pixels.max():.3g}; scale floats to [0, 1] or give uint8")
-    return pixels.astype(np.float32)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+SOURCES: dict[str, type[_Zip | ArrayImages]] = {".zip": _Zip} | dict.fromkeys(
+    (".npy", ".npz", *HDF5_SUFFIXES), ArrayImages
+)

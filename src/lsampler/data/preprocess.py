@@ -13,6 +13,7 @@ from lsampler.errors import LsamplerError, nearest_name
 
 Crop = Literal["centre", "celeba", "none"]
 CELEBA_WIDTH, CELEBA_CROP = 178, 148
+LUMA_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,6 @@ class Preprocess:
 
     def pixels(self, image: NDArray[Any]) -> NDArray[Any]:
         """Crop and resize to (size, size, channels): uint8, to be divided by 255, or float32 in [0, 1]."""
-        image = _with_channels(image, self.channels)
         height, width = image.shape[:2]
         if self.crop != "none":
             edge = min(height, width)
@@ -60,6 +60,7 @@ class Preprocess:
                 edge = min(edge, max(1, round(width * CELEBA_CROP / CELEBA_WIDTH)))
             top, left = (height - edge) // 2, (width - edge) // 2
             image = image[top : top + edge, left : left + edge]
+        image = _with_channels(image, self.channels)
         return image if image.shape[:2] == (self.size, self.size) else _resized(image, self.size)
 
 
@@ -74,7 +75,13 @@ def _with_channels(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
         return pixels
     if channels == 3:
         return np.repeat(pixels, 3, axis=2)
-    # ITU-R 601-2 luma, the weights Pillow uses for mode "L".
+    # By rows: the product needs several times the memory of a large image.
+    rows = max(1, LUMA_PIXELS // pixels.shape[1])
+    return np.concatenate([_luma(pixels[at : at + rows]) for at in range(0, len(pixels), rows)])
+
+
+def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
+    """ITU-R 601-2 luma, the weights Pillow uses for mode "L"."""
     grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     grey = np.rint(grey).astype(np.uint8) if pixels.dtype == np.uint8 else grey
     return grey[..., np.newaxis]

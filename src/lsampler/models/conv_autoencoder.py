@@ -197,7 +197,10 @@ class ConvAutoencoder(nn.Module):
     def from_parts(cls, metadata: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> ConvAutoencoder:
         """Build the autoencoder that a file's metadata and weights describe."""
         if metadata.get("format") != FORMAT:
-            raise LsamplerError(f"{path}: not an autoencoder made by 'lsampler train'")
+            raise LsamplerError(
+                f"{path}: not an autoencoder made by 'lsampler train'; if it holds the weights of a diffusers model, "
+                f"give its folder, {path.absolute().parent}"
+            )
         if metadata.get("version") != FORMAT_VERSION:
             raise LsamplerError(
                 f"{path}: autoencoder format {metadata.get('version')}, this lsampler reads "

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from lsampler.compute.dense import dense_tensor
 from lsampler.compute.engine import current_engine
 from lsampler.compute.prefetch import one_behind
 from lsampler.data.batches import ImageBatches, PixelBatch, cores, require_some
-from lsampler.data.image_sources import ImageSource, source_digest
-from lsampler.errors import LsamplerError
+from lsampler.data.image_sources import ImageError, ImageSource, source_digest
+from lsampler.data.preprocess import Crop, Preprocess
+from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.files import check_output
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.protocols import Autoencoder, device_of
@@ -32,6 +36,8 @@ from lsampler.store.writer import StoreWriter
 MANY_IMAGES = 20_000
 MOST_PROCESSES = 16
 SHARD_IMAGES = 1 << 13
+# Images by which the reconstruction error is estimated.
+RECONSTRUCTED = 64
 EARLIER = "could not be used in the interrupted run"
 
 
@@ -51,6 +57,7 @@ class EncodeOptions:
             import the calling script: there, guard the call by ``if __name__ == "__main__":``.
         shard_images: images per shard of a sharded store; rounded up to whole batches.
         opened: opens the model and the images on a worker of a cluster; hashable.
+        crop: how images are cropped, see :class:`lsampler.Preprocess`; None as for the autoencoder's own images.
     """
 
     batch_size: int = 128
@@ -59,6 +66,7 @@ class EncodeOptions:
     workers: int | None = 0
     shard_images: int = SHARD_IMAGES
     opened: Opened | None = None
+    crop: Crop | None = None
 
 
 @dataclass(frozen=True)
@@ -132,8 +140,8 @@ class _Run:
 
     def provenance(self) -> dict[str, str | int]:
         """The attributes of a store of encoded images."""
-        crop = self.autoencoder.preprocess.as_dict()
-        of_images = {"image_size": crop["size"], "crop": crop["crop"], "channels": crop["channels"]}
+        how = preparation(self.autoencoder, self.options)
+        of_images = {"image_size": how.size, "crop": how.crop, "channels": how.channels}
         return {"kind": "encoded images", "encoder": self.autoencoder.fingerprint, **of_images}
 
     def origin(self) -> dict[str, str | int]:
@@ -172,7 +180,8 @@ def _writer(run: _Run) -> StoreWriter:
         if source.name in names and source_digest(source.ids) in digests:
             fix = "append others, or pass `force=True` to start over"
             raise LsamplerError(f"{path}: holds the images of {source.name} already; {fix}")
-    return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=run.origin(), force=force)
+    options: dict[str, bool] = {"force": force, "append": append}
+    return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=run.origin(), **options)
 
 
 def _resume_at(writer: StoreWriter, source: ImageSource) -> tuple[int, dict[str, str]]:
@@ -199,7 +208,7 @@ def _encode_shards(run: _Run, progress: Progress | None) -> EncodingResult:
         if options.opened is None:
             raise LsamplerError("workers of a cluster cannot open this model; give `opened=...`")
         encode = partial(_encode_range_on_worker, options.opened, encoder, digest)
-    how: dict[str, Any] = {"batch_size": options.batch_size, "strict": options.strict}
+    how: dict[str, Any] = {"batch_size": options.batch_size, "strict": options.strict, "crop": options.crop}
     encode = partial(encode, first_held_out=run.first_held_out, options=EncodeOptions(**how))
     settings = {"encoder": encoder, "digest": digest, "device": str(device_of(autoencoder))}
     plan: dict[str, Any] = settings | how | {"first_held_out": run.first_held_out}
@@ -247,7 +256,7 @@ def encode_range(
     """
     device = device_of(autoencoder)
     processes = _processes(options.workers, device, stop - start)
-    reader = ImageBatches(source, autoencoder.preprocess, strict=options.strict, processes=processes)
+    reader = ImageBatches(source, preparation(autoencoder, options), strict=options.strict, processes=processes)
     with closing(reader.pixels(options.batch_size, start, stop)) as batches:
         launched = ((batch, _launch(autoencoder, batch, device)) for batch in batches)
         # A GPU computes on while this thread goes on: it gets its next batch before the last is fetched.
@@ -255,6 +264,26 @@ def encode_range(
             rows = latents.float().cpu().numpy()
             ids = [source.ids[index] for index in batch.indices]
             yield Rows(rows, ids, [SPLITS[index >= first_held_out] for index in batch.indices], batch.skipped)
+
+
+def preparation(autoencoder: Autoencoder, options: EncodeOptions) -> Preprocess:
+    """How images are prepared: as for the autoencoder, but for a crop that the options name."""
+    own = autoencoder.preprocess
+    return replace(own, crop=options.crop) if options.crop else own
+
+
+def reconstruction_error(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions) -> float | None:
+    """The mean squared error of some images of a source, evenly spaced, once encoded and decoded; None without images.
+
+    Images that the autoencoder was not made for, or that are cropped otherwise, have a far larger one than those that
+    were held out of its training.
+    """
+    prepare, errors = preparation(autoencoder, options), []
+    for index in range(0, len(source.ids), max(1, len(source.ids) // RECONSTRUCTED)):
+        with contextlib.suppress(ImageError):  # skipped and named later, while it is encoded
+            image = torch.from_numpy(prepare(source.read(index)))[None]
+            errors.append(functional.mse_loss(autoencoder.decode(autoencoder.encode(image)).cpu(), image).item())
+    return sum(errors) / len(errors) if errors else None
 
 
 def _launch(autoencoder: Autoencoder, batch: PixelBatch, device: torch.device) -> Tensor:
@@ -271,7 +300,11 @@ def _launch(autoencoder: Autoencoder, batch: PixelBatch, device: torch.device) -
     if images.dtype == torch.uint8:
         # By a tensor: a GPU would multiply by the reciprocal of a plain number, which rounds differently.
         images = images.float().div_(torch.tensor(255.0, device=images.device))
-    return autoencoder.encode(images)
+    with plugin_errors("encoding"):
+        latents = dense_tensor(autoencoder.encode(images))
+        if tuple(latents.shape) != (len(images), autoencoder.dimension):
+            raise TypeError(f"gave shape {tuple(latents.shape)}, expected {(len(images), autoencoder.dimension)}")
+    return latents
 
 
 def _processes(workers: int | None, device: torch.device, images: int) -> int:

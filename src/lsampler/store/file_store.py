@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 
 from lsampler.errors import LsamplerError
-from lsampler.files import existing_file
-from lsampler.store.hdf5_layout import decoded, plain, problem_of
+from lsampler.hdf5_files import open_hdf5
+from lsampler.store.hdf5_layout import check_layout, decoded, plain
 from lsampler.store.latent_store import Read, SingleStore
 
 
@@ -36,6 +36,8 @@ class FileStore(SingleStore):
             self._length, self.dimension = map(int, handle["latents"].shape)
             self.has_ids = "ids" in handle
         self.fingerprint = self.attributes.get("encoder")
+        if not isinstance(self.fingerprint, str | None):
+            raise LsamplerError(f"{path}: damaged, the attribute 'encoder' is no text; encode again")
 
     # Another process opens the file by its name.
     def __reduce__(self) -> tuple[type[FileStore], tuple[Path]]:
@@ -59,14 +61,9 @@ class FileStore(SingleStore):
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[h5py.File]:
-        path = existing_file(self.path, "latent store")
-        with _damage(f"{path}: not a readable HDF5 file; it may be truncated"):
-            handle = h5py.File(path, "r")
-        with handle:
-            with _damage(f"{path}: damaged; encode again"):
-                problem = problem_of(handle)
-            if problem:
-                raise LsamplerError(f"{path}: {problem}")
+        with open_hdf5(self.path, "latent store") as handle:
+            with _damage(f"{self.path}: damaged; encode again"):
+                check_layout(self.path, handle)
             yield handle
 
 
@@ -91,5 +88,5 @@ def _damage(message: str) -> Iterator[None]:
     """Turn what h5py raises for broken bytes into one line."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError, AttributeError, MemoryError) as error:
         raise LsamplerError(message) from error

@@ -8,22 +8,27 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler._version import __version__
+from lsampler.errors import LsamplerError, shortened
+from lsampler.hdf5_files import checked_dataset, link_of
 from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, Rows
 
 FORMAT = "lsampler-latents"
 FORMAT_VERSION = 1
 CHUNK_BYTES = 1 << 20
 SPLIT_CHUNK, IDS_CHUNK = 1 << 16, 1 << 12
+MAX_DIMENSION = 1 << 24
+"""A wider vector is an array the wrong way round, and too wide for one chunk of HDF5."""
+MOST_ID_BYTES = 1 << 14
 MEANING = ", ".join(f"{code} = {name}" for code, name in enumerate(SPLITS))
 
 Provenance = Mapping[str, Any]
@@ -78,28 +83,71 @@ def _column(handle: h5py.File, name: str, values: NDArray[Any], chunk: int) -> h
     )
 
 
-def problem_of(handle: h5py.File) -> str | None:
-    """Why this is not a store that can be read; None if it can be."""
-    foreign = "an HDF5 file, but not a latent store; make one with 'lsampler encode'"
+def write_file(path: Path, dimension: int, chunks: Iterable[Rows], attributes: Provenance) -> None:
+    """Write a store; the caller has checked the rows."""
+    with hdf5_file(path, libver="v112") as handle:
+        file = StoreFile(handle, dimension, attributes)
+        for rows in chunks:
+            file.append(rows)
+
+
+def check_layout(path: Path, handle: h5py.File) -> None:
+    """Raise LsamplerError if this is not a store that can be read."""
     if plain(handle.attrs.get("format")) != FORMAT:
-        return foreign
-    version = handle.attrs.get("format_version")
+        raise LsamplerError(f"{path}: an HDF5 file, but not a latent store; make one with 'lsampler encode'")
+    version = plain(handle.attrs.get("format_version"))
     if version != FORMAT_VERSION:
-        return f"store format {version}, this lsampler reads {FORMAT_VERSION}; install the lsampler that wrote it"
-    latents, split = handle["latents"], handle["split"]
-    if not (isinstance(latents, h5py.Dataset) and isinstance(split, h5py.Dataset)):
-        return foreign
-    ids_fit = "ids" not in handle or handle["ids"].shape == latents.shape[:1]
-    if latents.ndim != 2 or latents.dtype != np.float32 or split.shape != latents.shape[:1] or not ids_fit:
-        return "damaged, its datasets do not fit together; encode again"
-    return None
+        fix = f"this lsampler reads {FORMAT_VERSION}; install the lsampler that wrote it"
+        raise LsamplerError(f"{path}: store format {shortened(version)}, {fix}")
+    found = {name: _dataset(path, handle, name) for name in TYPES if handle.id.links.exists(name.encode())}
+    if not found.keys() >= {"latents", "split"}:
+        raise LsamplerError(f"{path}: damaged, a store holds 'latents' and 'split'; encode again")
+    shapes: dict[str, tuple[int, ...]] = {name: dataset.shape for name, dataset in found.items()}
+    if any(shape != shapes["latents"][: len(TYPES[name].axes)] for name, shape in shapes.items()):
+        shown = ", ".join(f"'{name}' {shape}" for name, shape in shapes.items())
+        raise LsamplerError(f"{path}: damaged, its datasets do not fit together ({shown}); encode again")
+    if not 0 < shapes["latents"][1] <= MAX_DIMENSION:
+        wrong = f"latents of shape {shapes['latents']}, D must be 1 to {MAX_DIMENSION}"
+        raise LsamplerError(f"{path}: {wrong}; encode again")
+
+
+def _dataset(path: Path, handle: h5py.File, name: str) -> h5py.Dataset:
+    if not isinstance(link_of(handle, name), h5py.HardLink):
+        raise LsamplerError(f"{path}: '{name}' is a link to another place, which is not followed; encode again")
+    dataset, wanted = handle[name], TYPES[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise LsamplerError(f"{path}: damaged, '{name}' is no dataset; encode again")
+    if dataset.ndim != len(wanted.axes) or not wanted.fits(dataset.dtype):
+        there = f"{dataset.dtype} with {dataset.ndim} axes"
+        raise LsamplerError(f"{path}: damaged, '{name}' is {there}, not {wanted.words}; encode again")
+    return checked_dataset(path, dataset)
+
+
+class Column(NamedTuple):
+    """The type of a dataset of a store."""
+
+    axes: str
+    words: str
+    fits: Callable[[np.dtype[Any]], bool]
+
+
+def _is_text(dtype: np.dtype[Any]) -> bool:
+    known = h5py.check_string_dtype(dtype)
+    return known is not None and (known.length or 0) <= MOST_ID_BYTES
+
+
+TYPES = {
+    "latents": Column("ND", "float32 (N, D)", lambda dtype: dtype == np.float32),
+    "split": Column("N", "uint8 (N,)", lambda dtype: dtype == np.uint8),
+    "ids": Column("N", f"texts (N,) of at most {MOST_ID_BYTES} bytes", _is_text),
+}
 
 
 def storable(text: str) -> bool:
     """Whether a store can keep this id."""
     # HDF5 pads texts of fixed length with NUL, so that none can end in it.
     try:
-        return not encoded(text).endswith(b"\0")
+        return len(encoded(text)) <= MOST_ID_BYTES and not encoded(text).endswith(b"\0")
     except UnicodeEncodeError:
         return False
 

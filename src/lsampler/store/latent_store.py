@@ -20,7 +20,7 @@ from lsampler.statistics.passes import Segment, segment_rows
 from lsampler.store.reference import Reference, Split
 
 SPLITS: tuple[Split, ...] = ("train", "held-out")
-CHUNK_ROWS = 4096
+CHUNK_ROWS, COUNTED_ROWS = 4096, 1 << 20
 SHARD, RUN = "shard", "run"
 """Attributes of a shard: its number, and the run that wrote it."""
 # What a writer sets itself; everything else is provenance. Version 0.1 wrote the attribute session.
@@ -75,8 +75,10 @@ class LatentStore(Reference):
     # Not read when opening: a store whose splits are damaged must still open for verify().
     @cached_property
     def _split_counts(self) -> NDArray[np.int64]:
-        codes = [read("split", first, last) for read, first, last in self._steps(0, None)]
-        return np.bincount(np.concatenate([np.empty(0, np.uint8), *codes]), minlength=len(SPLITS))
+        counts = np.zeros(256, np.int64)
+        for read, first, last in self._steps(0, None, COUNTED_ROWS):
+            counts += np.bincount(read("split", first, last), minlength=len(counts))
+        return counts
 
     @abstractmethod
     def _files(self) -> Iterable[tuple[SingleStore, int]]:

@@ -24,8 +24,9 @@ from lsampler.store.file_store import FileStore
 from lsampler.store.hdf5_layout import Provenance
 from lsampler.store.latent_store import LatentStore, Rows
 from lsampler.store.opening import open_store
+from lsampler.store.partial_store import PartialStore
 from lsampler.store.sharded_store import MANIFEST, SUFFIX, ShardedStore
-from lsampler.store.writer import PartialStore, write_store
+from lsampler.store.writer import write_store
 
 SHARD_ROWS = 1 << 20
 
@@ -75,7 +76,7 @@ def write_shards(
     partial = PartialStore(target, dimension, provenance, planned, force=force)
     skipped: dict[str, str] = {}
     try:
-        partial.begin()
+        check_output(target, force=force)  # only now no other process writes it
         prepare(partial.folder)
         partial.forget_unusable()
         missing = [number for number in range(len(shares)) if not partial.path(number).is_file()]
@@ -90,15 +91,13 @@ def write_shards(
         results = engine.map(operator.call, jobs) if engine.remote else map(operator.call, jobs)
         for _, left_out in track(results, progress, work.doing, work.rows, lambda result: result[0], done):
             skipped |= left_out
-    except BaseException:
-        if not partial.shards():
+        if not any(len(FileStore(shard)) for shard in partial.shards()):
             partial.clear()
-        raise
-    if not any(len(FileStore(shard)) for shard in partial.shards()):
-        partial.clear()
-        why = "".join(f"; '{item}' {reason}" for item, reason in list(skipped.items())[:1])
-        raise LsamplerError(f"{target}: not written, there is no latent vector to store{why}")
-    return partial.become_sharded(len(shares)), skipped
+            why = "".join(f"; '{item}' {reason}" for item, reason in list(skipped.items())[:1])
+            raise LsamplerError(f"{target}: not written, there is no latent vector to store{why}")
+        return partial.become_sharded(len(shares)), skipped
+    finally:
+        partial.close()
 
 
 def _write_shard(

@@ -136,10 +136,10 @@ class PreparedImages(L.LightningDataModule):
 
 
 def check_split(name: str, images: int, held_out: int, processes: int) -> None:
-    """Raise LsamplerError unless there are held-out images, and training images for every process."""
-    if not 0 < held_out < images or images - held_out < processes:
+    """Raise LsamplerError unless there are training images for every process and held-out ones, which have a spread."""
+    if not 1 < held_out < images or images - held_out < processes:
         raise LsamplerError(
-            f"{name}: {images} images, `held_out={held_out}` must be at least 1 and leave one image per process"
+            f"{name}: {images} images, `held_out={held_out}` must be at least 2 and leave one image per process"
         )
 
 

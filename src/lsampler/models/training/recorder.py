@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from lsampler.errors import LsamplerError
-from lsampler.files import disk_errors, new_file
+from lsampler.files import Lock, disk_errors, new_file, only_writer
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.training.figures import reconstruction_grid, training_curve
 from lsampler.models.training.images import PreparedImages
@@ -47,6 +48,8 @@ class Recorder(Callback):
         self._advance: Callable[[int], None] = lambda steps: None
         self._rows: list[dict[str, float]] = []
         self._started = time.monotonic()
+        self._made: list[Path] = []
+        self._lock: Lock | None = None
 
     def check_folder(self) -> None:
         """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
@@ -56,8 +59,18 @@ class Recorder(Callback):
             raise LsamplerError(
                 f"{self.out}: holds a training already; pass `resume=True` to continue it, or choose another folder"
             )
+        self._made = [folder for folder in (self.checkpoint.parent, self.out) if not folder.exists()]
         with disk_errors(self.out):
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = only_writer(self.checkpoint.parent, self.out)
+
+    def close(self) -> None:
+        """Let other processes write the folder, and remove the folders that this training made and left empty."""
+        if self._lock:
+            self._lock.close()
+        with contextlib.suppress(OSError):  # they hold something, or are gone
+            for folder in self._made:
+                folder.rmdir()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Complete the model's record, and compare it with that of the training to resume."""

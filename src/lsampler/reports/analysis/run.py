@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -106,7 +107,8 @@ def analyze(
     context = Context(reference, checked, progress)
     if context.count < FEWEST:
         raise LsamplerError(f"{reference.name}: {context.count} vectors are too few to analyse; give at least {FEWEST}")
-    return _analysed(context, chosen, report)
+    with contextlib.closing(report) if report else contextlib.nullcontext():
+        return _analysed(context, chosen, report)
 
 
 def _analysed(context: Context, chosen: Sequence[Section], report: Report | None) -> Analysis:
@@ -114,7 +116,7 @@ def _analysed(context: Context, chosen: Sequence[Section], report: Report | None
     name, content = context.reference.name, ""
     if report:
         content = content_digest(context.reference, context.progress)
-        report.begin([section.key for section in SECTIONS])
+        report.begin()
     keys = {section.key: _key(section, context.options, content) for section in SECTIONS}
     # The page also shows sections that an earlier run finished with the same latents and options.
     known = {key: report.finished(key, keys[key]) if report else None for key in keys}

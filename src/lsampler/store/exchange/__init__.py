@@ -16,7 +16,15 @@ from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
 from lsampler.progress import Progress, track
 from lsampler.store.exchange import arrays, parquet
-from lsampler.store.exchange.table import Reader, Writer, checked_dimension, checked_rows, exported_rows, readable
+from lsampler.store.exchange.table import (
+    Reader,
+    Table,
+    Writer,
+    checked_dimension,
+    checked_rows,
+    exported_rows,
+    readable,
+)
 from lsampler.store.file_store import FileStore
 from lsampler.store.latent_store import SPLITS, LatentStore
 from lsampler.store.opening import open_store
@@ -28,18 +36,19 @@ __all__ = ["ImportResult", "export_latents", "import_latents"]
 FORMATS: dict[str, tuple[Reader, Writer]] = {
     ".npy": (arrays.open_npy, arrays.write_npy),
     ".npz": (arrays.open_npz, arrays.write_npz),
-    ".h5": (arrays.open_hdf5, arrays.write_hdf5),
-    ".hdf5": (arrays.open_hdf5, arrays.write_hdf5),
+    ".h5": (arrays.open_h5, arrays.write_hdf5),
+    ".hdf5": (arrays.open_h5, arrays.write_hdf5),
     ".parquet": (parquet.open_parquet, parquet.write_parquet),
 }
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """The new store, and in words which rows are held out and why."""
+    """The new store, and in words which rows are held out and why, and what was taken of the file."""
 
     store: FileStore
     held_out: str
+    taken: str | None = None
 
 
 def import_latents(
@@ -60,7 +69,8 @@ def import_latents(
         out: the store, ``.h5``.
         held_out: how many of the last rows are held out; by default the file's own ``split``, or a tenth.
         autoencoder: the model that encoded them, if known: its D is compared, its fingerprint recorded.
-        dataset: which array of an ``.npz`` or ``.h5``, or which column of lists of a ``.parquet``.
+        dataset: which array of an ``.npz`` or ``.h5``, or which columns of a ``.parquet``: one of lists, or several of
+            numbers, as names or patterns such as ``z*`` separated by commas. By default what is certain.
         force: replace an existing store.
         progress: shows the progress.
 
@@ -82,16 +92,22 @@ def import_latents(
         if not 0 <= last < total:
             raise LsamplerError(f"{path}: {total} vectors, {last} held out; `held_out={last}` must leave some to fit")
         chunks = checked_rows(path, table, dimension, None if from_file else total - last)
-        shape = " x ".join(map(str, table.shape[1:])) if len(table.shape) == 4 else None
-        origin = {"kind": "imported latents", "source": path.name, "dataset": table.dataset, "shape": shape}
-        origin["encoder"] = getattr(autoencoder, "fingerprint", None)
-        provenance = {key: value for key, value in origin.items() if value is not None}
+        provenance = _origin(path, table, autoencoder)
         write_store(out, dimension, track(chunks, progress, "importing", total, len), provenance, force=force)
     store = FileStore(out)
     if from_file:
-        return ImportResult(store, f"{store.count('held-out')} of {total} vectors (the split of {path.name})")
+        words = f"{store.count('held-out')} of {total} vectors (the split of {path.name})"
+        return ImportResult(store, words, table.taken)
     why = "a tenth; change it with" if held_out is None else "by"
-    return ImportResult(store, f"the last {last} of {total} vectors ({why} `held_out=...`)")
+    return ImportResult(store, f"the last {last} of {total} vectors ({why} `held_out=...`)", table.taken)
+
+
+def _origin(path: Path, table: Table, autoencoder: Any) -> dict[str, Any]:
+    """The attributes of an imported store."""
+    shape = " x ".join(map(str, table.shape[1:])) if len(table.shape) == 4 else None
+    origin = {"kind": "imported latents", "source": path.name, "dataset": table.dataset, "shape": shape}
+    origin["encoder"] = getattr(autoencoder, "fingerprint", None)
+    return {key: value for key, value in origin.items() if value is not None}
 
 
 def export_latents(

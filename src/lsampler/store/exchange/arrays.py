@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -15,108 +16,157 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.errors import LsamplerError
-from lsampler.store.exchange.table import RawRows, Table, only
-from lsampler.store.hdf5_layout import FORMAT, MEANING, encoded, hdf5_file, plain
+from lsampler.errors import LsamplerError, shortened
+from lsampler.hdf5_files import checked_dataset, datasets, open_hdf5
+from lsampler.store.exchange.choice import SHOWN, chosen_array, in_words
+from lsampler.store.exchange.table import RawRows, Table
+from lsampler.store.hdf5_layout import FORMAT, MEANING, MOST_ID_BYTES, encoded, hdf5_file, plain
 from lsampler.store.latent_store import SPLITS, LatentStore, Rows
 from lsampler.store.reference import Split
+
+MOST_AT_ONCE = 1 << 29
+"""Bytes of an array that cannot be read row by row."""
 
 
 @dataclass(frozen=True)
 class _Array:
-    """One array of a file; ``chunks`` is called with the largest number of rows per chunk."""
+    """One array of a file.
+
+    ``chunks`` is called with the largest number of rows per chunk, after ``check``, which raises LsamplerError if the
+    array cannot be read.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: Callable[[int], Iterator[NDArray[Any]]]
+    check: Callable[[], object]
 
 
 def _table(path: Path, arrays: Mapping[str, _Array], dataset: str | None) -> Table:
     """The latents among named arrays, with the ``ids`` and ``split`` beside them."""
-    chosen = {name: array for name, array in arrays.items() if name.rpartition("/")[2] not in ("ids", "split")}
-    if dataset is None and "latents" not in chosen:
-        likely = {n: a for n, a in chosen.items() if len(a.shape) in (2, 4) and a.dtype.kind in "fiu"}
-        chosen = likely or chosen
-    name = only(path, "array", "latents", {name: str(array.shape) for name, array in chosen.items()}, dataset)
+    vectors = {name: array for name, array in arrays.items() if name.rpartition("/")[2] not in ("ids", "split")}
+    name = chosen_array(path, {name: (array.shape, array.dtype.kind) for name, array in vectors.items()}, dataset)
     latents, group = arrays[name], name.rpartition("/")[0]
-    ids, split = (arrays.get(f"{group}/{beside}".lstrip("/")) for beside in ("ids", "split"))
-    for beside, array in (("ids", ids), ("split", split)):
+    beside = {key: f"{group}/{key}".lstrip("/") for key in ("ids", "split")}
+    ids, split = map(arrays.get, beside.values())
+    latents.check()
+    for key, array in (("ids", ids), ("split", split)):
         if array is not None and array.shape != latents.shape[:1]:
             raise LsamplerError(
-                f"{path}: '{beside}' has the shape {array.shape} beside latents of shape {latents.shape}; "
+                f"{path}: '{key}' has the shape {array.shape} beside latents of shape {latents.shape}; "
                 "give one for each row"
             )
+        if array is not None:
+            array.check()
+            if array.dtype.itemsize > 4 * MOST_ID_BYTES:
+                raise LsamplerError(
+                    f"{path}: '{key}' is of type {array.dtype}; give texts of at most {MOST_ID_BYTES} bytes"
+                )
 
     def chunks(step: int) -> Iterator[RawRows]:
-        beside = [(b.tolist() for b in a.chunks(step)) if a else itertools.repeat(None) for a in (ids, split)]
+        columns = [(b.tolist() for b in a.chunks(step)) if a else itertools.repeat(None) for a in (ids, split)]
         # The latents first: they end it, where the others may repeat for ever.
-        return zip(latents.chunks(step), *beside, strict=False)
+        return zip(latents.chunks(step), *columns, strict=False)
 
-    return Table(latents.shape, latents.dtype, split is not None, chunks, name)
+    used = [other for other in beside.values() if other in arrays]
+    words = in_words("array", [name], used, [other for other in arrays if other not in (name, *used)])
+    return Table(latents.shape, latents.dtype, split is not None, chunks, name, words)
 
 
 def open_npy(path: Path, dataset: str | None, stack: ExitStack) -> Table:
     """A ``.npy`` file, which is one array."""
     if dataset is not None:
         raise LsamplerError(f"{path}: a .npy file is one array; leave out `dataset=...`")
-    array = _streamed(path, path.name, lambda: path.open("rb"))
+    array = _streamed(path, path.name, lambda: path.open("rb"), path.stat().st_size)
+    array.check()
     return Table(array.shape, array.dtype, False, lambda step: ((rows, None, None) for rows in array.chunks(step)))
 
 
 def open_npz(path: Path, dataset: str | None, stack: ExitStack) -> Table:
     """An ``.npz`` archive."""
     archive = stack.enter_context(zipfile.ZipFile(path))
-    members = [name for name in archive.namelist() if name.endswith(".npy")]
-    arrays = {name.removesuffix(".npy"): _streamed(path, name, partial(archive.open, name)) for name in members}
+    arrays = {
+        member.filename.removesuffix(".npy"): _streamed(
+            path, member.filename, partial(archive.open, member), member.file_size
+        )
+        for member in archive.infolist()
+        if member.filename.endswith(".npy")
+    }
     return _table(path, arrays, dataset)
 
 
-def _streamed(path: Path, name: str, opened: Callable[[], IO[bytes]]) -> _Array:
+def _streamed(path: Path, name: str, opened: Callable[[], IO[bytes]], size: int) -> _Array:
     """An array in the format of NumPy, read from a stream: ``np.load`` would read all of it at once."""
     with opened() as stream:
-        shape, by_columns, dtype = _header(stream)
+        shape, by_columns, dtype = _header(path, stream)
+        start_of_data = stream.tell()
+    by_columns &= len(shape) > 1  # each row is scattered over the whole array
+    needed = math.prod(shape) * dtype.itemsize
+
+    def check() -> None:
+        if min(shape, default=0) < 0:
+            raise ValueError(f"'{name}' has the shape {shape}, which no array has")
+        if needed > size - start_of_data and not dtype.hasobject:
+            there = f"{needed:,} bytes, but {size - start_of_data:,} are there"
+            raise ValueError(f"'{name}' of shape {shape} takes {there}")
+        if by_columns and needed > MOST_AT_ONCE and path.suffix.lower() != ".npy":
+            fix = "write it in C order (numpy.ascontiguousarray), or as .npy"
+            raise LsamplerError(f"{path}: '{name}' is in Fortran's order and too large to be read at once; {fix}")
 
     def chunks(step: int) -> Iterator[NDArray[Any]]:
         if dtype.hasobject:
             raise LsamplerError(
                 f"{path}: '{name}' holds Python objects, which are never loaded; write it as numbers or as dtype=str"
             )
+        if by_columns and path.suffix.lower() == ".npy":
+            yield from _slices(np.load(path, mmap_mode="r", allow_pickle=False), step)
+            return
         with opened() as stream:
-            if by_columns and len(shape) > 1:  # each row is scattered over the whole array
+            if by_columns:
                 yield from _slices(np.lib.format.read_array(stream, allow_pickle=False), step)
                 return
-            _header(stream)
+            _header(path, stream)
             for start in range(0, shape[0], step):
                 chunk = (min(step, shape[0] - start), *shape[1:])
-                yield np.frombuffer(stream.read(int(np.prod(chunk)) * dtype.itemsize), dtype).reshape(chunk)
+                yield np.frombuffer(stream.read(math.prod(chunk) * dtype.itemsize), dtype).reshape(chunk)
             stream.read(1)  # only at its end is the checksum of a member compared
 
-    return _Array(shape, dtype, chunks)
+    return _Array(shape, dtype, chunks, check)
 
 
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether in Fortran's order, and type."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(stream)
     if version == (2, 0):
         return np.lib.format.read_array_header_2_0(stream)
-    raise ValueError(f"version {version} of the .npy format")
+    raise LsamplerError(f"{path}: version {version} of the .npy format, which is for records; write plain numbers")
 
 
-def open_hdf5(path: Path, dataset: str | None, stack: ExitStack) -> Table:
-    """An HDF5 file that is no latent store."""
-    handle = stack.enter_context(h5py.File(path, "r"))
+def open_h5(path: Path, dataset: str | None, stack: ExitStack) -> Table:
+    """An HDF5 file that is no latent store; of its links, only those within the file are followed."""
+    handle = stack.enter_context(open_hdf5(path, "file of latent vectors"))
     if plain(handle.attrs.get("format")) == FORMAT:
         raise LsamplerError(f"{path}: is a latent store already; use it as it is")
-    arrays: dict[str, _Array] = {}
+    found, outside = datasets(path, handle)
+    wanted = dataset.strip("/") if dataset else dataset
+    if outside and (wanted in outside or not found):
+        links = ", ".join(f"'{shortened(name)}' to '{shortened(outside[name])}'" for name in list(outside)[:SHOWN])
+        raise LsamplerError(f"{path}: {links} are links out of the file, which are not followed; copy the data into it")
+    arrays = {
+        name: _Array(item.shape or (), _type_of(item), partial(_slices, item), partial(checked_dataset, path, item))
+        for name, item in found.items()
+    }
+    return _table(path, arrays, wanted)
 
-    def collect(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = _Array(item.shape or (), item.dtype, partial(_slices, item))
 
-    handle.visititems(collect)
-    return _table(path, arrays, dataset.strip("/") if dataset else dataset)
+def _type_of(dataset: h5py.Dataset) -> np.dtype[Any]:
+    try:
+        found: np.dtype[Any] = dataset.dtype
+    except TypeError:  # NumPy has no such type
+        return np.dtype("V1")
+    return found
 
 
 def _slices(array: NDArray[Any] | h5py.Dataset, step: int) -> Iterator[NDArray[Any]]:

@@ -11,8 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
-from lsampler.store.exchange.table import RawRows, Table, only
+from lsampler.store.exchange.choice import Field, chosen_columns, in_words
+from lsampler.store.exchange.table import RawRows, Table
 from lsampler.store.latent_store import LatentStore, Rows
+
+MOST_MORE = 1 << 24
+"""Numbers that a row group may hold beyond those of rows of equal length: they are read to name the odd row."""
 
 
 def open_parquet(path: Path, dataset: str | None, stack: ExitStack) -> Table:
@@ -20,55 +24,79 @@ def open_parquet(path: Path, dataset: str | None, stack: ExitStack) -> Table:
     arrow = _pyarrow(path)
     # Read through a small buffer and not ahead: a row group, which may be the whole file, would be held at once.
     file = stack.enter_context(arrow.parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False))
-    names = set(file.schema_arrow.names)
-    identity = next((name for name in ("id", "ids") if name in names), None)
-    split = "split" if "split" in names else None
-    column, components = _columns(path, arrow, file.schema_arrow, dataset, no_component={identity, split})
-    dimension = len(components) if column is None else _list_length(file, column)
-    wanted = [*filter(None, (column, identity, split)), *components]
+    schema = file.schema_arrow
+    if len(set(schema.names)) < len(schema.names):
+        raise LsamplerError(f"{path}: several columns have the same name; rename them")
+    identity = next((name for name in ("id", "ids") if name in schema.names), None)
+    split = "split" if "split" in schema.names else None
+    # pandas writes its index as a column.
+    index = {name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)}
+    fields = [_field(arrow, field) for field in schema if field.name not in {identity, split} | index]
+    taken = chosen_columns(path, fields, dataset)
+    beside = [name for name in (identity, split) if name]
+    names = [field.name for field in taken]
+    as_lists = taken[0].kind == "vector"
+    dimension = _list_length(path, arrow, file, names[0]) if as_lists else len(names)
 
     def chunks(step: int) -> Iterator[RawRows]:
         start = 0
         # Threads would decode columns side by side, and each would keep memory of its own.
-        for batch in file.iter_batches(batch_size=step, columns=wanted, use_threads=False):
-            if column is None:
-                latents = np.column_stack([batch.column(c).to_numpy(zero_copy_only=False) for c in components])
+        for batch in file.iter_batches(batch_size=step, columns=[*names, *beside], use_threads=False):
+            if as_lists:
+                latents = _list_rows(path, start, arrow, batch.column(names[0]), dimension)
             else:
-                latents = _list_rows(path, start, arrow, batch.column(column), dimension)
+                latents = np.column_stack([_numbers(arrow, batch.column(name)) for name in names])
             ids, splits = (batch.column(name).to_pylist() if name else None for name in (identity, split))
             yield latents, ids, splits
             start += batch.num_rows
 
-    return Table((file.metadata.num_rows, dimension), np.dtype(np.float64), split is not None, chunks, column)
+    words = in_words("columns", names, beside, [name for name in schema.names if name not in (*names, *beside)])
+    shape = (file.metadata.num_rows, dimension)
+    return Table(shape, np.dtype(np.float64), split is not None, chunks, names[0] if as_lists else None, words)
 
 
-def _columns(
-    path: Path, arrow: Any, schema: Any, dataset: str | None, no_component: set[str | None]
-) -> tuple[str | None, list[str]]:
-    """The column whose lists are the latents, or else the columns that are their components."""
-    types = arrow.types
+def _field(arrow: Any, field: Any) -> Field:
+    """What a column may be."""
+    types, kind = arrow.types, field.type
 
     def numeric(kind: Any) -> bool:
-        return bool(types.is_floating(kind) or types.is_integer(kind))
+        return bool(types.is_floating(kind) or types.is_integer(kind) or types.is_decimal(kind))
 
-    def vectors(kind: Any) -> bool:
-        lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-        return bool(lists and numeric(kind.value_type))
+    if types.is_integer(kind):
+        return Field(field.name, str(kind), "integer")
+    if numeric(kind):
+        return Field(field.name, str(kind), "float")
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return Field(field.name, str(kind), "vector" if numeric(kind.value_type) else "nested")
+    if types.is_nested(kind) or isinstance(kind, arrow.BaseExtensionType):
+        return Field(field.name, str(kind), "nested")
+    binary = types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    return Field(field.name, str(kind), "binary" if binary else "other")
 
-    # pandas writes its index as a column.
-    index = {name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)}
-    components = [f.name for f in schema if numeric(f.type) and f.name not in no_component | index]
-    lists = {f.name: str(f.type) for f in schema if vectors(f.type)}
-    if lists or dataset is not None or not components:
-        return only(path, "column of numbers or lists of numbers", "latent", lists, dataset), []
-    return None, components
+
+def _numbers(arrow: Any, column: Any) -> NDArray[np.float64]:
+    """Numbers of any type as float64; NaN for missing ones."""
+    found: NDArray[np.float64] = arrow.compute.cast(column, "float64", safe=False).to_numpy(zero_copy_only=False)
+    return found
 
 
-def _list_length(file: Any, column: str) -> int:
-    """D, as the first row has it."""
+def _list_length(path: Path, arrow: Any, file: Any, column: str) -> int:
+    """D, as the first row has it; rows that hold far more are not read."""
     batch = next(file.iter_batches(batch_size=1, columns=[column]), None)
-    first = batch.column(column)[0].as_py() if batch is not None and batch.num_rows else None
-    return len(first or ())
+    if batch is None or not batch.num_rows:
+        return 0
+    dimension = arrow.compute.list_value_length(batch.column(column))[0].as_py() or 0
+    groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
+    for group in groups:
+        held = sum(
+            part.num_values
+            for part in map(group.column, range(group.num_columns))
+            if part.path_in_schema.split(".")[0] == column
+        )
+        if held > group.num_rows * max(dimension, 1) + MOST_MORE:
+            problem = f"{held} numbers in {group.num_rows} rows, of which the first has {dimension}"
+            raise LsamplerError(f"{path}: '{column}' holds {problem}; give as many in every row")
+    return int(dimension)
 
 
 def _list_rows(path: Path, start: int, arrow: Any, column: Any, dimension: int) -> NDArray[Any]:
@@ -79,8 +107,7 @@ def _list_rows(path: Path, start: int, arrow: Any, column: Any, dimension: int) 
             f"{path}: row {start + odd[0]} holds {lengths[odd[0]]} numbers, the first row {dimension}; "
             "give as many in every row"
         )
-    numbers: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
-    return numbers.reshape(-1, dimension)
+    return _numbers(arrow, column.flatten()).reshape(-1, dimension)
 
 
 def write_parquet(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:

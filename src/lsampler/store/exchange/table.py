@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.errors import LsamplerError, nearest_name
+from lsampler.errors import LsamplerError, shortened
 from lsampler.statistics.moments import not_finite
-from lsampler.store.hdf5_layout import decoded, storable
+from lsampler.store.hdf5_layout import MAX_DIMENSION, decoded, storable
 from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, LatentStore, Rows
 from lsampler.store.reference import Split
 
 # Several copies of a chunk live at once: as read, as float32, and those of the chunk before.
 CHUNK_BYTES = 1 << 22
-# A wider vector is an array the wrong way round, and too wide for one chunk of HDF5.
-MAX_DIMENSION = 1 << 24
+MOST_UNPACKED, MOST_RATIO = 1 << 30, 500
+"""In bytes: what a file may declare whatever its size, and how often its size beyond that."""
+MOST_SHOWN = 200
 
 RawRows: TypeAlias = tuple[NDArray[Any], Sequence[Any] | None, Sequence[Any] | None]
 """Latents (n, ...), ids and splits as the file holds them; None for what it does not hold."""
@@ -32,7 +33,7 @@ class Table:
     """A file to import: the shape and type of its latents, and how to read it.
 
     ``chunks`` is called with the largest number of rows per chunk; ``dataset`` is the array or column of the latents,
-    where there may be several.
+    where there may be several; ``taken`` says in words what was taken of the file, and what was not.
     """
 
     shape: tuple[int, ...]
@@ -40,6 +41,7 @@ class Table:
     has_split: bool
     chunks: Callable[[int], Iterator[RawRows]]
     dataset: str | None = None
+    taken: str | None = None
 
 
 Reader: TypeAlias = Callable[[Path, str | None, ExitStack], Table]
@@ -69,25 +71,12 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except LsamplerError:
         raise
+    except MemoryError as error:
+        raise LsamplerError(f"{path}: needs more memory than there is; give it in smaller parts") from error
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise LsamplerError(f"{path}: not a readable {path.suffix.lower()} file ({reason}); write it again") from error
-
-
-def only(path: Path, what: str, preferred: str, candidates: Mapping[str, str], dataset: str | None) -> str:
-    """The name of the latents among ``candidates``, whose values describe them; an error if none or several qualify."""
-    if dataset is not None:
-        if dataset not in candidates:
-            raise LsamplerError(f"{path}: holds no {what} '{dataset}'{nearest_name(dataset, candidates)}")
-        return dataset
-    if preferred in candidates:
-        return preferred
-    if len(candidates) == 1:
-        return next(iter(candidates))
-    if not candidates:
-        raise LsamplerError(f"{path}: holds no {what}, so no latent vectors; export them again")
-    listing = ", ".join(f"'{name}' {described}" for name, described in candidates.items())
-    raise LsamplerError(f"{path}: holds {listing}; name the latent vectors with `dataset=...`")
+        reason = shortened(str(error) or type(error).__name__, MOST_SHOWN)
+        fix = "write it again" if getattr(error, "errno", None) is None else "check the file"
+        raise LsamplerError(f"{path}: not a readable {path.suffix.lower()} file ({reason}); {fix}") from error
 
 
 def checked_dimension(path: Path, table: Table, autoencoder: Any) -> int:
@@ -101,11 +90,20 @@ def checked_dimension(path: Path, table: Table, autoencoder: Any) -> int:
         raise LsamplerError(f"{path}: holds no latent vectors, its shape is {table.shape}; export it again")
     if dimension > MAX_DIMENSION:
         raise LsamplerError(f"{path}: latents of shape {table.shape}; give one row per latent vector")
+    _refuse_bomb(path, table.shape[0] * dimension)
     if autoencoder is not None and autoencoder.dimension != dimension:
         raise LsamplerError(
             f"{path}: D = {dimension}, the model has {autoencoder.dimension}; give the `model=...` that encoded them"
         )
     return dimension
+
+
+def _refuse_bomb(path: Path, numbers: int) -> None:
+    """Raise LsamplerError if a small file declares more numbers than any compression of real ones explains."""
+    there = path.stat().st_size
+    if 4 * numbers > max(MOST_UNPACKED, MOST_RATIO * there):
+        problem = f"declares {numbers:.3g} numbers in {there:,} bytes"
+        raise LsamplerError(f"{path}: {problem}, which no latent vectors do; write it again, or give it uncompressed")
 
 
 def chunk_rows(dimension: int) -> int:
@@ -147,9 +145,9 @@ def _id(path: Path, row: int, value: Any) -> str:
     if value is None:  # a table's missing value
         return ""
     if not isinstance(value, str | int):
-        raise LsamplerError(f"{path}: the id of row {row} is {value!r}; give texts or whole numbers")
+        raise LsamplerError(f"{path}: the id of row {row} is {shortened(repr(value))}; give texts or whole numbers")
     if not storable(str(value)):
-        raise LsamplerError(f"{path}: the id of row {row} cannot be stored; rename it without NUL or the like")
+        raise LsamplerError(f"{path}: the id of row {row} cannot be stored; rename it without NUL, or shorter")
     return str(value)
 
 
@@ -159,4 +157,5 @@ def _split(path: Path, row: int, value: Any) -> Split:
     for code, split in enumerate(SPLITS):
         if type(value) in (int, str) and value in (code, split):
             return split
-    raise LsamplerError(f"{path}: the split of row {row} is {value!r}; write 'train' or 'held-out', or 0 or 1")
+    shown = shortened(repr(value))
+    raise LsamplerError(f"{path}: the split of row {row} is {shown}; write 'train' or 'held-out', or 0 or 1")
