@@ -256,7 +256,7 @@ BAD_INPUT = [
     ("latents missing", "analyze no.h5 --out r", "no.h5: no such latent store; check the path"),
     ("latents with NaN", "analyze nan.h5 --out r", "nan.h5: row 3 holds NaN or infinite values"),
     ("latents too few", "analyze few.h5 --out r", "few.h5: 5 vectors are too few to analyse; give at least 20"),
-    ("latents constant", "analyze constant.h5 --out r", "constant.h5: component 2 is constant"),
+    ("latents equal", "analyze equal.h5 --out r", "equal.h5: all 50 vectors are equal"),
     ("report's parent missing", "analyze few.h5 --out no/r", "does not exist; create it first"),
     ("report among images", "analyze few.h5 --out mixed", "mixed: was not written by lsampler"),
     ("threshold no number", "analyze few.h5 --out r --threshold high", "'--threshold': Input should be a valid number"),
