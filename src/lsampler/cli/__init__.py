@@ -42,6 +42,7 @@ COMMANDS = {
         "Make a bundle: weights as float16, aggregate statistics and calibrated cores in one file.",
     ),
     "example": ("example", "Write a small example: scikit-learn's handwritten digits and their latents, in seconds."),
+    "clean": ("clean", "Remove the hidden files that commands left in a folder when they were killed."),
     "store": ("store", "Inspect, import, export, shard and merge latent stores."),
     "plugins": ("plugins", "List all strategies, cores, evaluators and autoencoder loaders, with origin and summary."),
 }

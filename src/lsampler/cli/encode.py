@@ -75,10 +75,7 @@ def encode(
     if result.resumed:
         common.say(f"resumed after {result.resumed} images of an interrupted run")
     common.report_skipped(result.skipped)
-    store = result.store
-    common.say(
-        f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}"
-    )
+    common.report_store(out, result.store)
 
 
 def _report_preparation(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions) -> None:
