@@ -75,8 +75,7 @@ def encode(
     if result.resumed:
         common.say(f"resumed after {result.resumed} images of an interrupted run")
     common.report_skipped(result.skipped)
-    train, held = (result.store.count(split) for split in ("train", "held-out"))
-    common.say(f"{out}: {train} latent vectors and {held} held out, D = {result.store.dimension}")
+    common.report_store(out, result.store)
 
 
 def _report_preparation(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions) -> None:

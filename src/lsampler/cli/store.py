@@ -18,6 +18,7 @@ from lsampler.cli.common import (
     examples,
     model_settings,
     new_table,
+    report_store,
     say,
 )
 from lsampler.cli.messages import in_options
@@ -143,11 +144,10 @@ def import_(
         result = import_latents(
             path, out, held_out=held_out, autoencoder=autoencoder, dataset=chosen, force=force, progress=progress
         )
-    store = result.store
     if result.taken:
         say(f"read: {result.taken}")
     say(in_options(f"held out: {result.held_out}", ("held_out",)))
-    say(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
+    report_store(out, result.store)
 
 
 @contextlib.contextmanager
