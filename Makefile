@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if
 # The images that the bundle is made from: the official aligned archive, or a part of it.
 DATA ?= img_align_celeba.zip
 
-.PHONY: faces test coverage lint format bench bundle digits reproduction clean
+.PHONY: faces test coverage lint format bench fuzz bundle digits reproduction clean
 
 faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
 	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
@@ -32,6 +32,9 @@ format: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev ## measure every step beside its peer, for docs/performance.md and docs/scaling.md; an hour, 25 GB
 	$(BIN)/python -m benchmarks --images $(DATA)
 	$(BIN)/python -m benchmarks.scaling
+
+fuzz: $(VENV)/.installed-dev ## hostile inputs, kills, races and full disks at length, for docs/reliability.md; up to an hour
+	$(BIN)/python tests/hostile/fuzz.py --files 10000 --kills 200
 
 bundle: $(VENV)/.installed-dev ## train, encode and bundle celeba96 again; hours without a GPU
 	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --epochs 24 --out runs/celeba96

@@ -21,6 +21,12 @@ try:
 except ImportError:  # Windows has other locks
     fcntl = None  # type: ignore[assignment]
 
+SPACE, RIGHTS = "free some space or choose another place", "change its permissions or choose another place"
+FIXES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), SPACE) | {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), RIGHTS),
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What helps where the disk refuses, by the number of the error."""
 TEMPORARY, KEPT, OLD = ".lsampler-", 50, "old"
 """What the names of hidden folders begin with, how many characters of the final name they keep, and what in them is
 being replaced."""
@@ -330,7 +336,5 @@ def disk_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
-        raise LsamplerError(
-            f"{target}: could not be written ({reason}); nothing was left behind, "
-            "free some space or choose another place"
-        ) from error
+        fix = FIXES.get(error.errno or 0, "choose another place")
+        raise LsamplerError(f"{target}: could not be written ({reason}); nothing was left behind, {fix}") from error

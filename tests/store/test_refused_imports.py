@@ -56,6 +56,7 @@ TAKEN: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "names in any order": (WIDE, "z3,z1", "z3, z1 (2); left out: z0, z2"),
     "a name with a comma": ({"a,b": Z[:, 0], "a": Z[:, 1]}, "a,b", "a,b; left out: a"),
     "an id that is wanted": (WIDE | {"image_id": NUMBER}, "image_id", "image_id; left out: z0, z1, z2, z3"),
+    "control characters": (WIDE | {"\x1b[31mred": ["a"] * ROWS}, None, "z0, z1, z2, z3 (4); left out: ?[31mred"),
     "many": ({f"z{k}": Z[:, 0] for k in range(9)}, None, "z0, z1, z2, ..., z8 (9); left out: nothing"),
 }
 
@@ -187,6 +188,12 @@ HARM: dict[str, tuple[Callable[[Path], Path], str]] = {
     "only links": (
         lambda d: h5(d / "a.h5", lambda h: h.__setitem__("z", h5py.ExternalLink("pipe", "/z"))),
         "'z' to 'pipe:/z' are links out of the file",
+    ),
+    "a link beside": (
+        lambda d: h5(
+            d / "a.h5", lambda h: (h.__setitem__("z", Z), h.__setitem__("split", h5py.ExternalLink("pipe", "/")))
+        ),
+        "'split' to 'pipe:/' are links out of the file",
     ),
     "no HDF5": (lambda d: (d / "a.h5", (d / "a.h5").write_bytes(b"PK" * 500))[0], "it does not begin as one"),
 }  # fmt: skip

@@ -22,12 +22,12 @@ from lsampler.data.batches import ImageBatches, PixelBatch, cores, require_some
 from lsampler.data.image_sources import ImageError, ImageSource, source_digest
 from lsampler.data.preprocess import Crop, Preprocess
 from lsampler.errors import LsamplerError, plugin_errors
-from lsampler.files import check_output
+from lsampler.files import check_output, remove
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.protocols import Autoencoder, device_of
 from lsampler.progress import Progress, track
-from lsampler.store.file_store import FileStore, committed_shards
-from lsampler.store.latent_store import SPLITS, Rows
+from lsampler.store.file_store import FileStore, committed_shards, partial_folder
+from lsampler.store.latent_store import RUN, SPLITS, Rows
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
 from lsampler.store.sharding import ShardWork, write_shards
 from lsampler.store.writer import StoreWriter
@@ -170,8 +170,11 @@ def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
 def _writer(run: _Run) -> StoreWriter:
     """A writer that resumes what an interrupted run of the same images has committed."""
     path, source, append, force = run.path, run.source, run.options.append, run.force
-    if path.exists() and committed_shards(path) and not (append or force):
+    shards = committed_shards(path) if path.exists() and not (append or force) else []
+    if shards and FileStore(path).attributes.get(RUN) != FileStore(shards[0]).attributes.get(RUN):
         raise LsamplerError(f"{path}: appending to it was interrupted; pass `append=True` to resume")
+    if shards:  # a process was killed after it had merged them, and before it had removed them
+        remove(partial_folder(path))
     check_output(path, force=force or append)
     if append and not force and path.exists():
         attributes = FileStore(path).attributes

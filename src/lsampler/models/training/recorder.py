@@ -48,24 +48,25 @@ class Recorder(Callback):
         self._advance: Callable[[int], None] = lambda steps: None
         self._rows: list[dict[str, float]] = []
         self._started = time.monotonic()
-        self._lock: Lock | None = None
         self._made: list[Path] = []
+        self._lock: Lock | None = None
 
     def check_folder(self) -> None:
         """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
         if self._resume and not self.checkpoint.is_file():
             raise LsamplerError(f"{self.out}: no checkpoint to resume; leave out `resume=True` to start")
-        if not self._resume and (self.checkpoint.exists() or self.path.exists()):
-            raise LsamplerError(
-                f"{self.out}: holds a training already; pass `resume=True` to continue it, or choose another folder"
-            )
         self._made = [folder for folder in (self.checkpoint.parent, self.out) if not folder.exists()]
         with disk_errors(self.out):
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         self._lock = only_writer(self.checkpoint.parent, self.out)
+        # Only now no other process can finish a training here.
+        if not self._resume and (self.checkpoint.exists() or self.path.exists()):
+            raise LsamplerError(
+                f"{self.out}: holds a training already; pass `resume=True` to continue it, or choose another folder"
+            )
 
     def close(self) -> None:
-        """Let other processes write the folder; remove the folders that this training made, if it wrote nothing."""
+        """Let other processes write the folder, and remove the folders that this training made and left empty."""
         if self._lock:
             self._lock.close()
         with contextlib.suppress(OSError):  # they hold something, or are gone
@@ -81,7 +82,9 @@ class Recorder(Callback):
         pl_module.model.training_record = record  # type: ignore[union-attr]
         if self._resume and trainer.is_global_zero:
             self._rows = self._rows_before(trainer.world_size)
-            if len(self._rows) >= self._options.epochs:
+            # One killed after its last epoch still has its images: what is left is done by `finish`.
+            if len(self._rows) >= self._options.epochs and images.prepared_anew:
+                images.forget()
                 raise LsamplerError(
                     f"{self.out}: has finished all {len(self._rows)} epochs; there is nothing left to resume"
                 )
@@ -146,9 +149,12 @@ class Recorder(Callback):
             writer = csv.DictWriter(handle, list(row))
             writer.writeheader()
             writer.writerows(self._rows)
-        with new_file(self.checkpoint, force=True) as beside:
-            trainer.save_checkpoint(beside)
-        model.save(self.path, force=True)
+        with new_file(self.path, force=True) as model_beside:
+            model.save(model_beside, force=True)
+            with new_file(
+                self.checkpoint, force=True
+            ) as beside:  # so that a kill between the two is next to impossible
+                trainer.save_checkpoint(beside)
         training_curve(self._rows, self.out / "training.png")
         self._report(
             f"epoch {row['epoch']}/{self._options.epochs}: train MSE {row['train_mse']:.5f}, "
