@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -15,8 +15,6 @@ import pytest
 from support import Answer
 
 from lsampler import LatentStore, LsamplerError
-from lsampler.files import only_writer
-from lsampler.progress import begin
 
 Cli = Callable[..., Answer]
 
@@ -67,23 +65,6 @@ def test_what_nobody_foresaw_is_one_line_and_never_a_success(
     assert f"failed with {type(error).__name__}" in answer.err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("lost", [False, True])
-def test_signals_end_a_command_even_where_their_exception_is_lost(
-    number: int, lost: bool, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """C code that calls Python, as h5py's does, may lose an exception; the next step of the work raises it again."""
-
-    def stop() -> None:
-        with contextlib.suppress(*([BaseException] if lost else [])):
-            os.kill(os.getpid(), number)
-        begin(None, "steps", 2)(1)
-        raise AssertionError("the work goes on")
-
-    monkeypatch.setattr("lsampler.plugins.registry.registry", stop)
-    assert cli("plugins") == Answer(128 + number, "", "lsampler: interrupted\n")
-
-
 @pytest.mark.parametrize("arguments", [("--version",), ("plugins", "show", "gaussian")])
 def test_output_that_cannot_be_written_is_one_line(arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
@@ -123,9 +104,13 @@ def test_clean_removes_what_killed_commands_left_and_nothing_else(ok: Cli, cli: 
         room.mkdir()
         (room / "z.h5").write_bytes(b"x" * 100_000)
     (tmp_path / ".mine").mkdir()
-    with only_writer(alive):
+    lock = os.open(alive, os.O_RDONLY)  # as the command that still runs holds it
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
         assert "1 hidden folders to remove, 0.1 MB" in ok("clean", tmp_path, "--dry-run").out
         assert dead.exists()
         ok("clean", tmp_path)
+    finally:
+        os.close(lock)
     assert {path.name for path in tmp_path.iterdir()} == {alive.name, ".mine"}
     assert "no such folder" in cli("clean", tmp_path / "no").err

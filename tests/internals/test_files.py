@@ -368,3 +368,11 @@ def test_a_curve_is_drawn_from_the_first_epoch_on(tmp_path: Path, epochs: int) -
     training_curve(rows, tmp_path / "a.png")
     colours = {colour for _, colour in Image.open(tmp_path / "a.png").convert("RGB").getcolors(1 << 20) or []}
     assert {(0, 114, 178), (213, 94, 0)} <= colours
+
+
+@BOTH
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path, new: New) -> None:
+    os.mkfifo(tmp_path / "pipe.h5")
+    with pytest.raises(LsamplerError, match=r"pipe\.h5: is a device or a pipe"), new(tmp_path / "pipe.h5", force=True):
+        pass
+    assert (tmp_path / "pipe.h5").is_fifo()
