@@ -39,6 +39,12 @@ def test_terminal_escapes_of_a_name_do_not_reach_the_terminal(failing: Callable[
     assert answer == Answer(2, "", "lsampler: ?[31mred?[0m.h5: is empty?\n")
 
 
+def test_what_looks_like_an_argument_in_the_name_of_a_file_is_kept(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "`seed=1`.h5"
+    answer = cli("sample", "-p", "gaussian", "--store", path, "--out", tmp_path / "z.h5")
+    assert answer == Answer(2, "", f"lsampler: {path}: no such latent store; check the path\n")
+
+
 def test_a_long_message_keeps_beginning_and_end(failing: Callable[..., Answer]) -> None:
     answer = failing(LsamplerError("file: " + "x" * 100_000 + " the fix"))
     assert answer.code == 2
