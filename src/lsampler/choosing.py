@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -43,8 +44,6 @@ JUDGES = 0.2
 MANY_COPIES = 0.05
 MORE_NEARER = 0.1
 """By how much the share of samples nearer to train vectors may exceed that of real ones."""
-AS_GOOD = 0.01
-"""By how much a simpler candidate's area may exceed the best one's."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +169,14 @@ def _copies(row: Row, real: Row) -> bool:
     return row.by_metric["near-copies"].low > MANY_COPIES or nearer.low > expected + MORE_NEARER
 
 
+def _clearly_above(one: Score, other: Score) -> bool:
+    """Whether the difference of two scores exceeds its 95 % interval, were they independent."""
+    return one.value - other.value > math.hypot(one.high - one.low, other.high - other.low) / 2
+
+
 def _least_told_apart(rows: Sequence[Row], real: Row, area: str) -> tuple[Row, str]:
     ordered = sorted(rows, key=lambda row: row.by_metric[area].value)
-    limit = ordered[0].by_metric[area].value + AS_GOOD
-    # Whatever a judge cannot tell from a coin toss is as good as any other.
-    best = next(row for row in rows if row.by_metric[area].value <= limit or row.by_metric[area].low <= 0.5)
+    best = next(row for row in rows if not _clearly_above(row.by_metric[area], ordered[0].by_metric[area]))
     mark, found = real.by_metric.get(area), best.by_metric[area]
     text = f"is told from real vectors with an AUC of {found.value:.2f}"
     others = [row for row in ordered if row is not best]

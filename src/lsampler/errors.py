@@ -59,7 +59,7 @@ def plugin_errors(doing: str) -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise
         reason = one_line(error)
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError) or "out of memory" in reason or "allocate memory" in reason:
             problem = f"needs more memory than there is ({reason}); give it less, or smaller parameters"
         else:
             problem = f"failed with {reason}; report it to the plugin's author"

@@ -21,9 +21,17 @@ try:
 except ImportError:  # Windows has other locks
     fcntl = None  # type: ignore[assignment]
 
+SPACE, RIGHTS = "free some space or choose another place", "change its permissions or choose another place"
+FIXES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), SPACE) | {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), RIGHTS),
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What helps where the disk refuses, by the number of the error."""
 TEMPORARY, KEPT, OLD = ".lsampler-", 50, "old"
 """What the names of hidden folders begin with, how many characters of the final name they keep, and what in them is
 being replaced."""
+MOST_TEXT = 1 << 26
+"""Characters of a text file of ours; the plan or the manifest of a large store has a few million."""
 MARK = ".lsampler"
 """The file in every folder that lsampler writes, which holds the folder's kind: only such a folder is replaced."""
 FolderKind = Literal["analysis report", "comparison report", "images", "sharded store"]
@@ -45,6 +53,22 @@ def regular_file(path: str | os.PathLike[str]) -> bool:
         return stat.S_ISREG(Path(path).stat().st_mode)
     except (OSError, ValueError):  # a name that the disk does not allow, or that holds NUL
         return False
+
+
+def own_text(path: Path) -> str:
+    """The text of a small file that lsampler writes itself, such as a mark, a plan or a record.
+
+    Raises:
+        OSError: there is none, or not a regular file.
+        ValueError: it is too large, or no UTF-8.
+    """
+    if not regular_file(path):
+        raise FileNotFoundError(path)
+    with path.open(encoding="utf-8") as handle:
+        text = handle.read(MOST_TEXT + 1)
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"{path}: is too large")
+    return text
 
 
 def existing_file(path: str | os.PathLike[str], what: str) -> Path:
@@ -119,7 +143,7 @@ def mark_folder(path: Path, kind: FolderKind) -> None:
 
 def _kind_of(path: Path) -> FolderKind | None:
     try:
-        text = (path / MARK).read_text(encoding="utf-8").strip()
+        text = own_text(path / MARK).strip()
     except (OSError, ValueError):
         return None
     return next((kind for kind in FOLDERS if kind == text), None)
@@ -310,7 +334,5 @@ def disk_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
-        raise LsamplerError(
-            f"{target}: could not be written ({reason}); nothing was left behind, "
-            "free some space or choose another place"
-        ) from error
+        fix = FIXES.get(error.errno or 0, "choose another place")
+        raise LsamplerError(f"{target}: could not be written ({reason}); nothing was left behind, {fix}") from error

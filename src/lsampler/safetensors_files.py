@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lsampler.errors import LsamplerError
+from lsampler.errors import LsamplerError, shortened
 
 
 class Description(BaseModel):
@@ -75,7 +75,9 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as handle:
             yield handle
     except (SafetensorError, OSError) as error:
-        raise LsamplerError(f"{path}: not a readable safetensors file; it may be truncated") from error
+        reason = shortened(str(error).removeprefix("Error while deserializing header: "))
+        fix = "check which file this is, or get it again"
+        raise LsamplerError(f"{path}: not a readable safetensors file ({reason}); {fix}") from error
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

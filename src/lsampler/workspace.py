@@ -11,9 +11,9 @@ from pathlib import Path
 from lsampler.bundles.bundle import DEFAULT_BUNDLE, bundle_of, find_bundle, load_bundle
 from lsampler.compute.seeded_blocks import resolve_device
 from lsampler.data.image_sources import ImageSource, open_images
-from lsampler.errors import LsamplerError, plugin_errors
+from lsampler.errors import LsamplerError
 from lsampler.models.protocols import Autoencoder
-from lsampler.plugins.by_name import find_loader
+from lsampler.plugins.by_name import find_loader, load_by
 from lsampler.scoring.subject import Subject
 from lsampler.store.opening import open_store
 
@@ -95,6 +95,4 @@ def open_any_model(model: str | None, settings: Mapping[str, str] | None = None)
     if bundle:
         return bundle.autoencoder
     spec = str(model)
-    loader = find_loader(spec).from_strings(settings or {})
-    with plugin_errors(f"{spec}: loading by {loader.name}"):
-        return loader.load(spec)
+    return load_by(find_loader(spec).from_strings(settings or {}), spec)

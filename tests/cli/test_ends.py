@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from support import Answer
 
-from lsampler import LsamplerError
+from lsampler import LatentStore, LsamplerError
+from lsampler.files import only_writer
+from lsampler.progress import begin
 
 Cli = Callable[..., Answer]
 
@@ -51,11 +56,76 @@ def test_exhausted_resources_are_one_line(failing: Callable[..., Answer], error:
     assert type(error).__name__ in answer.err
 
 
-def test_sigterm_ends_a_command_as_ctrl_c_does() -> None:
-    code = (
-        "import os, signal, sys\nfrom lsampler.plugins import registry\n"
-        "def stop(): os.kill(os.getpid(), signal.SIGTERM)\n"
-        "registry.registry = stop\nfrom lsampler.cli import main\nsys.argv = ['lsampler', 'plugins']\nmain()"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stderr) == (128 + signal.SIGTERM, "lsampler: interrupted\n")
+@pytest.mark.parametrize(
+    "error", [ValueError("went\nwrong"), SystemExit(0), BaseException(), OSError(5, "broken", "a")]
+)
+def test_what_nobody_foresaw_is_one_line_and_never_a_success(
+    failing: Callable[..., Answer], error: BaseException
+) -> None:
+    answer = failing(error)  # type: ignore[arg-type]
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert f"failed with {type(error).__name__}" in answer.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("lost", [False, True])
+def test_signals_end_a_command_even_where_their_exception_is_lost(
+    number: int, lost: bool, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C code that calls Python, as h5py's does, may lose an exception; the next step of the work raises it again."""
+
+    def stop() -> None:
+        with contextlib.suppress(*([BaseException] if lost else [])):
+            os.kill(os.getpid(), number)
+        begin(None, "steps", 2)(1)
+        raise AssertionError("the work goes on")
+
+    monkeypatch.setattr("lsampler.plugins.registry.registry", stop)
+    assert cli("plugins") == Answer(128 + number, "", "lsampler: interrupted\n")
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("plugins", "show", "gaussian")])
+def test_output_that_cannot_be_written_is_one_line(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "lsampler", *arguments]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert ended.stderr.startswith("lsampler: standard output: could not be written (No space left on device)")
+
+
+def test_a_reader_that_stops_ends_a_command_silently() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "lsampler", "plugins", "show", "gaussian"]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("name", [b"\x1b[31mred.h5", b"not \xff text.h5"])
+def test_names_that_are_no_plain_text_reach_no_terminal_and_break_no_message(
+    name: bytes, ok: Cli, tiny_store: LatentStore, tmp_path: Path
+) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.write_bytes(tiny_store.path.read_bytes())
+    for arguments in (
+        ("store", "info", path),
+        ("sample", "-p", "gaussian", "--store", path, "--out", tmp_path / "z.h5"),
+    ):
+        out = ok(*arguments).out
+        assert all(letter.isprintable() for letter in out.replace("\n", ""))
+        assert os.fsdecode(name)[-6:] in out
+
+
+def test_clean_removes_what_killed_commands_left_and_nothing_else(ok: Cli, cli: Cli, tmp_path: Path) -> None:
+    dead, alive = (tmp_path / f".lsampler-{digits}-z.h5" for digits in ("0123456789ab", "ba9876543210"))
+    for room in (dead, alive):
+        room.mkdir()
+        (room / "z.h5").write_bytes(b"x" * 100_000)
+    (tmp_path / ".mine").mkdir()
+    with only_writer(alive):
+        assert "1 hidden folders to remove, 0.1 MB" in ok("clean", tmp_path, "--dry-run").out
+        assert dead.exists()
+        ok("clean", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {alive.name, ".mine"}
+    assert "no such folder" in cli("clean", tmp_path / "no").err

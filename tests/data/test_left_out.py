@@ -87,8 +87,9 @@ def test_pipes_devices_and_broken_links_are_left_out_and_refused_as_a_source(tmp
     os.mkfifo(folder / "b.png")
     (folder / "c.png").symlink_to("/dev/zero")
     (folder / "d.png").symlink_to(tmp_path / "nowhere")
+    (folder / "e.png").symlink_to(folder / "e.png")
     source = open_images(folder)
-    assert (source.ids, left_out(source)) == (["a.png"], "left out 3 (3 not regular files)")
+    assert (source.ids, left_out(source)) == (["a.png"], "left out 4 (4 not regular files)")
     for suffix in ("npy", "npz", "h5", "zip"):
         os.mkfifo(folder / f"pipe.{suffix}")
         (folder / f"zero.{suffix}").symlink_to("/dev/zero")
@@ -107,9 +108,10 @@ def test_compressible_members_of_a_zip_do_no_harm_and_a_bomb_is_one_skipped_imag
         link = zipfile.ZipInfo("link.png")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "black.bmp")
+        archive.writestr("x" * 5000 + ".png", b"")
     source = open_images(tmp_path / "a.zip")
     reader = ImageBatches(source, Preprocess(8, "none", 3))
     assert [len(images) for _, images in reader.read(4)] == [1]
     assert list(reader.skipped) == ["bomb.png"]
     assert "would unpack to 42 MB" in reader.skipped["bomb.png"]
-    assert left_out(source) == "left out 3 (1 .csv, 1 .txt, 1 links)"
+    assert left_out(source) == "left out 4 (1 .csv, 1 .txt, 1 links, 1 with a name that is too long)"

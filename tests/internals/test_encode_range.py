@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from lsampler import (
     decode_images,
     encode_images,
     open_images,
+    open_store,
 )
 from lsampler.compute.prefetch import one_behind
 from lsampler.models.conv_autoencoder import CPU_BATCH
@@ -89,6 +91,21 @@ def test_one_behind_keeps_order_and_makes_the_next_first() -> None:
             assert made[-1] == min(k + 1, count - 1)
         assert made == list(range(count))
         assert list(one_behind(range(count))) == made
+
+
+def test_shards_that_a_killed_run_had_merged_already_are_removed_by_the_next(
+    tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, source = tmp_path / "s.h5", open_images(digits_npy)
+    with monkeypatch.context() as patch:
+        patch.setattr("lsampler.store.partial_store.PartialStore.clear", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            encode_images(tiny_model, source, out, held_out=9)
+    assert committed_shards(out)
+    assert len(open_store(out)) == len(source.ids)
+    with pytest.raises(LsamplerError, match="exists already"):
+        encode_images(tiny_model, source, out, held_out=9)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
 
 
 # Threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
@@ -79,6 +80,8 @@ def test_a_foreign_plugin_is_found_and_used(module: Any) -> None:
         (offering(named("first")), "taken by first"),
         (offering(named("twice"), named("twice")), "taken by foreign"),
         (hooked(raising(SystemExit)), "SystemExit: no luck today"),
+        (hooked(raising(BaseException)), "BaseException: no luck today"),
+        (hooked(raising(GeneratorExit)), "GeneratorExit: no luck today"),
         (hooked(lambda: 3), "TypeError"),
     ],
 )
@@ -163,3 +166,13 @@ def test_an_interrupted_search_loses_no_plugin(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Registry, "_load", load)
     assert list(known.of_kind("sampler")) == plugin_names("sampler")
     assert "novelty" in known.of_kind("evaluator")
+
+
+def test_a_plugin_that_never_ends_its_import_is_named_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_module, "SECONDS", 0.1)
+    ended = threading.Event()
+    known = Registry([("foreign", SimpleNamespace(name="slow", load=ended.wait))])  # type: ignore[list-item]
+    assert [str(broken) for broken in known.broken] == [
+        "plugin 'slow' from foreign is broken: did not end its import or its hook within 0.1 seconds; uninstall it"
+    ]
+    ended.set()

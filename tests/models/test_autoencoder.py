@@ -242,7 +242,7 @@ def test_a_foreign_safetensors_file(tmp_path: Path, metadata: dict[str, str] | N
     path = tmp_path / "a.safetensors"
     save_file({"w": torch.zeros(3)}, path, metadata=metadata)
     broken = metadata == {"lsampler": "{"}
-    assert ("not a readable safetensors" if broken else "not an autoencoder made by 'lsampler train'") in refusal(path)
+    assert ("its metadata cannot be read" if broken else "not an autoencoder made by 'lsampler train'") in refusal(path)
 
 
 @pytest.mark.parametrize(

@@ -441,6 +441,7 @@ BAD: list[tuple[str, Build, str, str]] = [
     ("diffusers: other class", altered("kl", "config.json", _class_name="VQModel"), "", "the class is VQModel; give a folder of AutoencoderKL or AutoencoderTiny"),
     ("diffusers: a file of it", lambda _, made: f"{made}/kl/{WEIGHTS}", "", "if it holds the weights of a diffusers model, give its folder, "),
     ("pythae: a file of it", lambda _, made: f"{made}/vae/model.pt+{made}/vae/model.pt", "", "if pythae saved them, give their folder"),
+    ("pythae: its weights alone", lambda _, made: f"{made}/vae/model.pt", "", "a file out of the folder of a model; give the folder, "),
     ("diffusers: pipeline", one_file("model_index.json", "{}"), "", "a whole pipeline"),
     ("diffusers: transformers", one_file("config.json", "[1]"), "", "the class is None"),
     ("diffusers: no JSON", one_file("config.json", "{"), "", "cannot be read as JSON"),

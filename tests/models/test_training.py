@@ -295,6 +295,41 @@ def test_a_fresh_start_never_uses_older_prepared_images(few_npy: Path, tmp_path:
     assert same_weights(tmp_path / "used", tmp_path / "clean")
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("prepared.json", lambda content: content[:-9]),
+        ("prepared.json", lambda content: content.replace(b'"ids"', b'"idz"')),
+        ("prepared.json", lambda content: b"[" * 100_000),
+        ("prepared.npy", lambda content: b""),
+        ("prepared.npy", lambda content: content[:500]),
+        ("prepared.npy", lambda content: content.replace(b"'|u1'", b"'|b1'")),
+    ],
+)
+def test_damaged_prepared_images_are_prepared_anew(
+    few_npy: Path, tmp_path: Path, whole: Path, name: str, change: Callable[[bytes], bytes]
+) -> None:
+    train(few_npy, tmp_path / "run", epochs=3, report=interrupt_after("epoch 2/"))
+    left = tmp_path / "run" / name
+    left.write_bytes(change(left.read_bytes()))
+    train(few_npy, tmp_path / "run", epochs=3, resume=True)
+    assert same_weights(whole, tmp_path / "run")
+    assert files(tmp_path / "run") == FILES
+
+
+def test_a_training_killed_after_its_last_epoch_is_finished(
+    few_npy: Path, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("lsampler.models.training.recorder.reconstruction_grid", Mock(side_effect=RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            train(few_npy, tmp_path / "run", epochs=3)
+    assert (tmp_path / "run" / "prepared.npy").exists()
+    assert train(few_npy, tmp_path / "run", epochs=3, resume=True).epochs == 3
+    assert files(tmp_path / "run") == FILES
+    assert same_weights(whole, tmp_path / "run")
+
+
 # What is refused
 
 
@@ -306,6 +341,7 @@ def test_a_folder_that_holds_a_training_is_refused(trained: tuple[Path, Any], di
         train(digits_npy, out)
     with pytest.raises(LsamplerError, match="finished all 8 epochs; there is nothing left to resume"):
         train(digits_npy, out, resume=True, **same)
+    assert files(out) == FILES
     assert {name: (out / name).read_bytes() for name in FILES} == before
 
 
@@ -354,7 +390,7 @@ def test_a_full_disk_while_images_are_prepared_is_one_line(
     )
     with pytest.raises(LsamplerError, match="No space left on device"):
         train(few_npy, tmp_path / "run")
-    assert files(tmp_path / "run") == []
+    assert not (tmp_path / "run").exists()
 
 
 DEVICES = "--accelerator cpu --devices"

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lsampler import LsamplerError, load_core, load_evaluator, load_sampler, plugin_names, require_memory, sample_store
+from lsampler import (
+    LsamplerError,
+    compare,
+    load_core,
+    load_evaluator,
+    load_sampler,
+    plugin_names,
+    require_memory,
+    sample_store,
+)
 
 LOADERS = {"sampler": load_sampler, "evaluator": load_evaluator, "core": load_core}
 UNBOUNDED = {"components", "i", "j", "axis", "first", "second"}
@@ -52,6 +61,9 @@ def test_more_rows_than_memory_or_disk_hold_are_refused(tmp_path: Path) -> None:
     for name in ("many.h5", "many.shards"):
         with pytest.raises(LsamplerError, match=r"`n=1000000000000000000000`: needs .* GB of disk"):
             sample_store(sampler, 10**21, tmp_path / name)
+    with pytest.raises(LsamplerError, match=r"`n=10000000000000` needs about 240,000\.0 GB of memory; score fewer"):
+        compare(np.random.default_rng(0).normal(size=(50, 3)), [sampler], tmp_path / "report", n=10**13)
     assert list(tmp_path.iterdir()) == []
+    assert sampler.sample(3, threads=10**26).shape == (3, 3)  # no more threads than there are blocks
     require_memory(2**30, "one", "two")
     require_memory(2**40, "one", "two", data=2**39)

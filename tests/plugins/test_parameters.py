@@ -60,6 +60,10 @@ def test_parameters_describe_themselves() -> None:
         ({"steps": "none"}, "steps=none is not valid: give a whole number, above 0"),
         ({"stepz": "1"}, "no parameter 'stepz'; did you mean 'steps'?"),
         ({"shift": "nan"}, "shift=nan is not valid"),
+        ({"steps": "9" * 5000}, "steps=9999"),
+        ({"steps": "[" * 100_000}, "steps=[[[["),
+        ({"steps": "x" * 100_000}, "is not valid: give a whole number, above 0"),
+        ({"x" * 100_000: "1"}, "no parameter 'xxxx"),
     ],
 )
 def test_parameters_are_refused_in_one_line(settings: dict[str, str], message: str) -> None:
@@ -67,6 +71,7 @@ def test_parameters_are_refused_in_one_line(settings: dict[str, str], message: s
         Shifted.from_strings(settings)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 400
 
 
 @pytest.mark.parametrize(

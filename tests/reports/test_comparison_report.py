@@ -57,7 +57,7 @@ def test_the_report_has_all_its_files(report: Path) -> None:
     one = next(line for line in lines if line["row"] == "gaussian" and line["metric"] == "recall")
     assert float(one["value"]) == scores["rows"][2]["scores"]["recall"]["value"]
     summary = (report / "summary.md").read_text()
-    assert summary.startswith("# Comparison of strategies")
+    assert summary.startswith("# Comparison of strategies on normal \\<b\\>\\&\n")
     assert all(name in summary for name in names)
 
 

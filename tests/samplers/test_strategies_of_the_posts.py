@@ -105,7 +105,7 @@ class TestLinePath:
         [
             ({"path": "plane", "i": 3, "j": 3}, "two different components"),
             ({"path": "plane", "i": 12}, "below D = 12"),
-            ({"path": "principal", "axis": 12}, "`axis=12`: .* below D = 12"),
+            ({"path": "principal", "axis": 12}, "`axis=12`: .* vary along 12; give one below"),
             ({"path": "between", "second": 3000}, "below 3000"),
         ],
     )

@@ -10,7 +10,8 @@ from lsampler import MemoryStore, Samples, StatisticsReference, evaluate, load_c
 
 LATENT_SCORES = {
     "core-membership": {}, "fidelity-diversity": {}, "latent-distances": {"resamples": 3}, "log-likelihood": {},
-    "novelty": {}, "two-sample-classifier": {"learner": "logistic"},
+    "novelty": {}, "kernel-distance": {"resamples": 3, "permutations": 19},
+    "two-sample-classifier": {"learner": "logistic"},
 }  # fmt: skip
 
 
@@ -51,7 +52,10 @@ def test_every_score_is_finite_or_says_why_not(case: str) -> None:
     assert [caveat.split(":")[0] for caveat in table.caveats] == ["no scores of log-likelihood"] * flat
     scores = table.rows[-1].by_metric
     assert table.rows[-1].problems == []
-    assert len(scores) == 27 - (2 if flat else 0)
+    assert ("log-likelihood-gain" in scores) == (not flat)
+    assert {"knn/calibrated", "clipped-coverage", "ks", "radius-ratio", "novelty-ratio", "classifier-auc"} <= set(
+        scores
+    )
     if case != "an outlier":
         assert scores["classifier-auc"].value < 0.62
         assert scores["recall"].value > 0.8

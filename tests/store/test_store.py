@@ -277,7 +277,7 @@ def _unfinished(path: Path) -> None:
 _foreign = stored(lambda handle: handle.attrs.clear())
 _other_version = stored(lambda handle: handle.attrs.update(format_version=99))
 BROKEN: dict[Callable[[Path], object], str] = {
-    lambda path: None: "no such latent store",
+    lambda path: None: "no such latent store; check the path",
     Path.mkdir: "is a folder",
     Path.touch: "is empty",
     _no_hdf5: "not a readable HDF5 file",
@@ -302,6 +302,23 @@ def test_broken_store_is_one_line_naming_the_file(
         answer = cli("store", command, path)
         assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
         assert str(path) in answer.err
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".shards"])
+@pytest.mark.parametrize("length", [300, 5000])
+def test_a_name_that_no_disk_allows_is_no_store(
+    path: Path, cli: Callable[..., Answer], suffix: str, length: int
+) -> None:
+    write(path, numbered(0, 3))
+    name = path.with_name("x" * length + suffix)
+    for command in (["info", name], ["shard", name, "a.shards"], ["merge", name, "a.h5"], ["export", name, "a.npy"]):
+        answer = cli("store", *command)
+        assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+        assert answer.err.endswith("no such latent store; check the path\n")
+    answer = cli("store", "export", path, path.with_name("x" * length + ".npy"))
+    assert answer.err.endswith(
+        "could not be written (File name too long); nothing was left behind, choose a shorter name\n"
+    )
 
 
 @pytest.mark.parametrize("spoil", [_no_hdf5, _truncated, _foreign, _other_version])
@@ -348,7 +365,9 @@ def test_flipped_bit_anywhere_is_found_or_harmless(path: Path) -> None:
                 assert (store.read().tobytes(), store.ids(), store.splits(), store.attributes) == expected, offset
 
 
-def test_verify_finds_nan_and_unknown_splits_written_by_others(path: Path) -> None:
+def test_nan_and_unknown_splits_written_by_others_are_found_and_not_copied(
+    path: Path, cli: Callable[..., Answer]
+) -> None:
     write(path, numbered(0, 10))
     with h5py.File(path, "r+") as handle:
         handle["latents"][7, 2] = np.nan
@@ -357,6 +376,12 @@ def test_verify_finds_nan_and_unknown_splits_written_by_others(path: Path) -> No
         "rows 0..9: 1 hold NaN or infinite values, first 7",
         "rows 0..9: unknown split",
     ]
+    for copied in (["export", path, path.with_name("a.npy")], ["shard", path, path.with_name("a.shards")]):
+        answer = cli("store", *copied)
+        assert (answer.code, answer.err) == (
+            2,
+            f"lsampler: {path}: row 7 holds NaN or infinite values; encode it again\n",
+        )
 
 
 def test_texts_of_variable_length_as_h5py_writes_them_are_read(path: Path) -> None:

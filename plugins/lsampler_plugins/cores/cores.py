@@ -95,6 +95,7 @@ class PcaEllipses(Core):
     )
 
     def learn(self, reference: Reference) -> State:
+        reference.statistics().require_spread()
         q = self.components or min(120, reference.statistics().directions)
         if q < 2:
             raise LsamplerError(f"{reference.name}: pair ellipses need at least two components that vary")
@@ -125,6 +126,7 @@ class Ellipsoid(Core):
 
     def learn(self, reference: Reference) -> State:
         statistics = reference.statistics()
+        statistics.require_spread()
         if statistics.pca.rank < statistics.directions:
             raise LsamplerError(
                 f"{reference.name}: the covariance of {statistics.count} vectors has rank {statistics.pca.rank}, the "

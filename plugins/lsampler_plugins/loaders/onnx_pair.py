@@ -56,6 +56,7 @@ class _Session:
         onnxruntime = require_extra("onnxruntime", extra="onnx", user=f"model '{spec}'")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors come as exceptions, too
+        onnxruntime.set_default_logger_severity(4)  # those of its allocator
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:

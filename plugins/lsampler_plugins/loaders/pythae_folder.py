@@ -86,7 +86,7 @@ class PythaeFolder(ForeignLoader):
         require_trust(path, "a pickled network", trusted=self.trusted)
         unpickler = importlib.import_module("pythae.models.base.base_utils").CPU_Unpickler
         problem, fix = f"{path}: cannot be unpickled", "the code of the network must be importable"
-        with self.opening(problem, fix), path.open("rb") as handle:
+        with self.opening(problem, fix), self.existing_file(path, "pickled network").open("rb") as handle:
             network = unpickler(handle).load()
         if not isinstance(network, nn.Module):
             raise LsamplerError(f"{path}: holds a {type(network).__name__}, not a network")

@@ -42,6 +42,7 @@ COMMANDS = {
         "Make a bundle: weights as float16, aggregate statistics and calibrated cores in one file.",
     ),
     "example": ("example", "Write a small example: scikit-learn's handwritten digits and their latents, in seconds."),
+    "clean": ("clean", "Remove the hidden files that commands left in a folder when they were killed."),
     "store": ("store", "Inspect, import, export, shard and merge latent stores."),
     "plugins": ("plugins", "List all strategies, cores, evaluators and autoencoder loaders, with origin and summary."),
 }
@@ -118,21 +119,16 @@ def main() -> None:
     logging.lastResort = None
     sys.unraisablehook = threading.excepthook = lambda *_: None  # type: ignore[assignment]
     _handle_signals(_interrupted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        code = _run()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            code = _run()
         if sys.stdout is not None:
             sys.stdout.flush()
-    except Interrupted as interrupted:
-        code = _ended_by(interrupted)
-    except BrokenPipeError:  # whoever read the output wants no more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 128 + signal.SIGPIPE
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = _complain(f"standard output: could not be written ({error.strerror}); choose another place for it")
-    _handle_signals(signal.SIG_DFL)  # from here on nothing is lost, and a traceback would be all that is seen
+        code = _without_output(error)
+    # From here on nothing is lost: a traceback, or a failure after all is done, would be all that is seen.
+    _handle_signals(signal.SIG_DFL if code > 128 else signal.SIG_IGN)
     sys.exit(code)
 
 
@@ -147,20 +143,32 @@ def _run() -> int:
         return _ended_by(interrupted)
     except (typer.Abort, KeyboardInterrupt):
         return _ended_by(Interrupted(signal.SIGINT))
-    except BrokenPipeError:
-        raise
     except (MemoryError, RecursionError, OverflowError) as error:
         return _complain(f"{type(error).__name__}: {error or 'out of memory'}; the input is too large or too deep")
     except BaseException as error:
         message = getattr(error, "format_message", None)  # what typer raises for wrong usage
         if message is not None:
             return _complain(message() or "see --help")
+        cause = (
+            error.__context__ if isinstance(error, SystemExit) else error
+        )  # rich ends the process where a pipe broke
+        if isinstance(cause, OSError) and cause.filename is None:
+            return _without_output(cause)
         if sys.flags.dev_mode:
             raise
-        return _complain(
-            f"failed with {one_line(error)}; please report it with the output of 'python -X dev -m lsampler'"
-        )
+        reason = one_line(error)
+        if "allocate memory" in reason:  # torch's own words
+            return _complain(f"{reason}; the input is too large")
+        return _complain(f"failed with {reason}; report it with the output of 'python -X dev -m lsampler'")
     return code if isinstance(code, int) else 0
+
+
+def _without_output(error: OSError) -> int:
+    """The exit code where standard output cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the rest of the output fails again when Python ends
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE  # whoever read the output wants no more
+    return _complain(f"standard output: could not be written ({error.strerror}); choose another place for it")
 
 
 def _handle_signals(handler: Any) -> None:

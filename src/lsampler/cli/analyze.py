@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler.cli.common import Cluster, Seed, cells, console, examples, new_table
+from lsampler.cli.common import Cluster, Seed, cells, console, examples, new_table, say
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _print(analysis: Analysis, out: Path) -> None:
         table.add_row(*shown, status)
     console().print(table)
     for key, problem in analysis.problems.items():
-        print(f"section {key}: {problem}")
+        say(f"section {key}: {problem}")
     if analysis.reused:
-        print(f"kept from an earlier run: {', '.join(analysis.reused)}")
-    print(f"report: {out / 'index.html'}")
+        say(f"kept from an earlier run: {', '.join(analysis.reused)}")
+    say(f"report: {out / 'index.html'}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lsampler.cli.common import Force, examples
+from lsampler.cli.common import Force, examples, say
 from lsampler.errors import LsamplerError
 
 app = typer.Typer()
@@ -51,4 +51,4 @@ def bundle(
         [load_evaluator(name) for name in evaluator],
     )
     built.save(out, force=force)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {built.reference.statistics().count} latent vectors summarised")
+    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {built.reference.statistics().count} latent vectors summarised")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lsampler.cli.common import Cluster, Force, Model, ModelParams, Seed, Store, examples, model_settings
+from lsampler.cli.common import Cluster, Force, Model, ModelParams, Seed, Store, examples, model_settings, say
 from lsampler.cli.strategies import print_problems
 
 app = typer.Typer()
@@ -71,4 +71,4 @@ def choose(
             beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
     print_scores(found.evaluation)
     print_problems(found.evaluation)
-    print(f"{found.why[0].upper()}{found.why[1:]}.")
+    say(f"{found.why[0].upper()}{found.why[1:]}.")

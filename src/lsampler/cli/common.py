@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from lsampler.data.image_sources import ImageSource
+    from lsampler.store.latent_store import LatentStore
 
 Images = Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")]
 Model = Annotated[
@@ -81,6 +82,11 @@ def examples(*lines: str) -> str:
     return "\n\n".join(["[bold]Examples[/bold]", *lines])
 
 
+def say(text: str, *, flush: bool = False) -> None:
+    """Print a line, without what a terminal would act on in the names that it holds."""
+    print(printable(text), flush=flush)
+
+
 def console() -> Console:
     """Standard output for tables."""
     from rich.console import Console
@@ -114,15 +120,21 @@ def report_left_out(source: ImageSource) -> None:
     from lsampler.data.image_sources import left_out
 
     if text := left_out(source):
-        print(f"{printable(source.name)}: {len(source.ids)} images; {printable(text)}")
+        say(f"{source.name}: {len(source.ids)} images; {text}")
+
+
+def report_store(out: Path, store: LatentStore) -> None:
+    """Say what a store that was written holds."""
+    held_out = store.count("held-out")
+    say(f"{out}: {store.count('train')} latent vectors and {held_out} held out, D = {store.dimension}")
 
 
 def report_skipped(skipped: dict[str, str], most: int = 10) -> None:
     """Say which images were left out, and why."""
     if not skipped:
         return
-    print(f"skipped {len(skipped)} images:")
+    say(f"skipped {len(skipped)} images:")
     for identity, reason in list(skipped.items())[:most]:
-        print(f"  {printable(identity)}: {printable(reason)}")
+        say(f"  {identity}: {reason}")
     if len(skipped) > most:
-        print(f"  and {len(skipped) - most} more")
+        say(f"  and {len(skipped) - most} more")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler.cli.common import Cluster, Model, ModelParams, Seed, Store, examples, key_values, model_settings
-from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, print_reasons, strategy_names
+from lsampler.cli.common import Cluster, Model, ModelParams, Seed, Store, examples, key_values, model_settings, say
+from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, print_reasons, require_scores, strategy_names
 from lsampler.errors import LsamplerError, nearest_name
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ def _sweep(text: str) -> tuple[str, str, list[float]]:
 
 def _print(comparison: Comparison, out: Path) -> None:
     for sentence in comparison.verdict.sentences:
-        print(f"- {sentence}")
+        say(f"- {sentence}")
     print_reasons(f"{row.name}: {problem}" for row in comparison.rows for problem in row.problems)
     print_reasons(comparison.caveats)
-    print(f"report: {out / 'index.html'}")
+    say(f"report: {out / 'index.html'}")
+    require_scores(comparison.rows)

@@ -9,7 +9,6 @@ import typer
 
 from lsampler.cli import common
 from lsampler.cli.messages import in_options
-from lsampler.errors import printable
 
 if TYPE_CHECKING:
     from lsampler.data.image_sources import ImageSource
@@ -68,16 +67,15 @@ def encode(
     _report_preparation(autoencoder, source, options)
     if held_out is None:
         held_out, why = default_held_out(autoencoder, source)
-        print(in_options(f"held out: the last {held_out} of {len(source.ids)} images ({why})", {"held_out"}))
+        common.say(in_options(f"held out: the last {held_out} of {len(source.ids)} images ({why})", {"held_out"}))
     with on_cluster(cluster), rich_progress() as progress:
         result = encode_images(
             autoencoder, source, out, held_out=held_out, options=options, force=force, progress=progress
         )
     if result.resumed:
-        print(f"resumed after {result.resumed} images of an interrupted run")
+        common.say(f"resumed after {result.resumed} images of an interrupted run")
     common.report_skipped(result.skipped)
-    store = result.store
-    print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
+    common.report_store(out, result.store)
 
 
 def _report_preparation(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions) -> None:
@@ -90,11 +88,11 @@ def _report_preparation(autoencoder: Autoencoder, source: ImageSource, options: 
     own, said = record.get("held_out_mse"), f"crop {used.crop}, size {used.size}"
     error = reconstruction_error(autoencoder, source, options) if isinstance(own, float) else None
     if own is None or error is None:
-        print(said)
+        common.say(said)
         return
-    print(f"{said}; mean squared error of reconstructions {error:.5f} (held out in training: {own:.5f})")
+    common.say(f"{said}; mean squared error of reconstructions {error:.5f} (held out in training: {own:.5f})")
     if error > FAR_ABOVE * own:
-        print(
+        common.say(
             "warning: the model reconstructs these images far worse than those of its training; check --crop: it was "
-            f"trained with {autoencoder.preprocess.crop}, on images of {printable(str(record.get('source')))}"
+            f"trained with {autoencoder.preprocess.crop}, on images of {record.get('source')}"
         )

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsampler.cli import common
-from lsampler.cli.strategies import AllPlugins, Evaluators, Plugins, load_evaluators, print_problems, strategy_names
+from lsampler.cli.strategies import (
+    AllPlugins,
+    Evaluators,
+    Plugins,
+    load_evaluators,
+    print_problems,
+    require_scores,
+    strategy_names,
+)
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -73,6 +81,7 @@ def evaluate(
         each.check(subject)
     with on_cluster(cluster), rich_progress() as progress:
         result = score(sets, subject, evaluators, seed=seed, progress=progress)
+    require_scores(result.rows)
     if json_out:
         with new_file(json_out, force=force) as beside:
             beside.write_text(json.dumps(result.as_dict(), indent=1))

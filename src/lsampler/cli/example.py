@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lsampler.cli.common import examples
+from lsampler.cli.common import examples, say
 
 app = typer.Typer()
 
@@ -30,5 +30,5 @@ def example(folder: Annotated[Path, typer.Argument(help="The folder to write.")]
 
     with rich_progress() as progress:
         store = write_digits(folder, progress=progress)
-    print(f"{folder}: {len(store)} digits in images.npy, their latents (D = {store.dimension}) in latents.h5")
-    print(f"try: lsampler sample --plugin gaussian-mixture --store {folder / 'latents.h5'} --out digits.png")
+    say(f"{folder}: {len(store)} digits in images.npy, their latents (D = {store.dimension}) in latents.h5")
+    say(f"try: lsampler sample --plugin gaussian-mixture --store {folder / 'latents.h5'} --out digits.png")

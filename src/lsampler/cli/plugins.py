@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lsampler.cli.common import cells, console, examples, new_table, paragraphs
+from lsampler.cli.common import cells, console, examples, new_table, paragraphs, say
 from lsampler.errors import LsamplerError, nearest_name
 
 app = typer.Typer(
@@ -35,7 +35,7 @@ def plugins(context: typer.Context) -> None:
             table.add_row(*cells(found.name, found.origin, found.plugin.summary()))
         out.print(table)
     for broken in known.broken:
-        print(f"broken: '{broken.name}' from {broken.origin}: {broken.reason}")
+        say(f"broken: '{broken.name}' from {broken.origin}: {broken.reason}")
 
 
 @app.command()
@@ -71,5 +71,5 @@ def new(
     from lsampler.plugins.scaffold import new_plugin
 
     folder = new_plugin(name, out)
-    print(f"{folder}: a package with the strategy '{name}'")
-    print(f"install it and run its tests: pip install -e '{folder}[test]' && pytest {folder}")
+    say(f"{folder}: a package with the strategy '{name}'")
+    say(f"install it and run its tests: pip install -e '{folder}[test]' && pytest {folder}")

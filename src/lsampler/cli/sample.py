@@ -84,7 +84,7 @@ def sample(
         else:
             rows = sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
             _write_images(decoder().to(target), rows, n, out, force=force, progress=progress)
-    print(f"{n} samples of {sampler.name} (seed {seed}, fitted to {origin}): {out}")
+    common.say(f"{n} samples of {sampler.name} (seed {seed}, fitted to {origin}): {out}")
 
 
 @app.command(
@@ -116,7 +116,7 @@ def fit(
     with on_cluster(cluster), rich_progress() as progress:
         sampler, _, origin = _fitted_now(plugin, param, opened, device, progress)
     sampler.save(out, force=force)
-    print(f"{sampler.name}, fitted to {origin}: {out}")
+    common.say(f"{sampler.name}, fitted to {origin}: {out}")
 
 
 def _fitted_now(
@@ -189,7 +189,7 @@ def decode(
     rows = (torch.from_numpy(stored.read(at, min(at + step, total))) for at in range(0, total, step))
     with rich_progress() as progress:
         _write_images(autoencoder.to(resolve_device(device)), rows, total, out, force=force, progress=progress)
-    print(f"{total} images: {out}")
+    common.say(f"{total} images: {out}")
 
 
 def _checked_kind(out: Path) -> Path:

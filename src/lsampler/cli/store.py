@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from lsampler.cli.common import Cluster, Force, ModelParams, cells, console, examples, model_settings, new_table
+from lsampler.cli.common import (
+    Cluster,
+    Force,
+    ModelParams,
+    cells,
+    console,
+    examples,
+    model_settings,
+    new_table,
+    report_store,
+    say,
+)
 from lsampler.cli.messages import in_options
 from lsampler.errors import LsamplerError
 
@@ -90,7 +101,7 @@ def verify(path: StoreFile) -> None:
     if problems:
         more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
         raise LsamplerError(f"{path}: " + "; ".join(problems[:MOST_PROBLEMS]) + more)
-    print(f"{path}: {len(store)} latent vectors, all sound")
+    say(f"{path}: {len(store)} latent vectors, all sound")
 
 
 @app.command(
@@ -133,11 +144,10 @@ def import_(
         result = import_latents(
             path, out, held_out=held_out, autoencoder=autoencoder, dataset=chosen, force=force, progress=progress
         )
-    store = result.store
     if result.taken:
-        print(f"read: {result.taken}")
-    print(in_options(f"held out: {result.held_out}", ("held_out",)))
-    print(f"{out}: {store.count('train')} latent vectors and {store.count('held-out')} held out, D = {store.dimension}")
+        say(f"read: {result.taken}")
+    say(in_options(f"held out: {result.held_out}", ("held_out",)))
+    report_store(out, result.store)
 
 
 @contextlib.contextmanager
@@ -175,7 +185,7 @@ def export(
 
     with rich_progress() as progress:
         rows = export_latents(path, out, split=split, force=force, progress=progress)  # type: ignore[arg-type]
-    print(f"{out}: {rows} latent vectors" + (", without their ids and splits" if out.suffix == ".npy" else ""))
+    say(f"{out}: {rows} latent vectors" + (", without their ids and splits" if out.suffix == ".npy" else ""))
 
 
 @app.command(
@@ -201,7 +211,7 @@ def shard(
 
     with on_cluster(cluster), rich_progress() as progress:
         sharded = shard_store(path, out, shard_rows=rows, force=force, progress=progress)
-    print(f"{out}: {len(sharded)} latent vectors in {len(sharded.shards)} shards")
+    say(f"{out}: {len(sharded)} latent vectors in {len(sharded.shards)} shards")
 
 
 @app.command(epilog=examples("lsampler store merge latents.shards latents.h5"))
@@ -216,4 +226,4 @@ def merge(
 
     with rich_progress() as progress:
         merged = merge_store(path, out, force=force, progress=progress)
-    print(f"{out}: {len(merged)} latent vectors")
+    say(f"{out}: {len(merged)} latent vectors")

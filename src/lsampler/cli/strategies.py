@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lsampler.cli.common import say
 from lsampler.cli.messages import in_options
+from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
     from lsampler.scoring.evaluation import Evaluation
     from lsampler.scoring.evaluator import Evaluator
+    from lsampler.scoring.row_cache import Row
 
 
 Plugins = Annotated[list[str], typer.Option("--plugin", "-p", help="Draw and score this strategy; may be repeated.")]
@@ -40,6 +43,14 @@ def load_evaluators(names: Sequence[str], settings: Mapping[str, Mapping[str, st
     return [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in names or by_default]
 
 
+def require_scores(rows: Iterable[Row]) -> None:
+    """Raise LsamplerError, with a reason, if no row has a score."""
+    rows = list(rows)
+    if not any(row.scores for row in rows):
+        reasons = [reason for row in rows for reason in (*row.problems, *row.caveats)]
+        raise LsamplerError(f"nothing could be scored: {reasons[0] if reasons else 'there are no samples'}")
+
+
 def print_problems(result: Evaluation) -> None:
     """Print what is missing from a table of scores, and why."""
     print_reasons(f"{row.name}: {problem}" for row in result.rows for problem in row.problems)
@@ -49,4 +60,4 @@ def print_problems(result: Evaluation) -> None:
 def print_reasons(lines: Iterable[str]) -> None:
     """Print why scores are missing, in the words of the command line."""
     for line in lines:
-        print(in_options(line, ("model", "model_param", "store")))
+        say(in_options(line, ("model", "model_param", "store")))

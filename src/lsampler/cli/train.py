@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler.cli.common import Images, Seed, Strict, examples, report_left_out, report_skipped
+from lsampler.cli.common import Images, Seed, Strict, examples, report_left_out, report_skipped, say
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _train(settings: dict[str, Any]) -> None:
             options=options,
             resume=resume,
             progress=progress,
-            report=lambda line: print(line, flush=True),  # a log shows each epoch as it ends
+            report=lambda line: say(line, flush=True),  # a log shows each epoch as it ends
         )
     if result.rank == 0:
         _print(result, options.epochs)
@@ -102,6 +102,6 @@ def _train(settings: dict[str, Any]) -> None:
 
 def _print(result: TrainingResult, epochs: int) -> None:
     report_skipped(result.skipped)
-    print(f"{result.model}: held-out MSE {result.held_out_mse:.5f}")
+    say(f"{result.model}: held-out MSE {result.held_out_mse:.5f}")
     if result.interrupted:
-        print(f"interrupted after {result.epochs} of {epochs} epochs; rerun with --resume to continue")
+        say(f"interrupted after {result.epochs} of {epochs} epochs; rerun with --resume to continue")

@@ -18,7 +18,7 @@ from lsampler.compute.prefetch import ahead
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-TASKS_PER_THREAD = 2
+TASKS_PER_THREAD, MOST_THREADS = 2, 256
 
 
 class Engine(Protocol):
@@ -36,13 +36,13 @@ class Threads:
     """Threads of this process, each of which runs its kernels on one thread.
 
     Args:
-        count: how many tasks run at once; by default one per core.
+        count: how many tasks run at once, at most 256; by default one per core.
     """
 
     remote = False
 
     def __init__(self, count: int | None = None) -> None:
-        self._count = count or os.cpu_count() or 1
+        self._count = min(count or os.cpu_count() or 1, MOST_THREADS)
 
     def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """Yield ``function`` of every task in order, while at most two tasks per thread run or wait to be taken."""

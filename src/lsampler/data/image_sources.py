@@ -17,14 +17,24 @@ from numpy.typing import NDArray
 from lsampler.data.image_arrays import HDF5_SUFFIXES, ArrayImages, FileSource
 from lsampler.data.image_files import ImageError, decode
 from lsampler.errors import LsamplerError
-from lsampler.files import existing_file
+from lsampler.files import existing_file, regular_file
 
 __all__ = ["ImageError", "ImageSource", "left_out", "open_images", "source_digest"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 # Made by systems and programs beside the user's images: thumbnails, forks and what was thrown away.
 SYSTEM_NAMES = frozenset(
-    {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "lost+found", "system volume information"}
+    {
+        "__macosx",
+        "@eadir",
+        "#recycle",
+        "@recycle",
+        "$recycle.bin",
+        "recycler",
+        "#snapshot",
+        "lost+found",
+        "system volume information",
+    }
     | {"thumbs.db", "desktop.ini"}
 )
 # Image files are compressed already: a large member that grows this much when unpacked is a zip bomb.
@@ -32,6 +42,7 @@ ZIP_RATIO_LIMIT = 200
 ZIP_RATIO_FROM_BYTES = 1 << 25
 ZIP_MEMBER_LIMIT = 1 << 28
 MOST_REASONS = 6
+LONGEST_NAME = 4096  # as of a path on Linux
 
 
 class ImageSource(Protocol):
@@ -127,11 +138,11 @@ class _Folder:
             for entry in entries:
                 if _is_hidden(entry.name):
                     self.left_out["hidden or of the system"] += 1
-                elif entry.is_dir():
+                elif os.path.isdir(entry):  # noqa: PTH112 - entry.is_dir() raises where links lead in a circle
                     (linked if entry.is_symlink() else folders).append(Path(entry))
                 elif not _is_image(entry.name):
                     self.left_out[_kind(entry.name)] += 1
-                elif not entry.is_file():  # a broken link, a pipe, a device
+                elif not regular_file(entry):  # a broken link, a pipe, a device
                     self.left_out["not regular files"] += 1
                 else:
                     yield Path(entry)
@@ -160,6 +171,8 @@ class _Zip(FileSource):
                 self.left_out["hidden or of the system"] += 1
             elif stat.S_ISLNK(member.external_attr >> 16):
                 self.left_out["links"] += 1
+            elif len(name) > LONGEST_NAME:
+                self.left_out["with a name that is too long"] += 1
             else:
                 found.add(name)
         self.ids = sorted(found)

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lsampler.compute.dense import dense_tensor
 from lsampler.compute.prefetch import one_behind
 from lsampler.data.pictures import image_grid
-from lsampler.errors import LsamplerError
+from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.files import MARK, check_folder, mark_folder, new_directory, new_file
 from lsampler.models.protocols import Decoder, Encoder
 from lsampler.progress import Progress, track
@@ -33,8 +34,8 @@ def encode_pixels(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.flo
     for start in range(0, len(images), BATCH):
         pixels = torch.from_numpy(images[start : start + BATCH].transpose(0, 3, 1, 2).copy())
         batch = pixels.float().div_(255)
-        with torch.inference_mode():
-            encoded.append(encoder.encode(batch).float().cpu().numpy())
+        with torch.inference_mode(), plugin_errors("encoding"):
+            encoded.append(dense_tensor(encoder.encode(batch)).float().cpu().numpy())
     return np.concatenate(encoded)
 
 
@@ -54,7 +55,8 @@ def _launched(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[tupl
     """Batches of images (b, H, W, C) uint8 and their extremes, which a GPU may still be at work on."""
     for block in blocks:
         for batch in torch.split(block, BATCH):
-            images = decoder.decode(batch.float()).float()
+            with plugin_errors("decoding"):
+                images = dense_tensor(decoder.decode(batch.float())).float()
             if images.ndim != 4 or len(images) != len(batch):
                 raise LsamplerError(f"the decoder gave shape {tuple(images.shape)}, expected (B, C, H, W)")
             yield _as_bytes(images)

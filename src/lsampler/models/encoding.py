@@ -15,18 +15,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lsampler.compute.dense import dense_tensor
 from lsampler.compute.engine import current_engine
 from lsampler.compute.prefetch import one_behind
 from lsampler.data.batches import ImageBatches, PixelBatch, cores, require_some
 from lsampler.data.image_sources import ImageError, ImageSource, source_digest
 from lsampler.data.preprocess import Crop, Preprocess
-from lsampler.errors import LsamplerError
-from lsampler.files import check_output
+from lsampler.errors import LsamplerError, plugin_errors
+from lsampler.files import check_output, remove
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.protocols import Autoencoder, device_of
 from lsampler.progress import Progress, track
-from lsampler.store.file_store import FileStore, committed_shards
-from lsampler.store.latent_store import SPLITS, Rows
+from lsampler.store.file_store import FileStore, committed_shards, partial_folder
+from lsampler.store.latent_store import RUN, SPLITS, Rows
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
 from lsampler.store.sharding import ShardWork, write_shards
 from lsampler.store.writer import StoreWriter
@@ -169,8 +170,11 @@ def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
 def _writer(run: _Run) -> StoreWriter:
     """A writer that resumes what an interrupted run of the same images has committed."""
     path, source, append, force = run.path, run.source, run.options.append, run.force
-    if path.exists() and committed_shards(path) and not (append or force):
+    shards = committed_shards(path) if path.exists() and not (append or force) else []
+    if shards and FileStore(path).attributes.get(RUN) != FileStore(shards[0]).attributes.get(RUN):
         raise LsamplerError(f"{path}: appending to it was interrupted; pass `append=True` to resume")
+    if shards:  # a process was killed after it had merged them, and before it had removed them
+        remove(partial_folder(path))
     check_output(path, force=force or append)
     if append and not force and path.exists():
         attributes = FileStore(path).attributes
@@ -299,7 +303,11 @@ def _launch(autoencoder: Autoencoder, batch: PixelBatch, device: torch.device) -
     if images.dtype == torch.uint8:
         # By a tensor: a GPU would multiply by the reciprocal of a plain number, which rounds differently.
         images = images.float().div_(torch.tensor(255.0, device=images.device))
-    return autoencoder.encode(images)
+    with plugin_errors("encoding"):
+        latents = dense_tensor(autoencoder.encode(images))
+        if tuple(latents.shape) != (len(images), autoencoder.dimension):
+            raise TypeError(f"gave shape {tuple(latents.shape)}, expected {(len(images), autoencoder.dimension)}")
+    return latents
 
 
 def _processes(workers: int | None, device: torch.device, images: int) -> int:

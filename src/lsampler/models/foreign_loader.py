@@ -20,6 +20,8 @@ from lsampler.files import existing_file
 from lsampler.models.adapter import AdaptedAutoencoder, Apply, ChannelOrder, ImageLayout, explained
 from lsampler.models.protocols import AutoencoderLoader
 
+# They describe the weights beside them, in folders of pythae and of diffusers.
+FOLDER_FILES = ("model_config.json", "config.json")
 ValueRange = Literal["0..1", "-1..1", "0..255"]
 
 
@@ -72,6 +74,9 @@ class ForeignLoader(AutoencoderLoader):
         """
         suffix = "|".join(map(re.escape, cls.suffixes))
         found = re.fullmatch(rf"(.+?(?:{suffix}))\+(.+(?:{suffix}))", spec)
+        folder = Path(spec).parent
+        if not found and any(os.path.isfile(folder / name) for name in FOLDER_FILES):  # noqa: PTH113
+            raise LsamplerError(f"model '{spec}': a file out of the folder of a model; give the folder, {folder}")
         if not found:
             raise LsamplerError(
                 f"model '{spec}': give two files, encoder and decoder, as ENCODER{cls.suffixes[0]}+DECODER"

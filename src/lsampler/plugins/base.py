@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from lsampler.errors import LsamplerError, nearest_name
+from lsampler.errors import LsamplerError, nearest_name, plugin_errors, shortened
 
 ENTRY_POINTS = "lsampler"
 """The entry-point group that plugin packages register their modules in."""
@@ -58,15 +58,16 @@ class Plugin(BaseModel):
     """The plugin's name on the command line, in lower case with hyphens."""
 
     def __init__(self, **parameters: Any) -> None:
-        try:
-            super().__init__(**parameters)
-        except ValidationError as error:
-            raise LsamplerError(self._explain(error)) from None
+        with plugin_errors(f"{self.name}: reading its parameters"):
+            try:
+                super().__init__(**parameters)
+            except ValidationError as error:
+                raise LsamplerError(self._explain(error)) from None
 
     @classmethod
     def summary(cls) -> str:
         """The first line of the docstring."""
-        return (inspect.getdoc(cls) or "").split("\n", 1)[0]
+        return (inspect.getdoc(cls) or "" if isinstance(cls.__doc__, str) else "").split("\n", 1)[0]
 
     @classmethod
     def from_strings(cls, settings: Mapping[str, str]) -> Self:
@@ -80,6 +81,8 @@ class Plugin(BaseModel):
     @classmethod
     def parameters(cls) -> list[Parameter]:
         """Name, type, default, range and meaning of every parameter."""
+        with plugin_errors(f"{cls.name}: describing its parameters"):
+            described = cls.model_json_schema().get("properties", {})
         return [
             Parameter(
                 name=name,
@@ -88,7 +91,7 @@ class Plugin(BaseModel):
                 range=_range(schema),
                 meaning=schema.get("description", ""),
             )
-            for name, schema in cls.model_json_schema().get("properties", {}).items()
+            for name, schema in described.items()
         ]
 
     def settings(self) -> dict[str, Any]:
@@ -108,7 +111,8 @@ class Plugin(BaseModel):
 
         It follows :func:`code_digest`, and the digests of :meth:`depends_on`.
         """
-        return _digest(self.key(), code_digest(type(self)), *self.depends_on())
+        with plugin_errors(f"{self.name}: its digest"):
+            return _digest(self.key(), code_digest(type(self)), *self.depends_on())
 
     def depends_on(self) -> Sequence[str]:
         """Digests of what results depend on besides parameters and code: other plugins, or files that are read."""
@@ -119,12 +123,12 @@ class Plugin(BaseModel):
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
-            return f"{cls.name}: no parameter '{key}'{nearest_name(key, cls.model_fields)}"
+            return f"{cls.name}: no parameter '{shortened(key)}'{nearest_name(key, cls.model_fields)}"
         if not key:
             return f"{cls.name}: {first['msg'].removeprefix('Value error, ')}"
         allowed = next(parameter for parameter in cls.parameters() if parameter.name == key)
         within = f", {allowed.range}" if allowed.range else ""
-        return f"{cls.name}: {key}={first['input']} is not valid: give {allowed.type}{within}"
+        return f"{cls.name}: {key}={shortened(first['input'])} is not valid: give {allowed.type}{within}"
 
 
 @functools.cache
@@ -163,7 +167,7 @@ def _from_string(text: str, field: FieldInfo | None) -> Any:
     if field is None:
         return text
     readings: list[Any] = [None] if text.lower() in ("none", "null") else []
-    with contextlib.suppress(json.JSONDecodeError):
+    with contextlib.suppress(ValueError, RecursionError):  # no JSON, a number of too many digits, too deep a list
         readings.append(json.loads(text))
     accepts: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
     for reading in readings:

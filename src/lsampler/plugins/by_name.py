@@ -58,9 +58,18 @@ def load_autoencoder(spec: str, **parameters: Any) -> Autoencoder:
     """
     if bundle := find_bundle(spec, parameters):
         return bundle.autoencoder
-    loader = find_loader(spec)(**parameters)
+    return load_by(find_loader(spec)(**parameters), spec)
+
+
+def load_by(loader: AutoencoderLoader, spec: str) -> Autoencoder:
+    """The autoencoder that a loader opens. Raises LsamplerError, also where it is none."""
     with plugin_errors(f"{spec}: loading by {loader.name}"):
-        return loader.load(spec)
+        found = loader.load(spec)
+        if not isinstance(found, Autoencoder):
+            raise TypeError(f"gave a {type(found).__name__}, expected an lsampler.Autoencoder")
+        if not (isinstance(found.dimension, int) and found.dimension > 0 and isinstance(found.fingerprint, str)):
+            raise TypeError("its dimension is no whole number above 0, or its fingerprint no text")
+    return found
 
 
 def find_loader(spec: str) -> type[AutoencoderLoader]:

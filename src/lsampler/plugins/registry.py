@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import itertools
+import queue
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 import pluggy
 
-from lsampler.errors import LsamplerError, nearest_name
+from lsampler.errors import LsamplerError, PluginCrash, nearest_name, one_line, plugin_errors, printable
 from lsampler.models.protocols import AutoencoderLoader
 from lsampler.plugins import hookspecs
 from lsampler.plugins.base import ENTRY_POINTS, Plugin
@@ -22,6 +24,8 @@ from lsampler.scoring.core import Core
 from lsampler.scoring.evaluator import Evaluator
 
 OURS = "lsampler"
+SECONDS = 20
+"""How long the import and the hooks of a plugin of another package may take."""
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 KINDS: dict[str, tuple[str, type[Plugin]]] = {
     "sampler": ("lsampler_samplers", LatentSampler),
@@ -90,31 +94,22 @@ class Registry:
             self._found, self._broken, self._waiting = loaded._found, loaded._broken, []
 
     def _load(self, point: EntryPoint, origin: str) -> None:
-        try:
-            module = point.load()
-        except (Exception, SystemExit) as error:  # a plugin may fail in any way
-            self._broken.append(BrokenPlugin(point.name, origin, _reason(error)))
-        else:
-            self.register(module, point.name, origin)
+        self._add(point.name, origin, lambda: _offered(point.load, point.name, origin))
 
     def register(self, module: object, name: str, origin: str) -> None:
         """Add the classes that one plugin module (or object) offers, or list it as broken."""
         self._load_all()
-        manager = pluggy.PluginManager(hookspecs.PROJECT)
-        manager.add_hookspecs(hookspecs)
+        self._add(name, origin, lambda: _offered(lambda: module, name, origin))
+
+    def _add(self, name: str, origin: str, offered: Callable[[], list[FoundPlugin]]) -> None:
         try:
-            _check_api(module)
-            manager.register(module, name)
-            manager.check_pending()
             found = list(self._found)  # so that a plugin that breaks a rule half-way offers nothing
-            for kind, (hook, _) in KINDS.items():
-                for plugin in itertools.chain.from_iterable(getattr(manager.hook, hook)()):
-                    found.append(_checked(FoundPlugin(kind, getattr(plugin, "name", ""), origin, plugin), found))
-            if len(found) == len(self._found):
-                raise LsamplerError("offers nothing; end it with a line such as lsampler_samplers = offers(MyStrategy)")
+            for plugin in offered() if origin == OURS else _in_time(offered):
+                found.append(_checked(plugin, found))
             self._found = found
-        except (Exception, SystemExit) as error:
-            self._broken.append(BrokenPlugin(name, origin, _reason(error)))
+        except LsamplerError as error:
+            reason = one_line(error.__cause__ or error) if isinstance(error, PluginCrash) else str(error)
+            self._broken.append(BrokenPlugin(name, origin, printable(reason)))
 
     def of_kind(self, kind: str) -> dict[str, FoundPlugin]:
         """All plugins of a kind by name."""
@@ -149,6 +144,45 @@ class Registry:
         return alone.of_kind(kind).get(name)
 
 
+def _offered(point: Callable[[], object], name: str, origin: str) -> list[FoundPlugin]:
+    """What the module of a plugin offers. Raises LsamplerError if it cannot be imported, or breaks a rule."""
+    with plugin_errors("loading"):
+        module = point()
+        _check_api(module)
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        manager.register(module, name)
+        manager.check_pending()
+        found = [
+            FoundPlugin(kind, getattr(plugin, "name", ""), origin, plugin)
+            for kind, (hook, _) in KINDS.items()
+            for plugin in itertools.chain.from_iterable(getattr(manager.hook, hook)())
+        ]
+        if not found:
+            raise LsamplerError("offers nothing; end it with a line such as lsampler_samplers = offers(MyStrategy)")
+    return found
+
+
+def _in_time(offered: Callable[[], list[FoundPlugin]]) -> list[FoundPlugin]:
+    """What is offered within some time; a plugin that never ends its import or its hook is left to its thread."""
+    ended: queue.SimpleQueue[list[FoundPlugin] | LsamplerError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            ended.put(offered())
+        except BaseException as error:  # which would end this thread without an answer
+            ended.put(error if isinstance(error, LsamplerError) else LsamplerError(one_line(error)))
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        found = ended.get(timeout=SECONDS)
+    except queue.Empty:
+        raise LsamplerError(f"did not end its import or its hook within {SECONDS} seconds; uninstall it") from None
+    if isinstance(found, LsamplerError):
+        raise found
+    return found
+
+
 def _checked(offered: FoundPlugin, before: Iterable[FoundPlugin]) -> FoundPlugin:
     kind, name, plugin, base = offered.kind, offered.name, offered.plugin, KINDS[offered.kind][1]
     if not (isinstance(plugin, type) and issubclass(plugin, base)):
@@ -180,11 +214,6 @@ def _check_api(module: object) -> None:
 @functools.cache
 def _name(distribution: Distribution | None) -> str:
     return distribution.name if distribution else "unknown"  # it reads the whole metadata every time
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error).strip().split("\n", 1)[0]
-    return text if isinstance(error, LsamplerError) else f"{type(error).__name__}: {text}"
 
 
 @functools.cache

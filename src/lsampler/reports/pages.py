@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lsampler.errors import printable
 from lsampler.plots import BLUE, INK, PAPER
 
 
@@ -49,6 +50,11 @@ def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     writer.writerow(columns)
     writer.writerows([plain(cell) for cell in row] for row in rows)
     return text.getvalue()
+
+
+def markdown(text: str) -> str:
+    """A text as it is in Markdown, on one line: nothing of it is markup, HTML, a link or a column of a table."""
+    return re.sub(r"([\\`*_\[\]<>&|#~!])", r"\\\1", " ".join(printable(text).split()))
 
 
 def plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
+from lsampler.compute.dense import dense_tensor
 from lsampler.compute.memory import physical_memory, require_memory
 from lsampler.compute.seeded_blocks import Block, draw_blocks, resolve_device
 from lsampler.errors import LsamplerError, PluginCrash, plugin_errors
@@ -153,7 +154,7 @@ class LatentSampler(Fitted):
                 f"{self.name} needs latent vectors, {reference.name} holds statistics only; give `store=...`"
             )
         with plugin_errors(f"{self.name}: fitting"):
-            state = self.learn(reference)
+            state = checked_state(self.learn(reference))
         self._state, self._file = state, None
         self._fingerprint, self._dimension = reference.fingerprint, reference.dimension
         return self
@@ -217,6 +218,7 @@ class LatentSampler(Fitted):
 
     def _checked(self, rows: Tensor, block: Block) -> Tensor:
         expected = (block.rows, self._dimension)
+        rows = dense_tensor(rows)
         if tuple(rows.shape) != expected:
             where = f"{self._file}: " if self._file else ""
             raise LsamplerError(f"{where}{self.name} drew shape {tuple(rows.shape)}, expected {expected}")
@@ -258,7 +260,7 @@ class LatentSampler(Fitted):
         self._check_dimension(rows.shape)
         with torch.no_grad(), self._errors("its density"):
             parts = torch.split(rows.cpu(), DENSITY_ROWS) if len(rows) else ()
-            found = [self.log_density(state, part.double()) for part in parts]
+            found = [dense_tensor(self.log_density(state, part.double())) for part in parts]
         density: NDArray[np.float64] = torch.cat([torch.empty(0, dtype=torch.float64), *found]).numpy()
         if density.shape != (len(rows),) or np.isnan(density).any():
             raise LsamplerError(f"{self.name}: its density is NaN or of a wrong shape; check its parameters")
@@ -329,6 +331,17 @@ def _digest_of(settings: list[Any], state: State) -> str:
         array = np.array(value, order="C")
         found.update(f"{key} {array.dtype} {array.shape} ".encode() + array.tobytes())
     return found.hexdigest()
+
+
+def checked_state(learned: State) -> State:
+    """What a plugin has learned, as named arrays of numbers. Raises TypeError where it is something else."""
+    if not isinstance(learned, Mapping):
+        raise TypeError(f"learned a {type(learned).__name__}, expected named arrays")
+    state = {name: np.asarray(value) for name, value in learned.items()}
+    for name, array in state.items():
+        if not isinstance(name, str) or array.dtype.kind not in "biuf":
+            raise TypeError(f"learned {name!r} of type {array.dtype}, expected a named array of real numbers")
+    return state
 
 
 def as_tensors(state: State, device: torch.device, floats: torch.dtype = torch.float32) -> dict[str, Tensor]:

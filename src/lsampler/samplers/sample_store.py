@@ -77,7 +77,7 @@ def sample_store(
         raise LsamplerError(f"`n={n}`: draw at least one vector")
     check_output(path, force=force)
     target = resolve_device(options.device)
-    _check_free_space(Path(path), n, sampler.dimension)
+    _require_disk(Path(path), n, sampler.dimension)
     attributes = _attributes(sampler, seed, target, options.reference)
     if Path(path).suffix == SUFFIX:
         saved = str(partial_folder(Path(path)).absolute() / SAMPLER)
@@ -96,7 +96,7 @@ def sample_store(
     return FileStore(path)
 
 
-def _check_free_space(path: Path, n: int, dimension: int) -> None:
+def _require_disk(path: Path, n: int, dimension: int) -> None:
     with disk_errors(path):
         free = shutil.disk_usage(path.absolute().parent).free
     if 4 * n * dimension > free:

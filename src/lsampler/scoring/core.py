@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.errors import LsamplerError
-from lsampler.samplers.base import Fitted, State
+from lsampler.errors import LsamplerError, plugin_errors
+from lsampler.samplers.base import Fitted, State, checked_state
 from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
@@ -40,7 +40,8 @@ class Core(Fitted):
     def fit(self, reference: ReferenceLike) -> Self:
         """Learn from a store, a bundle, or an array (N, D); returns self."""
         reference = as_reference(reference)
-        self._state = self.learn(reference)
+        with plugin_errors(f"{self.name}: fitting"):
+            self._state = checked_state(self.learn(reference))
         self._dimension = reference.dimension
         return self
 
@@ -53,12 +54,20 @@ class Core(Fitted):
         state, rows = self.state, np.atleast_2d(latents)
         self._check_dimension(rows.shape)
         chunks = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
-        return np.concatenate([np.empty(0), *(self.level(state, np.asarray(c, dtype=np.float64)) for c in chunks)])
+        with plugin_errors(f"{self.name}: its levels"):
+            found = [np.empty(0), *(self.level(state, np.asarray(chunk, dtype=np.float64)) for chunk in chunks)]
+            levels = np.concatenate(found).astype(np.float64, casting="same_kind")
+        if levels.shape != (len(rows),) or np.isnan(levels).any():
+            raise LsamplerError(
+                f"{self.name}: its levels are NaN or of a wrong shape; report it to the plugin's author"
+            )
+        return levels
 
     @property
     def nominal_level(self) -> float:
         """The nominal level of the fitted core."""
-        return float(self.nominal(self.state))
+        with plugin_errors(f"{self.name}: its nominal level"):
+            return float(self.nominal(self.state))
 
     def calibrated_level(self, reference: ReferenceLike, share: float = 0.95) -> float | None:
         """The level that holds ``share`` of held-out data; None if there are too few held-out vectors.

@@ -12,7 +12,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from lsampler.compute.engine import current_engine
 from lsampler.errors import LsamplerError, plugin_errors
@@ -22,6 +25,7 @@ from lsampler.scoring.plot_data import IMAGES, picture_of, plot_data
 from lsampler.scoring.row_cache import Outcome, Record, Row, RowCache
 from lsampler.scoring.sample_sets import PluginName, SampleSet
 from lsampler.scoring.samples import RealData, Samples, check_samples
+from lsampler.scoring.scores import Score
 from lsampler.scoring.subject import Subject
 
 
@@ -34,6 +38,16 @@ class Missing:
 
     def __bool__(self) -> bool:
         return bool(self.evaluators) or self.illustrations
+
+
+LINES, SCORE = TypeAdapter(list[str]), TypeAdapter(Score)
+
+
+def _checked(score: Any) -> Score:
+    """A score whose fields have their types, as plain values. Raises TypeError or ValueError where it has not."""
+    if not isinstance(score, Score):
+        raise TypeError(f"gave a {type(score).__name__}, expected a list of lsampler.Score")
+    return SCORE.validate_python(asdict(score))
 
 
 class Bench:
@@ -101,8 +115,8 @@ class Bench:
         caveats: list[str] = []
         try:
             with plugin_errors("scoring"):
-                caveats = list(evaluator.caveats())
-                scores = evaluator.score(samples)
+                caveats = LINES.validate_python(evaluator.caveats(), strict=True)
+                scores = [_checked(score) for score in evaluator.score(samples)]
         except LsamplerError as error:
             return Outcome(problem=f"{evaluator.name}: {_reason(error)}", caveats=caveats)
         wrong = ", ".join(score.metric for score in scores if not score.is_finite())

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from lsampler._version import __version__
-from lsampler.files import disk_errors, new_file
+from lsampler.files import disk_errors, new_file, own_text
 from lsampler.scoring.entries import Entry
 from lsampler.scoring.plot_data import PlotData
 from lsampler.scoring.samples import Kind
@@ -110,11 +110,11 @@ class RowCache:
             return Record()
         folder = self.folder / key
         try:
-            kept = json.loads((folder / RECORD).read_bytes())
+            kept = json.loads(own_text(folder / RECORD))
             if kept["digest"] != _digest(kept["record"]):
                 return Record()
             record = TypeAdapter(Record).validate_python(kept["record"])
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return Record()
         if (folder / PICTURE).is_file():
             record.picture = (folder / PICTURE).read_bytes()

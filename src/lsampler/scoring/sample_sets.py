@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from lsampler.compute.memory import require_memory
 from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
 from lsampler.progress import Progress, track
@@ -115,6 +116,7 @@ class Drawn(SampleSet):
 
     def check(self, subject: Subject) -> int:
         self._live()
+        require_memory(8.0 * self.n * subject.reference.dimension, f"`n={self.n}`", "score fewer samples")
         return self.n
 
     def key(self) -> str:

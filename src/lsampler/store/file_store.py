@@ -36,6 +36,8 @@ class FileStore(SingleStore):
             self._length, self.dimension = map(int, handle["latents"].shape)
             self.has_ids = "ids" in handle
         self.fingerprint = self.attributes.get("encoder")
+        if not isinstance(self.fingerprint, str | None):
+            raise LsamplerError(f"{path}: damaged, the attribute 'encoder' is no text; encode again")
 
     # Another process opens the file by its name.
     def __reduce__(self) -> tuple[type[FileStore], tuple[Path]]:
@@ -77,7 +79,11 @@ def committed_shards(path: Path) -> list[Path]:
 
 def check_finished(path: Path) -> None:
     """Raises LsamplerError if there is no store at ``path``, but an unfinished one."""
-    if not path.exists() and committed_shards(path):
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:  # a name that the disk does not allow
+        raise LsamplerError(f"{path}: no such latent store; check the path") from error
+    if not exists and committed_shards(path):
         raise LsamplerError(f"{path}: unfinished; rerun the command that was writing it to resume")
 
 

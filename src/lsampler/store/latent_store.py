@@ -20,7 +20,7 @@ from lsampler.statistics.passes import Segment, segment_rows
 from lsampler.store.reference import Reference, Split
 
 SPLITS: tuple[Split, ...] = ("train", "held-out")
-CHUNK_ROWS = 4096
+CHUNK_ROWS, COUNTED_ROWS = 4096, 1 << 20
 SHARD, RUN = "shard", "run"
 """Attributes of a shard: its number, and the run that wrote it."""
 # What a writer sets itself; everything else is provenance. Version 0.1 wrote the attribute session.
@@ -75,8 +75,10 @@ class LatentStore(Reference):
     # Not read when opening: a store whose splits are damaged must still open for verify().
     @cached_property
     def _split_counts(self) -> NDArray[np.int64]:
-        codes = [read("split", first, last) for read, first, last in self._steps(0, None)]
-        return np.bincount(np.concatenate([np.empty(0, np.uint8), *codes]), minlength=len(SPLITS))
+        counts = np.zeros(256, np.int64)
+        for read, first, last in self._steps(0, None, COUNTED_ROWS):
+            counts += np.bincount(read("split", first, last), minlength=len(counts))
+        return counts
 
     @abstractmethod
     def _files(self) -> Iterable[tuple[SingleStore, int]]:
@@ -111,14 +113,22 @@ class LatentStore(Reference):
 
     def rows(self, start: int = 0, stop: int | None = None, chunk_rows: int = CHUNK_ROWS) -> Iterator[Rows]:
         """These rows with their ids, if there are any, and splits, a few at a time."""
+        at, _ = self._bounds(start, stop)
         for read, first, last in self._steps(start, stop, chunk_rows):
             ids = read("ids", first, last) if self.has_ids else None
-            yield Rows(read("latents", first, last), ids, self._named(read("split", first, last)))
+            yield Rows(self._finite(read("latents", first, last), at), ids, self._named(read("split", first, last)))
+            at += last - first
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """The latent vectors (n, D) float32 of these rows."""
         found = [read("latents", first, last) for read, first, last in self._steps(start, stop)]
-        return found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.dimension), np.float32), *found])
+        rows = found[0] if len(found) == 1 else np.concatenate([np.empty((0, self.dimension), np.float32), *found])
+        return self._finite(rows, start)
+
+    def _finite(self, rows: NDArray[np.float32], start: int) -> NDArray[np.float32]:
+        if len(bad := not_finite(rows)):
+            raise LsamplerError(f"{self.name}: row {start + bad[0]} holds NaN or infinite values; encode it again")
+        return rows
 
     def ids(self, start: int = 0, stop: int | None = None) -> list[str]:
         """The ids of these rows; empty strings if the store has none."""

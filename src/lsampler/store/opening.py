@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lsampler.errors import LsamplerError
-from lsampler.store.file_store import FileStore
+from lsampler.store.file_store import FileStore, check_finished
 from lsampler.store.memory_store import MemoryStore
 from lsampler.store.reference import Reference
 from lsampler.store.sharded_store import ShardedStore, is_sharded
@@ -23,6 +23,7 @@ def open_store(path: str | os.PathLike[str]) -> FileStore | ShardedStore:
         LsamplerError: there is none, or it is damaged.
     """
     where = Path(path)
+    check_finished(where)
     return ShardedStore(where) if where.is_dir() or is_sharded(where) else FileStore(where)
 
 

@@ -26,6 +26,7 @@ from lsampler.files import (
     mark_folder,
     new_file,
     only_writer,
+    own_text,
     remove,
 )
 from lsampler.store.file_store import FileStore, committed_shards, partial_folder
@@ -110,8 +111,8 @@ class PartialStore:
 
     def _earlier_plan(self) -> dict[str, Any]:
         try:
-            found = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = json.loads(own_text(self.folder / PLAN))
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -142,6 +143,7 @@ class PartialStore:
         """Put the rows of ``base``, if any, and all shards into one file, which takes the target's place."""
         # In the folder, under one name: what a killed merge leaves is overwritten by the next.
         merged = self.folder / "merged.h5"
+        self.check_target()
         try:
             with disk_errors(self._target):
                 stores = [*filter(None, [base]), *map(FileStore, self.shards())]

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from lsampler.errors import LsamplerError
-from lsampler.files import existing_file
+from lsampler.files import existing_file, own_text
 from lsampler.store.file_store import FileStore, check_finished
 from lsampler.store.latent_store import RUN, SHARD, LatentStore
 
@@ -117,7 +117,7 @@ def _manifest(path: Path) -> Manifest:
         expected = f"expected a latent store (a sharded one holds {MANIFEST}); check the path"
         raise LsamplerError(f"{path}: is a folder, {expected}")
     try:
-        found = json.loads(existing_file(file, "manifest").read_text(encoding="utf-8"))
+        found = json.loads(own_text(existing_file(file, "manifest")))
         if isinstance(found, dict) and (version := found.get("format_version", 1)) != 1:
             fix = "install the lsampler that wrote it"
             raise LsamplerError(f"{file}: format_version {version}, this lsampler reads 1; {fix}")

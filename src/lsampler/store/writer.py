@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.errors import LsamplerError, nearest_name
+from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.files import check_output, new_file
 from lsampler.statistics.moments import not_finite
 from lsampler.store.file_store import FileStore
@@ -102,13 +102,16 @@ class StoreWriter:
             self._partial = PartialStore(
                 self.path, self.dimension, self.provenance | self.origin, replacing=signature(self.path)
             )
-        self._shards = [FileStore(shard) for shard in self._partial.shards()]
+        try:
+            self._shards = [FileStore(shard) for shard in self._partial.shards()]
+        except LsamplerError as error:
+            raise LsamplerError(f"{error}, or pass `force=True` to start over") from error
         if [shard.path for shard in self._shards] != [self._partial.path(k) for k in range(len(self._shards))]:
             raise LsamplerError(f"{self._partial.folder}: a shard is missing; pass `force=True` to start over")
 
     def _check_appendable(self, store: FileStore) -> None:
         found, expected = store.provenance(), self.provenance | self.origin
-        joined = dict.fromkeys(self.origin.keys() & found.keys())
+        joined = {key: None for key, value in self.origin.items() if isinstance(found.get(key), type(value))}
         was, now = {"D": store.dimension, **found, **joined}, {"D": self.dimension, **expected, **joined}
         if difference := difference_of(was, now):
             fix = "choose another name or pass `force=True`"
@@ -150,7 +153,8 @@ class StoreWriter:
                 raise LsamplerError(f"{self.path}: {len(values)} {what} for {len(rows)} latent vectors")
         for identity in ids or ():
             if not storable(identity):
-                raise LsamplerError(f"{self.path}: id {identity!r} cannot be stored; rename it without NUL, or shorter")
+                shown = shortened(repr(identity))
+                raise LsamplerError(f"{self.path}: id {shown} cannot be stored; rename it without NUL, or shorter")
         if len(bad := not_finite(rows)):
             named = f"{bad[0]} (item '{ids[bad[0]]}')" if ids else f"{bad[0]}"
             raise LsamplerError(f"{self.path}: latent vector {named} holds NaN or infinite values; check the encoder")

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from analysis_support import CORES, FWHM, PAIRS, TRAIN, D, N, Rows, analyzed, calibrated, drawn, histogram, reference
 
+from lsampler import LsamplerError, MemoryStore, StatisticsReference
+
 
 def length_above_half(values: Rows, width: float) -> float:
     """On a dense line through the middles of the bins: how much of it is above half of the maximum."""
@@ -275,3 +277,18 @@ def test_as_many_cube_vectors_are_inside_a_core_as_its_definition_says(measured:
 def test_without_held_out_vectors_the_nominal_levels_are_used() -> None:
     found = analyzed(support.LATENTS[:N], sections=["cubes"]).measured["cubes"]
     assert found["cores"] == pytest.approx(support.NOMINAL)
+
+
+def test_constant_components_are_left_out_and_named() -> None:
+    """Regression: a dead unit refused the whole analysis."""
+    whole = np.insert(support.LATENTS, [0, 3], [0.0, 2.7], axis=1)
+    sections = ["components", "correlations", "cubes", "gaussianity"]
+    found = analyzed(MemoryStore(whole[:N], whole[N:], name="mine"), sections=sections)
+    assert found.reference == "mine without its constant components (0, 4)"
+    assert found.problems == {}
+    assert dict(found.measured) == dict(analyzed(reference(), sections=sections).measured)
+    with pytest.raises(LsamplerError, match="all 50 vectors are equal"):
+        analyzed(np.ones((50, 3)))
+    bundled = StatisticsReference.of(MemoryStore(whole, name="mine"))
+    with pytest.raises(LsamplerError, match=r"mine: constant components \(0, 4\); give `store=...` to analyse the"):
+        analyzed(bundled)

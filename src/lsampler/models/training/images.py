@@ -16,7 +16,7 @@ from lsampler.data.batches import ImageBatches, PixelBatch, require_some
 from lsampler.data.image_sources import ImageSource, source_digest
 from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
-from lsampler.files import new_file
+from lsampler.files import new_file, regular_file
 from lsampler.models.training.options import TrainingOptions, mixed_seed
 from lsampler.progress import Progress, track
 
@@ -33,6 +33,8 @@ class PreparedImages(L.LightningDataModule):
     images: NDArray[np.uint8]
     ids: list[str]
     skipped: dict[str, str]
+    prepared_anew = False
+    """Whether this process has prepared them."""
 
     def __init__(
         self,
@@ -52,7 +54,8 @@ class PreparedImages(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Prepare the images, unless a resumed training has them already."""
-        if not (self._resume and self._open()):
+        self.prepared_anew = not (self._resume and self._open())
+        if self.prepared_anew:
             self._prepare()
 
     def setup(self, stage: str) -> None:
@@ -102,20 +105,30 @@ class PreparedImages(L.LightningDataModule):
         return {"source": source_digest(self._source.ids), "preprocess": self._preprocess.as_dict()}
 
     def _open(self) -> bool:
-        """Open what was prepared, if it was prepared from this source and in this way."""
-        if not (self._notes.is_file() and self._array.is_file()):
+        """Open what was prepared, if it was prepared from this source and in this way, and is sound."""
+        if not (regular_file(self._notes) and regular_file(self._array)):
             return False
-        notes = json.loads(self._notes.read_text())
-        if notes["wanted"] != self._wanted() or (self._options.strict and notes["skipped"]):
+        try:
+            notes = json.loads(self._notes.read_text(encoding="utf-8"))
+            ids, skipped = list(notes["ids"]), dict(notes["skipped"])
+            # Copy on write: PyTorch warns about arrays that it must not write to.
+            images = np.load(self._array, mmap_mode="c", allow_pickle=False)
+        except Exception:  # damaged files raise anything
             return False
-        self.ids, self.skipped = notes["ids"], notes["skipped"]
-        # Copy on write: PyTorch warns about arrays that it must not write to.
-        self.images = np.load(self._array, mmap_mode="c")[: len(self.ids)]
+        complete = images.dtype == np.uint8 and images.shape == self._shape and {*ids, *skipped} == {*self._source.ids}
+        if not complete or notes["wanted"] != self._wanted() or (self._options.strict and skipped):
+            return False
+        self.ids, self.skipped, self.images = ids, skipped, images[: len(ids)]
         return True
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        size = self._preprocess.size
+        return len(self._source.ids), self._preprocess.channels, size, size
 
     def _prepare(self) -> None:
         source, preprocess = self._source, self._preprocess
-        shape = (len(source.ids), preprocess.channels, preprocess.size, preprocess.size)
+        shape = self._shape
         reader = ImageBatches(source, preprocess, strict=self._options.strict)
         kept: list[int] = []
         with new_file(self._array, force=True) as beside:

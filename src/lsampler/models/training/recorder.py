@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from lsampler.errors import LsamplerError
-from lsampler.files import disk_errors, new_file
+from lsampler.files import Lock, disk_errors, new_file, only_writer
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.training.figures import reconstruction_grid, training_curve
 from lsampler.models.training.images import PreparedImages
@@ -47,17 +48,30 @@ class Recorder(Callback):
         self._advance: Callable[[int], None] = lambda steps: None
         self._rows: list[dict[str, float]] = []
         self._started = time.monotonic()
+        self._made: list[Path] = []
+        self._lock: Lock | None = None
 
     def check_folder(self) -> None:
         """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
         if self._resume and not self.checkpoint.is_file():
             raise LsamplerError(f"{self.out}: no checkpoint to resume; leave out `resume=True` to start")
+        self._made = [folder for folder in (self.checkpoint.parent, self.out) if not folder.exists()]
+        with disk_errors(self.out):
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = only_writer(self.checkpoint.parent, self.out)
+        # Only now no other process can finish a training here.
         if not self._resume and (self.checkpoint.exists() or self.path.exists()):
             raise LsamplerError(
                 f"{self.out}: holds a training already; pass `resume=True` to continue it, or choose another folder"
             )
-        with disk_errors(self.out):
-            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+
+    def close(self) -> None:
+        """Let other processes write the folder, and remove the folders that this training made and left empty."""
+        if self._lock:
+            self._lock.close()
+        with contextlib.suppress(OSError):  # they hold something, or are gone
+            for folder in self._made:
+                folder.rmdir()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Complete the model's record, and compare it with that of the training to resume."""
@@ -68,7 +82,9 @@ class Recorder(Callback):
         pl_module.model.training_record = record  # type: ignore[union-attr]
         if self._resume and trainer.is_global_zero:
             self._rows = self._rows_before(trainer.world_size)
-            if len(self._rows) >= self._options.epochs:
+            # One killed after its last epoch still has its images: what is left is done by `finish`.
+            if len(self._rows) >= self._options.epochs and images.prepared_anew:
+                images.forget()
                 raise LsamplerError(
                     f"{self.out}: has finished all {len(self._rows)} epochs; there is nothing left to resume"
                 )
@@ -133,9 +149,12 @@ class Recorder(Callback):
             writer = csv.DictWriter(handle, list(row))
             writer.writeheader()
             writer.writerows(self._rows)
-        with new_file(self.checkpoint, force=True) as beside:
-            trainer.save_checkpoint(beside)
-        model.save(self.path, force=True)
+        with new_file(self.path, force=True) as model_beside:
+            model.save(model_beside, force=True)
+            with new_file(
+                self.checkpoint, force=True
+            ) as beside:  # so that a kill between the two is next to impossible
+                trainer.save_checkpoint(beside)
         training_curve(self._rows, self.out / "training.png")
         self._report(
             f"epoch {row['epoch']}/{self._options.epochs}: train MSE {row['train_mse']:.5f}, "

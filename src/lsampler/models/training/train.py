@@ -82,15 +82,16 @@ def train_autoencoder(
     record = options.record() | {"source": source.name, "source_digest": source_digest(source.ids)}
     settings = {"training": record, "config": config.model_dump(mode="json"), "preprocess": preprocess.as_dict()}
     recorder = Recorder(out, options, settings, resume=resume, progress=progress, report=report)
-    if trainer.is_global_zero:
-        check_split(source.name, len(source.ids), options.held_out, trainer.world_size)
-        recorder.check_folder()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        module = TrainingModule(ConvAutoencoder(config, preprocess=preprocess), options)
-    trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
-    interrupted = _fit(trainer, module, images, recorder.checkpoint if resume else None)
-    return recorder.finish(trainer, images, interrupted=interrupted)
+    with contextlib.closing(recorder):
+        if trainer.is_global_zero:
+            check_split(source.name, len(source.ids), options.held_out, trainer.world_size)
+            recorder.check_folder()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            module = TrainingModule(ConvAutoencoder(config, preprocess=preprocess), options)
+        trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
+        interrupted = _fit(trainer, module, images, recorder.checkpoint if resume else None)
+        return recorder.finish(trainer, images, interrupted=interrupted)
 
 
 def _trainer(options: TrainingOptions) -> L.Trainer:

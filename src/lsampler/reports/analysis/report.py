@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,17 @@ from typing import Any
 
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
-from lsampler.files import check_folder, mark_folder, new_directory, new_file
+from lsampler.files import (
+    Lock,
+    check_folder,
+    mark_folder,
+    new_directory,
+    new_file,
+    only_writer,
+    own_text,
+    regular_file,
+    remove_leftovers,
+)
 from lsampler.plots import house_style, save_figure
 from lsampler.reports.analysis.section import Result, Section
 from lsampler.reports.pages import as_csv, inline_svg, plain, render
@@ -52,24 +61,30 @@ class Report:
 
     def __init__(self, path: Path, reference: str) -> None:
         self.path, self.reference = path, reference
+        self._lock: Lock | None = None
         check_folder(path, "analysis report")
 
-    def begin(self, sections: Sequence[str]) -> None:
-        """Make the folder and mark it as a report; remove what a killed run left half-written."""
+    def begin(self) -> None:
+        """Make the folder and mark it as a report, which no other process writes; remove what a killed run left."""
         mark_folder(self.path, "analysis report")
-        for key in sections:
-            for rest in self.path.glob(f".{key}.*"):
-                shutil.rmtree(rest, ignore_errors=True)
+        self._lock = only_writer(self.path)
+        remove_leftovers(self.path)
+
+    def close(self) -> None:
+        """Let other processes write the report."""
+        if self._lock:
+            self._lock.close()
 
     def finished(self, section: str, key: str) -> Record | None:
         """A section that an earlier run finished with the same latents and options; else None."""
         folder = self.path / section
         try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            record = json.loads(own_text(folder / RECORD))
             files = record.pop("files")
-            whole = set(record) == set(RECORDED) and all(digest(folder / name) == files[name] for name in files)
+            whole = set(record) == set(RECORDED) and all(map(regular_file, (folder / name for name in files)))
+            whole = whole and all(digest(folder / name) == files[name] for name in files)
             whole = whole and all(f"{figure['name']}.svg" in files for figure in record["figures"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         # A problem may be gone by now: a missing package is installed, say.
         return record if whole and record["key"] == key and not record["problem"] else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,8 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError, nearest_name
@@ -29,6 +28,7 @@ from lsampler.reports.analysis.sections.generated import generated
 from lsampler.reports.analysis.sections.origin import origin
 from lsampler.reports.analysis.sections.principal import principal
 from lsampler.reports.analysis.statements import Judgement, judge
+from lsampler.reports.analysis.varying import varying_components
 from lsampler.reports.content_digest import content_digest
 from lsampler.statistics.passes import in_double_precision
 from lsampler.store.opening import ReferenceLike, as_reference
@@ -97,23 +97,18 @@ def analyze(
         progress: shows the progress of each section.
 
     Raises:
-        LsamplerError: an unknown section or strategy, an option out of range, latents with NaN or fewer than 20
-            vectors, a constant component, or a folder that holds something else.
+        LsamplerError: an unknown section or strategy, an option out of range, latents with NaN, equal or fewer than 20
+            vectors, or a folder that holds something else.
     """
-    reference = as_reference(latents)
+    reference = varying_components(as_reference(latents))
     checked = (options or AnalysisOptions()).checked(reference.dimension)
     chosen = _chosen(sections, checked)
     report = Report(Path(out), reference.name) if out is not None else None
     context = Context(reference, checked, progress)
     if context.count < FEWEST:
         raise LsamplerError(f"{reference.name}: {context.count} vectors are too few to analyse; give at least {FEWEST}")
-    constant = np.flatnonzero(context.statistics.std == 0)  # NaN is reported before anything else, too
-    if len(constant):
-        raise LsamplerError(
-            f"{reference.name}: component {constant[0]} is constant ({len(constant)} of {context.dimension} are); "
-            "an analysis describes components that vary: give it an array without the others"
-        )
-    return _analysed(context, chosen, report)
+    with contextlib.closing(report) if report else contextlib.nullcontext():
+        return _analysed(context, chosen, report)
 
 
 def _analysed(context: Context, chosen: Sequence[Section], report: Report | None) -> Analysis:
@@ -121,7 +116,7 @@ def _analysed(context: Context, chosen: Sequence[Section], report: Report | None
     name, content = context.reference.name, ""
     if report:
         content = content_digest(context.reference, context.progress)
-        report.begin([section.key for section in SECTIONS])
+        report.begin()
     keys = {section.key: _key(section, context.options, content) for section in SECTIONS}
     # The page also shows sections that an earlier run finished with the same latents and options.
     known = {key: report.finished(key, keys[key]) if report else None for key in keys}

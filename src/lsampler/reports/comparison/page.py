@@ -15,7 +15,7 @@ from lsampler.plots import house_style, save_figure
 from lsampler.reports.comparison.plots import draw_nearest, draw_planes, draw_radii, draw_trade_off
 from lsampler.reports.comparison.run import Comparison
 from lsampler.reports.comparison.verdict import best_rows
-from lsampler.reports.pages import as_csv, inline_svg, plain, render
+from lsampler.reports.pages import as_csv, inline_svg, markdown, plain, render
 from lsampler.scoring.row_cache import Row
 from lsampler.scoring.scores import Score
 
@@ -69,7 +69,8 @@ def write(out: Path, comparison: Comparison) -> None:
     }
     for name, text in contents.items():
         with new_file(out / name, force=True) as beside:
-            beside.write_text(text, encoding="utf-8")
+            # The name of a store may hold bytes that are not text.
+            beside.write_text(text, encoding="utf-8", errors="replace")
 
 
 def metrics(rows: Sequence[Row]) -> list[Score]:
@@ -98,19 +99,20 @@ def summary(comparison: Comparison) -> str:
     rows = comparison.rows
     shown = [score for score in metrics(rows) if score.metric in SUMMARY_METRICS]
     best = {score.metric: best_rows(rows, score.metric) for score in shown}
-    lines = [f"# Comparison of strategies on {comparison.reference}", ""]
-    lines += [f"- {sentence}" for sentence in comparison.verdict.sentences]
-    heads = ["samples", *(f"{score.label} ({score.better})".replace("\n", " ") for score in shown)]
+    lines = [f"# Comparison of strategies on {markdown(comparison.reference)}", ""]
+    lines += [f"- {markdown(sentence)}" for sentence in comparison.verdict.sentences]
+    heads = ["samples", *(markdown(f"{score.label} ({score.better})") for score in shown)]
     lines += ["", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows:
-        texts = [f"*{row.name}*" if row.kind != "drawn" else row.name]
+        name = markdown(row.name)
+        texts = [f"*{name}*" if row.kind != "drawn" else name]
         for score in shown:
             own = row.by_metric.get(score.metric)
             text = f"{own.text} ({own.range_text})" if own else "-"
             texts.append(f"**{text}**" if row.name in best[score.metric] else text)
-        lines.append("| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |")
+        lines.append("| " + " | ".join(texts) + " |")
     lines += ["", "Bold: best, or within the uncertainty of the best; 95 % intervals in brackets."]
-    lines += [f"- {row.name}: {problem}" for row in rows for problem in row.problems]
+    lines += [f"- {markdown(f'{row.name}: {problem}')}" for row in rows for problem in row.problems]
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
-from lsampler.files import check_folder, mark_folder
+from lsampler.files import check_folder, mark_folder, only_writer
 from lsampler.plugins.by_name import load_evaluator, plugin_names
 from lsampler.progress import Progress
 from lsampler.reports.comparison.verdict import Verdict, judge
@@ -113,22 +114,24 @@ def compare(
         evaluators = [load_evaluator(name) for name in plugin_names("evaluator")]
     subject = as_subject(latents)
     subject.reference.statistics()  # NaN and too few vectors are reported first
+    drawn = [Drawn.of(entry if isinstance(entry, Entry) else Entry.of(entry), n) for entry in entries]
+    most = compared_rows([each.check(subject) for each in drawn])
     report = out if isinstance(out, Report) or out is None else Report(Path(out))
     if report:
         check_folder(report.folder, "comparison report")
         mark_folder(report.folder, "comparison report")
-    content = content_digest(subject.reference, progress)
-    bench = Bench(RealData(subject, seed=seed, rows=compared_rows([n])), evaluators, progress)
-    drawn = [Drawn.of(entry if isinstance(entry, Entry) else Entry.of(entry), n) for entry in entries]
-    cache = RowCache(report.folder if report else None, content)
-    scored = score_rows(bench, [*real_sets(subject, other=True), *drawn], cache)
-    rows = [*remembered_rows(subject.reference, evaluators), *(row for row in scored if row)]
-    provenance = {"command": report.command if report else "", **_provenance(bench, content, n)}
-    comparison = Comparison(subject.reference.name, rows, judge(rows), caveats_of(rows), provenance)
-    if report:
-        from lsampler.reports.comparison.page import write
+    with only_writer(report.folder) if report else contextlib.nullcontext():
+        content = content_digest(subject.reference, progress)
+        bench = Bench(RealData(subject, seed=seed, rows=most), evaluators, progress)
+        cache = RowCache(report.folder if report else None, content)
+        scored = score_rows(bench, [*real_sets(subject, other=True), *drawn], cache)
+        rows = [*remembered_rows(subject.reference, evaluators), *(row for row in scored if row)]
+        provenance = {"command": report.command if report else "", **_provenance(bench, content, n)}
+        comparison = Comparison(subject.reference.name, rows, judge(rows), caveats_of(rows), provenance)
+        if report:
+            from lsampler.reports.comparison.page import write
 
-        write(report.folder, comparison)
+            write(report.folder, comparison)
     return comparison
 
 

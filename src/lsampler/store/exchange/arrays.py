@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import h5py
@@ -42,12 +43,17 @@ class _Array:
     check: Callable[[], object]
 
 
-def _table(path: Path, arrays: Mapping[str, _Array], dataset: str | None) -> Table:
-    """The latents among named arrays, with the ``ids`` and ``split`` beside them."""
+def _table(
+    path: Path, arrays: Mapping[str, _Array], dataset: str | None, links: Mapping[str, str] = MappingProxyType({})
+) -> Table:
+    """The latents among named arrays, with the ``ids`` and ``split`` beside them; ``links`` lead out of the file."""
+    if links and (dataset in links or not arrays):
+        _refuse_links(path, links)
     vectors = {name: array for name, array in arrays.items() if name.rpartition("/")[2] not in ("ids", "split")}
     name = chosen_array(path, {name: (array.shape, array.dtype.kind) for name, array in vectors.items()}, dataset)
     latents, group = arrays[name], name.rpartition("/")[0]
     beside = {key: f"{group}/{key}".lstrip("/") for key in ("ids", "split")}
+    _refuse_links(path, {name: links[name] for name in beside.values() if name in links})
     ids, split = map(arrays.get, beside.values())
     latents.check()
     for key, array in (("ids", ids), ("split", split)):
@@ -69,7 +75,7 @@ def _table(path: Path, arrays: Mapping[str, _Array], dataset: str | None) -> Tab
         return zip(latents.chunks(step), *columns, strict=False)
 
     used = [other for other in beside.values() if other in arrays]
-    words = in_words("array", [name], used, [other for other in arrays if other not in (name, *used)])
+    words = in_words("array", [name], used, [other for other in (*arrays, *links) if other not in (name, *used)])
     return Table(latents.shape, latents.dtype, split is not None, chunks, name, words)
 
 
@@ -151,14 +157,17 @@ def open_h5(path: Path, dataset: str | None, stack: ExitStack) -> Table:
         raise LsamplerError(f"{path}: is a latent store already; use it as it is")
     found, outside = datasets(path, handle)
     wanted = dataset.strip("/") if dataset else dataset
-    if outside and (wanted in outside or not found):
-        links = ", ".join(f"'{shortened(name)}' to '{shortened(outside[name])}'" for name in list(outside)[:SHOWN])
-        raise LsamplerError(f"{path}: {links} are links out of the file, which are not followed; copy the data into it")
     arrays = {
         name: _Array(item.shape or (), _type_of(item), partial(_slices, item), partial(checked_dataset, path, item))
         for name, item in found.items()
     }
-    return _table(path, arrays, wanted)
+    return _table(path, arrays, wanted, outside)
+
+
+def _refuse_links(path: Path, links: Mapping[str, str]) -> None:
+    if links:
+        shown = ", ".join(f"'{shortened(name)}' to '{shortened(links[name])}'" for name in list(links)[:SHOWN])
+        raise LsamplerError(f"{path}: {shown} are links out of the file, which are not followed; copy the data into it")
 
 
 def _type_of(dataset: h5py.Dataset) -> np.dtype[Any]:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from lsampler.errors import LsamplerError, nearest_name, shortened
+from lsampler.errors import LsamplerError, nearest_name, printable, shortened
 
 LIKE_ID = re.compile(
     r"(.*[\W_])?(id|ids|idx|index|key|row|label|labels|class|classes|target|split|fold|time|timestamp|date|year|y)"
@@ -168,7 +168,7 @@ def abbreviated(names: Sequence[str]) -> str:
     """A list of names, its middle left out if it is long."""
     if len(names) > 2 * MANY:
         names = [*names[:MANY], "...", names[-1]]
-    return ", ".join(map(shortened, names))
+    return ", ".join(printable(shortened(name)) for name in names)
 
 
 def in_words(what: str, taken: Sequence[str], beside: Sequence[str], left_out: Sequence[str]) -> str:
