@@ -36,10 +36,12 @@ def encode(
         int | None,
         typer.Option(min=0, help="The last images form the held-out split.", show_default="as in training, or a tenth"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 128,
+    batch_size: Annotated[int, typer.Option(min=1, max=65_536, help="Images per forward pass.")] = 128,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, help="Processes that load images; 0: threads.", show_default="one per core for a GPU"),
+        typer.Option(
+            min=0, max=256, help="Processes that load images; 0: threads.", show_default="one per core for a GPU"
+        ),
     ] = None,
     crop: Annotated[
         str | None,
