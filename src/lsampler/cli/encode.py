@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from lsampler.models.encoding import EncodeOptions
     from lsampler.models.protocols import Autoencoder
 
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, max=256, help="Processes that load images; 0: threads.", show_default="one per core for a GPU"),
+]
+
 app = typer.Typer()
 # A model reconstructs images like those it was trained on about as well as those held out.
 FAR_ABOVE = 2.0
@@ -36,11 +41,8 @@ def encode(
         int | None,
         typer.Option(min=0, help="The last images form the held-out split.", show_default="as in training, or a tenth"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 128,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Processes that load images; 0: threads.", show_default="one per core for a GPU"),
-    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=65_536, help="Images per forward pass.")] = 128,
+    workers: Workers = None,
     crop: Annotated[
         str | None,
         typer.Option(help="centre, celeba (148/178 of the width) or none.", show_default="as the model was trained"),
