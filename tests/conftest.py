@@ -112,6 +112,15 @@ def reference(correlated: NDArray[np.float32]) -> MemoryStore:
     return MemoryStore(correlated[:3000], correlated[3000:], name="correlated")
 
 
+@pytest.fixture(scope="module")
+def one_torch_thread() -> Iterator[None]:
+    """Small fits gain nothing from more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
     """A Dask cluster of two workers; each imports torch."""

@@ -10,14 +10,15 @@ from distributions import odd_units
 
 from lsampler import LsamplerError, MemoryStore, load_sampler, plugin_names
 
-QUICK: dict[str, dict[str, Any]] = {"flow": {"max_epochs": 2, "hidden": 16}, "kde": {"judges": 100}}
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
+QUICK: dict[str, dict[str, Any]] = {"flow": {"max_epochs": 1, "hidden": 8}, "kde": {"bandwidth": 0.5}}
 OF_THE_DATA_S_WIDTH = {
     "elliptical", "flow", "gaussian", "gaussian-copula", "gaussian-mixture", "kde", "multivariate-normal",
     "neighbour-interpolation", "truncated-normal",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", plugin_names("sampler"))
+@pytest.mark.parametrize("name", [name for name in plugin_names("sampler") if name != "auto"])  # it chooses among them
 @pytest.mark.parametrize("case", odd_units())
 def test_constant_components_stay_and_all_others_have_their_spread(name: str, case: str) -> None:
     """Regression: others were drawn with 1 to 5 % of their spread beside a large unit, or refused beside a dead one."""
@@ -36,7 +37,7 @@ def test_constant_components_stay_and_all_others_have_their_spread(name: str, ca
     if name == "pca-ellipse" and case != "an outlier":
         assert ratio == pytest.approx(0.7, abs=0.1)
     if sampler.has_density() and case not in ("a repeated component", "both"):
-        assert np.isfinite(sampler.log_prob(drawn)).all()
+        assert np.isfinite(sampler.log_prob(drawn[:300])).all()
 
 
 @pytest.mark.parametrize("name", ["multivariate-normal", "elliptical", "kde", "gaussian-mixture"])
