@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,15 +127,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def run(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["lsampler", *map(str, arguments)])
-        for module, name in ((sys, "unraisablehook"), (threading, "excepthook"), (logging, "lastResort")):
-            monkeypatch.setattr(module, name, getattr(module, name))  # restored after the test
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
-            with pytest.raises(SystemExit) as stopped:
-                main()
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        with pytest.raises(SystemExit) as stopped:
+            main()
         captured = capsys.readouterr()
         code = stopped.value.code
         return Answer(code if isinstance(code, int) else 0, captured.out, captured.err)

@@ -52,3 +52,10 @@ def repeats_of(cells: Mapping[str, Any], name: str, panel: str) -> list[Any]:
     """The cells of one curve."""
     start = f"{name}/{panel}/"
     return [found for key, found in cells.items() if key.startswith(start)]
+
+
+def single_repeats(cells: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The cells of each repeat that is complete, by themselves."""
+    numbers = {key.rpartition("/")[2] for key in cells}
+    found = [{key: one for key, one in cells.items() if key.endswith(f"/{number}")} for number in sorted(numbers)]
+    return [one for one in found if len(one) == len(found[0])]

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.sanity.checks import CHECKS, three_points
 from benchmarks.sanity.criteria import Kind
-from benchmarks.sanity.kept import repeats_of
+from benchmarks.sanity.kept import repeats_of, single_repeats
 from benchmarks.sanity.kernels import METRICS
 from benchmarks.sanity.scoring import CONTROLLED
 from benchmarks.sanity.verdicts import COLUMNS, Found, Row, curve, table
@@ -26,7 +26,7 @@ def document(kept: Mapping[str, Any]) -> str:
     tables = {kind: table(cells, kind) for kind in KINDS}
     lines = [HEAD, *_checks(), TABLE.format(repeats=_repeats(cells))]
     for kind in KINDS:
-        lines += [f"### {kind.capitalize()}\n", *_verdicts(tables[kind], kind), ""]
+        lines += [f"### {kind.capitalize()}\n", *_verdicts(tables[kind], kind), *_singly(cells, kind), ""]
     lines += [
         RULES,
         *_rules(tables),
@@ -69,29 +69,38 @@ def _verdicts(found: Table, kind: Kind) -> Iterator[str]:
         yield f"| **passed of {len(found)}** | {words} | {' | '.join(map(str, counts))} |"
 
 
+def _singly(cells: Mapping[str, Any], kind: Kind) -> Iterator[str]:
+    """How many verdicts each repeat alone would pass, from the fewest to the most."""
+    singles = [table(one, kind) for one in single_repeats(cells)]
+    labels = next(iter(singles[0].values()))
+    counts = [
+        sorted(sum(row[label]["scaled"].verdict != "F" for row in one.values()) for one in singles) for label in labels
+    ]
+    shown = (" to ".join(str(count) for count in dict.fromkeys([found[0], found[-1]])) for found in counts)
+    yield f"| | standardised, one repeat alone | {' | '.join(shown)} |"
+
+
 def _cell(found: Mapping[str, Found]) -> str:
     marks = [f"{one.verdict}{'' if one.is_steady else '*'}" for one in (found["scaled"], found["unscaled"])]
     return marks[0] if found["scaled"].verdict == found["unscaled"].verdict else " / ".join(marks)
 
 
 def _rules(tables: Mapping[Kind, Table]) -> Iterator[str]:
+    yield "| | rule | passes what no single score passes | fails what a score that it uses passes |"
+    yield "|---|---|---|---|"
     for kind in KINDS:
-        rules = [column.label for column in COLUMNS if column.kind == kind and column.is_rule]
-        singles = [column.label for column in COLUMNS if column.kind == kind and not column.is_rule]
-        for rule in rules:
+        columns = [column for column in COLUMNS if column.kind == kind]
+        singles = [column.label for column in columns if not column.is_rule]
+        for rule in (column for column in columns if column.is_rule):
+            used = [metric.replace("-", " ") for metric in rule.metrics]
             won, lost = [], []
             for row, verdicts in tables[kind].items():
                 passed = {label: one["scaled"].verdict != "F" for label, one in verdicts.items()}
-                used = next(column for column in COLUMNS if column.kind == kind and column.label == rule).metrics
-                name = f"`{row.check}` ({row.desideratum})"
-                if passed[rule] and not any(passed[label] for label in singles):
-                    won.append(name)
-                if not passed[rule] and any(passed[metric.replace("-", " ")] for metric in used):
-                    lost.append(name)
-            yield (
-                f"- {kind}, {rule}: passes what no single score passes: {', '.join(won) or 'nothing'}; "
-                f"fails what a score that it uses passes: {', '.join(lost) or 'nothing'}."
-            )
+                if passed[rule.label] and not any(passed[label] for label in singles):
+                    won.append(f"`{row.check}` ({row.desideratum})")
+                if not passed[rule.label] and any(passed[label] for label in used):
+                    lost.append(f"`{row.check}` ({row.desideratum})")
+            yield f"| {kind} | {rule.label} | {', '.join(won) or 'nothing'} | {', '.join(lost) or 'nothing'} |"
     yield ""
 
 

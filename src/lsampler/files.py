@@ -98,6 +98,8 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
         exists = _exists(path)
     if exists and not force:
         raise LsamplerError(f"{path}: exists already; choose another name or pass `force=True`")
+    if exists and not (path.is_symlink() or path.is_dir() or regular_file(path)):
+        raise LsamplerError(f"{path}: is a device or a pipe, which is not replaced; choose another name")
     parent = path.absolute().parent
     if not parent.is_dir():
         raise LsamplerError(f"{path}: the folder {parent} does not exist; create it first")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lsampler.bundles.bundle import DEFAULT_BUNDLE, bundle_of, find_bundle, load_bundle
+from lsampler.bundles.bundle import DEFAULT_BUNDLE, bundle_of, bundled, find_bundle, load_bundle
 from lsampler.compute.seeded_blocks import resolve_device
 from lsampler.data.image_sources import ImageSource, open_images
 from lsampler.errors import LsamplerError
@@ -35,7 +35,9 @@ class OpenedEncoder:
 
 def absolute(model: str | None) -> str | None:
     """A model's file or folder from any other folder, or another name of a model as it is."""
-    return str(Path(model).absolute()) if model and Path(model).exists() else model
+    if model is None or model in bundled() or not Path(model).exists():
+        return model
+    return str(Path(model).absolute())
 
 
 def open_subject(

@@ -44,6 +44,16 @@ def test_the_decoder_is_found_by_the_latents_fingerprint(
     assert (tmp_path / "digits.png").is_file()
 
 
+def test_a_bundle_keeps_its_name_beside_a_folder_of_the_same_name(
+    store: LatentStore, tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    answer = cli("encode", store.path.parent / "images.npy", "--model", "digits", "--out", "latents.h5")
+    assert answer.code == 0, answer.err
+    np.testing.assert_array_equal(open_store("latents.h5").read(), store.read())
+
+
 def test_the_example_is_written_by_one_command_and_never_over_something(
     tmp_path: Path, cli: Callable[..., Any]
 ) -> None:

@@ -27,9 +27,12 @@ from lsampler.files import (
     check_folder,
     check_output,
     existing_file,
+    leftovers,
     mark_folder,
     new_directory,
     new_file,
+    only_writer,
+    remove_leftovers,
 )
 from lsampler.models.decoding import save_folder
 from lsampler.models.training.figures import reconstruction_grid, training_curve
@@ -187,6 +190,54 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
     assert names(tmp_path) == ["out"]
 
 
+# What runs that were killed have left
+
+
+def killed(folder: Path, name: str, old: bool) -> Path:
+    """The hidden folder of a run that was killed, perhaps while it replaced a folder."""
+    room = folder / f".lsampler-{'0' * 12}-{name}"
+    (room / ("old" if old else "new")).mkdir(parents=True)
+    (room / ("old" if old else "new") / "inside").write_text("old")
+    return room
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_was_being_replaced_is_put_back(tmp_path: Path, there: bool) -> None:
+    target, room = tmp_path / "out", killed(tmp_path, "out", old=True)
+    if there:
+        mark_folder(target, "images")
+    assert leftovers(tmp_path) == leftovers(tmp_path, "out") == [room]
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["out"]
+    assert inside(target).exists() is not there
+
+
+def test_only_what_no_process_uses_is_removed(tmp_path: Path) -> None:
+    used, unused, other = (killed(tmp_path, name, old=False) for name in ("a.h5", "b.h5", "c.h5"))
+    (tmp_path / ".lsampler-notes").mkdir()
+    with only_writer(used):
+        with pytest.raises(LsamplerError, match="another process or writer is writing it"):
+            only_writer(used)
+        remove_leftovers(tmp_path, "a.h5")
+        assert used.exists()
+        with new_file(tmp_path / "b.h5") as beside:
+            assert [path.name for path in leftovers(tmp_path)] == [other.name]
+            beside.write_text("new")
+    assert names(tmp_path) == [used.name, other.name, ".lsampler-notes", "b.h5"]
+    assert not unused.exists()
+
+
+def test_where_there_are_no_locks_nothing_is_taken_for_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = killed(tmp_path, "a", old=False)
+    monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "No locks available")))
+    assert leftovers(tmp_path) == []
+    with new_file(tmp_path / "a") as beside, only_writer(room):
+        beside.write_text("new")
+    assert names(tmp_path) == [room.name, "a"]
+
+
 # Folders that are written to again
 
 
@@ -317,3 +368,11 @@ def test_a_curve_is_drawn_from_the_first_epoch_on(tmp_path: Path, epochs: int) -
     training_curve(rows, tmp_path / "a.png")
     colours = {colour for _, colour in Image.open(tmp_path / "a.png").convert("RGB").getcolors(1 << 20) or []}
     assert {(0, 114, 178), (213, 94, 0)} <= colours
+
+
+@BOTH
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path, new: New) -> None:
+    os.mkfifo(tmp_path / "pipe.h5")
+    with pytest.raises(LsamplerError, match=r"pipe\.h5: is a device or a pipe"), new(tmp_path / "pipe.h5", force=True):
+        pass
+    assert (tmp_path / "pipe.h5").is_fifo()

@@ -366,6 +366,7 @@ def test_resuming_another_training_is_refused(few_npy: Path, digits: NDArray[np.
     np.save(tmp_path / "other.npy", digits[:200])
     with pytest.raises(LsamplerError, match=r"began with source few\.npy, not other\.npy"):
         train(tmp_path / "other.npy", out, resume=True)
+    assert not (out / "prepared.npy").exists()
     assert not train(few_npy, out, resume=True).interrupted
     checkpoint = out / "checkpoints" / "last.ckpt"
     data = checkpoint.read_bytes()

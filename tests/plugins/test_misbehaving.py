@@ -24,7 +24,6 @@ from lsampler import (
     evaluate,
     load_autoencoder,
 )
-from lsampler.plugins.registry import FoundPlugin, registry
 
 ENDS = [SystemExit(0), SystemExit("bye"), GeneratorExit(), BaseException("odd"), StopIteration(), RuntimeError()]
 ROWS = np.random.default_rng(0).normal(size=(60, 2))
@@ -175,8 +174,7 @@ def test_a_loader_must_give_an_autoencoder(loaded: Any, monkeypatch: pytest.Monk
         def load(self, spec: str) -> Autoencoder:
             return loaded  # type: ignore[no-any-return]
 
-    found = {"misbehaving": FoundPlugin("autoencoder loader", "misbehaving", "mine", Loader)}
-    monkeypatch.setattr(registry(), "of_kind", lambda kind: found)
+    monkeypatch.setattr("lsampler.plugins.by_name.find_loader", lambda spec: Loader)
     with pytest.raises(
         LsamplerError, match=r"x\.zz: loading by misbehaving failed with TypeError: gave a \w+, expected"
     ):

@@ -50,7 +50,7 @@ TAKEN: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "whole numbers": (WIDE | {"z2": (8 * Z[:, 2]).astype(int), "z3": NUMBER}, None, "z0, z1, z2, z3 (4); left"),
     "texts beside": (WIDE | {"name": ["a"] * ROWS, "id": NUMBER}, None, "z0, z1, z2, z3 (4), with id; left out: name"),
     "images beside": (WIDE | {"image": [b"png"] * ROWS}, None, "z0, z1, z2, z3 (4); left out: image"),
-    "names without numbers": ({"width": Z[:, 0], "height": Z[:, 1]}, None, "width, height (2); left out: nothing"),
+    "names without numbers": ({"x": Z[:, 0], "y": Z[:, 1]}, None, "x, y (2); left out: nothing"),
     "lists": ({"embedding": LISTS, "label": NUMBER, "boxes": NESTED}, None, "embedding; left out: label, boxes"),
     "a pattern": (WIDE | {"image_id": NUMBER}, "z*", "z0, z1, z2, z3 (4); left out: image_id"),
     "names in any order": (WIDE, "z3,z1", "z3, z1 (2); left out: z0, z2"),

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
 
 FEWEST = 10
+RANK = 1e-6
+"""A direction in which the vectors spread less than so much of the widest is left out."""
 NORMAL_QUANTILE = 1.959964
 MMD = Metric(
     "kernel-mmd",
@@ -42,8 +44,8 @@ class KernelDistance(Evaluator):
     """Kernel two-sample distance with a permutation test, and the effective number of distinct samples.
 
     - kernel-mmd: unbiased squared maximum mean discrepancy (Gretton et al. 2012, J. Mach. Learn. Res.
-      13) between samples and as many train vectors, in whitened coordinates, with a normal kernel
-      exp(-d^2 / m), m the median squared distance of train vectors. 0 for one distribution, at most
+      13) between samples and as many train vectors, whitened by the moments of both together, with a
+      normal kernel exp(-d^2 / m), m the median squared distance. 0 for one distribution, at most
       2; by chance it may be slightly below 0. The interval is that of the statistic's linear part;
     - kernel-mmd-p: its p-value by ``permutations`` random exchanges, at least 1 / (permutations + 1);
     - distinct-samples: exp of the entropy of the eigenvalues of the cosine kernel, divided by the
@@ -60,26 +62,18 @@ class KernelDistance(Evaluator):
     permutations: int = Field(default=200, ge=19, le=10_000, description="random exchanges for the p-value")
     resamples: int = Field(default=30, ge=2, le=1000, description="of the bootstrap for the number of distinct samples")
 
-    _train: Rows = PrivateAttr()
-    _bandwidth: float = PrivateAttr()
-
     def prepare(self, real: RealData) -> None:
-        """Whiten the train vectors, and find the bandwidth."""
+        """Check that there are enough train vectors."""
         super().prepare(real)
-        self._train = self._white(real.train[: self.rows])
-        if len(self._train) < FEWEST:
-            raise LsamplerError(f"{len(self._train)} train vectors to compare with; a kernel distance needs {FEWEST}")
-        squared = _squared_distances(self._train)
-        self._bandwidth = float(np.median(squared[np.triu_indices(len(squared), 1)]))
-        if not self._bandwidth:
-            raise LsamplerError("most real vectors are equal: a kernel needs a distance between them")
+        if len(real.train) < FEWEST:
+            raise LsamplerError(f"{len(real.train)} train vectors to compare with; a kernel distance needs {FEWEST}")
 
     def score(self, samples: Samples) -> list[Score]:
-        drawn = self._white(self._real.rows_of(samples)[: self.rows])
-        n, seed = min(len(drawn), len(self._train)), self._real.seed
+        drawn, train = self._real.rows_of(samples)[: self.rows], self._real.train[: self.rows]
+        n, seed = min(len(drawn), len(train)), self._real.seed
         if n < FEWEST:
             raise LsamplerError(f"{n} samples; a kernel distance needs {FEWEST}")
-        kernel = np.exp(-_squared_distances(np.concatenate([self._train[:n], drawn[:n]])) / self._bandwidth)
+        kernel = _kernel(np.concatenate([train[:n], drawn[:n]]))
         np.fill_diagonal(kernel, 0.0)
         signs, rng = np.repeat([1.0, -1.0], n), np.random.default_rng(seed)
         parts = discrepancies(kernel, signs)
@@ -87,7 +81,7 @@ class KernelDistance(Evaluator):
         found = float(parts.mean())
         reach = NORMAL_QUANTILE * 2 * float(parts.std(ddof=1) / np.sqrt(n))
         p = (1 + int(np.sum(np.array(exchanged) >= found))) / (1 + self.permutations)
-        unit = drawn / np.maximum(np.linalg.norm(drawn, axis=1, keepdims=True), 1e-300)
+        unit = self._unit(drawn)
         distinct = bootstrap_score(
             DISTINCT, lambda i: effective_number(unit[i]), len(unit), resamples=self.resamples, seed=seed
         )
@@ -97,15 +91,26 @@ class KernelDistance(Evaluator):
             replace(distinct, low=max(distinct.low, 1.0)),
         ]
 
-    def _white(self, rows: NDArray[np.float32]) -> Rows:
+    def _unit(self, rows: NDArray[np.float32]) -> Rows:
+        """Whitened vectors of length one."""
         statistics = self._real.reference.statistics()
-        return statistics.whitening(statistics.pca.rank).forward(rows)
+        white = statistics.whitening(statistics.pca.rank).forward(rows)
+        unit: Rows = white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-300)
+        return unit
 
 
-def _squared_distances(rows: Rows) -> Rows:
-    squares = np.square(rows).sum(axis=1)
-    result: Rows = np.maximum(squares[:, np.newaxis] + squares - 2 * rows @ rows.T, 0.0)
-    return result
+def _kernel(both: NDArray[np.float32]) -> Rows:
+    """(2 n, 2 n) of vectors whitened together: moments of one set alone would tell it from the other."""
+    centred = both - both.mean(axis=0, dtype=np.float64)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    white = left[:, sizes > RANK * sizes[0]] * np.sqrt(len(both))
+    squares = np.square(white).sum(axis=1)
+    squared = np.maximum(squares[:, np.newaxis] + squares - 2 * white @ white.T, 0.0)
+    median = float(np.median(squared[np.triu_indices(len(squared), 1)]))
+    if not median:
+        raise LsamplerError("most vectors are equal: a kernel needs a distance between them")
+    kernel: Rows = np.exp(-squared / median)
+    return kernel
 
 
 def discrepancies(kernel: Rows, signs: Rows) -> Rows:

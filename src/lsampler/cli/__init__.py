@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import logging
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -116,19 +118,21 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a name may be no text
     # What other libraries warn of, log, or fail with where nobody can catch it is either harmless, or said by lsampler
     # in words that name the file.
+    kept = logging.lastResort, sys.unraisablehook, threading.excepthook
     logging.lastResort = None
     sys.unraisablehook = threading.excepthook = lambda *_: None  # type: ignore[assignment]
-    _handle_signals(_interrupted)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        code = _run()
     try:
+        with warnings.catch_warnings(), _signals_raised():
+            warnings.simplefilter("ignore")
+            code = _run()
         if sys.stdout is not None:
             sys.stdout.flush()
+    except Interrupted as interrupted:
+        code = _ended_by(interrupted)
     except OSError as error:
         code = _without_output(error)
-    # From here on nothing is lost: a traceback, or a failure after all is done, would be all that is seen.
-    _handle_signals(signal.SIG_DFL if code > 128 else signal.SIG_IGN)
+    finally:
+        logging.lastResort, sys.unraisablehook, threading.excepthook = kept
     sys.exit(code)
 
 
@@ -171,14 +175,22 @@ def _without_output(error: OSError) -> int:
     return _complain(f"standard output: could not be written ({error.strerror}); choose another place for it")
 
 
-def _handle_signals(handler: Any) -> None:
-    """Let what ends the process do something else, unless it is ignored, as nohup does."""
+@contextlib.contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Let signals that end the process raise :class:`Interrupted`, unless they are ignored, as nohup does."""
+    Interrupted.pending, handlers = None, {}
     if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+        handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number, handler in handlers.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, _interrupted)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         Interrupted.pending = None
-        for name in ENDING:
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, handler)
 
 
 def _interrupted(number: int, _: object) -> None:

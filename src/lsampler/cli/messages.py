@@ -25,7 +25,12 @@ class Command(TyperCommand):
         try:
             return super().invoke(ctx)
         except LsamplerError as error:
-            raise LsamplerError(in_options(str(error), {str(parameter.name) for parameter in self.params})) from error
+            # What looks like an argument in the name of a file that the user gave is none.
+            names = [str(value) for value in ctx.params.values() if "`" in str(value)]
+            parts = re.split(f"({'|'.join(map(re.escape, names))})", str(error)) if names else [str(error)]
+            options = {str(parameter.name) for parameter in self.params}
+            said = (part if part in names else in_options(part, options) for part in parts)
+            raise LsamplerError("".join(said)) from error
 
 
 def in_options(message: str, options: Collection[str]) -> str:

@@ -30,7 +30,7 @@ def train(
     ctx: typer.Context,
     images: Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoints, curve and pictures.")],
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 25,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the images.")] = 25,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per step, in each process.")] = 32,
     learning_rate: Annotated[float, typer.Option(min=1e-8, help="Peak of the one-cycle schedule (Adam).")] = 8e-4,
     held_out: Annotated[

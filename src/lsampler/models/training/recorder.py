@@ -81,13 +81,18 @@ class Recorder(Callback):
         record["first_held_out"] = images.ids[-self._options.held_out]
         pl_module.model.training_record = record  # type: ignore[union-attr]
         if self._resume and trainer.is_global_zero:
-            self._rows = self._rows_before(trainer.world_size)
-            # One killed after its last epoch still has its images: what is left is done by `finish`.
-            if len(self._rows) >= self._options.epochs and images.prepared_anew:
-                images.forget()
-                raise LsamplerError(
-                    f"{self.out}: has finished all {len(self._rows)} epochs; there is nothing left to resume"
-                )
+            try:
+                self._resume_from(self._rows_before(trainer.world_size), images)
+            except LsamplerError:
+                if images.prepared_anew:  # for a training that does not go on
+                    images.forget()
+                raise
+
+    def _resume_from(self, rows: list[dict[str, float]], images: PreparedImages) -> None:
+        # One killed after its last epoch still has its images: what is left is done by `finish`.
+        if len(rows) >= self._options.epochs and images.prepared_anew:
+            raise LsamplerError(f"{self.out}: has finished all {len(rows)} epochs; there is nothing left to resume")
+        self._rows = rows
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Say in the checkpoint which training it belongs to, and keep the curve."""

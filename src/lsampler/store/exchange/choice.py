@@ -12,7 +12,7 @@ from typing import Literal
 from lsampler.errors import LsamplerError, nearest_name, printable, shortened
 
 LIKE_ID = re.compile(
-    r"(.*[\W_])?(id|ids|idx|index|key|row|label|labels|class|classes|target|split|fold|time|timestamp|date|year|y)"
+    r"(.*[\W_])?(id|ids|idx|index|key|row|label|labels|class|classes|target|split|fold|time|timestamp|date|year)"
     r"|.*[a-z](Id|ID)|(image|img|file|item|sample|user|row|g?u|uu)id|unnamed: ?\d+|__index_level_\d+__",
     re.IGNORECASE,
 )
