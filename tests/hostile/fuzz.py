@@ -110,9 +110,9 @@ def main() -> int:
                 print(f"{number} tried, {len(failures)} failed", file=sys.stderr, flush=True)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+        print_table(counts)
     if asked.failures:
         asked.failures.write_text(json.dumps([tried._asdict() for tried in failures], indent=1))
-    print_table(counts)
     return int(bool(failures))
 
 

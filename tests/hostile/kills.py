@@ -290,7 +290,7 @@ def filled(jobs: Jobs, name: str, rng: Random, room: Path) -> tuple[str, str]:
     out = jobs.prepare(name)
     sizes = written(jobs, name)
     out = jobs.prepare(name)
-    there = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    there = sum(path.stat().st_size + 8192 for path in out.rglob("*"))  # a small disk has whole pages
     mounted = rng.random() < 0.5 and mount(out, there + 8192 + int(rng.random() * sum(sizes)))
     limit = None
     if mounted:
