@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from support import Answer, store_of
 
 from lsampler import LatentSampler, LsamplerError, MemoryStore, choose, load_bundle, load_fitted, load_sampler
+from lsampler.testing import checks_of
 
 D = 5
 NAMES = ("multivariate-normal", "elliptical", "neighbour-interpolation")
@@ -77,6 +78,25 @@ def test_auto_draws_what_the_chosen_strategy_draws(tmp_path: Path) -> None:
     auto.save(tmp_path / "auto.safetensors")
     again = load_fitted(tmp_path / "auto.safetensors")
     np.testing.assert_array_equal(again.sample(10, seed=1).numpy(), expected.sample(10, seed=1).numpy())
+
+
+CHECKS = {
+    "draws-whole-blocks",
+    "first-rows-stay",
+    "save-and-load",
+    "learns-arrays",
+    "one-device",
+    "unfitted",
+    "density",
+}
+AUTO = load_sampler("auto", candidates="multivariate-normal, elliptical", quick=True)
+
+
+@pytest.mark.parametrize(
+    "check", [check for check in checks_of(AUTO) if check.name in CHECKS], ids=lambda one: one.name
+)
+def test_auto_complies_where_that_takes_no_further_fits(check: Callable[[], None]) -> None:
+    check()
 
 
 def test_what_cannot_be_chosen_from_is_one_line() -> None:

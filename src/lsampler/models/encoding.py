@@ -190,6 +190,9 @@ def _writer(run: _Run) -> StoreWriter:
 def _resume_at(writer: StoreWriter, source: ImageSource) -> tuple[int, dict[str, str]]:
     """The first image that is not committed yet, and those before it that were skipped."""
     committed = writer.committed_ids()
+    if committed and committed[-1] not in source.ids:
+        fix = "pass `force=True` to start over"
+        raise LsamplerError(f"{writer.path}: its unfinished run holds other images than {source.name}; {fix}")
     start = source.ids.index(committed[-1]) + 1 if committed else 0
     return start, _missing(source.ids[:start], committed, {})
 
