@@ -15,7 +15,7 @@ DIGITS = 5
 def three(name: str, panel: str) -> dict[str, list[float | None]]:
     """Score -> its values at the three points, of the first repeat's vectors; None where it cannot be computed.
 
-    The evaluator whitens all vectors with the moments of the real ones, so there is nothing to standardise.
+    The evaluator whitens all vectors by their common moments, so there is nothing to standardise.
     """
     points = list(CHECKS[name].panels[panel](random_numbers(name, panel, 0)))
     found: dict[str, list[float | None]] = {metric: [] for metric in METRICS}
