@@ -58,6 +58,7 @@ def plugin_errors(doing: str) -> Iterator[None]:
         # Where the command line handles Ctrl-C, a plain KeyboardInterrupt is the plugin's own.
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise
+        check_interrupts()  # C code may have made another error of it
         reason = one_line(error)
         if isinstance(error, MemoryError) or "out of memory" in reason or "allocate memory" in reason:
             problem = f"needs more memory than there is ({reason}); give it less, or smaller parameters"

@@ -71,6 +71,19 @@ def test_what_nobody_foresaw_is_one_line_and_never_a_success(
     assert f"failed with {type(error).__name__}" in answer.err
 
 
+def test_ctrl_c_that_other_code_turns_into_an_error_is_still_ctrl_c(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: torch's C code did so, and the command blamed a plugin or a file, with exit code 2."""
+
+    def fail() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as interrupt:
+            raise LsamplerError("model.safetensors: could not be read; save it again") from interrupt
+
+    monkeypatch.setattr("lsampler.plugins.registry.registry", fail)
+    assert cli("plugins") == Answer(130, "", "lsampler: interrupted\n")
+
+
 @pytest.mark.parametrize("arguments", [("--version",), ("plugins", "show", "gaussian")])
 def test_output_that_cannot_be_written_is_one_line(arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:

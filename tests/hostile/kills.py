@@ -50,7 +50,7 @@ JOBS = {
 }
 IN_PLACE = ("train", "compare", "analyze")
 """Their folder is filled step by step, and completed by another run."""
-TIMED = ("index.html", "scores.json", "row.json", "curve.csv", "curve.png", "last.ckpt")
+TIMED = ("index.html", "scores.json", "row.json", "training.csv", "training.png", "last.ckpt")
 """Files that say how long the work took."""
 SIGNALS = {
     "SIGKILL": (signal.SIGKILL, -9),

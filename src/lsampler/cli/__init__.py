@@ -142,7 +142,7 @@ def _run() -> int:
         code = app(standalone_mode=False)
         check_interrupts()
     except LsamplerError as error:
-        return _complain(str(error))
+        return _ended_by(Interrupted.pending) if Interrupted.pending else _complain(str(error))
     except Interrupted as interrupted:
         return _ended_by(interrupted)
     except (typer.Abort, KeyboardInterrupt):
