@@ -86,7 +86,7 @@ def test_workers_compare_as_this_process_does(
         answers.append(cli(*common, out, *options))
         found = json.loads((out / "scores.json").read_text())
         del found["provenance"]["command"]
-        assert [row.pop("seconds") > 0 for row in found["rows"]] == [True] * 6
+        assert len([row.pop("seconds") for row in found["rows"]]) == 6  # which differ
         pictures = {path.parent.name: path.read_bytes() for path in out.glob("rows/*/images.jpg")}
         assert len(pictures) == 6
         reports.append((found, pictures))

@@ -81,7 +81,7 @@ PROBE = """
 const found = {errors: []};
 window.addEventListener("error", (event) => found.errors.push(String(event.message)));
 window.addEventListener("load", () => {
-  const first = () => [...document.querySelectorAll("#table tbody tr")].map((row) => row.rows[0].dataset.value);
+  const first = () => [...document.querySelectorAll("#table tbody tr")].map((row) => row.cells[0].dataset.value);
   found.before = first();
   const head = [...document.querySelectorAll(".sort")].find((b) => b.textContent.startsWith("recall"));
   head.click(); found.ascending = first(); found.sorted = head.closest("th").getAttribute("aria-sort");

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from lsampler._version import __version__
 from lsampler.files import disk_errors, new_file, own_text
+from lsampler.plugins.base import library_digest
 from lsampler.scoring.entries import Entry
 from lsampler.scoring.plot_data import PlotData
 from lsampler.scoring.samples import Kind
@@ -102,7 +102,7 @@ class RowCache:
 
     def key(self, *others: Any) -> str:
         """The key of a row, from the real data and all else that it depends on."""
-        return _digest([__version__, self._content, *others])
+        return _digest([library_digest(), self._content, *others])
 
     def read(self, key: str) -> Record:
         """What an earlier run kept; an empty record where there is nothing, or a damaged or edited file."""

@@ -180,11 +180,11 @@ def draw_variance(ratio: NDArray[np.float64], needed: Mapping[str, int]) -> Any:
     left.set(xlabel="principal component", ylabel="explained variance (%)", title=f"the first {shown}")
     left.grid(axis="y")
     right.plot(np.arange(1, len(ratio) + 1), 100 * np.cumsum(ratio), color=BLUE, linewidth=1.8)
-    style: dict[str, Any] = {"textcoords": "offset points", "color": INK, "fontsize": 8, "va": "bottom"}
     for (share, count), colour in zip(needed.items(), (VERMILION, SERIES[2], SERIES[3]), strict=True):
-        height = 100 * float(share)
-        right.plot([count, count, 0], [0, height, height], color=colour, linewidth=1.0)
-        right.annotate(f"{height:.0f} %: {count} components", (1, height), xytext=(3, 2), **style)
+        height, lines = 100 * float(share), [count, count, 0]
+        label = f"{height:.0f} %: {count} components"
+        right.plot(lines, [0, height, height], color=colour, linewidth=1.0, label=label)
+    right.legend(loc="lower right")
     right.set(xlabel="number of leading components", ylabel="cumulative share (%)", title="cumulated")
     right.set(xlim=(0, len(ratio)), ylim=(0, 103))
     return figure

@@ -13,6 +13,7 @@ from typing import Any
 
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError, nearest_name
+from lsampler.plugins.base import library_digest
 from lsampler.plugins.by_name import load_core, load_sampler, plugin_names
 from lsampler.progress import Progress, begin
 from lsampler.reports.analysis.context import Context
@@ -147,11 +148,11 @@ def _run(section: Section, context: Context, report: Report | None, key: str) ->
 
 
 def _key(section: Section, options: AnalysisOptions, content: str) -> str:
-    """Changes when the section has to be done again: other latents, options, plugins or code of plugins."""
+    """Changes when the section has to be done again: other latents, options, plugins or code."""
     plugins = [load_sampler(name).digest() for name in section.strategies]
     if section.uses_cores:
         plugins += [load_core(name).digest() for name in plugin_names("core")]
-    parts = [__version__, section.key, content, {name: options.plain(name) for name in section.uses}, plugins]
+    parts = [library_digest(), section.key, content, {name: options.plain(name) for name in section.uses}, plugins]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
