@@ -35,7 +35,12 @@ class Samples:
         kind: ``drawn``; ``held-out`` or ``train`` for rows of real data.
         log_prob: the density they were drawn from: vectors (n, D) -> (n,) in nats; None if there is none.
         more: draws so many other vectors (m, D) from the same distribution; None if there are no more than these.
+
+    Attributes:
+        note: what the strategy that drew them says of its fit; empty if there is nothing.
     """
+
+    note: str = ""
 
     def __init__(
         self,
@@ -71,7 +76,10 @@ class Samples:
             found: Latents = sampler.sample(n + count, seed=seed)[n:].numpy()
             return found
 
-        return cls(name or sampler.name, latents, decode=decode, encode=encode, log_prob=log_prob, more=more)
+        given: dict[str, Any] = {"decode": decode, "encode": encode, "log_prob": log_prob, "more": more}
+        samples = cls(name or sampler.name, latents, **given)
+        samples.note = sampler.note()
+        return samples
 
     def head(self, n: int) -> Samples:
         """The first ``n`` samples, or all if there are fewer.
