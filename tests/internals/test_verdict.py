@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lsampler import (
+    Block,
     Entry,
+    LatentSampler,
     MemoryStore,
     RealData,
+    Reference,
     Row,
     Samples,
     Score,
+    State,
     compare,
     evaluate,
     load_evaluator,
@@ -198,3 +205,29 @@ def test_train_vectors_are_their_own_neighbours() -> None:
     assert neighbours is not None
     np.testing.assert_array_equal(neighbours, real.latents()[5:9])
     assert plots.nearest[-1] == 0
+
+
+def test_a_report_is_written_while_rows_come_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted comparison leaves a report that says how far it came; the next run completes it."""
+    monkeypatch.setattr("lsampler.reports.comparison.run.WRITE_SECONDS", -1)
+    rng = np.random.default_rng(0)
+    store, samplers = MemoryStore(rng.normal(size=(300, 4)), rng.normal(size=(100, 4))), [load_sampler("gaussian")]
+    scores = [load_evaluator("latent-distances")]
+
+    class Interrupts(LatentSampler):
+        name = "interrupts"
+
+        def learn(self, reference: Reference) -> State:
+            raise KeyboardInterrupt
+
+        def draw(self, state: Mapping[str, torch.Tensor], block: Block) -> torch.Tensor:
+            raise NotImplementedError
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(store, [*samplers, Interrupts()], tmp_path / "report", evaluators=scores, n=50)
+    found = json.loads((tmp_path / "report" / "scores.json").read_text())
+    assert [each["name"] for each in found["rows"]][-1] == "gaussian"
+    assert "unfinished: 3 of 4 rows are scored" in found["caveats"]
+    assert "unfinished: 3 of 4 rows are scored" in (tmp_path / "report" / "index.html").read_text()
+    compare(store, samplers, tmp_path / "report", evaluators=scores, n=50)
+    assert "unfinished" not in (tmp_path / "report" / "index.html").read_text()

@@ -102,7 +102,7 @@ class RowCache:
     """
 
     def __init__(self, folder: Path | None = None, content: str = "") -> None:
-        self.folder, self._content = folder and folder / "rows", content
+        self.report, self.folder, self._content = folder, folder and folder / "rows", content
 
     def key(self, *others: Any) -> str:
         """The key of a row, from the real data and all else that it depends on."""

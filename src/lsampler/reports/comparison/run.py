@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,10 +25,12 @@ from lsampler.scoring.evaluation import caveats_of, remembered_rows
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
-from lsampler.scoring.sample_sets import Drawn, drawing_seed, real_sets
+from lsampler.scoring.sample_sets import Drawn, SampleSet, drawing_seed, real_sets
 from lsampler.scoring.samples import RealData, compared_rows
 from lsampler.scoring.subject import Subject, as_subject
 from lsampler.store.opening import ReferenceLike
+
+WRITE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,8 @@ def compare(
         latents: a store, a bundle (for the scores that statistics allow), or an array (N, D). For scores of decoded
             images ``Subject.of(latents, autoencoder)``; a bundle brings its autoencoder along.
         entries: strategies, or rows made by :func:`swept`.
-        out: folder for the report. Rows that an earlier run finished are kept: a changed comparison computes only
-            what changed. None writes nothing.
+        out: folder for the report, which is written every minute while rows come in. Rows that an earlier run
+            finished are kept: a changed comparison computes only what changed. None writes nothing.
         evaluators: which scores; by default all that are installed.
         n: vectors drawn by each strategy.
         seed: of the choice of real vectors. Each strategy draws from a seed of its own that follows from it, and
@@ -131,15 +134,27 @@ def compare(
     with only_writer(report.folder) if report else contextlib.nullcontext():
         content = content_digest(subject.reference, progress)
         bench = Bench(RealData(subject, seed=seed, rows=most), evaluators, progress)
-        cache = RowCache(report.folder if report else None, content)
-        scored = score_rows(bench, [*real_sets(subject, other=True), *drawn], cache)
-        rows = [*remembered_rows(subject.reference, evaluators), *(row for row in scored if row)]
-        provenance = {"command": report.command if report else "", **_provenance(bench, content, n)}
-        verdict = judge(rows, provenance["held-out vectors"])
-        comparison = Comparison(subject.reference.name, rows, verdict, caveats_of(rows), provenance)
-        if report:
-            _write(report.folder, comparison)
-    return comparison
+        known = {"command": report.command if report else "", **_provenance(bench, content, n)}
+        sets = [*real_sets(subject, other=True), *drawn]
+        return _scored(bench, sets, RowCache(report.folder if report else None, content), known)
+
+
+def _scored(bench: Bench, sets: Sequence[SampleSet], cache: RowCache, provenance: Mapping[str, Any]) -> Comparison:
+    """The comparison of all sets; where it has a folder, a report of the rows so far is written every minute."""
+    reference, written = bench.real.reference, time.monotonic()
+    rows = remembered_rows(reference, bench.evaluators)
+    for done, row in enumerate(score_rows(bench, sets, cache), start=1):
+        rows += [row] if row else []
+        unfinished = [f"unfinished: {done} of {len(sets)} rows are scored"] if done < len(sets) else []
+        if cache.report and (not unfinished or time.monotonic() - written > WRITE_SECONDS):
+            _write(cache.report, _judged(reference.name, rows, unfinished, provenance))
+            written = time.monotonic()
+    return _judged(reference.name, rows, [], provenance)
+
+
+def _judged(name: str, rows: list[Row], caveats: list[str], provenance: Mapping[str, Any]) -> Comparison:
+    verdict = judge(rows, provenance["held-out vectors"])
+    return Comparison(name, list(rows), verdict, [*caveats, *caveats_of(rows)], provenance)
 
 
 def _prepare(folder: Path) -> None:
