@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
+from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers, one_thread
 
 FEWEST = 10
 RANK = 1e-6
@@ -73,6 +73,10 @@ class KernelDistance(Evaluator):
         n, seed = min(len(drawn), len(train)), self._real.seed
         if n < FEWEST:
             raise LsamplerError(f"{n} samples; a kernel distance needs {FEWEST}")
+        with one_thread():  # many small problems: more threads would wait for each other
+            return self._scores(drawn, train, n, seed)
+
+    def _scores(self, drawn: NDArray[np.float32], train: NDArray[np.float32], n: int, seed: int) -> list[Score]:
         kernel = _kernel(np.concatenate([train[:n], drawn[:n]]))
         np.fill_diagonal(kernel, 0.0)
         signs, rng = np.repeat([1.0, -1.0], n), np.random.default_rng(seed)
