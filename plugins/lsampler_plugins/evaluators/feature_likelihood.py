@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, offers
+from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, offers, one_thread
 
 FEWEST = 10
 NARROWEST = 1e-4
@@ -94,8 +94,9 @@ class FeatureLikelihood(Evaluator):
         held_out = self._real.held_out_for(samples, self._held_out)
         if len(held_out) < 2:
             raise LsamplerError("1 held-out vector, an interval needs 2; encode again, and hold out more")
-        variances, known = fitted_variances(drawn, train)
-        new = log_likelihood(drawn, variances, held_out)
+        with one_thread():  # so that the last digits do not depend on the number of threads
+            variances, known = fitted_variances(drawn, train)
+            new = log_likelihood(drawn, variances, held_out)
         unit = 100 / drawn.shape[1]
         normal = -0.5 * (np.square(held_out).sum(axis=1) + drawn.shape[1] * np.log(2 * np.pi))
         divergence, error = float((normal - new).mean()), _error(normal - new)

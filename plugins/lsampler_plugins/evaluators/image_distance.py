@@ -123,7 +123,8 @@ class ImageDistance(Evaluator):
             f"({extractor}) see them: about 0, or slightly below, for real images, more is worse. It does not grow for "
             "few samples, and sees only what the features see.",
         )
-        parts = discrepancies(self._known[:n], features[:n])
+        with one_thread():  # so that the last digits do not depend on the number of threads
+            parts = discrepancies(self._known[:n], features[:n])
         found = float(parts.mean())
         reach = NORMAL_QUANTILE * 2 * float(parts.std(ddof=1) / np.sqrt(n))
         return Score(**vars(metric), value=found, low=found - reach, high=found + reach, n=n, interval="normal")
