@@ -147,12 +147,12 @@ def code_digest(plugin: type[Plugin]) -> str:
     return _digest(plugin.__qualname__, *versions, *map(_source_digest, packages))
 
 
+@functools.cache
 def library_digest() -> str:
     """A digest of lsampler's own code: results kept under it are those of this code."""
     return _source_digest("lsampler")
 
 
-@functools.cache
 def _source_digest(package: str) -> str:
     module, digest = sys.modules.get(package), hashlib.blake2b()
     files = [file for folder in getattr(module, "__path__", []) for file in sorted(Path(folder).rglob("*.py"))]
