@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lsampler import ConvAutoencoder, EncodeOptions, LatentStore, LsamplerError, encode_images, open_images
+from lsampler import ConvAutoencoder, EncodeOptions, HeldOut, LatentStore, LsamplerError, encode_images, open_images
 
 IMAGES, HELD_OUT, COMMIT = 1797, 297, 1024
 
@@ -48,11 +48,11 @@ def same_content(one: LatentStore, other: LatentStore) -> None:
 
 
 def encode(
-    model: Any, source: Path, out: Path, *, held_out: int = HELD_OUT, force: bool = False, **options: Any
+    model: Any, source: Path, out: Path, *, held_out: int | HeldOut = HELD_OUT, force: bool = False, **options: Any
 ) -> Any:
-    return encode_images(
-        model, open_images(source), out, held_out=held_out, force=force, options=EncodeOptions(**options)
-    )
+    """Encode images, of which the last are held out where only their number is given."""
+    split = held_out if isinstance(held_out, HeldOut) else HeldOut(held_out, "last")
+    return encode_images(model, open_images(source), out, held_out=split, force=force, options=EncodeOptions(**options))
 
 
 def interrupt(counting: Counting, source: Path, out: Path, after: int, **options: Any) -> None:

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from support import Answer, partial_folder
 
 from lsampler import ConvAutoencoder, ConvConfig, LatentStore, LsamplerError, Preprocess, open_images, open_store
-from lsampler.data.image_sources import source_digest
-from lsampler.models.encoding import default_held_out
 
 
 @pytest.fixture
@@ -49,19 +47,6 @@ def test_store_holds_every_image_with_its_id_split_and_origin(
     assert not partial_folder(tiny_store.path).exists()
 
 
-def test_held_out_leaves_some_and_is_by_default_what_training_held_out_of_the_same_images(
-    tiny_model: ConvAutoencoder, digits_npy: Path, png_zip: Path, tmp_path: Path
-) -> None:
-    for held_out in (-1, IMAGES, IMAGES + 1):
-        with pytest.raises(LsamplerError, match=rf"`held_out={held_out}` must leave some"):
-            encode(tiny_model, digits_npy, tmp_path / "s.h5", held_out=held_out)
-    source = open_images(digits_npy)
-    assert default_held_out(tiny_model, source)[0] == 179
-    tiny_model.training_record = {"source_digest": source_digest(source.ids), "first_held_out": source.ids[-42]}
-    assert default_held_out(tiny_model, source) == (42, "as in training")
-    assert default_held_out(tiny_model, open_images(png_zip))[0] == 3
-
-
 # Interrupted runs
 
 
@@ -90,7 +75,7 @@ def test_killed_command_goes_on_where_it_stopped(
 ) -> None:
     outs = [tmp_path / "command.h5", tmp_path / "library.h5"]
     out = outs[0]
-    common = ["--held-out", HELD_OUT, "--out", out, "--device", "cpu"]
+    common = ["--held-out", HELD_OUT, "--held-out-by", "last", "--out", out, "--device", "cpu"]
     arguments = [*map(str, ["encode", digits_npy, "--model", tiny_model_file, *common])]
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_AFTER_ONE_COMMIT, *arguments], capture_output=True, timeout=120

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import numbered
 
-from lsampler import ConvAutoencoder, LatentStore, LsamplerError, export_latents, import_latents
+from lsampler import ConvAutoencoder, HeldOut, LatentStore, LsamplerError, export_latents, import_latents
 
 LABELLED = [".npz", ".h5", ".parquet"]
 
@@ -174,24 +174,39 @@ def test_column_of_lists_beside_other_numbers_is_the_latents(tmp_path: Path, kin
 @pytest.mark.parametrize(
     ("count", "own_split", "held_out", "expected", "words"),
     [
-        (25, None, None, 2, "the last 2 of 25 vectors (a tenth; change it with `held_out=...`)"),
-        (9, None, None, 0, "the last 0 of 9 vectors"),
-        (9, None, 8, 8, "the last 8 of 9 vectors (by `held_out=...`)"),
+        (25, None, None, 2, "2 of 25 vectors at random, seed 0 (a tenth; change it with `held_out=...`)"),
+        (9, None, None, 0, "0 of 9 vectors at random, seed 0 (a tenth"),
+        (9, None, 8, 8, "8 of 9 vectors at random, seed 0"),
+        (9, None, HeldOut(8, "last"), 8, "the last 8 of 9 vectors"),
         (9, [1] * 4 + [0] * 5, None, 4, "4 of 9 vectors (the split of a.npz)"),
-        (9, [1] * 4 + [0] * 5, 1, 1, "the last 1 of 9 vectors (by `held_out=...`)"),
-        (9, [1] * 4 + [0] * 5, 0, 0, "the last 0 of 9 vectors (by `held_out=...`)"),
+        (9, [1] * 4 + [0] * 5, 1, 1, "1 of 9 vectors at random, seed 0"),
+        (9, [1] * 4 + [0] * 5, 0, 0, "0 of 9 vectors at random, seed 0"),
+        (9, [1] * 4 + [0] * 5, HeldOut(1, "last", 3), 1, "the last 1 of 9 vectors"),
     ],
 )
 def test_held_out_is_said_by_the_option_or_the_file_or_is_a_tenth(
-    tmp_path: Path, count: int, own_split: list[int] | None, held_out: int | None, expected: int, words: str
+    tmp_path: Path, count: int, own_split: list[int] | None, held_out: int | HeldOut | None, expected: int, words: str
 ) -> None:
     beside = {} if own_split is None else {"split": own_split}
     path = save(tmp_path / "a.npz", numbered(0, count), **beside)
     result = import_latents(path, tmp_path / "s.h5", held_out=held_out)
     assert words in result.held_out
+    assert ("a tenth" in result.held_out) == (held_out is None and own_split is None)
     assert result.store.count("held-out") == expected
     if "the last" in words:
         assert result.store.splits() == ["train"] * (count - expected) + ["held-out"] * expected
+
+
+@pytest.mark.parametrize("suffix", LABELLED)
+def test_groups_of_ids_are_held_out_whole_and_the_store_records_how(tmp_path: Path, suffix: str) -> None:
+    ids, split = [f"person{k // 7}/{k}" for k in range(300)], HeldOut(60, "folder", 2)
+    path = save(tmp_path / f"a{suffix}", numbered(0, 300), ids=ids, split=[0] * 300)
+    result = import_latents(path, tmp_path / "s.h5", held_out=split)
+    expected = split.divide(ids, "x").held_out
+    assert [found == "held-out" for found in result.store.splits()] == expected.tolist()
+    assert result.held_out == f"{expected.sum()} of 300 vectors in 9 of 43 groups by folder, seed 2"
+    assert result.store.attributes["split"] == "folder, seed 2"
+    assert import_latents(path, tmp_path / "own.h5").store.attributes["split"] == f"of a{suffix}"
 
 
 def test_import_records_where_the_vectors_came_from(tmp_path: Path, tiny_model: ConvAutoencoder) -> None:
@@ -213,7 +228,7 @@ def test_latents_from_elsewhere_become_pictures(
     answer = cli("store", "import", tmp_path / "z.npy", "--model", tiny_model_file, "--out", tmp_path / "z.h5")
     assert answer.code == 0, answer.err
     assert answer.out.splitlines() == [
-        "held out: the last 179 of 1797 vectors (a tenth; change it with --held-out)",
+        "held out: 179 of 1797 vectors at random, seed 0 (a tenth; change it with --held-out)",
         f"{tmp_path / 'z.h5'}: 1618 latent vectors and 179 held out, D = 6",
     ]
     common = ("--model", tiny_model_file, "--store", tmp_path / "z.h5", "--out", tmp_path / "x.png")

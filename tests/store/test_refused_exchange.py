@@ -59,6 +59,8 @@ BAD_INPUT = [
     ("unknown split", "import {dir}/split.npz --out {dir}/x.h5", "the split of row 1 is 'test'; write 'train' or"),
     ("other D than the model", "import {dir}/z.npy --model celeba96 --out {dir}/x.h5", "D = 6, the model has 256"),
     ("too many held out", "import {dir}/z.npy --held-out 3 --out {dir}/x.h5", "3 held out; --held-out 3 must leave"),
+    ("groups without ids", "import {dir}/z.npy --held-out-by folder --out {dir}/x.h5", "have no ids, by which"),
+    ("no such group", "import {dir}/plain.h5 --held-out-by ( --out {dir}/x.h5", "by which --held-out-by ( could"),
     ("negative held out", "import {dir}/z.npy --held-out -1 --out {dir}/x.h5", "'--held-out'"),
     ("a zip named .npy", "import {dir}/zip.npy --out {dir}/x.h5", "zip.npy: not a readable .npy file"),
     ("an array named .npz", "import {dir}/array.npz --out {dir}/x.h5", "array.npz: not a readable .npz file"),

@@ -28,7 +28,7 @@ def few_npy(digits: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactor
 def trained(digits_npy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     """A whole training by the command line."""
     out = tmp_path_factory.mktemp("trained") / "run"
-    settings = ("--epochs", 8, "--held-out", 297, "--learning-rate", 1e-2, "--batch-size", 64)
+    settings = ("--epochs", 8, "--held-out", 297, "--held-out-by", "last", "--learning-rate", 1e-2, "--batch-size", 64)
     done = run(digits_npy, *SHAPE, *settings, "--out", out)
     return out, Answer(done.returncode, done.stdout, done.stderr)
 

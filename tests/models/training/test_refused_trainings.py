@@ -21,7 +21,7 @@ from lsampler import LsamplerError
 def test_a_folder_that_holds_a_training_is_refused(trained: tuple[Path, Any], digits_npy: Path) -> None:
     out, _ = trained
     before = {name: (out / name).read_bytes() for name in FILES}
-    same = {"epochs": 8, "held_out": 297, "flip": False, "batch_size": 64, "learning_rate": 1e-2}
+    same = {"epochs": 8, "held_out": 297, "held_out_by": "last", "flip": False, "batch_size": 64, "learning_rate": 1e-2}
     with pytest.raises(LsamplerError, match=r"holds a training already; pass `resume=True`"):
         train(digits_npy, out)
     with pytest.raises(LsamplerError, match="finished all 8 epochs; there is nothing left to resume"):
@@ -42,6 +42,8 @@ def test_resuming_another_training_is_refused(few_npy: Path, digits: NDArray[np.
         ({"learning_rate": 1e-4}, "learning rate"),
         ({"held_out": 100}, "held out 60, not 100"),
         ({"seed": 1}, "seed 0, not 1"),
+        ({"split_seed": 1}, "split seed 0, not 1"),
+        ({"held_out_by": "last"}, "held out by random, not last"),
         ({"flip": False}, "flip"),
         ({"config": CONFIG.model_copy(update={"filters": (8, 17)})}, "filters"),
     )

@@ -27,8 +27,9 @@ def signalled(out: Path, number: int, *arguments: object, child: bool = False) -
     )
     assert process.stdout is not None
     try:
-        first = process.stdout.readline()
-        assert first.startswith("epoch 1/")
+        first = process.stdout.readline() + process.stdout.readline()
+        assert first.startswith("held out: ")
+        assert "\nepoch 1/" in first
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[0]) if child else process.pid, number)
         said, complaints = process.communicate(timeout=120)
@@ -70,6 +71,7 @@ class TestTwoProcesses:
         model = str(out / "model.safetensors")
         assert (code, complaints) == (130, "lsampler: interrupted\n")
         assert [line.split(":")[0] for line in said.splitlines()] == [
+            "held out",
             "epoch 1/3",
             model,
             "interrupted after 1 of 3 epochs; rerun with --resume to continue",
@@ -84,7 +86,7 @@ class TestTwoProcesses:
     def test_an_error_of_both_is_told_once(self, few_npy: Path, tmp_path: Path) -> None:
         settings = ("--learning-rate", 1e30, "--devices", 2, "--held-out", 60, "--out", tmp_path / "run")
         done = run(few_npy, *SHAPE, *settings)
-        assert (done.returncode, done.stdout) == (2, "")
+        assert (done.returncode, done.stdout) == (2, "held out: 60 of 300 images at random, seed 0\n")
         assert done.stderr == f"lsampler: {tmp_path}/run: the training diverged in epoch 1; lower --learning-rate\n"
 
     def test_when_one_is_killed_all_end(self, few_npy: Path, tmp_path: Path) -> None:
