@@ -8,6 +8,7 @@ from scipy.signal import convolve2d
 from scipy.stats import ks_2samp, wasserstein_distance
 
 from lsampler_plugins.evaluators.distances import _Steps, wasserstein
+from lsampler_plugins.evaluators.kernel_distance import discrepancies, permuted
 from lsampler_plugins.evaluators.sharpness import laplacian_variances
 
 
@@ -38,3 +39,13 @@ def test_the_laplacian_is_that_of_a_convolution(channels: int) -> None:
     grey = images @ ([0.299, 0.587, 0.114] if channels == 3 else [1.0]) / 255
     expected = [convolve2d(image, kernel, mode="same", boundary="symm").var() for image in grey]
     np.testing.assert_allclose(laplacian_variances(images), expected, rtol=1e-10)
+
+
+def test_exchanged_discrepancies_are_those_computed_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 3))
+    kernel = np.exp(-np.square(rows[:, np.newaxis] - rows).sum(axis=2))
+    np.fill_diagonal(kernel, 0.0)
+    signs = np.stack([rng.permutation(np.repeat([1.0, -1.0], 20)) for _ in range(7)], axis=1)
+    expected = [discrepancies(kernel, column).mean() for column in signs.T]
+    np.testing.assert_allclose(permuted(kernel, signs), expected, rtol=1e-12)

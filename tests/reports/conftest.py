@@ -11,8 +11,8 @@ from lsampler import ConvAutoencoder, ConvConfig, MemoryStore, Preprocess
 
 @pytest.fixture(scope="module")
 def real() -> MemoryStore:
-    """1,600 vectors and 400 held out."""
-    return MemoryStore(rows(1600), rows(400, 1), name="normal <b>&")
+    """1,600 vectors and 600 held out."""
+    return MemoryStore(rows(1600), rows(600, 1), name="normal <b>&")
 
 
 @pytest.fixture(scope="module")

@@ -70,11 +70,12 @@ def by_name(comparison: Comparison) -> dict[str, Row]:
 
 def test_shrunken_samples_are_named_and_none_is_best_for_fidelity_alone(full: Comparison) -> None:
     roles = full.verdict.roles
-    shrunk = {"multivariate-normal, temperature = 0.6", "pca-ellipse, fact = 0.6", "mean"}
+    shrunk = {"multivariate-normal, temperature = 0.6", "pca-ellipse, fact = 0.6"}
     assert {roles[name] for name in shrunk} == {"trades diversity for fidelity"}
+    assert roles["mean"] == "leaves out most of the data"
     closest = [name for name, role in roles.items() if role == "closest to real data"]
     assert "multivariate-normal, temperature = 1" in closest
-    assert not shrunk & set(closest)
+    assert not {*shrunk, "mean"} & set(closest)
     text = " ".join(full.verdict.sentences)
     assert "no strategy is best for fidelity alone" in text
     assert "“mean”" in text

@@ -71,7 +71,7 @@ def test_the_page_loads_nothing_and_escapes_names(report: Path) -> None:
     assert "lsampler compare &lt;x&gt;" in page
     assert "a &lt;group&gt;" in page
     assert page.count("data:image/jpeg;base64,") == 5
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5  # the trade-off for wide and for narrow screens, and the planes of three rows
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
 
@@ -81,22 +81,37 @@ PROBE = """
 const found = {errors: []};
 window.addEventListener("error", (event) => found.errors.push(String(event.message)));
 window.addEventListener("load", () => {
-  const first = () => [...document.querySelectorAll("#table tbody tr")].map((row) => row.cells[0].dataset.value);
+  const table = document.querySelector("table.headline");
+  const first = () => [...table.querySelectorAll("tbody tr")].map((row) => row.cells[0].dataset.value);
   found.before = first();
-  const head = [...document.querySelectorAll(".sort")].find((b) => b.textContent.startsWith("recall"));
+  const head = [...table.querySelectorAll(".sort")].find((b) => b.textContent.startsWith("Diversity"));
   head.click(); found.ascending = first(); found.sorted = head.closest("th").getAttribute("aria-sort");
   head.click(); found.descending = first();
   const picture = document.querySelector(".picture"); picture.click();
   const large = document.getElementById("large");
   found.open = large.open; found.width = large.querySelector("img").naturalWidth;
   large.querySelector("button").click(); found.closed = !large.open;
-  found.focusable = document.querySelectorAll("button, a[href], [tabindex]").length;
-  found.text = Math.min(...[...document.querySelectorAll(".plot text")].map((t) => t.getBoundingClientRect().height));
+  const shown = [...document.querySelectorAll(".plot text")].filter((t) => t.checkVisibility());
+  found.text = Math.min(...shown.map((t) => t.getBoundingClientRect().height));
+  const bars = [...document.querySelectorAll(".track .thick")].map((bar) => bar.getBoundingClientRect());
+  found.bars = Math.max(...bars.map((bar) => bar.width));
+  for (const fold of document.querySelectorAll("details")) fold.open = true;
   found.overflow = document.documentElement.scrollWidth - window.innerWidth;
-  const out = document.createElement("pre"); out.id = "probe"; out.textContent = JSON.stringify(found);
-  document.body.append(out);
+  found.table = table.scrollWidth - table.parentElement.clientWidth;
+  const inside = (box) => box.left >= 0 && box.right <= window.innerWidth;
+  const drawn = [...document.querySelectorAll(".plot svg, .track i")].filter((each) => each.checkVisibility());
+  found.clipped = drawn.filter((each) => !inside(each.getBoundingClientRect())).length;
+  parent.postMessage(JSON.stringify(found), "*");
 });
 </script>
+"""
+FRAME = """
+<script>
+addEventListener("message", (event) => {
+  const out = document.createElement("pre"); out.id = "probe"; out.textContent = event.data; document.body.append(out);
+});
+</script>
+<iframe src="page.html" style="border: 0; height: 900px; width: WIDTHpx"></iframe>
 """
 
 
@@ -109,10 +124,10 @@ def chromium() -> str:
     pytest.skip("no Chromium found; install it, or set LSAMPLER_TEST_BROWSER to its path")
 
 
-@pytest.mark.parametrize("width", [1200, 500])
-def test_the_page_sorts_and_enlarges_in_a_browser(width: int, report: Path, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-    page.write_text((report / "index.html").read_text().replace("<head>", "<head>" + PROBE, 1))
+def probed(report: Path, folder: Path, width: int) -> Any:
+    """What the probe finds in the page of a report, in a frame of so many pixels: windows have a least width."""
+    (folder / "page.html").write_text((report / "index.html").read_text().replace("<head>", "<head>" + PROBE, 1))
+    (folder / "frame.html").write_text("<!doctype html>" + FRAME.replace("WIDTH", str(width)))
     flags = [
         "--headless",
         "--no-sandbox",
@@ -123,25 +138,35 @@ def test_the_page_sorts_and_enlarges_in_a_browser(width: int, report: Path, tmp_
         "--disable-sync",
         "--virtual-time-budget=5000",
     ]
-    browser = [chromium(), *flags, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
-    done = subprocess.run([*browser, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120)
+    browser = [chromium(), *flags, f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom"]
+    address = (folder / "frame.html").as_uri()
+    done = subprocess.run([*browser, address], capture_output=True, text=True, timeout=120)
     match = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, flags=re.DOTALL)
     assert match, done.stderr[-2000:]
-    found = json.loads(match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    return json.loads(match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_sorts_enlarges_and_fits_the_screen(width: int, report: Path, tmp_path: Path) -> None:
+    found = probed(report, tmp_path, width)
     assert found["errors"] == []
     assert found["sorted"] == "ascending"
     # Rows without the score stay at the end.
     scores = {row["name"]: row["scores"] for row in json.loads((report / "scores.json").read_text())["rows"]}
-    with_recall = [name for name in found["before"] if "recall" in scores[name]]
-    ascending = [name for name in found["ascending"] if name in with_recall]
-    values = [scores[name]["recall"]["value"] for name in ascending]
+    having = [name for name in found["before"] if "symmetric-recall" in scores[name]]
+    ascending = [name for name in found["ascending"] if name in having]
+    values = [scores[name]["symmetric-recall"]["value"] for name in ascending]
     assert values == sorted(values)
-    assert found["ascending"][-1] not in with_recall
-    assert [scores[n]["recall"]["value"] for n in found["descending"] if n in with_recall] == sorted(values)[::-1]
+    assert found["ascending"][-1] not in having
+    descending = [name for name in found["descending"] if name in having]
+    assert [scores[name]["symmetric-recall"]["value"] for name in descending] == sorted(values)[::-1]
     assert (found["open"], found["closed"]) == (True, True)
     assert found["width"] > 300
     assert found["text"] > 8, "words in plots are too small to be read"
-    assert found["overflow"] <= 0  # wide tables scroll inside their box, also on a narrow screen
+    assert found["bars"] > 5, "the bars of radius and novelty are not seen"
+    assert found["clipped"] == 0
+    assert found["overflow"] <= 0
+    assert found["table"] <= 0  # the headline fits; wider tables scroll inside their box
 
 
 def test_one_component_is_compared_without_planes(tmp_path: Path) -> None:

@@ -190,15 +190,18 @@ class Decoder:
 
 def test_images_are_decoded_once_when_they_are_needed() -> None:
     decode = Decoder()
-    whole = Samples("mine", normal_rows(), decode=decode, encode=lambda images: np.zeros((len(images), 12), np.float32))
+    rows, encode = normal_rows(200), Decoder()
+    whole = Samples("mine", rows, decode=decode, encode=lambda images: encode(images)[:, 0, 0, :])
     assert decode.calls == []
     head = whole.head(10)
     assert (head.name, head.kind, len(head.images), len(head.encoded_again)) == ("mine", "drawn", 10, 10)
     np.testing.assert_array_equal(head.latents, whole.latents[:10])
     assert whole.head(10).images is head.images
+    assert len(whole.head(100).encoded_again) == 100
     assert whole.images is whole.images
-    assert decode.calls == [10, 40]
-    assert whole.head(40) is whole.head(99) is whole
+    assert decode.calls == [64, 64, 72]
+    assert encode.calls == [64, 64]
+    assert whole.head(200) is whole.head(999) is whole
     with pytest.raises(LsamplerError, match=r"needs decoded images; give `model=\.\.\.`"):
         _ = samples(normal_rows()).images
 
@@ -215,7 +218,7 @@ def test_no_more_images_are_decoded_than_are_scored(name: str, reference: Memory
     subject = Subject(reference, decode, lambda images: np.zeros((len(images), 12), np.float32))
     mine = Samples("mine", normal_rows(3000), decode=decode, encode=subject.encode)
     evaluate([mine], subject, [load_evaluator(name, images=7)])
-    assert set(decode.calls) == {7}
+    assert set(decode.calls) <= {7, 64}  # whole blocks of samples, so that they do not depend on who asks first
 
 
 def test_core_membership_counts_what_is_inside_each_core(

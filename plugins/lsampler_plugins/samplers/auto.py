@@ -58,6 +58,10 @@ class Auto(LatentSampler):
         """Why it was chosen, in one sentence. Raises LsamplerError before ``fit()``."""
         return _strategy(self.state[CHOSEN].tobytes())[1]
 
+    def note(self) -> str:
+        """Which strategy was chosen, and why."""
+        return f"The choice of auto: {self.why}."
+
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         sampler, own = _parts(state)
         return sampler.draw(own, block)

@@ -136,6 +136,10 @@ class LatentSampler(Fitted):
         """Whether the strategy has a density, at least with some parameters."""
         return cls.log_density is not LatentSampler.log_density
 
+    def note(self) -> str:
+        """What readers of scores should know of the fit, in one sentence; empty if there is nothing to say."""
+        return ""
+
     def fit(self, reference: ReferenceLike, *, device: Device = "cpu", progress: Progress | None = None) -> Self:
         """Learn from a store, a bundle, or an array of latent vectors (N, D); returns self.
 

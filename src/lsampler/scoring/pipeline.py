@@ -21,7 +21,7 @@ from lsampler.compute.engine import current_engine
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.progress import Progress, begin, track
 from lsampler.scoring.evaluator import Evaluator
-from lsampler.scoring.plot_data import IMAGES, picture_of, plot_data
+from lsampler.scoring.plot_data import picture_of, plot_data
 from lsampler.scoring.row_cache import Outcome, Record, Row, RowCache
 from lsampler.scoring.sample_sets import PluginName, SampleSet
 from lsampler.scoring.samples import RealData, Samples, check_samples
@@ -98,7 +98,7 @@ class Bench:
         except LsamplerError as error:
             found.problems.append(_reason(error))
             return
-        found.n = len(samples.latents)
+        found.n, found.note = len(samples.latents), samples.note
         advance = begin(self.progress, f"  {samples.name}", len(missing.evaluators) + 1)
         for digest, index in missing.evaluators.items():
             found.outcomes[digest] = self._outcome(index, samples)
@@ -124,12 +124,13 @@ class Bench:
         return Outcome([score for score in scores if score.is_finite()], problem, caveats)
 
     def _illustrate(self, samples: Samples, found: Record) -> None:
+        neighbours = None
         try:
-            found.plots = plot_data(self.real, samples)
+            found.plots, neighbours = plot_data(self.real, samples)
         except Exception as error:
             found.problems.append(f"no plots: {_reason(error)}")
         try:
-            found.picture = self.real.decode and picture_of(self.real.decode(samples.latents[:IMAGES]))
+            found.picture = self.real.decode and picture_of(self.real.decode, samples.latents, neighbours)
         except Exception as error:
             found.problems.append(f"no pictures: {_reason(error)}")
 
@@ -177,6 +178,7 @@ def _row(each: SampleSet, record: Record, digests: Sequence[str]) -> Row:
         record.plots,
         record.picture,
         record.seconds,
+        record.note,
     )
 
 

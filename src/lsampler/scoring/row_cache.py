@@ -38,6 +38,7 @@ class Row:
         plots: what the plots of a report need.
         picture: in a report, the first decoded images as JPEG.
         seconds: how long drawing and scoring took, when it was done.
+        note: what the strategy says of its fit, in one sentence.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Row:
     plots: PlotData | None = None
     picture: bytes | None = field(default=None, repr=False)
     seconds: float = field(default=0.0, compare=False)
+    note: str = ""
 
     @cached_property
     def by_metric(self) -> dict[str, Score]:
@@ -75,6 +77,7 @@ class Record:
     plots: PlotData | None = None
     n: int = 0
     seconds: float = 0.0
+    note: str = ""
     picture: bytes | None = None
     """Kept in a file of its own."""
     problems: list[str] = field(default_factory=list)
@@ -85,6 +88,7 @@ class Record:
         before = self.outcomes, self.plots, self.picture
         self.outcomes, self.plots = self.outcomes | found.outcomes, found.plots or self.plots
         self.picture, self.n, self.problems = found.picture or self.picture, found.n or self.n, found.problems
+        self.note = found.note or self.note
         is_new = before != (self.outcomes, self.plots, self.picture)
         if is_new:
             self.seconds = round(self.seconds + found.seconds, 1)
@@ -98,7 +102,7 @@ class RowCache:
     """
 
     def __init__(self, folder: Path | None = None, content: str = "") -> None:
-        self.folder, self._content = folder and folder / "rows", content
+        self.report, self.folder, self._content = folder, folder and folder / "rows", content
 
     def key(self, *others: Any) -> str:
         """The key of a row, from the real data and all else that it depends on."""

@@ -21,6 +21,7 @@ from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.entries import Entry
 from lsampler.scoring.samples import Kind, RealData, Samples, check_samples, check_shape, rows_by_index
+from lsampler.scoring.scores import seed_of
 from lsampler.scoring.subject import Subject
 from lsampler.store.latent_store import LatentStore
 from lsampler.store.opening import open_store
@@ -98,21 +99,38 @@ class Given(SampleSet):
         return len(self.held.latents)
 
 
+def drawing_seed(sampler: LatentSampler, seed: int) -> int:
+    """The seed that a strategy draws from in a comparison.
+
+    Strategies that draw from one seed turn the same random numbers into similar items, which then look alike though
+    the strategies differ. The values of a sweep share a seed, so that they differ by the parameter alone.
+    """
+    return seed_of(f"{sampler.name} {seed}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Drawn(SampleSet):
-    """Samples that a strategy is to draw, fitted to the real data."""
+    """Samples that a strategy is to draw, fitted to the real data.
+
+    Attributes:
+        sampler: the strategy.
+        n: how many.
+        own_seed: draw from a seed of the strategy's own, see :func:`drawing_seed`, and not from that of the real data.
+    """
 
     sampler: LatentSampler | PluginName
     n: int
+    own_seed: bool = False
 
     @classmethod
-    def of(cls, entry: Entry, n: int, *, required: bool = True) -> Drawn:
+    def of(cls, entry: Entry, n: int, *, required: bool = True, own_seed: bool = False) -> Drawn:
         """``n`` samples of a strategy, which need not be fitted."""
-        return cls(name=entry.label, entry=entry, required=required, sampler=entry.sampler, n=n)
+        return cls(name=entry.label, entry=entry, required=required, sampler=entry.sampler, n=n, own_seed=own_seed)
 
     def samples(self, real: RealData, progress: Progress | None) -> Samples:
         fitted = self._live().model_copy().fit(real.reference, progress=progress)
-        return Samples.drawn_by(fitted, self.n, seed=real.seed, name=self.name, decode=real.decode, encode=real.encode)
+        seed = drawing_seed(fitted, real.seed) if self.own_seed else real.seed
+        return Samples.drawn_by(fitted, self.n, seed=seed, name=self.name, decode=real.decode, encode=real.encode)
 
     def check(self, subject: Subject) -> int:
         self._live()
@@ -120,7 +138,7 @@ class Drawn(SampleSet):
         return self.n
 
     def key(self) -> str:
-        return f"{self._live().digest()} {self.n}"
+        return f"{self._live().digest()} {self.n} {self.own_seed}"
 
     def portable(self) -> Self:
         return replace(self, entry=None, sampler=PluginName.of(self._live()))

@@ -19,6 +19,7 @@ from lsampler.store.reference import Reference
 
 MOST_ROWS = 2000
 """How many train vectors samples are compared with, at most."""
+BLOCK = 64
 Kind = Literal["drawn", "held-out", "train"]
 LogProb: TypeAlias = Callable[[Latents], NDArray[np.float64]]
 More: TypeAlias = Callable[[int], Latents]
@@ -35,7 +36,12 @@ class Samples:
         kind: ``drawn``; ``held-out`` or ``train`` for rows of real data.
         log_prob: the density they were drawn from: vectors (n, D) -> (n,) in nats; None if there is none.
         more: draws so many other vectors (m, D) from the same distribution; None if there are no more than these.
+
+    Attributes:
+        note: what the strategy that drew them says of its fit; empty if there is nothing.
     """
+
+    note: str = ""
 
     def __init__(
         self,
@@ -50,6 +56,8 @@ class Samples:
     ) -> None:
         self.name, self.latents, self.kind, self.log_prob, self.more = name, latents, kind, log_prob, more
         self._decode, self._encode = decode, encode
+        self._images = _Growing(self._decoded, len(latents))
+        self._again = _Growing(self._encoded, len(latents))
         self._heads: dict[int, Samples] = {}
 
     @classmethod
@@ -71,35 +79,71 @@ class Samples:
             found: Latents = sampler.sample(n + count, seed=seed)[n:].numpy()
             return found
 
-        return cls(name or sampler.name, latents, decode=decode, encode=encode, log_prob=log_prob, more=more)
+        given: dict[str, Any] = {"decode": decode, "encode": encode, "log_prob": log_prob, "more": more}
+        samples = cls(name or sampler.name, latents, **given)
+        samples.note = sampler.note()
+        return samples
 
     def head(self, n: int) -> Samples:
         """The first ``n`` samples, or all if there are fewer.
 
-        Evaluators that ask for the same number share the decoded images. An evaluator of images asks for those that
-        it scores, because a set may hold more samples than there is memory for their images.
+        All heads share the images that were decoded. An evaluator of images asks for those that it scores, because a
+        set may hold more samples than there is memory for their images.
         """
         if n >= len(self.latents):
             return self
         if n not in self._heads:
             given: dict[str, Any] = {"decode": self._decode, "encode": self._encode, "log_prob": self.log_prob}
             given["more"] = self.more
-            self._heads[n] = Samples(self.name, self.latents[:n], kind=self.kind, **given)
+            head = Samples(self.name, self.latents[:n], kind=self.kind, **given)
+            head._images, head._again = self._images, self._again
+            self._heads[n] = head
         return self._heads[n]
 
     @cached_property
     def images(self) -> NDArray[np.uint8]:
         """(n, H, W, C) uint8. Raises LsamplerError if there is no decoder."""
-        if self._decode is None:
-            raise LsamplerError("needs decoded images; give `model=...`")
-        return self._decode(self.latents)
+        return self._images.first(len(self.latents))
 
     @cached_property
     def encoded_again(self) -> Latents:
         """(n, D): the samples decoded and encoded again. Raises LsamplerError without a model."""
+        return self._again.first(len(self.latents))
+
+    def _decoded(self, start: int, stop: int) -> NDArray[Any]:
+        if self._decode is None:
+            raise LsamplerError("needs decoded images; give `model=...`")
+        return self._decode(self.latents[start:stop])
+
+    def _encoded(self, start: int, stop: int) -> NDArray[Any]:
         if self._encode is None:
             raise LsamplerError("needs an encoder; give `model=...`")
-        return self._encode(self.images)
+        return self._encode(self._images.first(stop)[start:])
+
+
+class _Growing:
+    """The first rows of an array that is computed in whole blocks when they are needed.
+
+    Blocks begin at multiples of 64, so that rows are computed with the same neighbours whoever asks for them first.
+
+    Args:
+        compute: from the first row and the one after the last to the rows between.
+        count: how many there are.
+    """
+
+    def __init__(self, compute: Callable[[int, int], NDArray[Any]], count: int) -> None:
+        self._compute, self._count = compute, count
+        self._rows: NDArray[Any] | None = None
+
+    def first(self, n: int) -> NDArray[Any]:
+        """The first n rows."""
+        rows, stop = self._rows, min(-(-n // BLOCK) * BLOCK, self._count)
+        if rows is None:
+            rows = self._compute(0, stop)
+        elif len(rows) < n:
+            rows = np.concatenate([rows, self._compute(len(rows), stop)])
+        self._rows = rows
+        return rows[:n]
 
 
 class RealData:

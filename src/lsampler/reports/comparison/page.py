@@ -5,58 +5,41 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lsampler.files import new_file
 from lsampler.plots import house_style, save_figure
-from lsampler.reports.comparison.plots import draw_nearest, draw_planes, draw_radii, draw_trade_off
+from lsampler.reports.comparison.headline import DIRECTIONS, headline, in_order, short, short_range
+from lsampler.reports.comparison.plots import Bars, draw_planes, draw_trade_off, nearest, radii
 from lsampler.reports.comparison.run import Comparison
 from lsampler.reports.comparison.verdict import best_rows
 from lsampler.reports.pages import as_csv, inline_svg, markdown, plain, render
 from lsampler.scoring.row_cache import Row
 from lsampler.scoring.scores import Score
 
-MOST_PLANES = 12
-SUMMARY_METRICS = (
-    "precision",
-    "recall",
-    "clipped-density",
-    "clipped-coverage",
-    "strong-auc",
-    "classifier-auc",
-    "likelihood-ratio-auc",
-    "log-likelihood-gain",
-    "frechet",
-    "radius-ratio",
-    "novelty-ratio",
-    "near-copies",
-    "faces",
-)
+MOST_PLANES = 15
 TRADE_OFF = (
-    "Fidelity and diversity",
-    "Each strategy's precision over its recall, with 95 % intervals. Curves are sweeps, with the first and last value "
-    "of the parameter. The star is real data against other real data: no sampler can be expected above and to the "
-    "right of it. Samples far to the upper left are clean and alike.",
+    "Each strategy's precision (the share of samples among real vectors) over its recall (the share of real vectors "
+    "among samples), with 95 % intervals. Curves are sweeps, with the first and last value of the parameter. Stars are "
+    "real data against other real data: no sampler can be expected above and to the right of them. Samples far to the "
+    "upper left are clean and alike."
 )
 PLANES = (
-    "Leading PCA planes",
     "Samples (red) over real vectors (blue), 300 each, in units of sigma along the principal components. Circles are "
-    "the confidence ellipses of 1, 2 and 3 sigma.{few}",
+    "the confidence ellipses of 1, 2 and 3 sigma."
 )
 RADIUS = (
-    "Radius",
     "Distance from the centre over all components at once: 5 to 95 % (thin), 25 to 75 % (thick), and the median. The "
-    "shaded region is where real vectors are; bars to its left are shrunk to the centre.",
+    "shaded region is where real vectors are; bars to its left are shrunk to the centre."
 )
 NOVELTY = (
-    "Novelty",
     "Distance to the nearest train vector, drawn in the same way. Bars far to the left of the real vectors' are "
-    "copies, or lie in the crowded centre.",
+    "copies, or lie in the crowded centre."
 )
-DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "real": "best near real"}
+PROVENANCE = ("command", "reference", "lsampler", "torch", "numpy", "encoder fingerprint", "content digest", "seed")
+"""What the table of the page shows first; the evaluators have a list of their own."""
 
 
 def write(out: Path, comparison: Comparison) -> None:
@@ -95,21 +78,21 @@ def scores_csv(comparison: Comparison) -> str:
 
 
 def summary(comparison: Comparison) -> str:
-    """Verdict and the main scores as Markdown."""
-    rows = comparison.rows
-    shown = [score for score in metrics(rows) if score.metric in SUMMARY_METRICS]
-    best = {score.metric: best_rows(rows, score.metric) for score in shown}
+    """Verdict and headline as Markdown."""
+    verdict, columns = comparison.verdict, headline(comparison.rows)
+    rows = in_order(comparison.rows, verdict)
+    best = {column.metric: best_rows(rows, column.metric, verdict) for column in columns}
     lines = [f"# Comparison of strategies on {markdown(comparison.reference)}", ""]
-    lines += [f"- {markdown(sentence)}" for sentence in comparison.verdict.sentences]
-    heads = ["samples", *(markdown(f"{score.label} ({score.better})") for score in shown)]
+    lines += [f"- {markdown(sentence)}" for sentence in verdict.sentences]
+    heads = ["samples", *(markdown(f"{each.question}: {each.measures} ({each.direction})") for each in columns)]
     lines += ["", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows:
         name = markdown(row.name)
         texts = [f"*{name}*" if row.kind != "drawn" else name]
-        for score in shown:
-            own = row.by_metric.get(score.metric)
-            text = f"{own.text} ({own.range_text})" if own else "-"
-            texts.append(f"**{text}**" if row.name in best[score.metric] else text)
+        for column in columns:
+            own = row.by_metric.get(column.metric)
+            text = f"{short(own)} ({short_range(own)})" if own else "-"
+            texts.append(f"**{text}**" if row.name in best[column.metric] else text)
         lines.append("| " + " | ".join(texts) + " |")
     lines += ["", "Bold: best, or within the uncertainty of the best; 95 % intervals in brackets."]
     lines += [f"- {markdown(f'{row.name}: {problem}')}" for row in rows for problem in row.problems]
@@ -118,54 +101,83 @@ def summary(comparison: Comparison) -> str:
 
 def page(comparison: Comparison) -> str:
     """The page."""
-    rows = comparison.rows
-    columns = metrics(rows)
-    with house_style():
-        drawings = figures(rows)
+    rows, verdict = in_order(comparison.rows, comparison.verdict), comparison.verdict
+    columns = metrics(comparison.rows)
     pictures = [(row, base64.b64encode(row.picture).decode("ascii")) for row in rows if row.picture]
-    sections = ["Scores", *(["Pictures"] if pictures else []), "Plots", "Glossary", "Provenance"]
+    sections = ["Scores", *(["Pictures"] if pictures else []), "Plots", "All scores", "Provenance"]
     return render(
         "lsampler.reports.comparison",
         comparison=comparison,
+        title=Path(comparison.reference).name,
+        facts=_facts(comparison),
         rows=rows,
-        columns=columns,
-        groups=Counter(score.group for score in columns),
-        best={score.metric: best_rows(rows, score.metric) for score in columns},
+        headline=headline(comparison.rows),
+        groups=_by_group(columns),
+        best={score.metric: best_rows(rows, score.metric, verdict) for score in columns},
         directions=DIRECTIONS,
-        figures=drawings,
+        short=short,
+        short_range=short_range,
         pictures=pictures,
+        provenance=_provenance(comparison),
+        seeds={row["name"]: row["seed"] for row in comparison.as_dict()["rows"]},
         sections=sections,
+        captions={"trade-off": TRADE_OFF, "planes": PLANES, "radius": RADIUS, "novelty": NOVELTY},
+        **_plots(rows),
     )
 
 
-def figures(rows: Sequence[Row]) -> list[tuple[str, str, Any]]:
-    """(title, caption, drawing) of every plot that there is something to draw for."""
-    real = [row for row in rows if row.kind != "drawn"]
+def _facts(comparison: Comparison) -> str:
+    """What was compared with what, in one line."""
+    known = comparison.provenance
+    count = sum(row.kind == "drawn" for row in comparison.rows)
+    rows = f"{count} {'row' if count == 1 else 'rows'} of {known['vectors per strategy']:,} samples"
+    held_out = known["held-out vectors"]
+    real = f"{known['train vectors']:,} train" + ("" if held_out is None else f" and {held_out:,} held-out")
+    return f"{rows}, beside {real} vectors, D = {known['dimension']}"
+
+
+def _by_group(columns: Sequence[Score]) -> dict[str, list[Score]]:
+    found: dict[str, list[Score]] = {}
+    for score in columns:
+        found.setdefault(score.group, []).append(score)
+    return found
+
+
+def _provenance(comparison: Comparison) -> list[tuple[str, Any]]:
+    known = comparison.provenance
+    return [(name, known[name]) for name in PROVENANCE if known.get(name) not in (None, "")]
+
+
+def _plots(rows: Sequence[Row]) -> dict[str, Any]:
+    """Everything that there is something to draw for."""
+    real = next((row for row in rows if row.kind != "drawn" and row.plots), None)
     drawn = [row for row in rows if row.kind == "drawn" and row.plots]
-    shown = _spread(drawn)
-    few = f" {len(shown)} of {len(drawn)} rows are shown." if len(shown) < len(drawn) else ""
-    found = []
-    if any({"precision", "recall"} <= set(row.by_metric) for row in rows):
-        found.append((*TRADE_OFF, draw_trade_off(rows)))
-    if any(row.plots and row.plots.points for row in drawn):
-        found.append((*PLANES, draw_planes([*real, *shown])))
-    if drawn:
-        found.append((*RADIUS, draw_radii(rows)))
-    if any(row.plots and row.plots.nearest for row in drawn):
-        found.append((*NOVELTY, draw_nearest(rows)))
-    return [(title, caption.replace("{few}", few), svg(figure, title)) for title, caption, figure in found]
+    planar = [row for row in drawn if row.plots and row.plots.points]
+    trade_off: list[Any] = []
+    with house_style():
+        if any({"precision", "recall"} <= set(row.by_metric) for row in rows):
+            trade_off = [svg(draw_trade_off(rows, narrow=narrow), f"trade-off-{narrow}") for narrow in (False, True)]
+        shown = _spread(planar)
+        planes = [(row.name, svg(draw_planes(row, real), f"planes-{index}")) for index, row in enumerate(shown)]
+    bars: dict[str, Bars] = {"radius": radii(rows), "novelty": nearest(rows)} if drawn else {}
+    return {
+        "trade_off": trade_off,
+        "planes": planes,
+        "few_planes": len(shown) < len(planar) and f"{len(shown)} of {len(planar)} rows are shown.",
+        "bars": {name: found for name, found in bars.items() if found.bars},
+    }
 
 
 def _spread(drawn: Sequence[Row]) -> list[Row]:
-    """At most twelve rows: those outside sweeps first, then evenly from the sweeps."""
+    """At most fifteen rows: those outside sweeps first, then evenly from the sweeps."""
     fixed = [row for row in drawn if not (row.entry and row.entry.curve)][:MOST_PLANES]
     varied = [row for row in drawn if row.entry and row.entry.curve]
     room = min(MOST_PLANES - len(fixed), len(varied))
     return [*fixed, *(varied[index * len(varied) // room] for index in range(room))]
 
 
-def svg(figure: Any, title: str) -> Any:
+def svg(figure: Any, prefix: str) -> Any:
     """A figure as SVG for the page."""
     text = io.StringIO()
     save_figure(figure, text)
-    return inline_svg(text.getvalue(), title.lower().replace(" ", "-"))
+    return inline_svg(text.getvalue(), prefix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,10 +25,12 @@ from lsampler.scoring.evaluation import caveats_of, remembered_rows
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
-from lsampler.scoring.sample_sets import Drawn, real_sets
+from lsampler.scoring.sample_sets import Drawn, SampleSet, drawing_seed, real_sets
 from lsampler.scoring.samples import RealData, compared_rows
 from lsampler.scoring.subject import Subject, as_subject
 from lsampler.store.opening import ReferenceLike
+
+WRITE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,18 @@ class Comparison:
             "lsampler": __version__,
             "reference": self.reference,
             "provenance": dict(self.provenance),
-            "verdict": {"sentences": list(self.verdict.sentences), "roles": dict(self.verdict.roles)},
+            "verdict": {
+                "sentences": list(self.verdict.sentences),
+                "roles": dict(self.verdict.roles),
+                "regret": dict(self.verdict.regret),
+                "ranks": self.verdict.ranks,
+            },
             "caveats": list(self.caveats),
-            "rows": [_as_dict(row) for row in self.rows],
+            "rows": [_as_dict(row, self.provenance["seed"]) for row in self.rows],
         }
 
 
-def _as_dict(row: Row) -> dict[str, Any]:
+def _as_dict(row: Row, seed: int) -> dict[str, Any]:
     entry = row.entry
     return {
         "name": row.name,
@@ -69,6 +77,8 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "parameters": entry.sampler.settings() if entry else {},
         "sweep": {"curve": entry.curve, "value": entry.value} if entry and entry.curve else None,
         "n": row.n,
+        "seed": drawing_seed(entry.sampler, seed) if entry else None,
+        "note": row.note,
         "seconds": row.seconds,
         "scores": {metric: asdict(score) for metric, score in row.by_metric.items()},
         "problems": list(row.problems),
@@ -99,11 +109,12 @@ def compare(
         latents: a store, a bundle (for the scores that statistics allow), or an array (N, D). For scores of decoded
             images ``Subject.of(latents, autoencoder)``; a bundle brings its autoencoder along.
         entries: strategies, or rows made by :func:`swept`.
-        out: folder for the report. Rows that an earlier run finished are kept: a changed comparison computes only
-            what changed. None writes nothing.
+        out: folder for the report, which is written every minute while rows come in. Rows that an earlier run
+            finished are kept: a changed comparison computes only what changed. None writes nothing.
         evaluators: which scores; by default all that are installed.
         n: vectors drawn by each strategy.
-        seed: of the draws and of what is compared with them.
+        seed: of the choice of real vectors. Each strategy draws from a seed of its own that follows from it, and
+            that ``scores.json`` holds.
         progress: shows the progress.
 
     Raises:
@@ -114,25 +125,47 @@ def compare(
         evaluators = [load_evaluator(name) for name in plugin_names("evaluator")]
     subject = as_subject(latents)
     subject.reference.statistics()  # NaN and too few vectors are reported first
-    drawn = [Drawn.of(entry if isinstance(entry, Entry) else Entry.of(entry), n) for entry in entries]
+    named = [entry if isinstance(entry, Entry) else Entry.of(entry) for entry in entries]
+    drawn = [Drawn.of(entry, n, own_seed=True) for entry in named]
     most = compared_rows([each.check(subject) for each in drawn])
     report = out if isinstance(out, Report) or out is None else Report(Path(out))
     if report:
-        check_folder(report.folder, "comparison report")
-        mark_folder(report.folder, "comparison report")
+        _prepare(report.folder)
     with only_writer(report.folder) if report else contextlib.nullcontext():
         content = content_digest(subject.reference, progress)
         bench = Bench(RealData(subject, seed=seed, rows=most), evaluators, progress)
-        cache = RowCache(report.folder if report else None, content)
-        scored = score_rows(bench, [*real_sets(subject, other=True), *drawn], cache)
-        rows = [*remembered_rows(subject.reference, evaluators), *(row for row in scored if row)]
-        provenance = {"command": report.command if report else "", **_provenance(bench, content, n)}
-        comparison = Comparison(subject.reference.name, rows, judge(rows), caveats_of(rows), provenance)
-        if report:
-            from lsampler.reports.comparison.page import write
+        known = {"command": report.command if report else "", **_provenance(bench, content, n)}
+        sets = [*real_sets(subject, other=True), *drawn]
+        return _scored(bench, sets, RowCache(report.folder if report else None, content), known)
 
-            write(report.folder, comparison)
-    return comparison
+
+def _scored(bench: Bench, sets: Sequence[SampleSet], cache: RowCache, provenance: Mapping[str, Any]) -> Comparison:
+    """The comparison of all sets; where it has a folder, a report of the rows so far is written every minute."""
+    reference, written = bench.real.reference, time.monotonic()
+    rows = remembered_rows(reference, bench.evaluators)
+    for done, row in enumerate(score_rows(bench, sets, cache), start=1):
+        rows += [row] if row else []
+        unfinished = [f"unfinished: {done} of {len(sets)} rows are scored"] if done < len(sets) else []
+        if cache.report and (not unfinished or time.monotonic() - written > WRITE_SECONDS):
+            _write(cache.report, _judged(reference.name, rows, unfinished, provenance))
+            written = time.monotonic()
+    return _judged(reference.name, rows, [], provenance)
+
+
+def _judged(name: str, rows: list[Row], caveats: list[str], provenance: Mapping[str, Any]) -> Comparison:
+    verdict = judge(rows, provenance["held-out vectors"])
+    return Comparison(name, list(rows), verdict, [*caveats, *caveats_of(rows)], provenance)
+
+
+def _prepare(folder: Path) -> None:
+    check_folder(folder, "comparison report")
+    mark_folder(folder, "comparison report")
+
+
+def _write(folder: Path, comparison: Comparison) -> None:
+    from lsampler.reports.comparison.page import write  # which loads matplotlib
+
+    write(folder, comparison)
 
 
 def _check(entries: Sequence[object], n: int, seed: int) -> None:
@@ -154,7 +187,7 @@ def _provenance(bench: Bench, content: str, n: int) -> dict[str, Any]:
         "numpy": np.__version__,
         "reference": reference.name,
         "train vectors": reference.statistics().count,
-        "held-out vectors": len(reference.held_out()) if reference.has_latents else 0,
+        "held-out vectors": len(reference.held_out()) if reference.has_latents else None,
         "dimension": reference.dimension,
         "encoder fingerprint": bench.real.subject.fingerprint or "unknown",
         "content digest": content,
