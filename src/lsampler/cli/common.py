@@ -58,7 +58,7 @@ HeldOutBy = Annotated[
     typer.Option(
         metavar="HOW",
         help="Which ones: random, last, folder (whole folders), or a regular expression whose first group, or whole "
-        "match, names the group of an image: whole groups.",
+        "match, names the group of an item: whole groups.",
         show_default="random",
     ),
 ]

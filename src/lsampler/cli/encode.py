@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lsampler.data.image_sources import ImageSource
     from lsampler.models.encoding import EncodeOptions
     from lsampler.models.protocols import Autoencoder
-    from lsampler.store.held_out import Division
+    from lsampler.store.held_out import Division, HeldOut
 
 Workers = Annotated[
     int | None,
@@ -57,7 +57,10 @@ def encode(
     cluster: common.Cluster = None,
     force: common.Force = False,
 ) -> None:
-    """Encode images into a latent store. Rerun the command to resume it after an interruption."""
+    """Encode images into a latent store. Rerun the command to resume it after an interruption.
+
+    What the model's training held out of the same images is held out again, unless options say otherwise.
+    """
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.models.encoding import EncodeOptions, encode_images
@@ -72,9 +75,7 @@ def encode(
     here = {"opened": opened if cluster else None, "crop": crop}
     options = EncodeOptions(batch_size, strict, append, workers, **here)  # type: ignore[arg-type]
     split, why = split_for(autoencoder, source, held_out, held_out_by, split_seed)
-    division = split.divide(source.ids, source.name)
-    _report_preparation(autoencoder, source, options)
-    _report_division(autoencoder, source, division, why)
+    _report(autoencoder, source, options, split, why)
     with on_cluster(cluster), rich_progress() as progress:
         result = encode_images(
             autoencoder, source, out, held_out=split, options=options, force=force, progress=progress
@@ -83,6 +84,13 @@ def encode(
         common.say(f"resumed after {result.resumed} images of an interrupted run")
     common.report_skipped(result.skipped)
     common.report_store(out, result.store)
+
+
+def _report(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions, split: HeldOut, why: str) -> None:
+    """Say how the images are prepared and divided. Raises LsamplerError, before anything is said, if they cannot be."""
+    division = split.divide(source.ids, source.name)
+    _report_preparation(autoencoder, source, options)
+    _report_division(autoencoder, source, division, why)
 
 
 def _report_division(autoencoder: Autoencoder, source: ImageSource, division: Division, why: str) -> None:

@@ -109,6 +109,7 @@ def verify(path: StoreFile) -> None:
     epilog=examples(
         "lsampler store import latents.npy --out latents.h5 --held-out 1000",
         "lsampler store import results.npz --dataset z --model my.safetensors --out latents.h5",
+        "lsampler store import latents.npz --held-out 1000 --held-out-by folder --out latents.h5",
         "lsampler store import latents.parquet --columns 'z*' --out latents.h5",
     ),
 )
