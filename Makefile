@@ -37,7 +37,8 @@ fuzz: $(VENV)/.installed-dev ## hostile inputs, kills, races and full disks at l
 	$(BIN)/python tests/hostile/fuzz.py --files 10000 --kills 200
 
 bundle: $(VENV)/.installed-dev ## train, encode and bundle celeba96 again; hours without a GPU
-	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --epochs 24 --out runs/celeba96
+	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --held-out-by last --epochs 24 \
+		--out runs/celeba96
 	$(BIN)/lsampler encode $(DATA) --model runs/celeba96/model.safetensors --out runs/celeba96/latents.h5 --force
 	$(BIN)/lsampler bundle src/lsampler/bundles/celeba96.safetensors --model runs/celeba96/model.safetensors \
 		--store runs/celeba96/latents.h5 --evaluator core-membership --evaluator faces --force
@@ -45,15 +46,16 @@ bundle: $(VENV)/.installed-dev ## train, encode and bundle celeba96 again; hours
 digits: $(VENV)/.installed-dev ## train the bundled digits again; a few minutes
 	test -d runs/digits || $(BIN)/lsampler example runs/digits
 	$(BIN)/lsampler train runs/digits/images.npy --size 8 --crop none --grey --no-flip --filters 32,64 --latent-dim 10 \
-		--epochs 120 --learning-rate 0.004 --held-out 597 --out runs/digits/training
-	$(BIN)/lsampler encode runs/digits/images.npy --model runs/digits/training/model.safetensors --held-out 597 \
-		--out runs/digits/training/latents.h5 --force
+		--epochs 120 --learning-rate 0.004 --held-out 597 --held-out-by last --out runs/digits/training
+	$(BIN)/lsampler encode runs/digits/images.npy --model runs/digits/training/model.safetensors \
+		--held-out 597 --held-out-by last --out runs/digits/training/latents.h5 --force
 	$(BIN)/lsampler bundle src/lsampler/bundles/digits.safetensors --model runs/digits/training/model.safetensors \
 		--store runs/digits/training/latents.h5 --force
 
 reproduction: $(VENV)/.installed-dev ## analyse celeba96 on DATA and write docs/reproduction.md; some minutes
 	mkdir -p runs/reproduction
-	test -f runs/reproduction/latents.h5 || $(BIN)/lsampler encode $(DATA) --out runs/reproduction/latents.h5
+	test -f runs/reproduction/latents.h5 || $(BIN)/lsampler encode $(DATA) --held-out-by last \
+		--out runs/reproduction/latents.h5
 	$(BIN)/lsampler analyze runs/reproduction/latents.h5 --out runs/reproduction/report --tsne 20000
 	$(BIN)/python benchmarks/reproduction.py runs/reproduction/report
 

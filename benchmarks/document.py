@@ -20,6 +20,7 @@ SECTIONS = {
     "neighbours": "Nearest neighbours",
     "encoding": "Encoding and decoding",
     "commands": "Commands",
+    "comparing": "Comparing strategies",
     "cluster": "On a cluster",
     "ablations": "Own infrastructure beside the library way",
     "gpu": "On a GPU",

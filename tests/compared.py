@@ -64,3 +64,6 @@ class Broken(Mean):
 
     def draw(self, state: Mapping[str, torch.Tensor], block: Block) -> torch.Tensor:
         return torch.full((block.rows, D), float("nan")) if self.how == "nan" else torch.zeros(block.rows, D + 1)
+
+
+HELD_OUT, OTHER = "held-out real vectors", "other real vectors"

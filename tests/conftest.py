@@ -19,6 +19,7 @@ from support import Answer
 from lsampler import (
     ConvAutoencoder,
     ConvConfig,
+    HeldOut,
     LatentStore,
     MemoryStore,
     Preprocess,
@@ -87,7 +88,7 @@ def tiny_model_file(tiny_model_bytes: bytes, tmp_path: Path) -> Path:
 def tiny_store_bytes(digits_npy: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The file of the tiny store."""
     path: Path = tmp_path_factory.mktemp("tiny") / "tiny.h5"
-    encode_images(untrained(), open_images(digits_npy), path, held_out=297)
+    encode_images(untrained(), open_images(digits_npy), path, held_out=HeldOut(297, "last"))
     return path.read_bytes()
 
 

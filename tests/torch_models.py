@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,13 @@ class Made:
     def check(self, model: Any, images: Tensor, tolerance: float = 1e-5) -> None:
         """Compare an adapted model with PyTorch itself."""
         check_model(model, images, *self.expected(images), tolerance)
+
+
+def rewritten(source: Path, target: Path, member: str, change: Callable[[bytes], bytes]) -> None:
+    """A copy of an archive with one member changed."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            root, _, name = entry.filename.partition("/")
+            name = f"{target.stem}/{name}"
+            new.writestr(name, change(content) if entry.filename == f"{root}/{member}" else content)

@@ -43,6 +43,7 @@ from .statistics.pca import SINGLE_PRECISION, Pca, Whitening
 from .statistics.statistics import Statistics
 from .store.exchange import export_latents, import_latents
 from .store.file_store import FileStore
+from .store.held_out import HeldOut
 from .store.latent_store import LatentStore
 from .store.memory_store import MemoryStore
 from .store.opening import as_reference, open_store
@@ -79,6 +80,7 @@ __all__ = [
     "FileStore",
     "ForeignLoader",
     "HalfWidth",
+    "HeldOut",
     "ImageBatches",
     "ImageLayout",
     "Judgement",

@@ -121,7 +121,11 @@ def _judged(
             f"{reference.name} holds statistics only; give `store=...`: strategies are judged on vectors"
         )
     fitted_to, judges = _split(reference.latents(), seed, reference.name)
-    classifier = load_evaluator("two-sample-classifier") if quick else load_evaluator("strong-classifier", curve=False)
+    settings = {} if quick else {"curve": False}
+    # The judges are random train vectors: there is no split to check.
+    classifier = load_evaluator(
+        "two-sample-classifier" if quick else "strong-classifier", check_split=False, **settings
+    )
     scores = [classifier, load_evaluator("fidelity-diversity"), load_evaluator("novelty")]
     sets = [Drawn.of(entry, max(FEWEST, min(2000, len(judges))), required=False) for entry in entries]
     return evaluate(sets, MemoryStore(fitted_to, judges), scores, seed=seed, progress=progress)

@@ -51,7 +51,10 @@ def test_a_bundle_keeps_its_name_beside_a_folder_of_the_same_name(
     monkeypatch.chdir(tmp_path)
     answer = cli("encode", store.path.parent / "images.npy", "--model", "digits", "--out", "latents.h5")
     assert answer.code == 0, answer.err
-    np.testing.assert_array_equal(open_store("latents.h5").read(), store.read())
+    encoded = open_store("latents.h5")
+    np.testing.assert_array_equal(encoded.read(), store.read())
+    assert encoded.splits() == store.splits() == ["train"] * 1200 + ["held-out"] * 597
+    assert encoded.attributes["split"] == store.attributes["split"] == "last"
 
 
 def test_the_example_is_written_by_one_command_and_never_over_something(

@@ -23,6 +23,7 @@ from support import committed_shards
 from lsampler import (
     ConvAutoencoder,
     EncodeOptions,
+    HeldOut,
     LsamplerError,
     Preprocess,
     decode_images,
@@ -51,7 +52,7 @@ def test_bytes_are_scaled_on_the_way_to_the_encoder_exactly_as_in_preprocessing(
     np.save(tmp_path / "a.npy", pixels)
     witness, source = Witness(), open_images(tmp_path / "a.npy")
     witness.seen = []
-    list(encode_range(witness, source, 0, 5, first_held_out=5, options=EncodeOptions(2)))  # type: ignore[arg-type]
+    list(encode_range(witness, source, 0, 5, held_out=np.zeros(5, bool), options=EncodeOptions(2)))  # type: ignore[arg-type]
     wanted = np.stack([witness.preprocess(source.read(k)) for k in range(5)])
     np.testing.assert_array_equal(torch.cat(witness.seen).numpy(), wanted)
     assert [len(seen) for seen in witness.seen] == [2, 2, 1]
@@ -66,10 +67,10 @@ def test_ranges_put_together_are_the_store_and_its_skipped_images(
     images[bad] = np.nan
     np.save(tmp_path / "a.npy", images)
     source = open_images(tmp_path / "a.npy")
-    whole = encode_images(tiny_model, source, tmp_path / "s.h5", held_out=5, options=options)
+    whole = encode_images(tiny_model, source, tmp_path / "s.h5", held_out=HeldOut(5, "last"), options=options)
     rows: list[Rows] = []
     for start, stop in pairwise(bounds):
-        rows += encode_range(tiny_model, source, start, stop, first_held_out=15, options=options)
+        rows += encode_range(tiny_model, source, start, stop, held_out=np.arange(20) >= 15, options=options)
     np.testing.assert_array_equal(np.concatenate([one.latents for one in rows]), whole.store.read(), strict=True)
     assert [image for one in rows for image in one.ids or ()] == whole.store.ids()
     assert [split for one in rows for split in one.splits or ()] == whole.store.splits()

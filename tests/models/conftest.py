@@ -1,16 +1,22 @@
-"""Fixtures of the tests of autoencoders of other libraries."""
+"""Fixtures of the tests of encoding, and of autoencoders of other libraries."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from encoded import Counting
+from numpy.typing import NDArray
+from PIL import Image
 from support import Answer
 from torch_models import Made
 
-from lsampler import load_autoencoder
+from lsampler import ConvAutoencoder, load_autoencoder
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +51,28 @@ def refusal(
         return answer.err
 
     return run
+
+
+@pytest.fixture
+def counting(tiny_model: ConvAutoencoder) -> Counting:
+    return Counting(tiny_model)
+
+
+@pytest.fixture
+def png_zip(digits: NDArray[np.float32], tmp_path: Path) -> Path:
+    """Thirty digits as PNG; number 11 is cut off, number 20 is no picture at all."""
+    path = tmp_path / "digits.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for k, digit in enumerate(digits[:30]):
+            stream = BytesIO()
+            Image.fromarray((digit * 255).astype(np.uint8)).save(stream, "PNG")
+            content = {11: stream.getvalue()[:60], 20: b"no picture"}.get(k, stream.getvalue())
+            archive.writestr(f"ziffern/ä{k:03d}.png", content)
+    return path
+
+
+@pytest.fixture(scope="session")
+def images_npy(made: Made, digits: NDArray[np.float32]) -> Path:
+    path = made.folder / "images.npy"
+    np.save(path, digits[:60])
+    return path

@@ -5,62 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from encoded import COMMIT, HELD_OUT, IMAGES, Counting, encode, interrupt, same_content
 from numpy.typing import NDArray
-from PIL import Image
 from support import Answer, partial_folder
 
-from lsampler import (
-    ConvAutoencoder,
-    ConvConfig,
-    EncodeOptions,
-    LatentStore,
-    LsamplerError,
-    Preprocess,
-    encode_images,
-    open_images,
-    open_store,
-)
-from lsampler.data.image_sources import source_digest
-from lsampler.models.encoding import default_held_out
-
-IMAGES, HELD_OUT, COMMIT = 1797, 297, 1024
-
-
-class Counting:
-    """The tiny model, counting the images it encodes, and failing or being interrupted when told to."""
-
-    def __init__(self, model: ConvAutoencoder) -> None:
-        self.model = model
-        self.encoded = 0
-        self.stop_after: int | None = None
-        self.exception: type[BaseException] = KeyboardInterrupt
-        self.dimension, self.fingerprint, self.preprocess = model.dimension, model.fingerprint, model.preprocess
-
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        if self.stop_after is not None and self.encoded >= self.stop_after:
-            raise self.exception
-        self.encoded += len(images)
-        return self.model.encode(images)
-
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        return self.model.decode(latents)
-
-    def to(self, device: torch.device) -> Counting:
-        return self
-
-
-@pytest.fixture
-def counting(tiny_model: ConvAutoencoder) -> Counting:
-    return Counting(tiny_model)
+from lsampler import ConvAutoencoder, ConvConfig, LatentStore, LsamplerError, Preprocess, open_images, open_store
 
 
 @pytest.fixture
@@ -68,44 +23,6 @@ def other_model() -> ConvAutoencoder:
     torch.manual_seed(8)
     config = ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=6)
     return ConvAutoencoder(config, preprocess=Preprocess(8, "none", 1)).eval()
-
-
-@pytest.fixture
-def png_zip(digits: NDArray[np.float32], tmp_path: Path) -> Path:
-    """Thirty digits as PNG; number 11 is cut off, number 20 is no picture at all."""
-    path = tmp_path / "digits.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for k, digit in enumerate(digits[:30]):
-            stream = BytesIO()
-            Image.fromarray((digit * 255).astype(np.uint8)).save(stream, "PNG")
-            content = {11: stream.getvalue()[:60], 20: b"no picture"}.get(k, stream.getvalue())
-            archive.writestr(f"ziffern/ä{k:03d}.png", content)
-    return path
-
-
-def same_content(one: LatentStore, other: LatentStore) -> None:
-    np.testing.assert_array_equal(one.read(), other.read())
-    assert one.ids() == other.ids()
-    assert one.splits() == other.splits()
-    passing = ("created", "run")
-    assert {k: v for k, v in one.attributes.items() if k not in passing} == {
-        k: v for k, v in other.attributes.items() if k not in passing
-    }
-
-
-def encode(
-    model: Any, source: Path, out: Path, *, held_out: int = HELD_OUT, force: bool = False, **options: Any
-) -> Any:
-    return encode_images(
-        model, open_images(source), out, held_out=held_out, force=force, options=EncodeOptions(**options)
-    )
-
-
-def interrupt(counting: Counting, source: Path, out: Path, after: int, **options: Any) -> None:
-    counting.stop_after = after
-    with pytest.raises((counting.exception, LsamplerError)):  # an error of the model becomes one line
-        encode(counting, source, out, **options)
-    counting.stop_after, counting.encoded = None, 0
 
 
 # A run that nothing disturbs
@@ -128,19 +45,6 @@ def test_store_holds_every_image_with_its_id_split_and_origin(
     )
     assert tiny_store.verify() == []
     assert not partial_folder(tiny_store.path).exists()
-
-
-def test_held_out_leaves_some_and_is_by_default_what_training_held_out_of_the_same_images(
-    tiny_model: ConvAutoencoder, digits_npy: Path, png_zip: Path, tmp_path: Path
-) -> None:
-    for held_out in (-1, IMAGES, IMAGES + 1):
-        with pytest.raises(LsamplerError, match=rf"`held_out={held_out}` must leave some"):
-            encode(tiny_model, digits_npy, tmp_path / "s.h5", held_out=held_out)
-    source = open_images(digits_npy)
-    assert default_held_out(tiny_model, source)[0] == 179
-    tiny_model.training_record = {"source_digest": source_digest(source.ids), "first_held_out": source.ids[-42]}
-    assert default_held_out(tiny_model, source) == (42, "as in training")
-    assert default_held_out(tiny_model, open_images(png_zip))[0] == 3
 
 
 # Interrupted runs
@@ -171,7 +75,7 @@ def test_killed_command_goes_on_where_it_stopped(
 ) -> None:
     outs = [tmp_path / "command.h5", tmp_path / "library.h5"]
     out = outs[0]
-    common = ["--held-out", HELD_OUT, "--out", out, "--device", "cpu"]
+    common = ["--held-out", HELD_OUT, "--held-out-by", "last", "--out", out, "--device", "cpu"]
     arguments = [*map(str, ["encode", digits_npy, "--model", tiny_model_file, *common])]
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_AFTER_ONE_COMMIT, *arguments], capture_output=True, timeout=120
@@ -305,52 +209,6 @@ def test_append_adds_other_images_of_the_same_encoder(
     assert len(open_store(tiny_store.path)) == IMAGES + 28
 
 
-# Images that cannot be used
-
-
-def test_damaged_images_are_skipped_and_named(
-    tiny_model: ConvAutoencoder, digits: NDArray[np.float32], png_zip: Path, tmp_path: Path
-) -> None:
-    result = encode(tiny_model, png_zip, tmp_path / "s.h5", held_out=10, batch_size=7)
-    assert set(result.skipped) == {"ziffern/ä011.png", "ziffern/ä020.png"}
-    assert all("decoded" in reason for reason in result.skipped.values())
-    kept = [k for k in range(30) if k not in (11, 20)]
-    assert result.store.ids() == [f"ziffern/ä{k:03d}.png" for k in kept]
-    # The split goes by the place in the source: one of its last ten images is damaged.
-    assert result.store.splits() == ["train" if k < 20 else "held-out" for k in kept]
-    pictures = torch.from_numpy((digits[kept] * 255).astype(np.uint8) / np.float32(255))[:, None]
-    np.testing.assert_allclose(result.store.read(), tiny_model.encode(pictures).numpy(), atol=1e-5)
-
-
-def test_strict_stops_and_the_next_run_goes_on(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
-    out = tmp_path / "s.h5"
-    with pytest.raises(LsamplerError, match=r"image 'ziffern/ä011\.png' cannot be decoded .* leave out `strict=True`"):
-        encode(counting, png_zip, out, held_out=10, batch_size=4, strict=True)
-    assert not out.exists()
-    result = encode(counting, png_zip, out, held_out=10, batch_size=4)
-    assert (len(result.store), counting.encoded) == (28, 28)
-
-
-def test_strict_minds_what_an_interrupted_run_skipped(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
-    interrupt(counting, png_zip, tmp_path / "s.h5", after=14, held_out=10, batch_size=5)
-    with pytest.raises(LsamplerError, match=r"image 'ziffern/ä011\.png' could not be used"):
-        encode(counting, png_zip, tmp_path / "s.h5", held_out=10, batch_size=5, strict=True)
-    result = encode(counting, png_zip, tmp_path / "s.h5", held_out=10, batch_size=5)
-    assert len(result.skipped) == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "complaint"), [("s.h5", "no usable image; '0' "), ("s.shards", "no latent vector to store; '0' ")]
-)
-def test_source_without_a_usable_image_makes_no_store(
-    tiny_model: ConvAutoencoder, tmp_path: Path, name: str, complaint: str
-) -> None:
-    np.save(tmp_path / "nan.npy", np.full((3, 8, 8), np.nan, dtype=np.float32))
-    with pytest.raises(LsamplerError, match=complaint):
-        encode(tiny_model, tmp_path / "nan.npy", tmp_path / name, held_out=1)
-    assert [p.name for p in tmp_path.iterdir()] == ["nan.npy"]
-
-
 def test_encoding_into_shards_gives_the_latents_of_one_file(
     tiny_model: ConvAutoencoder, png_zip: Path, tmp_path: Path
 ) -> None:
@@ -367,26 +225,7 @@ def test_encoding_into_shards_gives_the_latents_of_one_file(
         encode(tiny_model, png_zip, tmp_path / "more.shards", held_out=10, append=True)
 
 
-def test_encoder_that_gives_nan_is_told_with_the_image(counting: Counting, png_zip: Path, tmp_path: Path) -> None:
-    weight = next(counting.model.parameters())
-    with torch.no_grad():
-        weight[:] = torch.nan
-    with pytest.raises(LsamplerError, match=r"item 'ziffern/ä000\.png'\) holds NaN"):
-        encode(counting, png_zip, tmp_path / "s.h5", held_out=1)
-    assert not (tmp_path / "s.h5").exists()
-
-
 # The command line
-
-
-def test_command_names_skipped_images(
-    ok: Callable[..., Answer], tiny_model_file: Path, png_zip: Path, tmp_path: Path
-) -> None:
-    arguments = ["encode", png_zip, "--model", tiny_model_file, "--out", tmp_path / "s.h5", "--held-out", "4"]
-    done = ok(*arguments)
-    assert "skipped 2 images" in done.out
-    assert "ziffern/ä011.png: cannot be decoded" in done.out
-    assert "24 latent vectors and 4 held out, D = 6" in done.out
 
 
 def test_another_crop_is_used_printed_and_stored_and_does_not_mix_with_the_first(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from lsampler import (
@@ -21,6 +21,7 @@ from lsampler import (
     offers,
     one_thread,
 )
+from lsampler_plugins.evaluators.split_check import CHECK_SPLIT, split_warning
 
 FEWEST = 50
 DRAWS = 2
@@ -108,11 +109,18 @@ class StrongClassifier(Evaluator):
     epochs: int = Field(default=24, ge=1, le=1000, description="passes of the network over the vectors, at most")
     trees: int = Field(default=400, ge=1, le=10_000, description="boosted trees, at most")
     curve: bool = Field(default=True, description="whether to learn from half the vectors as well, for the rise")
+    check_split: bool = Field(default=True, description=CHECK_SPLIT)
+
+    _warning: list[str] = PrivateAttr(default_factory=list)
 
     def prepare(self, real: RealData) -> None:
         super().prepare(real)
         if len(real.held_out) < FEWEST:
             raise LsamplerError(f"{len(real.held_out)} held-out vectors; a classifier is judged on {FEWEST} or more")
+        self._warning = split_warning(real) if self.check_split else []
+
+    def caveats(self) -> list[str]:
+        return self._warning
 
     def score(self, samples: Samples) -> list[Score]:
         task, seed = self._task(samples), self._real.seed

@@ -13,11 +13,12 @@ from lsampler.data.image_sources import open_images
 from lsampler.files import new_directory
 from lsampler.models.encoding import encode_images
 from lsampler.progress import Progress
+from lsampler.store.held_out import LAST, HeldOut
 from lsampler.store.latent_store import LatentStore
 from lsampler.store.opening import open_store
 
 BUNDLE = "digits"
-HELD_OUT = 597
+HELD_OUT = HeldOut(597, LAST)
 # The data set is ordered by writer: without a shuffle others would be held out than were trained on.
 ORDER_SEED = 0
 

@@ -53,6 +53,21 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an output that exi
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
 
 
+HeldOutBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOW",
+        help="Which ones: random, last, folder (whole folders), or a regular expression whose first group, or whole "
+        "match, names the group of an item: whole groups.",
+        show_default="random",
+    ),
+]
+SplitSeed = Annotated[
+    int | None,
+    typer.Option(min=0, max=2**63 - 1, help="The same seed holds out the same ones.", show_default="0"),
+]
+
+
 def key_values(settings: Sequence[str], option: str = "--param", such_as: str = "fact=0.8") -> dict[str, str]:
     """``key=value`` texts as a mapping."""
     result = {}

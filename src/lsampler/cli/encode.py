@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lsampler.data.image_sources import ImageSource
     from lsampler.models.encoding import EncodeOptions
     from lsampler.models.protocols import Autoencoder
+    from lsampler.store.held_out import Division, HeldOut
 
 Workers = Annotated[
     int | None,
@@ -29,6 +30,7 @@ FAR_ABOVE = 2.0
     epilog=common.examples(
         "lsampler encode photos/ --model runs/photos/model.safetensors --out photos.h5",
         "lsampler encode img_align_celeba.zip --held-out 1000 --out celeba.h5",
+        "lsampler encode photos/ --held-out 500 --held-out-by folder --out photos.h5",
         "lsampler encode img_align_celeba.zip --out celeba.shards --cluster local:4",
     )
 )
@@ -39,8 +41,10 @@ def encode(
     model_param: common.ModelParams = [],  # noqa: B006
     held_out: Annotated[
         int | None,
-        typer.Option(min=0, help="The last images form the held-out split.", show_default="as in training, or a tenth"),
+        typer.Option(min=0, help="How many images are held out.", show_default="as in training, or a tenth"),
     ] = None,
+    held_out_by: common.HeldOutBy = None,
+    split_seed: common.SplitSeed = None,
     batch_size: Annotated[int, typer.Option(min=1, max=65_536, help="Images per forward pass.")] = 128,
     workers: Workers = None,
     crop: Annotated[
@@ -53,10 +57,14 @@ def encode(
     cluster: common.Cluster = None,
     force: common.Force = False,
 ) -> None:
-    """Encode images into a latent store. Rerun the command to resume it after an interruption."""
+    """Encode images into a latent store. Rerun the command to resume it after an interruption.
+
+    What the model's training held out of the same images is held out again, unless options say otherwise.
+    """
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
-    from lsampler.models.encoding import EncodeOptions, default_held_out, encode_images
+    from lsampler.models.encoding import EncodeOptions, encode_images
+    from lsampler.models.trained_split import split_for
     from lsampler.progress import rich_progress
     from lsampler.workspace import OpenedEncoder, absolute
 
@@ -66,18 +74,34 @@ def encode(
     autoencoder, source = opened()
     here = {"opened": opened if cluster else None, "crop": crop}
     options = EncodeOptions(batch_size, strict, append, workers, **here)  # type: ignore[arg-type]
-    _report_preparation(autoencoder, source, options)
-    if held_out is None:
-        held_out, why = default_held_out(autoencoder, source)
-        common.say(in_options(f"held out: the last {held_out} of {len(source.ids)} images ({why})", {"held_out"}))
+    split, why = split_for(autoencoder, source, held_out, held_out_by, split_seed)
+    _report(autoencoder, source, options, split, why)
     with on_cluster(cluster), rich_progress() as progress:
         result = encode_images(
-            autoencoder, source, out, held_out=held_out, options=options, force=force, progress=progress
+            autoencoder, source, out, held_out=split, options=options, force=force, progress=progress
         )
     if result.resumed:
         common.say(f"resumed after {result.resumed} images of an interrupted run")
     common.report_skipped(result.skipped)
     common.report_store(out, result.store)
+
+
+def _report(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions, split: HeldOut, why: str) -> None:
+    """Say how the images are prepared and divided. Raises LsamplerError, before anything is said, if they cannot be."""
+    division = split.divide(source.ids, source.name)
+    _report_preparation(autoencoder, source, options)
+    _report_division(autoencoder, source, division, why)
+
+
+def _report_division(autoencoder: Autoencoder, source: ImageSource, division: Division, why: str) -> None:
+    """Say what is held out, and warn of images that the model was trained on."""
+    from lsampler.models.trained_split import leak
+
+    said = [f"held out: {division.words}" + (f" ({why})" if why else "")]
+    if warning := leak(autoencoder, source, division):
+        said.append(f"warning: {warning}")
+    for line in said:
+        common.say(in_options(line, {"held_out", "held_out_by", "split_seed"}))
 
 
 def _report_preparation(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions) -> None:

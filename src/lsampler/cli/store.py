@@ -12,7 +12,9 @@ import typer
 from lsampler.cli.common import (
     Cluster,
     Force,
+    HeldOutBy,
     ModelParams,
+    SplitSeed,
     cells,
     console,
     examples,
@@ -26,11 +28,9 @@ from lsampler.errors import LsamplerError
 
 MOST_PROBLEMS = 20
 StoreFile = Annotated[Path, typer.Argument(help="A latent store (.h5 or .shards).")]
-HeldOut = Annotated[
+HeldOutCount = Annotated[
     int | None,
-    typer.Option(
-        min=0, help="The last vectors form the held-out split.", show_default="the file's own split, or a tenth"
-    ),
+    typer.Option(min=0, help="How many vectors are held out.", show_default="the file's own split, or a tenth"),
 ]
 Model = Annotated[
     str | None,
@@ -109,13 +109,16 @@ def verify(path: StoreFile) -> None:
     epilog=examples(
         "lsampler store import latents.npy --out latents.h5 --held-out 1000",
         "lsampler store import results.npz --dataset z --model my.safetensors --out latents.h5",
+        "lsampler store import latents.npz --held-out 1000 --held-out-by folder --out latents.h5",
         "lsampler store import latents.parquet --columns 'z*' --out latents.h5",
     ),
 )
 def import_(
     path: Annotated[Path, typer.Argument(help="A .npy, .npz, .h5 or .parquet file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5).")],
-    held_out: HeldOut = None,
+    held_out: HeldOutCount = None,
+    held_out_by: HeldOutBy = None,
+    split_seed: SplitSeed = None,
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
     dataset: Dataset = None,
@@ -135,18 +138,21 @@ def import_(
     """
     from lsampler.progress import rich_progress
     from lsampler.store.exchange import import_latents
+    from lsampler.store.held_out import RANDOM, HeldOut
     from lsampler.workspace import open_any_model
 
     settings = model_settings(model, model_param)
     autoencoder = open_any_model(model, settings) if model else None
     chosen = dataset if columns is None else columns
+    given = held_out, held_out_by, split_seed
+    split = None if given == (None, None, None) else HeldOut(held_out, held_out_by or RANDOM, split_seed or 0)
     with rich_progress() as progress, _naming_columns(path):
         result = import_latents(
-            path, out, held_out=held_out, autoencoder=autoencoder, dataset=chosen, force=force, progress=progress
+            path, out, held_out=split, autoencoder=autoencoder, dataset=chosen, force=force, progress=progress
         )
     if result.taken:
         say(f"read: {result.taken}")
-    say(in_options(f"held out: {result.held_out}", ("held_out",)))
+    say(in_options(f"held out: {result.held_out}", ("held_out", "held_out_by", "split_seed")))
     report_store(out, result.store)
 
 

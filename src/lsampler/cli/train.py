@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler.cli.common import Images, Seed, Strict, examples, report_left_out, report_skipped, say
+from lsampler.cli.common import (
+    HeldOutBy,
+    Images,
+    Seed,
+    SplitSeed,
+    Strict,
+    examples,
+    report_left_out,
+    report_skipped,
+    say,
+)
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ app = typer.Typer()
         "lsampler train photos/ --out runs/photos",
         "lsampler train img_align_celeba.zip --crop celeba --held-out 1000 --epochs 25 --out runs/celeba96",
         "lsampler train digits.npy --size 8 --grey --no-flip --filters 16,32 --latent-dim 8 --out runs/digits",
+        "lsampler train photos/ --held-out 500 --held-out-by folder --out runs/photos",
         "lsampler train photos/ --out runs/photos --resume",
         "lsampler train photos/ --out runs/photos --devices 4",
     )
@@ -35,8 +46,10 @@ def train(
     learning_rate: Annotated[float, typer.Option(min=1e-8, help="Peak of the one-cycle schedule (Adam).")] = 8e-4,
     held_out: Annotated[
         int | None,
-        typer.Option(min=1, help="How many of the last images are held out.", show_default="a tenth"),
+        typer.Option(min=1, help="How many images are held out.", show_default="a tenth"),
     ] = None,
+    held_out_by: HeldOutBy = None,
+    split_seed: SplitSeed = None,
     size: Annotated[int, typer.Option(help="Edge of the square images in pixels.")] = 96,
     crop: Annotated[str, typer.Option(help="centre, celeba (148/178 of the width) or none.")] = "centre",
     grey: Annotated[bool, typer.Option("--grey", help="Grey images instead of colour.")] = False,
@@ -83,7 +96,7 @@ def _train(settings: dict[str, Any]) -> None:
         from lsampler.models.training.train import train_autoencoder
     except ImportError as error:
         raise LsamplerError(f"training needs {error.name}; install it with: pip install 'lsampler[train]'") from error
-    options = TrainingOptions(**settings)
+    options = TrainingOptions(**{name: value for name, value in settings.items() if value is not None})
     with rich_progress() as progress:
         result = train_autoencoder(
             source,

@@ -6,12 +6,14 @@ import contextlib
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,8 +27,10 @@ from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.files import check_output, remove
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.protocols import Autoencoder, device_of
+from lsampler.models.trained_split import split_for
 from lsampler.progress import Progress, track
 from lsampler.store.file_store import FileStore, committed_shards, partial_folder
+from lsampler.store.held_out import Division, HeldOut
 from lsampler.store.latent_store import RUN, SPLITS, Rows
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
 from lsampler.store.sharding import ShardWork, write_shards
@@ -89,12 +93,12 @@ def encode_images(
     source: ImageSource,
     path: str | os.PathLike[str],
     *,
-    held_out: int,
+    held_out: int | HeldOut | None = None,
     options: EncodeOptions = EncodeOptions(),
     force: bool = False,
     progress: Progress | None = None,
 ) -> EncodingResult:
-    """Encode images into a store; the last ``held_out`` of the source form the held-out split.
+    """Encode images into a store, and hold some out.
 
     If an earlier run on the same path was interrupted, it resumes after the last committed image.
 
@@ -103,7 +107,8 @@ def encode_images(
         source: the images.
         path: of an HDF5 file, or of a sharded store if its name ends in ``.shards``: that one may be encoded on a
             cluster (:func:`on_cluster`).
-        held_out: how many of the source's last images are held out.
+        held_out: how many images are held out, or which (:class:`HeldOut`). A number, or None, follows what the
+            autoencoder's training held out of the same images. Otherwise so many, or a tenth, are held out at random.
         options: batch size, loading, and the like.
         force: replace an existing store and discard an interrupted run.
         progress: shows the progress.
@@ -112,10 +117,8 @@ def encode_images(
         LsamplerError: the store exists, was begun with another encoder or other images, or holds these images
             already.
     """
-    run = _Run(autoencoder, source, Path(path), held_out, options, force)
-    if not 0 <= held_out < run.total:
-        fix = f"`held_out={held_out}` must leave some to train on"
-        raise LsamplerError(f"{source.name}: {run.total} images, {held_out} held out; {fix}")
+    split = held_out if isinstance(held_out, HeldOut) else split_for(autoencoder, source, held_out)[0]
+    run = _Run(autoencoder, source, Path(path), split, split.divide(source.ids, source.name), options, force)
     return _encode_shards(run, progress) if run.path.suffix == SUFFIX else _encode_file(run, progress)
 
 
@@ -126,17 +129,14 @@ class _Run:
     autoencoder: Autoencoder
     source: ImageSource
     path: Path
-    held_out: int
+    split: HeldOut
+    division: Division
     options: EncodeOptions
     force: bool
 
     @property
     def total(self) -> int:
         return len(self.source.ids)
-
-    @property
-    def first_held_out(self) -> int:
-        return self.total - self.held_out
 
     def provenance(self) -> dict[str, str | int]:
         """The attributes of a store of encoded images."""
@@ -146,8 +146,8 @@ class _Run:
 
     def origin(self) -> dict[str, str | int]:
         """The attributes that identify the images."""
-        digest = source_digest(self.source.ids)
-        return {"source": self.source.name, "source_digest": digest, "held_out": self.held_out}
+        of_images = {"source": self.source.name, "source_digest": source_digest(self.source.ids)}
+        return {**of_images, "held_out": int(self.division.held_out.sum()), "split": self.split.scheme}
 
 
 def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
@@ -157,8 +157,8 @@ def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
     if run.options.strict and skipped:
         fix = "fix it and pass `force=True` to start over, or leave out `strict=True`"
         raise LsamplerError(f"{source.name}: image '{next(iter(skipped))}' could not be used; {fix}")
-    where = {"first_held_out": run.first_held_out}
-    encoded = encode_range(run.autoencoder, source, start, run.total, options=run.options, **where)
+    held_out = run.division.held_out
+    encoded = encode_range(run.autoencoder, source, start, run.total, held_out=held_out, options=run.options)
     with writer, closing(encoded):
         for rows in track(encoded, progress, "encoding", run.total, len, start):
             skipped |= rows.skipped
@@ -176,15 +176,18 @@ def _writer(run: _Run) -> StoreWriter:
     if shards:  # a process was killed after it had merged them, and before it had removed them
         remove(partial_folder(path))
     check_output(path, force=force or append)
+    origin = run.origin()
     if append and not force and path.exists():
         attributes = FileStore(path).attributes
+        if "split" not in attributes:  # version 0.1 did not record it
+            del origin["split"]
         names, digests = (str(attributes.get(key)).split(" + ") for key in ("source", "source_digest"))
         # An append that was interrupted after it was complete must not be done again.
         if source.name in names and source_digest(source.ids) in digests:
             fix = "append others, or pass `force=True` to start over"
             raise LsamplerError(f"{path}: holds the images of {source.name} already; {fix}")
     options: dict[str, bool] = {"force": force, "append": append}
-    return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=run.origin(), **options)
+    return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=origin, **options)
 
 
 def _resume_at(writer: StoreWriter, source: ImageSource) -> tuple[int, dict[str, str]]:
@@ -209,15 +212,15 @@ def _encode_shards(run: _Run, progress: Progress | None) -> EncodingResult:
     if options.append:
         raise LsamplerError("`append=True` does not go with a sharded store; choose a name ending in .h5")
     encoder, digest = autoencoder.fingerprint, source_digest(source.ids)
-    encode: Callable[..., Iterator[Rows]] = partial(encode_range, autoencoder, source)
+    encode: Callable[..., Iterator[Rows]] = partial(encode_range, autoencoder, source, held_out=run.division.held_out)
     if current_engine().remote:
         if options.opened is None:
             raise LsamplerError("workers of a cluster cannot open this model; give `opened=...`")
-        encode = partial(_encode_range_on_worker, options.opened, encoder, digest)
+        encode = partial(_encode_range_on_worker, options.opened, encoder, digest, run.split)
     how: dict[str, Any] = {"batch_size": options.batch_size, "strict": options.strict, "crop": options.crop}
-    encode = partial(encode, first_held_out=run.first_held_out, options=EncodeOptions(**how))
+    encode = partial(encode, options=EncodeOptions(**how))
     settings = {"encoder": encoder, "digest": digest, "device": str(device_of(autoencoder))}
-    plan: dict[str, Any] = settings | how | {"first_held_out": run.first_held_out}
+    plan: dict[str, Any] = settings | how | {"split": asdict(run.split)}
     step = -(-options.shard_images // options.batch_size) * options.batch_size
     work = ShardWork("encoding", run.total, step, plan, encode)
     attributes = run.provenance() | run.origin()
@@ -226,21 +229,24 @@ def _encode_shards(run: _Run, progress: Progress | None) -> EncodingResult:
 
 
 def _encode_range_on_worker(
-    opened: Opened, encoder: str, digest: str, start: int, stop: int, **options: Any
+    opened: Opened, encoder: str, digest: str, split: HeldOut, start: int, stop: int, *, options: EncodeOptions
 ) -> Generator[Rows, None, None]:
     """:func:`encode_range` with a model and images that another process has named."""
-    return encode_range(*_opened(opened, encoder, digest), start, stop, **options)
+    autoencoder, source, held_out = _opened(opened, encoder, digest, split)
+    return encode_range(autoencoder, source, start, stop, held_out=held_out, options=options)
 
 
 @lru_cache(maxsize=1)
-def _opened(opened: Opened, encoder: str, digest: str) -> tuple[Autoencoder, ImageSource]:
+def _opened(
+    opened: Opened, encoder: str, digest: str, split: HeldOut
+) -> tuple[Autoencoder, ImageSource, NDArray[np.bool_]]:
     """Opened once for all tasks of a process with the same images and weights."""
     autoencoder, source = opened()
     if (autoencoder.fingerprint, source_digest(source.ids)) != (encoder, digest):
         raise LsamplerError(
             f"{source.name}: the images or the model have changed, or a worker sees different ones; rerun the command"
         )
-    return autoencoder, source
+    return autoencoder, source, split.divide(source.ids, source.name).held_out
 
 
 def encode_range(
@@ -249,13 +255,14 @@ def encode_range(
     start: int,
     stop: int,
     *,
-    first_held_out: int,
+    held_out: NDArray[np.bool_],
     options: EncodeOptions = EncodeOptions(),
 ) -> Generator[Rows, None, None]:
     """Latents of the images ``start`` to ``stop`` of a source, in order; nothing is written.
 
     Images are loaded ahead, so that the encoder does not wait for them. Ranges that begin at multiples of
-    ``batch_size`` give the same numbers as one range over all. Images from ``first_held_out`` on are held out.
+    ``batch_size`` give the same numbers as one range over all. ``held_out`` has an entry for every image of
+    the source.
 
     Raises:
         LsamplerError: an image cannot be used and ``strict`` is set.
@@ -269,7 +276,7 @@ def encode_range(
         for batch, latents in one_behind(launched) if device.type == "cuda" else launched:
             rows = latents.float().cpu().numpy()
             ids = [source.ids[index] for index in batch.indices]
-            yield Rows(rows, ids, [SPLITS[index >= first_held_out] for index in batch.indices], batch.skipped)
+            yield Rows(rows, ids, [SPLITS[int(held_out[index])] for index in batch.indices], batch.skipped)
 
 
 def preparation(autoencoder: Autoencoder, options: EncodeOptions) -> Preprocess:
@@ -321,13 +328,3 @@ def _processes(workers: int | None, device: torch.device, images: int) -> int:
         return workers
     # An encoder on the CPU is itself what the cores are busy with; threads cost least.
     return min(cores(), MOST_PROCESSES) if device.type == "cuda" and images >= MANY_IMAGES else 0
-
-
-def default_held_out(autoencoder: Autoencoder, source: ImageSource) -> tuple[int, str]:
-    """How many images to hold out, and why: what training held out of the same images, or a tenth."""
-    record = getattr(autoencoder, "training_record", {})
-    first = record.get("first_held_out")
-    if first in source.ids and record.get("source_digest") == source_digest(source.ids):
-        # By its id: training counted only the images that it could use.
-        return len(source.ids) - source.ids.index(first), "as in training"
-    return len(source.ids) // 10, "a tenth; change it with `held_out=...`"

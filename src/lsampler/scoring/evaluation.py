@@ -104,7 +104,7 @@ def _caveats(rows: Sequence[Row], subject: Subject, sets: Sequence[SampleSet]) -
 
 
 def caveats_of(rows: Sequence[Row]) -> list[str]:
-    """What is missing from all rows, and why, each reason once."""
+    """What is missing from all rows, and why, and warnings about the real data; each line once."""
     return list(dict.fromkeys(line for row in rows for line in row.caveats))
 
 

@@ -42,7 +42,7 @@ class Evaluator(Plugin):
         self._real = real
 
     def caveats(self) -> list[str]:
-        """What could not be prepared and is missing from all scores, one line each."""
+        """What a reader of all scores has to know, such as what could not be prepared, one line each."""
         return []
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, Subset
 
 from lsampler.data.batches import ImageBatches, PixelBatch, require_some
 from lsampler.data.image_sources import ImageSource, source_digest
@@ -19,6 +20,7 @@ from lsampler.errors import LsamplerError
 from lsampler.files import new_file, regular_file
 from lsampler.models.training.options import TrainingOptions, mixed_seed
 from lsampler.progress import Progress, track
+from lsampler.store.held_out import Division
 
 PREPARE_BATCH = 256
 
@@ -65,36 +67,48 @@ class PreparedImages(L.LightningDataModule):
                 f"{self._array.parent}: holds no images prepared by the first process; all machines must share the "
                 "folder"
             )
-        check_split(self._source.name, len(self.images), self._options.held_out, self.trainer.world_size)  # type: ignore[union-attr]
+        check_split(self._source.name, len(self.images), int(self._held_out.sum()), self.trainer.world_size)  # type: ignore[union-attr]
+
+    @cached_property
+    def division(self) -> Division:
+        """Which images of the source are held out; those that cannot be used count as well, as for ``encode``."""
+        return self._options.split.divide(self._source.ids, self._source.name)
+
+    @property
+    def _held_out(self) -> NDArray[np.bool_]:
+        """Which of the usable images are held out."""
+        kept = set(self.ids)
+        return self.division.held_out[[identity in kept for identity in self._source.ids]]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of the training images, shuffled anew in every epoch."""
         trainer: Any = self.trainer
+        chosen = np.flatnonzero(~self._held_out)
         sampler: DistributedSampler[Any] = DistributedSampler(
-            range(len(self.images) - self._options.held_out),  # type: ignore[arg-type]
+            range(len(chosen)),  # type: ignore[arg-type]
             num_replicas=trainer.world_size,
             rank=trainer.global_rank,
             seed=mixed_seed(self._options.seed),
         )
         sampler.set_epoch(trainer.current_epoch)  # Lightning does so for later epochs, but not for a resumed one
-        return self._loader(self.images[: -self._options.held_out], sampler)
+        return self._loader(chosen, sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the held-out images; every process measures all of them."""
-        return self._loader(self.held_out())
+        return self._loader(np.flatnonzero(self._held_out))
 
-    def held_out(self) -> NDArray[np.uint8]:
-        """The held-out images (N, C, H, W) uint8."""
-        return self.images[-self._options.held_out :]
+    def held_out(self, most: int) -> NDArray[np.uint8]:
+        """The first held-out images (n, C, H, W) uint8, at most so many."""
+        return self.images[np.flatnonzero(self._held_out)[:most]]
 
     def forget(self) -> None:
         """Remove the prepared images."""
         self._array.unlink(missing_ok=True)
         self._notes.unlink(missing_ok=True)
 
-    def _loader(self, images: NDArray[np.uint8], sampler: DistributedSampler[Any] | None = None) -> DataLoader[Any]:
+    def _loader(self, chosen: NDArray[np.int64], sampler: DistributedSampler[Any] | None = None) -> DataLoader[Any]:
         return DataLoader(
-            images,  # type: ignore[arg-type]  # an array is a dataset
+            Subset(self.images, chosen),  # type: ignore[arg-type]  # an array is a dataset
             batch_size=self._options.batch_size,
             sampler=sampler,
             generator=torch.Generator(),  # otherwise it draws a seed from the global one

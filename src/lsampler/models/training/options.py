@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lsampler.data.preprocess import Crop
+from lsampler.store.held_out import RANDOM, HeldOut
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class TrainingOptions:
         epochs: passes over the training images.
         batch_size: images per step, in each process.
         learning_rate: the peak of the one-cycle schedule (Adam).
-        held_out: how many of the last images of the source are not used for training.
+        held_out: how many images are not used for training.
+        held_out_by: which ones, see :class:`lsampler.HeldOut`.
+        split_seed: of their random choice; it does not depend on ``seed``, so that models can be compared.
         crop: how images are cropped, see :class:`lsampler.Preprocess`.
         flip: mirror every training image with probability 1/2.
         seed: fixes the initial weights, the order of the images and the flips.
@@ -34,6 +37,8 @@ class TrainingOptions:
     batch_size: int = 32
     learning_rate: float = 8e-4
     held_out: int = 1000
+    held_out_by: str = RANDOM
+    split_seed: int = 0
     crop: Crop = "centre"
     flip: bool = True
     seed: int = 0
@@ -42,6 +47,11 @@ class TrainingOptions:
     devices: str = "auto"
     nodes: int = 1
     strict: bool = False
+
+    @property
+    def split(self) -> HeldOut:
+        """What is held out."""
+        return HeldOut(self.held_out, self.held_out_by, self.split_seed)
 
     def record(self) -> dict[str, Any]:
         """What a model's file says of its training."""

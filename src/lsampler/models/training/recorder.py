@@ -78,7 +78,6 @@ class Recorder(Callback):
         images: PreparedImages = trainer.datamodule  # type: ignore[attr-defined]
         record = self._settings["training"]
         record |= {"devices": trainer.num_devices, "nodes": trainer.num_nodes, "images": len(images.ids)}
-        record["first_held_out"] = images.ids[-self._options.held_out]
         pl_module.model.training_record = record  # type: ignore[union-attr]
         if self._resume and trainer.is_global_zero:
             try:
@@ -139,7 +138,7 @@ class Recorder(Callback):
         # The weights in the middle of an epoch are of no use: their error was not measured.
         model = self.model or ConvAutoencoder.load(self.path)
         if first:
-            reconstruction_grid(model, images.held_out()[:GRID_IMAGES], self.out / "reconstructions.png")
+            reconstruction_grid(model, images.held_out(GRID_IMAGES), self.out / "reconstructions.png")
             if not interrupted:
                 images.forget()
         record = model.training_record

@@ -85,7 +85,10 @@ def train_autoencoder(
     with contextlib.closing(recorder):
         if trainer.is_global_zero:
             check_split(source.name, len(source.ids), options.held_out, trainer.world_size)
+            divided = f"held out: {images.division.words}"
             recorder.check_folder()
+            if not resume:
+                report(divided)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             module = TrainingModule(ConvAutoencoder(config, preprocess=preprocess), options)

@@ -41,7 +41,7 @@ class Comparison:
         reference: the name of the real data.
         rows: a row of scores for each strategy, after those of the real data.
         verdict: what the scores say, in words, and the roles of the rows.
-        caveats: scores that no row has, and why.
+        caveats: what a reader has to know: warnings about the real data, and scores that no row has, with the reasons.
         provenance: versions, fingerprints and options.
     """
 

@@ -23,9 +23,11 @@ from lsampler.store.exchange.table import (
     checked_dimension,
     checked_rows,
     exported_rows,
+    ids_of,
     readable,
 )
 from lsampler.store.file_store import FileStore
+from lsampler.store.held_out import LAST, RANDOM, Division, HeldOut
 from lsampler.store.latent_store import SPLITS, LatentStore
 from lsampler.store.opening import open_store
 from lsampler.store.reference import Split
@@ -55,7 +57,7 @@ def import_latents(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    held_out: int | None = None,
+    held_out: int | HeldOut | None = None,
     autoencoder: Any = None,
     dataset: str | None = None,
     force: bool = False,
@@ -67,7 +69,8 @@ def import_latents(
         path: a ``.npy``, ``.npz`` or ``.h5`` array (N, D), or (N, C, h, w), flattened row by row
             to (N, C * h * w); or a ``.parquet`` table of N rows.
         out: the store, ``.h5``.
-        held_out: how many of the last rows are held out; by default the file's own ``split``, or a tenth.
+        held_out: how many rows are held out, at random, or which (:class:`HeldOut`; rows are known by their numbers,
+            groups by the ids); by default the file's own ``split``, or a tenth at random.
         autoencoder: the model that encoded them, if known: its D is compared, its fingerprint recorded.
         dataset: which array of an ``.npz`` or ``.h5``, or which columns of a ``.parquet``: one of lists, or several of
             numbers, as names or patterns such as ``z*`` separated by commas. By default what is certain.
@@ -86,20 +89,24 @@ def import_latents(
         with readable(path):
             table = read(path, dataset, stack)
         dimension = checked_dimension(path, table, autoencoder)
-        total = table.shape[0]
-        from_file = table.has_split and held_out is None
-        last = total // 10 if held_out is None else held_out
-        if not 0 <= last < total:
-            raise LsamplerError(f"{path}: {total} vectors, {last} held out; `held_out={last}` must leave some to fit")
-        chunks = checked_rows(path, table, dimension, None if from_file else total - last)
-        provenance = _origin(path, table, autoencoder)
-        write_store(out, dimension, track(chunks, progress, "importing", total, len), provenance, force=force)
+        split = held_out if isinstance(held_out, HeldOut) else HeldOut(held_out)
+        division = None if table.has_split and held_out is None else _divided(path, table, split)
+        chunks = checked_rows(path, table, dimension, division.held_out if division else None)
+        provenance = _origin(path, table, autoencoder) | {"split": split.scheme if division else f"of {path.name}"}
+        rows = track(chunks, progress, "importing", table.shape[0], len)
+        write_store(out, dimension, rows, provenance, force=force)
     store = FileStore(out)
-    if from_file:
-        words = f"{store.count('held-out')} of {total} vectors (the split of {path.name})"
-        return ImportResult(store, words, table.taken)
-    why = "a tenth; change it with" if held_out is None else "by"
-    return ImportResult(store, f"the last {last} of {total} vectors ({why} `held_out=...`)", table.taken)
+    if division is None:
+        words = f"{store.count('held-out')} of {len(store)} vectors (the split of {path.name})"
+    else:
+        words = division.words + (" (a tenth; change it with `held_out=...`)" if split.count is None else "")
+    return ImportResult(store, words, table.taken)
+
+
+def _divided(path: Path, table: Table, split: HeldOut) -> Division:
+    """What is held out of a table; its ids are read before its rows where they name groups."""
+    ids = table.shape[0] if split.by in (RANDOM, LAST) else ids_of(path, table)
+    return split.divide(ids, str(path), "vectors")
 
 
 def _origin(path: Path, table: Table, autoencoder: Any) -> dict[str, Any]:

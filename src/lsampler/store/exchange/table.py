@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -111,8 +112,19 @@ def chunk_rows(dimension: int) -> int:
     return max(1, min(CHUNK_ROWS, CHUNK_BYTES // (8 * dimension)))
 
 
-def checked_rows(path: Path, table: Table, dimension: int, first_held_out: int | None) -> Iterator[Rows]:
-    """Checked and converted chunks; the split is the table's own if ``first_held_out`` is None."""
+def ids_of(path: Path, table: Table) -> list[str] | int:
+    """The ids of all rows; the number of rows if they have none."""
+    found: list[str] = []
+    with readable(path):
+        for _, ids, _ in table.chunks(chunk_rows(math.prod(table.shape[1:]))):
+            if ids is None:
+                return table.shape[0]
+            found += [_id(path, row, value) for row, value in enumerate(ids, len(found))]
+    return found
+
+
+def checked_rows(path: Path, table: Table, dimension: int, held_out: NDArray[np.bool_] | None) -> Iterator[Rows]:
+    """Checked and converted chunks; the split is the table's own if ``held_out``, (N,), is None."""
     start, chunks = 0, table.chunks(chunk_rows(dimension))
     while True:
         with readable(path):
@@ -120,10 +132,10 @@ def checked_rows(path: Path, table: Table, dimension: int, first_held_out: int |
         if chunk is None:
             return
         latents, ids, raw_splits = chunk
-        if first_held_out is None:
+        if held_out is None:
             splits = [_split(path, start + k, value) for k, value in enumerate(raw_splits or ())]
         else:
-            splits = [SPLITS[start + k >= first_held_out] for k in range(len(latents))]
+            splits = [SPLITS[int(held)] for held in held_out[start : start + len(latents)]]
         texts = None if ids is None else [_id(path, start + k, value) for k, value in enumerate(ids)]
         yield Rows(_float32(path, start, latents.reshape(len(latents), dimension)), texts, splits)
         start += len(latents)
