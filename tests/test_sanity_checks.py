@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def sanity(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks.sanity import checks, criteria, datasets, kept, page, scoring, verdicts
+    from benchmarks.sanity import checks, criteria, datasets, kept, page, power, scoring, verdicts
 
-    modules: list[ModuleType] = [checks, criteria, datasets, kept, page, scoring, verdicts]
+    modules: list[ModuleType] = [checks, criteria, datasets, kept, page, power, scoring, verdicts]
     return SimpleNamespace(**{module.__name__.rpartition(".")[2]: module for module in modules})
 
 
@@ -150,6 +150,39 @@ def test_a_cell_is_kept_and_read_again(sanity: SimpleNamespace, tmp_path: Path) 
     (again,) = sanity.kept.repeats_of(found["cells"], "mean", "D = 1")
     assert again["scaled"] == scores
     assert again["prdc"]["differ"]["recall"] == 1
+
+
+def test_shifts_have_their_moments_and_densities(sanity: SimpleNamespace) -> None:
+    rng, real = np.random.default_rng(3), sanity.power.REAL
+    covariance = np.cov(real.draw(rng, 20_000).T)
+    assert covariance[0, 1] == pytest.approx(0.5, abs=0.03)
+    assert np.diag(covariance) == pytest.approx(np.ones(32), abs=0.06)
+    for name, shift in sanity.power.SHIFTS.items():
+        rows = shift.draw(rng, 20_000)
+        assert rows.var(axis=0).mean() == pytest.approx(shift.scale**2, rel=0.03), name
+        ratio = np.exp(real.log_density(rows) - shift.log_density(rows))
+        if shift.scale < 1.1:  # wider ones give means of few large terms
+            assert ratio.mean() == pytest.approx(1, abs=0.1), name
+
+
+def test_no_judge_surpasses_the_ratio_of_the_densities(sanity: SimpleNamespace) -> None:
+    """The area of two normals d standard deviations apart is Phi(d / sqrt(2)): 0.638 for d = 0.5."""
+    found = sanity.kept.load()
+    assert found["best"]["mean of one component, 0.5 sigma"] == pytest.approx(0.638, abs=0.005)
+    assert found["best"]["nothing: new draws"] == 0.5
+    for name, best in found["best"].items():
+        for size in sanity.power.SIZES:
+            for repeat in range(sanity.power.REPEATS):
+                assert found["power"][sanity.power.key_of(name, size, repeat)]["low"] < best + 0.01
+
+
+def test_the_judge_sees_a_large_shift_of_few_vectors(sanity: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sanity.power, "HELD_OUT", 200)
+    monkeypatch.setitem(sanity.power.SHIFTS, "far", sanity.power.Distribution(mean=3.0))
+    assert sanity.power.area("far", 300, 0)["low"] > 0.8
+    name = "copies of train vectors, noise 0.01 sigma"
+    found = sanity.power.area(name, 300, 0)
+    assert found["low"] < found["value"] < found["high"] < 0.75
 
 
 def test_a_rule_is_the_smaller_score_relative_to_real_vectors(sanity: SimpleNamespace) -> None:

@@ -18,8 +18,8 @@ def key_of(name: str, panel: str, repeat: int) -> str:
 
 
 def load(place: Path = KEPT) -> dict[str, Any]:
-    """What has been measured so far: cells of the evaluator, and what the kernel distance found."""
-    found: dict[str, Any] = {"cells": {}, "kernels": {}}
+    """What has been measured so far: cells of the evaluator, what the kernel distance found, what the judge sees."""
+    found: dict[str, Any] = {"cells": {}, "kernels": {}, "power": {}, "best": {}}
     return found | json.loads(place.read_text(encoding="utf-8")) if place.exists() else found
 
 

@@ -10,9 +10,21 @@ from benchmarks.sanity.checks import CHECKS, three_points
 from benchmarks.sanity.criteria import Kind
 from benchmarks.sanity.kept import repeats_of, single_repeats
 from benchmarks.sanity.kernels import METRICS
+from benchmarks.sanity.power import REPEATS
+from benchmarks.sanity.power import lines as power_lines
 from benchmarks.sanity.scoring import CONTROLLED
 from benchmarks.sanity.verdicts import COLUMNS, Found, Row, curve, table
-from benchmarks.sanity.words import ABOUT_VALUES, CONCLUSIONS, CONTROL, HEAD, KERNELS, RULES, TABLE
+from benchmarks.sanity.words import (
+    ABOUT_VALUES,
+    CONCLUSIONS,
+    CONTROL,
+    HEAD,
+    KERNELS,
+    POWER,
+    POWER_CONCLUSIONS,
+    RULES,
+    TABLE,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "scores-tested.md"
 KINDS: tuple[Kind, ...] = ("fidelity", "diversity")
@@ -35,6 +47,9 @@ def document(kept: Mapping[str, Any]) -> str:
         *_control(cells),
         KERNELS,
         *_kernels(kept["kernels"]),
+        POWER.format(repeats=REPEATS),
+        *power_lines(kept["power"], kept["best"]),
+        POWER_CONCLUSIONS,
         ABOUT_VALUES,
         *_values(cells),
     ]
