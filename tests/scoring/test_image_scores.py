@@ -122,6 +122,57 @@ def test_the_image_distance_is_that_of_the_encoder_s_features(
     assert fewer.value == pytest.approx(brute_image_distance(features[0][:50], features[1][:50]), rel=1e-5)
 
 
+def test_the_kernel_distance_of_images_is_that_of_plain_loops(
+    tiny_model: ConvAutoencoder, real: RealData, drawn: Rows
+) -> None:
+    score = scored("image-distance", drawn[:40], real.reference, real=real, resamples=2)["image-kernel"]
+    x, y = (
+        encode_pixels(tiny_model, decode_images(tiny_model, part[:40])).astype(np.float64)
+        for part in (real.train, drawn)
+    )
+
+    def kernel(a: Rows, b: Rows) -> float:
+        return float((a @ b / len(a) + 1) ** 3)
+
+    pairs = [(i, j) for i in range(40) for j in range(40) if i != j]
+    terms = [kernel(x[i], x[j]) + kernel(y[i], y[j]) - kernel(x[i], y[j]) - kernel(x[j], y[i]) for i, j in pairs]
+    assert score.value == pytest.approx(np.mean(terms), rel=1e-8)
+    assert score.label == "kernel distance\nown encoder"
+    assert (score.n, score.better, score.interval) == (40, "lower", "normal")
+
+
+def image_distances(rows: Rows, shift: float = 0.0) -> tuple[Score, Score]:
+    """Kernel and Frechet distance of the last third of the rows, shifted, where features are latent vectors."""
+    n = len(rows) // 3
+    subject = Subject(MemoryStore(rows[: 2 * n]), as_pixels, as_latents)
+    real = RealData(subject, rows=n)
+    found = scored("image-distance", rows[2 * n :] + shift, subject.reference, real=real, resamples=2)
+    return found["image-kernel"], found["image-frechet"]
+
+
+def test_the_kernel_distance_does_not_grow_for_few_images_and_the_frechet_distance_does() -> None:
+    """Of 20 intervals for equal distributions 1 is expected to miss 0, and more than 4 in 1 of 400 runs."""
+    rng, frechet = np.random.default_rng(12), {}
+    for n in (50, 500):
+        found = [image_distances(rng.normal(size=(3 * n, 16)).astype(np.float32)) for _ in range(20)]
+        kernel = np.array([score.value for score, _ in found])
+        assert abs(kernel.mean()) < 3 * kernel.std(ddof=1) / np.sqrt(20)
+        assert sum(not score.low <= 0 <= score.high for score, _ in found) <= 4
+        frechet[n] = np.mean([score.value for _, score in found])
+    assert frechet[50] > 5 * frechet[500]
+    kernel_score, _ = image_distances(rng.normal(size=(1500, 16)).astype(np.float32), shift=0.3)
+    assert kernel_score.low > 0
+
+
+def as_pixels(latents: Rows) -> NDArray[np.uint8]:
+    """Vectors of 16 components as grey images of 4 x 4, in steps of 1/25."""
+    return np.clip(np.rint(25 * latents + 128), 0, 255).astype(np.uint8).reshape(-1, 4, 4, 1)
+
+
+def as_latents(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return ((images.reshape(len(images), 16).astype(np.float32) - 128) / 25).astype(np.float32)
+
+
 def quarters() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten())
 

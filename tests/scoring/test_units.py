@@ -10,7 +10,7 @@ from lsampler import MemoryStore, Samples, StatisticsReference, evaluate, load_c
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 LATENT_SCORES = {
-    "core-membership": {}, "fidelity-diversity": {}, "log-likelihood": {}, "novelty": {},
+    "core-membership": {}, "fidelity-diversity": {}, "log-likelihood": {}, "feature-likelihood": {}, "novelty": {},
     "latent-distances": {"resamples": 3, "directions": 16},
     "kernel-distance": {"resamples": 3, "permutations": 19, "rows": 100},
     "two-sample-classifier": {"learner": "logistic"},
