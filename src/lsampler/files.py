@@ -10,7 +10,7 @@ import shutil
 import stat
 import uuid
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -117,8 +117,11 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def check_folder(path: Path, kind: FolderKind) -> None:
-    """Refuse a folder whose files lsampler did not write, or wrote as another kind, so that nothing else is lost."""
+def check_folder(path: Path, kind: FolderKind, files: Sequence[str] = ()) -> None:
+    """Refuse a folder whose files lsampler did not write, or wrote as another kind, so that nothing else is lost.
+
+    ``files`` are going to be written there, all or none of them: none may be a folder or a pipe.
+    """
     with disk_errors(path):  # a name that the disk does not allow
         exists, folder = path.exists(), path.is_dir()
         held = {entry.name for entry in path.iterdir()} - {MARK} if folder else set()
@@ -133,14 +136,28 @@ def check_folder(path: Path, kind: FolderKind) -> None:
         raise LsamplerError(f"{path}: holds {FOLDERS[found]}, not {FOLDERS[kind]}; choose an empty or a new folder")
     if not path.absolute().parent.is_dir():
         raise LsamplerError(f"{path}: the folder {path.absolute().parent} does not exist; create it first")
+    for name in files if folder else ():
+        _check_replaceable(check_output(path / name, force=True))
 
 
-def mark_folder(path: Path, kind: FolderKind) -> None:
-    """Make the folder if it does not exist, and write its kind into it."""
-    with disk_errors(path):
+def _check_replaceable(target: Path) -> None:
+    if target.is_dir():
+        raise LsamplerError(f"{target}: is a folder, cannot be replaced by a file; remove it, or choose another name")
+
+
+def mark_folder(path: Path, kind: FolderKind, target: Path | None = None) -> None:
+    """Make the folder if it does not exist, and write its kind into it; errors name the ``target`` that it becomes."""
+    with disk_errors(target or path):
+        made = not path.is_dir()
         path.mkdir(exist_ok=True)
-        if _kind_of(path) != kind:  # a process killed while it writes the mark again would leave none
+        if _kind_of(path) == kind:  # a process killed while it writes the mark again would leave none
+            return
+        try:
             (path / MARK).write_text(f"{kind}\n", encoding="utf-8")
+        except OSError:
+            if made:
+                remove(path)
+            raise
 
 
 def _kind_of(path: Path) -> FolderKind | None:
@@ -159,8 +176,7 @@ def new_file(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[P
     Without ``force``, a file that has appeared under the name meanwhile is not replaced.
     """
     target = check_output(path, force=force)
-    if target.is_dir():
-        raise LsamplerError(f"{target}: is a folder, cannot be replaced by a file")
+    _check_replaceable(target)
     with _room(target) as room:
         new = room / target.name
         new.touch()

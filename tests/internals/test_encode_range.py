@@ -32,6 +32,7 @@ from lsampler import (
     open_store,
 )
 from lsampler.compute.prefetch import one_behind
+from lsampler.models import encoding
 from lsampler.models.conv_autoencoder import CPU_BATCH
 from lsampler.models.decoding import decode_stream
 from lsampler.models.encoding import encode_range
@@ -241,3 +242,24 @@ def _all_gone(group: int) -> bool:
         time.sleep(0.1)
     os.killpg(group, signal.SIGKILL)
     return False
+
+
+def test_a_store_that_another_process_completes_just_before_it_is_locked_is_not_appended_to_twice(
+    tiny_model: ConvAutoencoder, tmp_path: Path, tiny_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: both of two processes that append the same images looked whether it holds them before either had."""
+    np.save(tmp_path / "others.npy", np.zeros((20, 16, 16), np.uint8))
+    source, rows = open_images(tmp_path / "others.npy"), len(tiny_store)
+    writer, options = encoding.StoreWriter, EncodeOptions(append=True)
+
+    def late(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(encoding, "StoreWriter", writer)
+        encode_images(tiny_model, source, tiny_store.path, held_out=4, options=options)
+        return writer(*given, **named)
+
+    monkeypatch.setattr(encoding, "StoreWriter", late)
+    with pytest.raises(LsamplerError, match="was written by another process meanwhile; run the command again"):
+        encode_images(tiny_model, source, tiny_store.path, held_out=4, options=options)
+    assert len(open_store(tiny_store.path)) == rows + len(source.ids)
+    with pytest.raises(LsamplerError, match="already; append others"):
+        encode_images(tiny_model, source, tiny_store.path, held_out=4, options=options)

@@ -25,23 +25,23 @@ class Command(TyperCommand):
         try:
             return super().invoke(ctx)
         except LsamplerError as error:
-            # What looks like an argument in the name of a file that the user gave is none.
-            names = [str(value) for value in ctx.params.values() if "`" in str(value)]
-            parts = re.split(f"({'|'.join(map(re.escape, names))})", str(error)) if names else [str(error)]
             options = {str(parameter.name) for parameter in self.params}
-            said = (part if part in names else in_options(part, options) for part in parts)
-            raise LsamplerError("".join(said)) from error
+            given = ARGUMENT.finditer(" ".join(map(str, ctx.params.values())))
+            raise LsamplerError(in_options(str(error), options, {found[0] for found in given})) from error
 
 
-def in_options(message: str, options: Collection[str]) -> str:
+def in_options(message: str, options: Collection[str], given: Collection[str] = ()) -> str:
     """Translate arguments such as ```held_out=100``` into options such as ``--held-out 100``.
 
     Args:
         message: of the library; it names arguments in backticks, with ``...`` for a value that the user chooses.
         options: names of the parameters of the command that failed, such as ``held_out``.
+        given: what the user wrote that looks like an argument, such as the name of a file; it stays.
     """
 
     def translated(found: re.Match[str]) -> str:
+        if found[0] in given:
+            return found[0]
         name, value = found.groups()
         option = name if name in options else RENAMED.get(name, name)
         if option in options:

@@ -83,7 +83,7 @@ def sample(
             sample_store(sampler, n, out, seed=seed, options=options, force=force, progress=progress)
         else:
             rows = sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
-            _write_images(decoder().to(target), rows, n, out, force=force, progress=progress)
+            _write_images(decoder().to(target), rows, n, out, origin=origin, force=force, progress=progress)
     common.say(f"{n} samples of {sampler.name} (seed {seed}, fitted to {origin}): {out}")
 
 
@@ -188,7 +188,8 @@ def decode(
     step = 1024
     rows = (torch.from_numpy(stored.read(at, min(at + step, total))) for at in range(0, total, step))
     with rich_progress() as progress:
-        _write_images(autoencoder.to(resolve_device(device)), rows, total, out, force=force, progress=progress)
+        decoder = autoencoder.to(resolve_device(device))
+        _write_images(decoder, rows, total, out, origin=str(samples), force=force, progress=progress)
     common.say(f"{total} images: {out}")
 
 
@@ -199,13 +200,13 @@ def _checked_kind(out: Path) -> Path:
 
 
 def _write_images(
-    decoder: Autoencoder, rows: Iterable[Tensor], n: int, out: Path, *, force: bool, progress: Progress
+    decoder: Autoencoder, rows: Iterable[Tensor], n: int, out: Path, *, origin: str, force: bool, progress: Progress
 ) -> None:
     import numpy as np
 
     from lsampler.models.decoding import MAX_GRID_IMAGES, decode_stream, save_folder, save_grid
 
-    batches = decode_stream(decoder, rows)
+    batches = decode_stream(decoder, rows, origin)
     if out.suffix != ".png":
         save_folder(batches, n, out, force=force, progress=progress)
     elif n > MAX_GRID_IMAGES:

@@ -45,7 +45,9 @@ class ArrayImages(FileSource):
         super().__init__(path)
         self._data = _open_array(path)
         shape: tuple[int, ...] = self._data.shape or ()
-        if len(shape) not in (3, 4) or min(shape) < 1:
+        if len(shape) in (3, 4) and min(shape) < 1:
+            raise LsamplerError(f"{path}: shape {shape} holds no pixel; give an array of at least one image")
+        if len(shape) not in (3, 4):
             raise LsamplerError(f"{path}: shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W)")
         self._channels_first = len(shape) == 4 and shape[3] not in (1, 3)
         if self._channels_first and shape[1] not in (1, 3):

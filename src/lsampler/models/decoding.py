@@ -39,15 +39,20 @@ def encode_pixels(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.flo
     return np.concatenate(encoded)
 
 
-def decode_stream(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[NDArray[np.uint8]]:
-    """Blocks of latent vectors -> batches of images (b, H, W, C) uint8.
+def decode_stream(
+    decoder: Decoder, blocks: Iterable[torch.Tensor], origin: str = "the latent vectors"
+) -> Iterator[NDArray[np.uint8]]:
+    """Blocks of latent vectors -> batches of images (b, H, W, C) uint8; messages name the origin of the vectors.
 
     Raises:
         LsamplerError: the decoder gives NaN or something that is not images.
     """
     for pixels, extremes in one_behind(_launched(decoder, blocks)):
         if not torch.isfinite(extremes).all():
-            raise LsamplerError("the decoder gave NaN or infinite values; check model and latent vectors")
+            raise LsamplerError(
+                f"{origin}: decoded to NaN or infinite values; give vectors as large as the model's own latents, or a "
+                "model whose weights are finite"
+            )
         yield pixels.cpu().numpy()
 
 
@@ -90,7 +95,7 @@ def save_folder(
     _check_folder(Path(path))
     digits = max(6, len(str(total - 1)))
     with new_directory(path, force=force) as beside:
-        mark_folder(beside, "images")
+        mark_folder(beside, "images", Path(path))
         index = 0
         for batch in track(batches, progress, "writing images", total, len):
             for image in batch:

@@ -32,6 +32,7 @@ from lsampler.progress import Progress, track
 from lsampler.store.file_store import FileStore, committed_shards, partial_folder
 from lsampler.store.held_out import Division, HeldOut
 from lsampler.store.latent_store import RUN, SPLITS, Rows
+from lsampler.store.partial_store import signature
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
 from lsampler.store.sharding import ShardWork, write_shards
 from lsampler.store.writer import StoreWriter
@@ -170,6 +171,7 @@ def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
 def _writer(run: _Run) -> StoreWriter:
     """A writer that resumes what an interrupted run of the same images has committed."""
     path, source, append, force = run.path, run.source, run.options.append, run.force
+    found = signature(path)
     shards = committed_shards(path) if path.exists() and not (append or force) else []
     if shards and FileStore(path).attributes.get(RUN) != FileStore(shards[0]).attributes.get(RUN):
         raise LsamplerError(f"{path}: appending to it was interrupted; pass `append=True` to resume")
@@ -187,7 +189,11 @@ def _writer(run: _Run) -> StoreWriter:
             fix = "append others, or pass `force=True` to start over"
             raise LsamplerError(f"{path}: holds the images of {source.name} already; {fix}")
     options: dict[str, bool] = {"force": force, "append": append}
-    return StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=origin, **options)
+    writer = StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=origin, **options)
+    if not force and signature(path) != found:  # from now on no other process writes it
+        with writer:
+            raise LsamplerError(f"{path}: was written by another process meanwhile; run the command again")
+    return writer
 
 
 def _resume_at(writer: StoreWriter, source: ImageSource) -> tuple[int, dict[str, str]]:

@@ -30,7 +30,12 @@ def load_fitted(path: str | os.PathLike[str]) -> LatentSampler:
     Raises:
         LsamplerError: the file is missing, damaged, or holds a strategy that is not installed.
     """
-    sampler: LatentSampler = registry().get("sampler", saved_name(path)).load(path)
+    name = saved_name(path)
+    try:
+        kind = registry().get("sampler", name)
+    except LsamplerError as error:
+        raise LsamplerError(f"{path}: {error}") from error
+    sampler: LatentSampler = kind.load(path)
     return sampler
 
 

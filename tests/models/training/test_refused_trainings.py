@@ -66,7 +66,7 @@ def test_resuming_another_training_is_refused(few_npy: Path, digits: NDArray[np.
 def test_a_split_without_images_is_refused(few_npy: Path, tmp_path: Path) -> None:
     """One image alone has no spread, which is the unit of the latents."""
     for held_out in (0, 1, 300, 5000):
-        with pytest.raises(LsamplerError, match=f"300 images, `held_out={held_out}` must be at least 2"):
+        with pytest.raises(LsamplerError, match=f"`held_out={held_out}`: of 300 images, hold out at least 2"):
             train(few_npy, tmp_path / "run", held_out=held_out)
 
 
@@ -90,12 +90,16 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0", "WORLD_S
     ("options", "torchrun", "parts"),
     [
         ("--filters 1,2,x --size 8", False, ["--filters x"]),
-        ("--size 8 --filters 8,16 --grey --held-out 300", False, ["300 images, --held-out 300 must"]),
+        (
+            "--size 8 --filters 8,16 --grey --held-out 300",
+            False,
+            ["--held-out 300: of 300 images, hold out at least 2 and at most 299"],
+        ),
         ("--size 8 --filters 8,16 --grey --precision nope", False, ["--precision nope"]),
         ("--epochs 0", False, ["--epochs"]),
         (f"{DEVICES} 0", False, ["--devices 0"]),
         (f"{DEVICES} 0,1", False, ["--devices 0,1"]),  # which one is a question of GPUs
-        (f"{DEVICES} 2 --held-out 299", False, ["leave one image per process"]),
+        (f"{DEVICES} 2 --held-out 299", False, ["--held-out 299: of 300 images, hold out at least 2 and at most 298"]),
         (f"{DEVICES} 1 --nodes 2", False, ["--nodes 2: start the training with torchrun on every machine"]),
         (f"{DEVICES} 1", True, ["torchrun started 2 processes"]),
         (f"{DEVICES} auto --nodes 2", True, ["torchrun started 2 processes"]),

@@ -67,7 +67,14 @@ class PreparedImages(L.LightningDataModule):
                 f"{self._array.parent}: holds no images prepared by the first process; all machines must share the "
                 "folder"
             )
-        check_split(self._source.name, len(self.images), int(self._held_out.sum()), self.trainer.world_size)  # type: ignore[union-attr]
+        trainer: Any = self.trainer
+        usable, total = len(self.images), len(self._source.ids)
+        try:
+            check_split(self._source.name, usable, int(self._held_out.sum()), trainer.world_size, total)
+        except LsamplerError:
+            if trainer.is_global_zero and self.prepared_anew:
+                self.forget()
+            raise
 
     @cached_property
     def division(self) -> Division:
@@ -162,12 +169,26 @@ class PreparedImages(L.LightningDataModule):
             beside.write_text(json.dumps(notes))
 
 
-def check_split(name: str, images: int, held_out: int, processes: int) -> None:
-    """Raise LsamplerError unless there are training images for every process and held-out ones, which have a spread."""
-    if not 1 < held_out < images or images - held_out < processes:
+def check_split(name: str, images: int, held_out: int, processes: int, total: int | None = None) -> None:
+    """Raise LsamplerError unless there are training images for every process and held-out ones, which have a spread.
+
+    ``total`` is how many images there were before those that cannot be used were left out.
+    """
+    if 2 <= held_out <= images - processes:
+        return
+    if total is not None and total > images:
         raise LsamplerError(
-            f"{name}: {images} images, `held_out={held_out}` must be at least 2 and leave one image per process"
+            f"{name}: {images} of {total} images can be used, {held_out} of them held out; a training needs 2 that are "
+            f"held out and {processes} that are not, so give more images that can be opened"
         )
+    if images < 2 + processes:
+        raise LsamplerError(
+            f"{name}: {images} images; a training holds out 2 or more and needs {processes} that are not held out, so "
+            f"give {2 + processes} images or more"
+        )
+    raise LsamplerError(
+        f"{name}: `held_out={held_out}`: of {images} images, hold out at least 2 and at most {images - processes}"
+    )
 
 
 def _size(batch: PixelBatch) -> int:

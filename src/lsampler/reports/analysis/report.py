@@ -29,7 +29,7 @@ from lsampler.reports.pages import as_csv, inline_svg, plain, render
 RECORD = "section.json"
 SUFFIXES = (".svg", ".csv", ".json")
 RECORDED = ("key", "measured", "problem", "findings", "missing", "tables", "figures")
-
+FILES = ("analysis.json", "judgements.csv", "index.html")
 
 Record = Mapping[str, Any]
 """A finished section as its folder records it: ``RECORDED`` by name."""
@@ -62,7 +62,7 @@ class Report:
     def __init__(self, path: Path, reference: str) -> None:
         self.path, self.reference = path, reference
         self._lock: Lock | None = None
-        check_folder(path, "analysis report")
+        check_folder(path, "analysis report", FILES)
 
     def begin(self) -> None:
         """Make the folder and mark it as a report, which no other process writes; remove what a killed run left."""
@@ -106,12 +106,12 @@ class Report:
     def write(self, summary: Mapping[str, Any], sections: Sequence[tuple[Section, Record]]) -> None:
         """Write ``analysis.json``, the table of judgements, and the page, from the finished sections."""
         judgements = summary["judgements"]
-        texts = {
-            "analysis.json": json.dumps(summary, indent=1, allow_nan=False),
-            "judgements.csv": as_csv(list(judgements[0]), [list(row.values()) for row in judgements]),
-            "index.html": self._page(judgements, sections),
-        }
-        for name, text in texts.items():
+        texts = (
+            json.dumps(summary, indent=1, allow_nan=False),
+            as_csv(list(judgements[0]), [list(row.values()) for row in judgements]),
+            self._page(judgements, sections),
+        )
+        for name, text in zip(FILES, texts, strict=True):
             with new_file(self.path / name, force=True) as beside:
                 # The name of a store may hold bytes that are not text.
                 beside.write_text(text, encoding="utf-8", errors="replace")

@@ -13,7 +13,7 @@ from lsampler.files import new_file
 from lsampler.plots import house_style, save_figure
 from lsampler.reports.comparison.headline import DIRECTIONS, headline, in_order, short, short_range
 from lsampler.reports.comparison.plots import Bars, draw_planes, draw_trade_off, nearest, radii
-from lsampler.reports.comparison.run import Comparison
+from lsampler.reports.comparison.run import FILES, Comparison
 from lsampler.reports.comparison.verdict import best_rows
 from lsampler.reports.pages import as_csv, inline_svg, markdown, plain, render
 from lsampler.scoring.row_cache import Row
@@ -44,13 +44,13 @@ PROVENANCE = ("command", "reference", "lsampler", "torch", "numpy", "encoder fin
 
 def write(out: Path, comparison: Comparison) -> None:
     """Write all files of the report."""
-    contents = {
-        "scores.json": json.dumps(plain(comparison.as_dict()), indent=1, allow_nan=False),
-        "scores.csv": scores_csv(comparison),
-        "summary.md": summary(comparison),
-        "index.html": page(comparison),
-    }
-    for name, text in contents.items():
+    contents = (
+        json.dumps(plain(comparison.as_dict()), indent=1, allow_nan=False),
+        scores_csv(comparison),
+        summary(comparison),
+        page(comparison),
+    )
+    for name, text in zip(FILES, contents, strict=True):
         with new_file(out / name, force=True) as beside:
             # The name of a store may hold bytes that are not text.
             beside.write_text(text, encoding="utf-8", errors="replace")

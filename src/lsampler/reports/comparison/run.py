@@ -31,6 +31,7 @@ from lsampler.scoring.subject import Subject, as_subject
 from lsampler.store.opening import ReferenceLike
 
 WRITE_SECONDS = 60
+FILES = ("scores.json", "scores.csv", "summary.md", "index.html")
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _judged(name: str, rows: list[Row], caveats: list[str], provenance: Mapping[
 
 
 def _prepare(folder: Path) -> None:
-    check_folder(folder, "comparison report")
+    check_folder(folder, "comparison report", FILES)
     mark_folder(folder, "comparison report")
 
 
