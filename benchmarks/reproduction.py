@@ -126,7 +126,8 @@ def statement_table(judgements: Sequence[Mapping[str, str]]) -> str:
     tally = Counter(judgement["status"] for judgement in judgements)
     rows = [
         "## The posts' statements\n",
-        f"Of {len(judgements)} statements, {tally['holds']} hold and {tally['differs']} differ.\n",
+        f"Of {len(judgements)} statements, {tally['holds']} hold and {tally['differs']} differ; "
+        f"{tally['not applicable']} do not apply.\n",
         "| statement | post | the post's value | here | | why |",
         "|---|---|---|---|---|---|",
     ]

@@ -160,6 +160,13 @@ def mark_folder(path: Path, kind: FolderKind, target: Path | None = None) -> Non
             raise
 
 
+def unmark_folder(path: Path) -> None:
+    """Remove a folder that holds its mark and nothing else."""
+    with contextlib.suppress(OSError):
+        if [entry.name for entry in path.iterdir()] == [MARK]:
+            remove(path)
+
+
 def _kind_of(path: Path) -> FolderKind | None:
     try:
         text = own_text(path / MARK).strip()

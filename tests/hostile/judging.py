@@ -253,6 +253,10 @@ def made(folder: Path, *makers: Callable[[Path], object]) -> None:
 # Judging
 
 
+NAMES_IT = "does not belong to|No such option: -"
+"""Of the file of a store whose name is in the text, or of what looks like an option."""
+
+
 def judge(case: Case, code: int, out: str, err: str, folder: Path, before: Mapping[str, str]) -> str:
     """What is wrong with how a command ended; an empty text if nothing is."""
     if case.stdout and code in (1, 141) and err.count("\n") < 2 and "Exception ignored" not in err:
@@ -261,7 +265,7 @@ def judge(case: Case, code: int, out: str, err: str, folder: Path, before: Mappi
     output, left = folder / "out", sorted(path.name for path in (folder / "out").iterdir())
     if code == 2:
         line = err.rstrip("\n")
-        if not any(name in line for name in case.names) and "does not belong to" not in line:
+        if not any(name in line for name in case.names) and not re.search(NAMES_IT, line):
             problems.append("the line names neither the file nor the argument")
         kept = [name for name in left if not name.endswith(".partial")]
         if kept and not case.resumed:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import probed
 from compared import Broken, Counting, rows
 
 from lsampler import (
@@ -77,10 +75,6 @@ def test_the_page_loads_nothing_and_escapes_names(report: Path) -> None:
 
 
 PROBE = """
-<script>
-const found = {errors: []};
-window.addEventListener("error", (event) => found.errors.push(String(event.message)));
-window.addEventListener("load", () => {
   const table = document.querySelector("table.headline");
   const first = () => [...table.querySelectorAll("tbody tr")].map((row) => row.cells[0].dataset.value);
   found.before = first();
@@ -95,60 +89,13 @@ window.addEventListener("load", () => {
   found.text = Math.min(...shown.map((t) => t.getBoundingClientRect().height));
   const bars = [...document.querySelectorAll(".track .thick")].map((bar) => bar.getBoundingClientRect());
   found.bars = Math.max(...bars.map((bar) => bar.width));
-  for (const fold of document.querySelectorAll("details")) fold.open = true;
-  found.overflow = document.documentElement.scrollWidth - window.innerWidth;
   found.table = table.scrollWidth - table.parentElement.clientWidth;
-  const inside = (box) => box.left >= 0 && box.right <= window.innerWidth;
-  const drawn = [...document.querySelectorAll(".plot svg, .track i")].filter((each) => each.checkVisibility());
-  found.clipped = drawn.filter((each) => !inside(each.getBoundingClientRect())).length;
-  parent.postMessage(JSON.stringify(found), "*");
-});
-</script>
 """
-FRAME = """
-<script>
-addEventListener("message", (event) => {
-  const out = document.createElement("pre"); out.id = "probe"; out.textContent = event.data; document.body.append(out);
-});
-</script>
-<iframe src="page.html" style="border: 0; height: 900px; width: WIDTHpx"></iframe>
-"""
-
-
-def chromium() -> str:
-    """A Chromium or Chrome of this machine."""
-    names = [os.environ.get("LSAMPLER_TEST_BROWSER", ""), "chromium", "chromium-browser", "google-chrome"]
-    for name in filter(None, names):
-        if found := shutil.which(name):
-            return found
-    pytest.skip("no Chromium found; install it, or set LSAMPLER_TEST_BROWSER to its path")
-
-
-def probed(report: Path, folder: Path, width: int) -> Any:
-    """What the probe finds in the page of a report, in a frame of so many pixels: windows have a least width."""
-    (folder / "page.html").write_text((report / "index.html").read_text().replace("<head>", "<head>" + PROBE, 1))
-    (folder / "frame.html").write_text("<!doctype html>" + FRAME.replace("WIDTH", str(width)))
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--virtual-time-budget=5000",
-    ]
-    browser = [chromium(), *flags, f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--dump-dom"]
-    address = (folder / "frame.html").as_uri()
-    done = subprocess.run([*browser, address], capture_output=True, text=True, timeout=120)
-    match = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, flags=re.DOTALL)
-    assert match, done.stderr[-2000:]
-    return json.loads(match[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_sorts_enlarges_and_fits_the_screen(width: int, report: Path, tmp_path: Path) -> None:
-    found = probed(report, tmp_path, width)
+    found = probed(report, tmp_path, width, PROBE)
     assert found["errors"] == []
     assert found["sorted"] == "ascending"
     # Rows without the score stay at the end.

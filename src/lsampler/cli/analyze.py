@@ -125,10 +125,14 @@ def _pair(text: str) -> tuple[int, int]:
 
 
 def _print(analysis: Analysis, out: Path) -> None:
+    for finding in analysis.findings:
+        say(f"- {finding.text} {finding.meaning}")
+    for line in analysis.suggestions:
+        say(f"- {line}")
     table = new_table(pad_edge=False, title="What the posts found, and what holds here")
     for head in ("statement", "the posts", "here", "judgement"):
         table.add_column(head, overflow="fold")
-    styles = {"holds": "green", "differs": "yellow", "not measured": "dim"}
+    styles = {"holds": "green", "differs": "yellow", "not applicable": "dim", "not measured": "dim"}
     for row in analysis.judgements:
         *shown, status = cells(row.statement, row.theirs, row.here, row.status)
         status.stylize(styles[row.status])

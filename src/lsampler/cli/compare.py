@@ -86,6 +86,7 @@ def compare(
     with on_cluster(cluster), rich_progress() as progress:
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
     _print(comparison, out)
+    require_scores(comparison.rows, evaluators)
 
 
 def _all_scores(*, quick: bool) -> list[str]:
@@ -155,4 +156,3 @@ def _print(comparison: Comparison, out: Path) -> None:
     print_reasons(f"{row.name}: {problem}" for row in comparison.rows for problem in row.problems)
     print_reasons(comparison.caveats)
     say(f"report: {out / 'index.html'}")
-    require_scores(comparison.rows)

@@ -81,7 +81,7 @@ def evaluate(
         each.check(subject)
     with on_cluster(cluster), rich_progress() as progress:
         result = score(sets, subject, evaluators, seed=seed, progress=progress)
-    require_scores(result.rows)
+    require_scores(result.rows, evaluators)
     if json_out:
         with new_file(json_out, force=force) as beside:
             beside.write_text(json.dumps(result.as_dict(), indent=1))

@@ -43,12 +43,14 @@ def load_evaluators(names: Sequence[str], settings: Mapping[str, Mapping[str, st
     return [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in names or by_default]
 
 
-def require_scores(rows: Iterable[Row]) -> None:
+def require_scores(rows: Iterable[Row], evaluators: Iterable[Evaluator]) -> None:
     """Raise LsamplerError, with a reason, if no row has a score."""
     rows = list(rows)
     if not any(row.scores for row in rows):
         reasons = [reason for row in rows for reason in (*row.problems, *row.caveats)]
-        raise LsamplerError(f"nothing could be scored: {reasons[0] if reasons else 'there are no samples'}")
+        named = ", ".join(evaluator.name for evaluator in evaluators)
+        reason = reasons[0] if reasons else f"there is no score from {named}; name another --evaluator"
+        raise LsamplerError(f"nothing could be scored: {reason}")
 
 
 def print_problems(result: Evaluation) -> None:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,26 @@ import numpy as np
 from lsampler.errors import printable
 from lsampler.plots import BLUE, INK, PAPER
 
+NUMERIC = r"[-+]?[\d.,]+(e[-+]?\d+)?( ?%)?|[-\N{EN DASH}]"
+
 
 def render(package: str, **values: Any) -> str:
     """Fill in the template ``report.html`` of a package; everything is escaped that is not marked as safe."""
     from jinja2 import Environment
+    from markupsafe import Markup
 
     template = (resources.files(package) / "report.html").read_text(encoding="utf-8")
+    style = (resources.files("lsampler.reports") / "page.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["units"] = lambda text: str(text).replace(" %", "\N{NO-BREAK SPACE}%")
-    return environment.from_string(template).render(**values)
+    environment.tests["numeric"] = lambda text: re.fullmatch(NUMERIC, str(text).strip()) is not None
+    shared = Markup(style)  # noqa: S704 - a file of this package
+    return environment.from_string(template).render(shared_style=shared, **values)
+
+
+def title_of(reference: str) -> str:
+    """A reference as the title of a page: of a file its name, of others what they are called."""
+    return Path(reference).name if re.search(r"\.(h5|shards|safetensors)$", reference) else reference
 
 
 def inline_svg(text: str, prefix: str) -> str:
@@ -38,6 +50,13 @@ def inline_svg(text: str, prefix: str) -> str:
     # Names that nothing refers to are removed: matplotlib gives the same names to equal pictures.
     text = re.sub(r'\s\bid="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", text)
+    # A figure fills the width, but it grows by no more than a quarter of its size.
+    text = re.sub(
+        r'^<svg([^>]*?) width="([\d.]+)pt" height="[\d.]+pt"',
+        lambda m: f'<svg{m[1]} style="max-width: {1.25 * float(m[2]):.0f}pt"',
+        text,
+        count=1,
+    )
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = text.replace(INK, "var(--ink)").replace(PAPER, "var(--paper)").replace(BLUE, "var(--blue)")
     return Markup(text)  # noqa: S704 - written by matplotlib, see above

@@ -114,7 +114,7 @@ class PartialStore:
             found = json.loads(own_text(self.folder / PLAN))
         except (OSError, ValueError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return found if isinstance(found, dict) and isinstance(found.get("attributes", {}), dict) else {}
 
     def shards(self) -> list[Path]:
         """The committed shards, in order."""

@@ -50,7 +50,7 @@ def test_the_command_takes_a_bundle_by_its_name(cli: Callable[..., Any], tmp_pat
     assert (answer.code, answer.err) == (0, "")
     problem = "The section cannot be measured: celeba96 holds statistics only, no latent vectors. Give a store."
     assert f"section filaments: {problem}" in answer.out
-    assert "<h1>celeba96</h1>" in Page(tmp_path / "report").source
+    assert "<h1>The latent space of celeba96</h1>" in Page(tmp_path / "report").source
     assert len(rows_of(tmp_path / "report" / "components" / "components.csv")) == 256
 
 

@@ -43,7 +43,7 @@ def test_judgements_csv_holds_every_statement(full: Full) -> None:
     assert len({row["key"] for row in rows}) == len(rows)
     assert {row["status"] for row in rows} <= support.STATUSES
     assert all(row["why"] for row in rows)
-    assert all(bool(row["here"]) == (row["status"] != "not measured") for row in rows)
+    assert all(bool(row["here"]) == (not row["status"].startswith("not ")) for row in rows)
 
 
 def test_tables_have_all_of_their_rows_in_full_precision(full: Full) -> None:
@@ -78,13 +78,16 @@ def test_the_page_shows_sections_findings_captions_and_judgements(full: Full) ->
         for words in (*record["findings"], *record["missing"], *(figure["caption"] for figure in record["figures"])):
             assert spaced(words) in page.text
     statuses = [judgement.status for judgement in full.analysis.judgements]
-    assert f"{statuses.count('holds')} hold, {statuses.count('differs')} differ" in page.text
+    held, differing = statuses.count("holds"), statuses.count("differs")
+    assert f"{held} hold here, {differing} differ, {statuses.count('not applicable')} do not apply" in page.text
+    for finding in full.analysis.findings:
+        assert spaced(f"{finding.text} {finding.meaning}") in page.text
+    assert all(spaced(line) in page.text for line in full.analysis.suggestions)
     table = page.source.split('<table class="statements">')[1].split("</table>")[0]
     rows = [spaced(html.unescape(re.sub("<[^>]+>", " ", row))) for row in table.split("<tr>")]
     for shown in full.analysis.judgements:
         [row] = [row for row in rows if row.startswith(shown.statement)]
-        status = "" if shown.status == "not measured" else shown.status
-        assert all(spaced(cell) in row for cell in (shown.post, shown.theirs, shown.here, status, shown.why))
+        assert all(spaced(cell) in row for cell in (shown.post, shown.theirs, shown.here, shown.status, shown.why))
 
 
 def test_the_page_loads_nothing_and_links_every_table(full: Full) -> None:
@@ -107,8 +110,8 @@ def test_the_page_loads_nothing_and_links_every_table(full: Full) -> None:
 def test_drawings_are_on_the_page_well_formed_and_keep_to_themselves(full: Full) -> None:
     page = full.page()
     files = [path.read_text(encoding="utf-8") for path in full.path.glob("*/*.svg")]
-    drawings = re.findall(r"<figure>\s*(<svg.*?</svg>)\s*<figcaption>", page.source, re.DOTALL)
-    assert len(drawings) == len(files) == page.source.count("<svg") == page.source.count("<figure>")
+    drawings = re.findall(r"<figure[^>]*>\s*<a[^>]*>(<svg.*?</svg>)\s*</a>\s*<figcaption>", page.source, re.DOTALL)
+    assert len(drawings) == len(files) == page.source.count("<svg") == page.source.count("<figure ")
     for drawing in [*files, *drawings]:
         root = ElementTree.fromstring(drawing)
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
@@ -132,8 +135,8 @@ def test_a_name_with_markup_is_escaped(full: Full) -> None:
     assert "<script" not in page.source.lower()
     assert "alert(1)</script>" not in page.source
     assert f"<h1>{NAME}" not in page.source
-    assert page.source.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;b&gt;") == 2
-    assert f"Latent space analysis: {NAME}" in page.text
+    assert page.source.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;b&gt;") == 3
+    assert f"The latent space of {NAME}" in page.text
     assert not [tag for tag, attrs in page.tags if tag == "b" and not attrs]
 
 

@@ -137,7 +137,7 @@ class PreparedImages(L.LightningDataModule):
         except Exception:  # damaged files raise anything
             return False
         complete = images.dtype == np.uint8 and images.shape == self._shape and {*ids, *skipped} == {*self._source.ids}
-        if not complete or notes["wanted"] != self._wanted() or (self._options.strict and skipped):
+        if not complete or notes.get("wanted") != self._wanted() or (self._options.strict and skipped):
             return False
         self.ids, self.skipped, self.images = ids, skipped, images[: len(ids)]
         return True

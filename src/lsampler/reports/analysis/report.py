@@ -21,10 +21,11 @@ from lsampler.files import (
     own_text,
     regular_file,
     remove_leftovers,
+    unmark_folder,
 )
 from lsampler.plots import house_style, save_figure
 from lsampler.reports.analysis.section import Result, Section
-from lsampler.reports.pages import as_csv, inline_svg, plain, render
+from lsampler.reports.pages import as_csv, inline_svg, plain, render, title_of
 
 RECORD = "section.json"
 SUFFIXES = (".svg", ".csv", ".json")
@@ -71,9 +72,10 @@ class Report:
         remove_leftovers(self.path)
 
     def close(self) -> None:
-        """Let other processes write the report."""
+        """Let other processes write the report; the folder does not stay if nothing was written into it."""
         if self._lock:
             self._lock.close()
+            unmark_folder(self.path)
 
     def finished(self, section: str, key: str) -> Record | None:
         """A section that an earlier run finished with the same latents and options; else None."""
@@ -109,14 +111,14 @@ class Report:
         texts = (
             json.dumps(summary, indent=1, allow_nan=False),
             as_csv(list(judgements[0]), [list(row.values()) for row in judgements]),
-            self._page(judgements, sections),
+            self._page(summary, sections),
         )
         for name, text in zip(FILES, texts, strict=True):
             with new_file(self.path / name, force=True) as beside:
                 # The name of a store may hold bytes that are not text.
                 beside.write_text(text, encoding="utf-8", errors="replace")
 
-    def _page(self, judgements: Sequence[Mapping[str, str]], sections: Sequence[tuple[Section, Record]]) -> str:
+    def _page(self, summary: Mapping[str, Any], sections: Sequence[tuple[Section, Record]]) -> str:
         places = [(section.key, figure["name"]) for section, record in sections for figure in record["figures"]]
         drawings = {
             (key, name): inline_svg((self.path / key / f"{name}.svg").read_text(encoding="utf-8"), f"{key}-{name}")
@@ -127,8 +129,9 @@ class Report:
             reference=self.reference,
             version=__version__,
             sections=sections,
-            judgements=judgements,
-            tally=Counter(row["status"] for row in judgements),
+            title=title_of(self.reference),
+            summary=summary,
+            tally=Counter(row["status"] for row in summary["judgements"]),
             drawings=drawings,
         )
 

@@ -17,6 +17,7 @@ from lsampler.plugins.base import library_digest
 from lsampler.plugins.by_name import load_core, load_sampler, plugin_names
 from lsampler.progress import Progress, begin
 from lsampler.reports.analysis.context import Context
+from lsampler.reports.analysis.findings import Finding, find, suggest
 from lsampler.reports.analysis.options import AnalysisOptions
 from lsampler.reports.analysis.report import Record, Report, recorded
 from lsampler.reports.analysis.section import Result, Section
@@ -46,6 +47,8 @@ class Analysis:
         reference: the name of what was analysed.
         measured: by section, every number as plain values; the same as in ``analysis.json``.
         problems: why sections could not be done, by section.
+        findings: the five main findings, in plain sentences.
+        suggestions: which strategies they suggest, and why.
         judgements: the posts' statements and whether they hold here.
         reused: sections that an earlier run into the same folder had finished.
     """
@@ -53,6 +56,8 @@ class Analysis:
     reference: str
     measured: Mapping[str, Mapping[str, Any]]
     problems: Mapping[str, str]
+    findings: Sequence[Finding]
+    suggestions: Sequence[str]
     judgements: Sequence[Judgement]
     reused: Sequence[str]
 
@@ -62,13 +67,17 @@ class Analysis:
         measured = {key: record["measured"] for key, record in done.items() if not record["problem"]}
         problems = {key: record["problem"] for key, record in done.items() if record["problem"]}
         absent = {s.key: f"The section '{s.key}' was not run." for s in SECTIONS if s.key not in measured}
-        return cls(reference, measured, problems, judge(measured, absent | problems), reused)
+        findings = find(measured)
+        judgements = judge(measured, absent | problems)
+        return cls(reference, measured, problems, findings, suggest(findings), judgements, reused)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
             "lsampler": __version__,
             "reference": self.reference,
+            "findings": [asdict(finding) for finding in self.findings],
+            "suggestions": list(self.suggestions),
             "judgements": [asdict(judgement) for judgement in self.judgements],
             "problems": dict(self.problems),
             "sections": dict(self.measured),

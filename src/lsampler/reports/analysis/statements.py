@@ -14,9 +14,13 @@ from lsampler.reports.analysis.sections.correlations import POST_COUNTS, POST_PA
 # The Clark-Evans R of n random points scatters by 0.52 / sqrt(n): fewer points would look like filaments by chance.
 ENOUGH_POINTS = 100
 POST_WEAK = POST_COUNTS[0] / POST_PAIRS
+FAR_OUTSIDE = 4.0
+"""Sigma beyond which the origin is not at the border of the region, but outside."""
+TO_BE_TURNED = 0.1
+UPRIGHT = 0.05
 
 
-Status = Literal["holds", "differs", "not measured"]
+Status = Literal["holds", "differs", "not applicable", "not measured"]
 Quantity = Callable[["Measured"], Sequence[Any]]
 
 
@@ -29,9 +33,9 @@ class Judgement:
         post: where it is made.
         statement: what it says.
         theirs: the post's value.
-        here: the value for these latents; empty if it was not measured.
-        status: whether it holds.
-        why: the rule in a sentence, or why nothing was measured.
+        here: the value for these latents; empty if it was not measured, or if the statement has no object here.
+        status: whether it holds; ``not applicable`` if the statement speaks of something that these latents lack.
+        why: the rule in a sentence, or why nothing was measured or nothing can be judged.
     """
 
     key: str
@@ -45,6 +49,10 @@ class Judgement:
 
 class NotMeasuredError(Exception):
     """A value that no section could measure."""
+
+
+class NotApplicableError(Exception):
+    """A statement has no object here; the message says why."""
 
 
 class Measured:
@@ -87,6 +95,8 @@ def judge(sections: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]
             numbers = s.quantity(measured)
             here, why = s.here.format(*numbers).replace("%", " %"), s.why
             status = "holds" if s.rule(*numbers) else "differs"
+        except NotApplicableError as error:
+            here, status, why = "", "not applicable", str(error)
         except NotMeasuredError as error:
             section = str(error).split(".", 1)[0]
             here, status = "", "not measured"
@@ -98,6 +108,47 @@ def judge(sections: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]
 def of(*names: str) -> Quantity:
     """Measured numbers as they are."""
     return lambda m: [m[name] for name in names]
+
+
+def at_the_border(m: Measured) -> Sequence[Any]:
+    """The share of vectors beyond the origin, where it is near enough to the region to be at its border."""
+    beyond, sigmas = m["origin.position.share_beyond"], m["origin.position.sigmas_along_centre"]
+    if sigmas > FAR_OUTSIDE:
+        raise NotApplicableError(
+            f"The origin lies {sigmas:.1f} sigma from the centre: that is far outside of the region, and not at its "
+            "border."
+        )
+    return [beyond]
+
+
+def of_strong_pairs(m: Measured) -> Sequence[Any]:
+    """The share of strong pairs with a dominant component, if there are strong pairs."""
+    threshold = m["correlations.threshold"]
+    if not m["correlations.strong_pairs"]:
+        raise NotApplicableError(f"No pair of components correlates above {threshold:g}.")
+    return [m["correlations.share_of_strong_pairs_with_a_dominant_component"]]
+
+
+def uprightness(m: Measured) -> Sequence[Any]:
+    """The correlations inside the cores of leading pairs, if components correlate before the PCA."""
+    inner = [m["principal.median_inner_correlation"], m["principal.largest_inner_correlation"]]
+    strongest = abs(m["correlations.largest"])
+    if strongest < TO_BE_TURNED:
+        raise NotApplicableError(
+            f"No two components correlate by more than {strongest:.2f}, so there was nothing that a PCA could turn."
+        )
+    return inner
+
+
+def turned_by_trimming(m: Measured) -> Sequence[Any]:
+    """The inner correlation of a pair at the loosest and the tightest trim, if it is tilted at one of them."""
+    loose, tight = m["principal.inner_at_loosest"], m["principal.inner_at_tightest"]
+    if max(loose, tight) < UPRIGHT:
+        raise NotApplicableError(
+            f"The inner core is upright at every trim, with |r| of at most {max(loose, tight):.2f}: nothing was left "
+            "to be turned."
+        )
+    return [loose, tight]
 
 
 def normality(m: Measured) -> Sequence[Any]:
@@ -164,7 +215,7 @@ STATEMENTS: Sequence[Statement] = (
         lambda m: [abs(m["correlations.largest"])], lambda largest: largest >= 0.5, "|r| = {:.2f}",
         "Holds if the strongest correlation is at least 0.5 in size."),
     Statement("dominant-pairs", "III", "The strong pairs are mostly those of dominant components.",
-        "all of 16 pairs contain one", of("correlations.share_of_strong_pairs_with_a_dominant_component"),
+        "all of 16 pairs contain one", of_strong_pairs,
         lambda share: share >= 0.5, "{:.0%} of the strong pairs",
         "Holds if half of the pairs above the threshold contain a dominant component."),
     Statement("empty-slice", "IV", "Flat slices around the origin are nearly empty.", "56 of 80,000 (0.07 %)",
@@ -172,8 +223,9 @@ STATEMENTS: Sequence[Statement] = (
         lambda most, n, b: most < 0.01 * n, "at most {} of {:,} (b = {:g})",
         "Holds if the fullest of the slices holds less than 1 % of the vectors."),
     Statement("border", "III, IV", "The origin lies at the border of the region.", "at the border",
-        of("origin.position.share_beyond"), lambda beyond: beyond < 0.05, "{:.2%} of the vectors lie beyond it",
-        "Holds if fewer than 5 % of the vectors lie beyond the origin, seen from the centre."),
+        at_the_border, lambda beyond: beyond < 0.05, "{:.2%} of the vectors lie beyond it",
+        "Holds if fewer than 5 % of the vectors lie beyond the origin, seen from the centre, which is at most 4 sigma "
+        "away."),
     Statement("matching-b", "V", "A cube of b = 1.5 times the root mean square of a component has the right radius.",
         "1.5, at a radius of 16.5: 1.45 times",
         lambda m: [m["cubes.matching_b.measured"], m["cubes.matching_b.measured"] / m["cubes.rms_component"]],
@@ -183,7 +235,8 @@ STATEMENTS: Sequence[Statement] = (
         lambda m: [m["cubes.cubes"][-1]["std_radius"] / m["cubes.cubes"][-1]["mean_radius"],
                    m["components.radius.std"] / m["components.radius.mean"]],
         lambda spread, data: spread < 0.1 and spread < data / 2, "{:.1%} of the mean (data: {:.1%})",
-        "Holds if the radii of a cube spread by less than 10 % of their mean, and by less than half of the data's."),
+        "Holds if the radii of a cube spread by less than 10 % of their mean, and by less than half of the data's. The "
+        "first is true of any cube in 25 dimensions or more."),
     Statement("cubes-miss", "V", "Uniform cubes miss the region even at the best b.", "hardly a face",
         of("cubes.matching_b.strictest_share"), lambda share: share < 0.05, "at most {:.1%} inside the strictest core",
         "Holds if some core contains fewer than 5 % of the vectors of the cube that matches."),
@@ -227,7 +280,7 @@ STATEMENTS: Sequence[Statement] = (
         "Holds if the first principal component has at least 1.5 times the variance of the second."),
     Statement("diagonal", "IX", "The PCA diagonalises the correlation matrix.", "below 2e-7",
         of("principal.largest_off_diagonal"), lambda largest: largest < 2e-7, "{:.0e}",
-        "Holds if the largest off-diagonal correlation is below 2e-7."),
+        "Holds if the largest off-diagonal correlation is below 2e-7. It is true of any data, up to rounding."),
     Statement("gaussian-principal", "IX", "Principal components are Gaussian too.", "all, roughly",
         of("principal.share_near_normal"), lambda share: share >= 0.9, "{:.0%} of the components",
         "Holds if the KS distance from a normal is at most 0.05 (plus chance) for nine in ten components."),
@@ -236,8 +289,7 @@ STATEMENTS: Sequence[Statement] = (
         "Holds if every fitted Gaussian is centred within 0.25 sigma of zero."),
     Statement("upright-ellipses", "IX", "Contours of leading pairs lie along the principal axes.",
         "most; not (2, 3), (2, 7), (3, 7)",
-        of("principal.median_inner_correlation", "principal.largest_inner_correlation"),
-        lambda median, worst: median < 0.1, "inner |r| {:.2f} (median), {:.2f} (worst)",
+        uprightness, lambda median, worst: median < 0.1, "inner |r| {:.2f} (median), {:.2f} (worst)",
         "Holds if the correlation inside the inner core is below 0.1 for half of the leading pairs."),
     Statement("trimming-survivors", "IX", "Trimming at 1.35 / 1.45 / 1.55 / 1.7 / 1.8 half-widths keeps these shares.",
         "72 / 81 / 88 / 94 / 96 %", lambda m: [100 * share for share in m["principal.shares_left"]],
@@ -245,9 +297,9 @@ STATEMENTS: Sequence[Statement] = (
         "{:.0f} / {:.0f} / {:.0f} / {:.0f} / {:.0f}%",
         "Holds if every share is within 5 points of the post's."),
     Statement("trimming-aligns", "IX", "Trimming outliers turns the inner core of pair (2, 3) upright.",
-        "aligned for t of 1.35 to 1.55", of("principal.inner_at_loosest", "principal.inner_at_tightest"),
-        lambda loose, tight: tight < loose or max(tight, loose) < 0.05, "inner |r| {:.2f} at 1.8, {:.2f} at 1.35",
-        "Holds if the inner correlation of pair (2, 3) is smaller at t = 1.35 than at 1.8, or below 0.05 at both."),
+        "aligned for t of 1.35 to 1.55", turned_by_trimming, lambda loose, tight: tight < loose,
+        "inner |r| {:.2f} at 1.8, {:.2f} at 1.35",
+        "Holds if the inner correlation of pair (2, 3) is smaller at t = 1.35 than at 1.8."),
     Statement("ellipse-planes", "X", "Vectors of pca-ellipse lie inside the confidence ellipses of the planes.",
         "all of 20, at 2.2 sigma", lambda m: [min(m["generated.planes.pca-ellipse"])], lambda share: share >= 0.99,
         "{:.1%} in the worst plane",

@@ -15,7 +15,7 @@ from lsampler.reports.comparison.headline import DIRECTIONS, headline, in_order,
 from lsampler.reports.comparison.plots import Bars, draw_planes, draw_trade_off, nearest, radii
 from lsampler.reports.comparison.run import FILES, Comparison
 from lsampler.reports.comparison.verdict import best_rows
-from lsampler.reports.pages import as_csv, inline_svg, markdown, plain, render
+from lsampler.reports.pages import as_csv, inline_svg, markdown, plain, render, title_of
 from lsampler.scoring.row_cache import Row
 from lsampler.scoring.scores import Score
 
@@ -108,7 +108,7 @@ def page(comparison: Comparison) -> str:
     return render(
         "lsampler.reports.comparison",
         comparison=comparison,
-        title=Path(comparison.reference).name,
+        title=title_of(comparison.reference),
         facts=_facts(comparison),
         rows=rows,
         headline=headline(comparison.rows),

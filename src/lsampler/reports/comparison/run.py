@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
-from lsampler.files import check_folder, mark_folder, only_writer
+from lsampler.files import check_folder, mark_folder, only_writer, unmark_folder
 from lsampler.plugins.by_name import load_evaluator, plugin_names
 from lsampler.progress import Progress
 from lsampler.reports.comparison.verdict import Verdict, judge
@@ -130,9 +130,7 @@ def compare(
     drawn = [Drawn.of(entry, n, own_seed=True) for entry in named]
     most = compared_rows([each.check(subject) for each in drawn])
     report = out if isinstance(out, Report) or out is None else Report(Path(out))
-    if report:
-        _prepare(report.folder)
-    with only_writer(report.folder) if report else contextlib.nullcontext():
+    with _writing(report.folder) if report else contextlib.nullcontext():
         content = content_digest(subject.reference, progress)
         bench = Bench(RealData(subject, seed=seed, rows=most), evaluators, progress)
         known = {"command": report.command if report else "", **_provenance(bench, content, n)}
@@ -158,9 +156,16 @@ def _judged(name: str, rows: list[Row], caveats: list[str], provenance: Mapping[
     return Comparison(name, list(rows), verdict, [*caveats, *caveats_of(rows)], provenance)
 
 
-def _prepare(folder: Path) -> None:
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Make the folder, which no other process writes meanwhile; it does not stay if nothing is written into it."""
     check_folder(folder, "comparison report", FILES)
     mark_folder(folder, "comparison report")
+    try:
+        with only_writer(folder):
+            yield
+    finally:
+        unmark_folder(folder)
 
 
 def _write(folder: Path, comparison: Comparison) -> None:

@@ -18,12 +18,14 @@ from lsampler.reports.analysis.passes import lengths, total
 from lsampler.reports.analysis.section import Result, Section, percent
 from lsampler.reports.analysis.sections.components import dominant_components
 from lsampler.reports.analysis.sections.correlations import strongest_pairs
+from lsampler.reports.analysis.separated import MOST_AXES, clusters
 from lsampler.statistics.passes import View
 from lsampler.statistics.statistics import Statistics
 
 ELLIPSES = (1.0, 2.0, 3.0)
 PAIRS = 8
 JOINT_ROWS = 4000
+CLUSTER_ROWS = 3000
 JOINT_VALUES = 2**28
 MAHALANOBIS_BINS = 2000
 PERFECT = 1e-6
@@ -108,6 +110,7 @@ def gaussianity(context: Context) -> Result:
     if result.can_measure("Skewness, kurtosis, Mahalanobis radii and pair densities", context):
         add_moments(result, context, found)
         add_radii(result, context)
+        add_clusters(result, context)
         if context.dimension > 1:
             add_pairs(result, context)
     result.measured["normal"] = is_normal(result.measured)
@@ -213,6 +216,26 @@ def add_radii(result: Result, context: Context) -> None:
         "Mahalanobis distance from the centre: these latents, and a normal sample of the same size.",
         lambda: draw_mahalanobis(radii, q, law),
     )
+
+
+def add_clusters(result: Result, context: Context) -> None:
+    """Whether several normals that lie apart describe the vectors better than one."""
+    pca = context.pca
+    if not pca.rank:
+        return
+    leading = min(pca.rank, MOST_AXES)
+    white = (context.some(CLUSTER_ROWS) - pca.mean) @ pca.axes[:leading].T / np.sqrt(pca.variances[:leading])
+    result.measured["clusters"] = found = clusters(white, context.options.seed)
+    if found["groups"] > 1:
+        result.findings.append(
+            f"Along the first {leading} principal axes, {found['groups']} normals at least {found['separation']:.1f} "
+            "sigma apart describe the vectors better than one (Bayesian information criterion): there are clusters."
+        )
+    else:
+        result.findings.append(
+            f"Along the first {leading} principal axes, no mixture of normals that lie more than two sigma apart "
+            "describes the vectors better than a single one (Bayesian information criterion): there are no clusters."
+        )
 
 
 def add_pairs(result: Result, context: Context) -> None:
