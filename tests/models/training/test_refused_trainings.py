@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from support import Answer
 from trained import CONFIG, FILES, files, interrupt_after, train
@@ -57,7 +59,11 @@ def test_resuming_another_training_is_refused(few_npy: Path, digits: NDArray[np.
     assert not train(few_npy, out, resume=True).interrupted
     checkpoint = out / "checkpoints" / "last.ckpt"
     data = checkpoint.read_bytes()
-    for content in (b"", b"no checkpoint", data[: len(data) // 2]):
+    weights = torch.load(checkpoint, weights_only=True)
+    key, tensor = next(iter(weights["state_dict"].items()))
+    other = io.BytesIO()
+    torch.save({**weights, "state_dict": {**weights["state_dict"], key: tensor[:1]}}, other)
+    for content in (b"", b"no checkpoint", data[: len(data) // 2], other.getvalue()):
         checkpoint.write_bytes(content)
         with pytest.raises(LsamplerError, match=rf"^{re.escape(str(checkpoint))}: not a readable checkpoint.*\Z"):
             train(few_npy, out, resume=True)
