@@ -31,8 +31,8 @@ CANDIDATES: Sequence[tuple[str, Mapping[str, object]]] = (
     ("multivariate-normal", MappingProxyType({"temperature": 0.8})),
     ("elliptical", MappingProxyType({"temperature": 0.8})),
     ("pca-ellipse", MappingProxyType({})),
-    ("gaussian-mixture", MappingProxyType({"covariance": "full", "components": 10})),
     ("gaussian-mixture", MappingProxyType({})),
+    ("gaussian-mixture", MappingProxyType({"covariance": "full", "components": 10})),
     ("kde", MappingProxyType({})),
     ("flow", MappingProxyType({})),
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support import listing
 
-from lsampler import LsamplerError, load_fitted, load_sampler
+from lsampler import LsamplerError, StoreWriter, load_fitted, load_sampler
 
 COMPARE = ("compare", "-p", "gaussian", "-e", "core-membership", "-n", 50, "--store")
 ANALYZE = ("analyze", "--section", "origin")
@@ -92,9 +94,6 @@ def test_a_pair_of_files_keeps_the_name_of_each(cli: Callable[..., Any], digits_
 
 
 def test_a_fitted_strategy_of_an_unknown_name_is_named_by_its_file(tmp_path: Path) -> None:
-    import json
-    import struct
-
     path, damaged = tmp_path / "fitted.safetensors", tmp_path / "damaged.safetensors"
     load_sampler("gaussian").fit(np.random.default_rng(0).normal(size=(50, 3))).save(path)
     content = path.read_bytes()
@@ -145,3 +144,28 @@ def test_a_full_disk_is_named_by_the_output_and_leaves_no_folder(command: tuple[
     assert done.returncode == 2
     assert f"{tmp_path}/x: could not be written" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_without_any_score_leaves_no_report(
+    cli: Callable[..., Any], tiny_store: Any, tmp_path: Path
+) -> None:
+    given = ("-p", "gaussian", "-e", "cycle-consistency", "-n", 50, "--store", tiny_store.path)
+    answer = cli("compare", *given, "--out", tmp_path / "report")
+    assert answer.code == 2
+    assert "nothing could be scored: cycle-consistency: needs" in answer.err
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_damaged_plan_of_an_interrupted_run_is_one_line(
+    cli: Callable[..., Any], digits_npy: Path, tiny_model_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.h5"
+    writer = StoreWriter(out, 3, {"kind": "drawn"}, append=False)
+    writer.append(np.zeros((4, 3), np.float32), [str(k) for k in range(4)])
+    writer.__exit__(KeyboardInterrupt, None, None)
+    [plan] = (tmp_path / "x.h5.partial").glob("plan.json")
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"attributes": []}))
+    answer = cli("encode", digits_npy, "--model", tiny_model_file, "--out", out)
+    assert answer.code == 2
+    assert "x.h5.partial: is of an interrupted run" in answer.err
+    assert "TypeError" not in answer.err

@@ -34,6 +34,8 @@ import numpy as np
 from hostile.mutations import REFUSED, SAME, SECRET
 from PIL import Image
 
+from lsampler.errors import printable
+
 SECONDS, CPU_SECONDS = 45, 30
 MEMORY = 4 << 30
 HEAVY = "torch sklearn.ensemble scipy.stats matplotlib.pyplot pyarrow.parquet onnxruntime lightning distributed zuko"
@@ -253,8 +255,8 @@ def made(folder: Path, *makers: Callable[[Path], object]) -> None:
 # Judging
 
 
-NAMES_IT = "does not belong to|No such option: -"
-"""Of the file of a store whose name is in the text, or of what looks like an option."""
+NAMES_IT = "does not belong to|No such option: -|/out: exists already"
+"""Of the file of a store whose name is in the text, of what looks like an option, or of the folder of an empty name."""
 
 
 def judge(case: Case, code: int, out: str, err: str, folder: Path, before: Mapping[str, str]) -> str:
@@ -265,7 +267,7 @@ def judge(case: Case, code: int, out: str, err: str, folder: Path, before: Mappi
     output, left = folder / "out", sorted(path.name for path in (folder / "out").iterdir())
     if code == 2:
         line = err.rstrip("\n")
-        if not any(name in line for name in case.names) and not re.search(NAMES_IT, line):
+        if not any(name in line or printable(name) in line for name in case.names) and not re.search(NAMES_IT, line):
             problems.append("the line names neither the file nor the argument")
         kept = [name for name in left if not name.endswith(".partial")]
         if kept and not case.resumed:

@@ -85,8 +85,8 @@ def compare(
     report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]))
     with on_cluster(cluster), rich_progress() as progress:
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
-    _print(comparison, out)
     require_scores(comparison.rows, evaluators)
+    _print(comparison, out)
 
 
 def _all_scores(*, quick: bool) -> list[str]:

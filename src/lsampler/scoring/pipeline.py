@@ -158,7 +158,7 @@ def score_rows(bench: Bench, sets: Sequence[SampleSet], cache: RowCache) -> Iter
             elif job:
                 bench.score(each, job, found)
         finally:  # what was finished before an interruption is kept
-            if record.add(found):
+            if record.add(found) and any(outcome.scores for outcome in record.outcomes.values()):
                 cache.keep(key, record)
         row = _row(each, record, digests)
         yield row if row.n or row.problems else None

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from support import Answer
 from trained import CONFIG, FILES, files, interrupt_after, train
@@ -132,3 +133,15 @@ def test_without_the_extra_the_command_names_it(
     answer = cli("train", few_npy, "--size", 16, "--out", tmp_path / "run")
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "pip install 'lsampler[train]'" in answer.err
+
+
+def test_weights_of_another_shape_in_a_checkpoint_are_one_line(few_npy: Path, tmp_path: Path) -> None:
+    """Regression: the checkpoint is a readable archive, and only the network notices."""
+    out = tmp_path / "run"
+    train(few_npy, out, epochs=3, report=interrupt_after("epoch 1/"))
+    checkpoint = out / "checkpoints" / "last.ckpt"
+    saved = torch.load(checkpoint, weights_only=True)
+    key, tensor = next(iter(saved["state_dict"].items()))
+    torch.save({**saved, "state_dict": {**saved["state_dict"], key: tensor[:1]}}, checkpoint)
+    with pytest.raises(LsamplerError, match=rf"^{re.escape(str(checkpoint))}: not a readable checkpoint.*\Z"):
+        train(few_npy, out, epochs=3, resume=True)

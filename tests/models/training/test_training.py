@@ -179,6 +179,7 @@ def test_a_fresh_start_never_uses_older_prepared_images(few_npy: Path, tmp_path:
     [
         ("prepared.json", lambda content: content[:-9]),
         ("prepared.json", lambda content: content.replace(b'"ids"', b'"idz"')),
+        ("prepared.json", lambda content: content.replace(b'"wanted"', b'"wantet"')),
         ("prepared.json", lambda content: b"[" * 100_000),
         ("prepared.npy", lambda content: b""),
         ("prepared.npy", lambda content: content[:500]),

@@ -43,6 +43,8 @@ class Recorder(Callback):
         self.out, self.path, self.checkpoint = out, out / "model.safetensors", out / "checkpoints" / "last.ckpt"
         self.model: ConvAutoencoder | None = None
         """As of the last epoch that this run finished."""
+        self.begun = False
+        """Whether the checkpoint, if there is one, has been read, and the first step has begun."""
         self._options, self._settings, self._resume = options, settings, resume
         self._progress, self._report = progress, report
         self._advance: Callable[[int], None] = lambda steps: None
@@ -99,7 +101,7 @@ class Recorder(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock and the progress bar."""
-        self._started = time.monotonic()
+        self._started, self.begun = time.monotonic(), True
         if trainer.is_global_zero:
             total = int(trainer.estimated_stepping_batches)
             self._advance = begin(self._progress, "training", total, trainer.global_step)

@@ -93,7 +93,7 @@ def train_autoencoder(
             torch.manual_seed(options.seed)
             module = TrainingModule(ConvAutoencoder(config, preprocess=preprocess), options)
         trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
-        interrupted = _fit(trainer, module, images, recorder.checkpoint if resume else None)
+        interrupted = _fit(trainer, module, images, recorder, resume=resume)
         return recorder.finish(trainer, images, interrupted=interrupted)
 
 
@@ -136,8 +136,11 @@ def _trainer(options: TrainingOptions) -> L.Trainer:
     return trainer
 
 
-def _fit(trainer: L.Trainer, module: TrainingModule, images: PreparedImages, checkpoint: Path | None) -> bool:
+def _fit(
+    trainer: L.Trainer, module: TrainingModule, images: PreparedImages, recorder: Recorder, *, resume: bool
+) -> bool:
     """Train, and return whether Ctrl-C or SIGTERM ended it; Lightning turns both into SystemExit."""
+    checkpoint = recorder.checkpoint if resume else None
     try:
         trainer.fit(module, datamodule=images, ckpt_path=checkpoint, weights_only=True)
     except (KeyboardInterrupt, SystemExit):
@@ -148,6 +151,10 @@ def _fit(trainer: L.Trainer, module: TrainingModule, images: PreparedImages, che
             raise LsamplerError(
                 "the connection to another training process was lost; its message says why, or if there is none, it "
                 "was killed: is there enough memory? Pass `resume=True` to continue after the last finished epoch"
+            ) from error
+        if checkpoint and not recorder.begun and not isinstance(error, LsamplerError):
+            raise LsamplerError(
+                f"{checkpoint}: not a readable checkpoint; start the training again in another folder"
             ) from error
         raise
     return False

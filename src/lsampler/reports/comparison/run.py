@@ -145,7 +145,8 @@ def _scored(bench: Bench, sets: Sequence[SampleSet], cache: RowCache, provenance
     for done, row in enumerate(score_rows(bench, sets, cache), start=1):
         rows += [row] if row else []
         unfinished = [f"unfinished: {done} of {len(sets)} rows are scored"] if done < len(sets) else []
-        if cache.report and (not unfinished or time.monotonic() - written > WRITE_SECONDS):
+        scored = any(each.scores for each in rows)
+        if cache.report and scored and (not unfinished or time.monotonic() - written > WRITE_SECONDS):
             _write(cache.report, _judged(reference.name, rows, unfinished, provenance))
             written = time.monotonic()
     return _judged(reference.name, rows, [], provenance)
