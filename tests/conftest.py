@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from support import Answer
@@ -30,6 +31,9 @@ from lsampler import (
 from lsampler.cli import main
 
 CELEBA_ARCHIVE = "img_align_celeba.zip"
+# The same examples in every run, however long one takes.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session")
