@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support import listing
 
-from lsampler import LsamplerError, StoreWriter, load_fitted, load_sampler
+from lsampler import LsamplerError, MemoryStore, StoreWriter, compare, load_evaluator, load_fitted, load_sampler
 
 COMPARE = ("compare", "-p", "gaussian", "-e", "core-membership", "-n", 50, "--store")
 ANALYZE = ("analyze", "--section", "origin")
@@ -169,3 +169,28 @@ def test_a_damaged_plan_of_an_interrupted_run_is_one_line(
     assert answer.code == 2
     assert "x.h5.partial: is of an interrupted run" in answer.err
     assert "TypeError" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("strategy", "parameter"),
+    [("auto", "candidates=\x07"), ("auto", "candidates=gausian"), ("line-path", f"j={10**26}"), ("line-path", "i=6")],
+)
+def test_a_parameter_that_only_fitting_can_judge_is_named(
+    strategy: str, parameter: str, cli: Callable[..., Any], tiny_store: Any, tmp_path: Path
+) -> None:
+    given = ("-p", strategy, "--param", parameter, "--store", tiny_store.path)
+    answer = cli("fit", *given, "--out", tmp_path / "fitted.safetensors")
+    assert answer.code == 2
+    assert f"--param {parameter.split('=')[0]}=" in answer.err
+
+
+def test_seeds_above_four_bytes_do_for_every_judge(tmp_path: Path) -> None:
+    """scikit-learn takes no larger ones."""
+    rng = np.random.default_rng(0)
+    store = MemoryStore(rng.normal(size=(700, 4)), rng.normal(size=(300, 4)))
+    judges = [
+        load_evaluator("two-sample-classifier"),
+        load_evaluator("strong-classifier", rows=400, epochs=1, trees=10, curve=False),
+    ]
+    found = compare(store, [load_sampler("gaussian")], evaluators=judges, n=300, seed=2**63 - 1)
+    assert {"classifier-auc", "strong-auc"} <= set(found.rows[-1].by_metric), found.rows[-1].problems

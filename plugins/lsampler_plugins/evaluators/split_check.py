@@ -63,5 +63,5 @@ def boosted_trees(seed: int) -> Any:
 
     # Deeper trees, finer bins or all features at every split take five times as long and tell no more apart.
     return HistGradientBoostingClassifier(
-        max_iter=100, max_depth=4, max_bins=63, max_features=0.25, early_stopping=False, random_state=seed
+        max_iter=100, max_depth=4, max_bins=63, max_features=0.25, early_stopping=False, random_state=seed % 2**32
     )

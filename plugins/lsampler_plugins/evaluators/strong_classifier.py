@@ -176,7 +176,7 @@ class StrongClassifier(Evaluator):
             validation_fraction=VALIDATION,
             n_iter_no_change=PATIENCE,
             class_weight="balanced",
-            random_state=self._real.seed,
+            random_state=self._real.seed % 2**32,
         )
         labels = np.repeat([0, 1], [len(rows) for rows in task.learn])
         classifier.fit(np.concatenate(task.learn), labels)

@@ -55,7 +55,7 @@ class TwoSampleClassifier(Evaluator):
             )
         features = classifier_features(self._real, np.concatenate([real[:n], drawn[:n]]))
         labels = np.repeat([0, 1], n)
-        folds = StratifiedKFold(self.folds, shuffle=True, random_state=self._real.seed)
+        folds = StratifiedKFold(self.folds, shuffle=True, random_state=self._real.seed % 2**32)
         with one_thread():  # so small a task is no faster with more threads, and much slower where they wait
             found = cross_val_predict(self._classifier(), features, labels, cv=folds, method="decision_function")
 

@@ -38,7 +38,7 @@ class Auto(LatentSampler):
 
     def learn(self, reference: Reference) -> State:
         """The name, the parameters and the state of the chosen strategy."""
-        names = None if self.candidates is None else [load_sampler(name.strip()) for name in self.candidates.split(",")]
+        names = None if self.candidates is None else [_candidate(name.strip()) for name in self.candidates.split(",")]
         if names and any(isinstance(sampler, Auto) for sampler in names):
             raise LsamplerError("`candidates` names auto itself; name other strategies")
         found = choose(
@@ -69,6 +69,13 @@ class Auto(LatentSampler):
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
         sampler, own = _parts(state)
         return sampler.log_density(own, latents)
+
+
+def _candidate(name: str) -> LatentSampler:
+    try:
+        return load_sampler(name)
+    except LsamplerError as error:
+        raise LsamplerError(f"auto: `candidates={name}`: {error}") from error
 
 
 def _parts(state: Mapping[str, Tensor]) -> tuple[LatentSampler, dict[str, Tensor]]:

@@ -60,9 +60,9 @@ def _mixture(rows: NDArray[np.float64], count: int, seed: int) -> Any:
     from sklearn.cluster import KMeans
     from sklearn.mixture import GaussianMixture
 
-    settings: dict[str, Any] = {"n_components": count, "random_state": seed, "reg_covar": FLOOR}
+    settings: dict[str, Any] = {"n_components": count, "random_state": seed % 2**32, "reg_covar": FLOOR}
     flattest = np.argsort(np.mean(rows**4, axis=0))[:FLAT_AXES]
-    labels = KMeans(count, n_init=3, random_state=seed).fit(rows[:, flattest]).labels_
+    labels = KMeans(count, n_init=3, random_state=seed % 2**32).fit(rows[:, flattest]).labels_
     groups = [rows[labels == group] for group in range(count)]
     mixtures = [GaussianMixture(**settings)]
     if min(map(len, groups)) > rows.shape[1]:
