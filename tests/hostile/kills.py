@@ -55,6 +55,7 @@ TIMED = ("index.html", "scores.json", "row.json", "training.csv", "training.png"
 SIGNALS = {
     "SIGKILL": (signal.SIGKILL, -9),
     "SIGTERM": (signal.SIGTERM, 143),
+    "SIGHUP": (signal.SIGHUP, 129),
     "SIGINT": (signal.SIGINT, 130),
     "SIGINT twice": (signal.SIGINT, 130),
 }
