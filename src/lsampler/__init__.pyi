@@ -35,7 +35,7 @@ from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluator import Evaluator
 from .scoring.row_cache import Row
 from .scoring.samples import RealData, Samples
-from .scoring.scores import Metric, Score, bootstrap_score, share_score
+from .scoring.scores import Metric, Score, bootstrap_score, normal_score, share_score
 from .scoring.statistics_reference import StatisticsReference
 from .scoring.subject import Subject
 from .statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
@@ -139,6 +139,7 @@ __all__ = [
     "mutual_ball_counts",
     "nearest_name",
     "nearest_neighbours",
+    "normal_score",
     "offers",
     "on_cluster",
     "one_thread",

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from lsampler import Evaluation, Row, Score
+from lsampler import Evaluation, Evaluator, LsamplerError, Row, Samples, Score
 from lsampler.cli.score_table import print_scores
+from lsampler.cli.strategies import require_scores
 
 
 @pytest.mark.parametrize(("width", "tables"), [(60, 4), (80, 2), (200, 1)])
@@ -29,3 +30,17 @@ def test_tables_of_scores_fit_the_console(
     for score in scores:
         assert words.count(f"label{score.metric[1:]}") == 1
         assert (words.count(score.text), words.count(score.range_text)) == (2, 2)
+
+
+class Silent(Evaluator):
+    """Gives no score."""
+
+    name = "silent"
+
+    def score(self, samples: Samples) -> list[Score]:
+        return []
+
+
+def test_an_evaluator_without_scores_is_named() -> None:
+    with pytest.raises(LsamplerError, match="there is no score from silent; name another --evaluator"):
+        require_scores([Row("drawn", 5, [])], [Silent()])

@@ -231,3 +231,22 @@ def test_a_report_is_written_while_rows_come_in(tmp_path: Path, monkeypatch: pyt
     assert "unfinished: 3 of 4 rows are scored" in (tmp_path / "report" / "index.html").read_text()
     compare(store, samplers, tmp_path / "report", evaluators=scores, n=50)
     assert "unfinished" not in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_a_quick_comparison_chooses_quickly_unless_told_otherwise(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: --quick left out the strong judge as a score, and auto still asked it for every candidate."""
+    asked = []
+
+    def compared(subject: Any, entries: Any, *_: Any, **__: Any) -> Any:
+        asked.append([entry.sampler.settings()["quick"] for entry in entries])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lsampler.reports.comparison.compare", compared)
+    np.save(tmp_path / "z.npy", np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32))
+    assert cli("store", "import", tmp_path / "z.npy", "--out", tmp_path / "z.h5").code == 0
+    given = ("compare", "-p", "auto", "--store", tmp_path / "z.h5", "--out", tmp_path / "report")
+    for extra in ((), ("--quick",), ("--quick", "--param", "auto:quick=false")):
+        cli(*given, *extra)
+    assert asked == [[False], [True], [False]]

@@ -9,7 +9,7 @@ import prdc
 import pytest
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, mahalanobis
-from scipy.stats import ks_2samp, wasserstein_distance
+from scipy.stats import ks_2samp, norm, wasserstein_distance
 from scored import Rows, brute_frechet, draw, known, scored, values
 
 from lsampler import (
@@ -21,6 +21,7 @@ from lsampler import (
     evaluate,
     frechet_distance,
     load_evaluator,
+    normal_score,
 )
 
 # Intervals.
@@ -303,3 +304,11 @@ def test_held_out_copies_leave_nothing_to_measure_novelty_by() -> None:
     rows = draw(200)
     with pytest.raises(LsamplerError, match="most held-out vectors are copies of train vectors"):
         scored("novelty", draw(50), MemoryStore(rows, rows[:50]))
+
+
+def test_the_interval_of_a_normal_is_scipy_s() -> None:
+    metric = Metric("m", group="g", label="l", better="lower")
+    score = normal_score(metric, 2.0, 0.5, 7)
+    low, high = norm(2.0, 0.5).interval(0.95)
+    assert (score.low, score.high) == pytest.approx((low, high), abs=1e-6)
+    assert (score.value, score.n, score.interval) == (2.0, 7, "normal")

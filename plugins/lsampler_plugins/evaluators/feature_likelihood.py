@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, offers, one_thread
+from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, normal_score, offers, one_thread
 
 FEWEST = 10
 NARROWEST = 1e-4
@@ -12,7 +12,6 @@ NARROWEST = 1e-4
 ROUNDS, GAIN = 100, 0.005
 """The fit ends after so many rounds, or when one gains less, in units of the score."""
 BLOCK = 256
-NORMAL_QUANTILE = 1.959964
 GROUP = "likelihood of real vectors around the samples"
 DIVERGENCE = Metric(
     "feature-likelihood-divergence",
@@ -102,8 +101,8 @@ class FeatureLikelihood(Evaluator):
         divergence, error = float((normal - new).mean()), _error(normal - new)
         gap, gap_error = float(known.mean() - new.mean()), float(np.hypot(_error(known), _error(new)))
         return [
-            _score(DIVERGENCE, unit * divergence, unit * error, len(held_out)),
-            _score(GAP, unit * gap, unit * gap_error, len(held_out)),
+            normal_score(DIVERGENCE, unit * divergence, unit * error, len(held_out)),
+            normal_score(GAP, unit * gap, unit * gap_error, len(held_out)),
         ]
 
     def _whitened(self, rows: NDArray[np.float32]) -> Rows:
@@ -113,11 +112,6 @@ class FeatureLikelihood(Evaluator):
 
 def _error(values: Rows) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
-def _score(metric: Metric, value: float, error: float, n: int) -> Score:
-    reach = NORMAL_QUANTILE * error
-    return Score(**vars(metric), value=value, low=value - reach, high=value + reach, n=n, interval="normal")
 
 
 def fitted_variances(centres: Rows, train: Rows) -> tuple[Rows, Rows]:

@@ -24,6 +24,7 @@ from lsampler import (
     file_digest,
     frechet_distance,
     moments_of,
+    normal_score,
     offers,
     one_thread,
     require_extra,
@@ -35,7 +36,6 @@ Extractor: TypeAlias = Callable[[NDArray[Any]], Any]
 BATCH = 64
 FILES = (".pt", ".ts", ".onnx")
 BLOCK = 256
-NORMAL_QUANTILE = 1.959964
 
 
 class ImageDistance(Evaluator):
@@ -125,9 +125,7 @@ class ImageDistance(Evaluator):
         )
         with one_thread():  # so that the last digits do not depend on the number of threads
             parts = discrepancies(self._known[:n], features[:n])
-        found = float(parts.mean())
-        reach = NORMAL_QUANTILE * 2 * float(parts.std(ddof=1) / np.sqrt(n))
-        return Score(**vars(metric), value=found, low=found - reach, high=found + reach, n=n, interval="normal")
+        return normal_score(metric, float(parts.mean()), 2 * float(parts.std(ddof=1) / np.sqrt(n)), n)
 
     def _extractor_name(self) -> str:
         name = self.features or "own encoder"

@@ -6,12 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers, one_thread
+from lsampler import (
+    Evaluator,
+    LsamplerError,
+    Metric,
+    RealData,
+    Samples,
+    Score,
+    bootstrap_score,
+    normal_score,
+    offers,
+    one_thread,
+)
 
 FEWEST = 10
 RANK = 1e-6
 """A direction in which the vectors spread less than so much of the widest is left out."""
-NORMAL_QUANTILE = 1.959964
 MMD = Metric(
     "kernel-mmd",
     group="kernels",
@@ -83,14 +93,13 @@ class KernelDistance(Evaluator):
         parts = discrepancies(kernel, signs)
         exchanged = permuted(kernel, np.stack([rng.permutation(signs) for _ in range(self.permutations)], axis=1))
         found = float(parts.mean())
-        reach = NORMAL_QUANTILE * 2 * float(parts.std(ddof=1) / np.sqrt(n))
         p = (1 + int(np.sum(exchanged >= found))) / (1 + self.permutations)
         unit = self._unit(drawn)
         distinct = bootstrap_score(
             DISTINCT, lambda i: effective_number(unit[i]), len(unit), resamples=self.resamples, seed=seed
         )
         return [
-            Score(**vars(MMD), value=found, low=found - reach, high=found + reach, n=n, interval="normal"),
+            normal_score(MMD, found, 2 * float(parts.std(ddof=1) / np.sqrt(n)), n),
             Score(**vars(MMD_P), value=p, low=p, high=p, n=n),
             replace(distinct, low=max(distinct.low, 1.0)),
         ]

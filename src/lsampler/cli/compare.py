@@ -24,8 +24,14 @@ Sweeps = Annotated[
     ),
 ]
 
+Quick = Annotated[
+    bool,
+    typer.Option("--quick", help="Without the scores that take minutes, unless they are named; 'auto' is quick, too."),
+]
+
 app = typer.Typer()
 MOST_STEPS = 1000
+CHOOSES = "auto"
 
 
 @app.command(
@@ -52,9 +58,7 @@ def compare(
         list[str],
         typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="all"),
     ] = [],  # noqa: B006
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Without the scores that take minutes, unless they are named.")
-    ] = False,
+    quick: Quick = False,
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
@@ -75,6 +79,8 @@ def compare(
 
     names = strategy_names(plugin, all_plugins=all_plugins)
     settings = _settings(param)
+    if quick and CHOOSES in names:  # its own judge takes minutes as well
+        settings[CHOOSES] = {"quick": "true"} | settings.get(CHOOSES, {})
     sweeps = [_sweep(text) for text in sweep]
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")

@@ -83,6 +83,13 @@ def share_score(metric: Metric, hits: int, n: int) -> Score:
     return Score(**known, value=hits / n, low=float(interval.low), high=float(interval.high), n=n)
 
 
+def normal_score(metric: Metric, value: float, error: float, n: int) -> Score:
+    """A score with the 95 % interval of a normal, from its standard error; ``n`` is how many rows it rests on."""
+    reach = NORMAL_QUANTILE * error
+    known = vars(metric) | {"interval": "normal"}
+    return Score(**known, value=value, low=value - reach, high=value + reach, n=n)
+
+
 def bootstrap_score(
     metric: Metric,
     statistic: Callable[[NDArray[np.int64]], float],

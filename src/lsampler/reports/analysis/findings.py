@@ -76,9 +76,9 @@ def _spread(m: Measured) -> Finding:
         "principal components carry 80 % of their variance.",
         "Random vectors around the origin miss them; a strategy must learn where they are."
         if away
-        else "The origin lies among them, but not everything around it does: their spread differs by direction."
+        else "The origin lies among them, and they spread more in some directions than in others."
         if needed < 0.7 * dimension
-        else "They fill the surroundings of the origin about equally in all directions.",
+        else "The origin lies among them, and they spread about equally in all directions.",
         away,
     )
 

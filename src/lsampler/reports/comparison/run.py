@@ -110,8 +110,8 @@ def compare(
         latents: a store, a bundle (for the scores that statistics allow), or an array (N, D). For scores of decoded
             images ``Subject.of(latents, autoencoder)``; a bundle brings its autoencoder along.
         entries: strategies, or rows made by :func:`swept`.
-        out: folder for the report, which is written every minute while rows come in. Rows that an earlier run
-            finished are kept: a changed comparison computes only what changed. None writes nothing.
+        out: folder for the report, which is written every minute while rows come in, if one has a score. Rows that an
+            earlier run finished are kept: a changed comparison computes only what changed. None writes nothing.
         evaluators: which scores; by default all that are installed.
         n: vectors drawn by each strategy.
         seed: of the choice of real vectors. Each strategy draws from a seed of its own that follows from it, and

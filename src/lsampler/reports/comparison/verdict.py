@@ -78,7 +78,8 @@ def judge(rows: Sequence[Row], held_out: int | None = None) -> Verdict:
     roles = {row.name: role for row in drawn if (role := _role(row, real))}
     closest = _closest([row for row in drawn if row.name not in roles and row.scores])
     ranks = held_out is None or held_out >= FEWEST_HELD_OUT
-    sentences = [_recommended(closest, ranks=ranks, held_out=held_out), _quality(closest, real), _others(drawn, roles)]
+    first = _recommended(closest) if ranks else _too_few(held_out or 0)
+    sentences = [first, _quality(closest, real), _others(drawn, roles)]
     if ranks:
         roles |= {row.name: CLOSEST for row in closest}
     return Verdict([sentence for sentence in sentences if sentence], roles, _regret(drawn, roles), ranks)
@@ -134,13 +135,15 @@ def _closest(rows: Sequence[Row]) -> list[Row]:
     return list({row.name: row for row in having if row.by_metric[metric].low <= best.high}.values())
 
 
-def _recommended(closest: Sequence[Row], *, ranks: bool, held_out: int | None) -> str:
-    if not ranks:
-        reach = NORMAL_QUANTILE * math.sqrt(2 / max(held_out or 1, 1) / 12)
-        return (
-            f"The strategies cannot be ranked: only {held_out} vectors are held out, so an AUC of a classifier is "
-            f"uncertain by about {reach:.2f}; hold out {FEWEST_HELD_OUT} or more."
-        )
+def _too_few(held_out: int) -> str:
+    text = f"The strategies cannot be ranked: only {held_out} vectors are held out"
+    if held_out:  # the standard error of an area between two sets of so many equal ones
+        reach = NORMAL_QUANTILE * math.sqrt(2 / held_out / 12)
+        text += f", so an AUC of a classifier is uncertain by about {reach:.2f}"
+    return f"{text}; hold out {FEWEST_HELD_OUT} or more."
+
+
+def _recommended(closest: Sequence[Row]) -> str:
     if not closest:
         return "No strategy can be called closest to the real data."
     metric = _area(closest)
