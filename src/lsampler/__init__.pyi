@@ -1,6 +1,6 @@
 """The public names, and where each is defined."""
 
-from .bundles.bundle import Bundle, build_bundle, load_bundle, load_safetensors_autoencoder
+from .bundles.bundle import Bundle, build_bundle, bundled, load_bundle, load_safetensors_autoencoder
 from .choosing import Choice, choose
 from .compute.dask_cluster import on_cluster
 from .compute.frechet import frechet_distance, moments_of
@@ -22,7 +22,15 @@ from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
 from .models.training.options import TrainingOptions, TrainingResult
 from .models.training.train import train_autoencoder
 from .models.trust import require_trust
-from .plugins.by_name import load_autoencoder, load_core, load_evaluator, load_fitted, load_sampler, plugin_names
+from .plugins.by_name import (
+    load_autoencoder,
+    load_core,
+    load_evaluator,
+    load_fitted,
+    load_sampler,
+    plugin_names,
+    recommended_sampler,
+)
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
@@ -116,6 +124,7 @@ __all__ = [
     "ball_counts",
     "bootstrap_score",
     "build_bundle",
+    "bundled",
     "choose",
     "compare",
     "decode_images",
@@ -146,6 +155,7 @@ __all__ = [
     "open_images",
     "open_store",
     "plugin_names",
+    "recommended_sampler",
     "require_extra",
     "require_memory",
     "require_trust",

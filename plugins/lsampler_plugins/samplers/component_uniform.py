@@ -1,6 +1,7 @@
 """component-uniform: an interval for every component (post VII)."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -18,6 +19,7 @@ class ComponentUniform(LatentSampler):
     """
 
     name = "component-uniform"
+    aggregates_only: ClassVar[bool] = True
 
     fact: float = Field(default=0.5, gt=0, description="f, in half-widths to either side of the centre")
     half_width: HalfWidth = Field(default="moments", description="how the half-widths are determined")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class Elliptical(WhitenedSampler):
     """
 
     name = "elliptical"
+    aggregates_only: ClassVar[bool] = True
 
     direction: Literal["normal", "mixture"] = Field(
         default="normal", description="of a normal, the same for all; or of a Gaussian mixture, which needs latents"

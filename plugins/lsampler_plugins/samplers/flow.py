@@ -48,6 +48,7 @@ class Flow(WhitenedSampler):
 
     name = "flow"
     needs_latents: ClassVar[bool] = True
+    aggregates_only: ClassVar[bool] = True
 
     kind: Literal["masked-autoregressive", "neural-spline"] = Field(
         default="masked-autoregressive", description="each coordinate is shifted and scaled, or transformed by a spline"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -18,6 +19,7 @@ class Gaussian(LatentSampler):
     """
 
     name = "gaussian"
+    aggregates_only: ClassVar[bool] = True
 
     temperature: float = Field(default=1.0, gt=0, description="multiplies sigma; below 1 draws closer to the centre")
     half_width: HalfWidth = Field(

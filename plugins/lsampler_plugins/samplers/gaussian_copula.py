@@ -31,6 +31,7 @@ class GaussianCopula(WhitenedSampler):
 
     name = "gaussian-copula"
     needs_latents: ClassVar[bool] = True
+    aggregates_only: ClassVar[bool] = True
 
     def learn_white(self, white: WhitenedReference) -> State:
         from scipy.special import ndtr

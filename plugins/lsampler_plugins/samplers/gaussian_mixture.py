@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ class GaussianMixture(LatentSampler):
 
     name = "gaussian-mixture"
     needs_latents = True
+    aggregates_only: ClassVar[bool] = True
 
     components: int | None = Field(
         default=None, ge=1, le=1000, description="number of normals; none: one per 100 vectors, at most 40"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -17,6 +18,7 @@ class MultivariateNormal(WhitenedSampler):
     """
 
     name = "multivariate-normal"
+    aggregates_only: ClassVar[bool] = True
 
     temperature: float = Field(default=1.0, gt=0, description="T multiplies all deviations from the centre")
 

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class PcaEllipse(WhitenedSampler):
     """
 
     name = "pca-ellipse"
+    aggregates_only: ClassVar[bool] = True
 
     fact: float = Field(
         default=0.7, gt=0, description="half-axes in half-widths (2.3548 sigma); the post takes 0.6 to 0.8"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ class TruncatedNormal(WhitenedSampler):
     """
 
     name = "truncated-normal"
+    aggregates_only: ClassVar[bool] = True
 
     share: float = Field(default=0.95, gt=0, lt=1, description="of the normal that lies inside the ellipsoid")
     radius: float | None = Field(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ class UniformCube(LatentSampler):
     """
 
     name = "uniform-cube"
+    aggregates_only: ClassVar[bool] = True
 
     b: float = Field(default=1.5, gt=0, description="half the edge of the cube, in latent units")
 

@@ -1,13 +1,14 @@
-"""The bundle format: a trained autoencoder with its statistics and calibration in one file.
+"""The bundle format: a trained autoencoder with statistics, calibration and fitted strategies in one file.
 
 A bundle holds aggregates only: no image and no single latent vector.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
@@ -18,10 +19,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from lsampler.bundles.strategies import StrategyDescription, fitted_state, read, written
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
 from lsampler.models.conv_autoencoder import ConvAutoencoder
+from lsampler.plugins.registry import registry
 from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
+from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import Core, calibration_split
 from lsampler.scoring.evaluation import evaluate
 from lsampler.scoring.evaluator import Evaluator
@@ -31,11 +35,14 @@ from lsampler.scoring.scores import Score
 from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
 from lsampler.scoring.subject import Subject
 from lsampler.statistics.statistics import Statistics
+from lsampler.store.carried_state import CarriedState
 from lsampler.store.latent_store import LatentStore
 
 Value = TypeVar("Value")
 FORMAT = "lsampler-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READS = (1, FORMAT_VERSION)
+"""Version 1 has no strategies, no recommendation and no licence."""
 RADII = "radius_quantiles"
 DEFAULT_BUNDLE = "celeba96"
 CALIBRATED_SHARE = 0.95
@@ -49,6 +56,9 @@ class _Description(Description):
     autoencoder: dict[str, Any]
     calibrations: dict[str, float]
     held_out_scores: list[tuple[str, Score]]
+    strategies: list[StrategyDescription] = Field(default_factory=list)
+    recommended: Annotated[str, Field(max_length=200)] | None = None
+    licence: Annotated[str, Field(max_length=1000)] | None = None
 
 
 class Bundle:
@@ -58,11 +68,15 @@ class Bundle:
 
     Attributes:
         autoencoder: encoder and decoder.
-        reference: statistics of the latent vectors, calibrated levels, and scores of held-out vectors.
+        reference: statistics of the latent vectors, calibrated levels, scores of held-out vectors, and fitted
+            strategies.
+        licence: of the weights and of what is drawn with them, in one line; None if it was not stated.
     """
 
-    def __init__(self, autoencoder: ConvAutoencoder, reference: StatisticsReference) -> None:
-        self.autoencoder, self.reference = autoencoder, reference
+    def __init__(
+        self, autoencoder: ConvAutoencoder, reference: StatisticsReference, *, licence: str | None = None
+    ) -> None:
+        self.autoencoder, self.reference, self.licence = autoencoder, reference, licence
 
     @property
     def name(self) -> str:
@@ -84,9 +98,55 @@ class Bundle:
         """What samples are scored against."""
         return Subject.of(self.reference, self.autoencoder)
 
+    @property
+    def strategies(self) -> Sequence[CarriedState]:
+        """The fitted strategies that it carries."""
+        return tuple(self.reference.strategies)
+
+    @property
+    def recommended(self) -> str:
+        """The name of the strategy to draw with if none is named."""
+        return self.reference.recommendation().name
+
+    def fitted(self, name: str) -> LatentSampler:
+        """The strategy of that name that the bundle carries, fitted; if it carries several, the first.
+
+        Raises:
+            LsamplerError: it carries none, or the strategy is not installed.
+        """
+        carried = self.reference.carried(name)
+        if not carried:
+            known = ", ".join(dict.fromkeys(each.name for each in self.strategies)) or "no fitted strategy"
+            raise LsamplerError(f"{self.name} carries no fitted '{name:.80}'; it carries {known}")
+        sampler: LatentSampler = registry().get("sampler", name)(**carried[0].parameters)
+        return sampler.fit(self)
+
+    def add(self, store: LatentStore, strategies: Sequence[LatentSampler], *, recommended: str | None = None) -> None:
+        """Let the bundle carry strategies, in place of those with the same name and parameters.
+
+        Args:
+            store: the latents of the bundle's autoencoder.
+            strategies: to fit to the store; one that is fitted already is taken as it is.
+            recommended: the name of the strategy to draw with if none is named; by default the first that the bundle
+                carries, unless one was recorded before.
+
+        Raises:
+            LsamplerError: the store is another encoder's, or a fitted state may hold single latent vectors.
+        """
+        _check_encoder(store, self.autoencoder)
+        found = {(each.name, each.label): each for each in self.strategies}
+        for each in [fitted_state(strategy, store) for strategy in strategies]:
+            found[each.name, each.label] = each
+        names = [each.name for each in found.values()]
+        if recommended and recommended not in names and registry().get("sampler", recommended).needs_latents:
+            raise LsamplerError(f"`recommended={recommended}` needs latent vectors, and {self.name} does not carry it")
+        self.reference.strategies = list(found.values())
+        self.reference.recommended = recommended or self.reference.recommended or next(iter(names), None)
+
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the bundle as one safetensors file, weights as float16."""
+        """Write the bundle as one safetensors file: weights as float16, fitted strategies as float32."""
         known = self.reference
+        strategies, arrays = written(self.strategies)
         metadata = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -94,6 +154,9 @@ class Bundle:
             "autoencoder": self.autoencoder.metadata(),
             "calibrations": known.calibrations,
             "held_out_scores": known.held_out_scores,
+            "strategies": strategies,
+            "recommended": known.recommended,
+            "licence": self.licence,
         }
         tensors = {
             f"autoencoder/{key}": weight.detach().cpu().to(torch.float16).contiguous()
@@ -102,7 +165,8 @@ class Bundle:
         for coordinates, statistics in (("latent", known.statistics), ("principal", known.principal_statistics)):
             for form, trim in FORMS.items():
                 for key, array in statistics(trim).as_arrays().items():
-                    tensors[f"{coordinates}/{form}/{key}"] = torch.from_numpy(np.array(array, order="C"))
+                    arrays[f"{coordinates}/{form}/{key}"] = array
+        tensors |= {key: torch.from_numpy(np.array(array, order="C")) for key, array in arrays.items()}
         if known.radii is not None:
             tensors[RADII] = torch.from_numpy(known.radii)
         with new_file(path, force=force) as beside:
@@ -119,9 +183,9 @@ class Bundle:
         metadata, tensors = read_safetensors(path)
         if metadata.get("format") != FORMAT:
             raise LsamplerError(f"{path}: not a bundle; make one with 'lsampler bundle'")
-        if metadata.get("version") != FORMAT_VERSION:
+        if metadata.get("version") not in READS:
             raise LsamplerError(
-                f"{path}: bundle format {metadata.get('version')}, this lsampler reads {FORMAT_VERSION}; "
+                f"{path}: bundle format {metadata.get('version')}, this lsampler reads {READS[0]} and {READS[1]}; "
                 "install the lsampler that wrote it"
             )
         known, arrays = _Description.of(metadata, path), as_arrays(tensors, path)
@@ -135,12 +199,14 @@ class Bundle:
                 for coordinates in ("latent", "principal")
             )
             radii = _checked_radii(arrays.get(RADII))
+            strategies = list(read(known.strategies, arrays, path))
         except LsamplerError as error:
             raise LsamplerError(f"{path}: damaged, {error}; make it again with 'lsampler bundle'") from error
         reference = StatisticsReference(known.name, latent, principal, fingerprint=autoencoder.fingerprint, radii=radii)
         reference.calibrations = known.calibrations
         reference.held_out_scores = [(key, asdict(score)) for key, score in known.held_out_scores]
-        return cls(autoencoder, reference)
+        reference.strategies, reference.recommended = strategies, known.recommended
+        return cls(autoencoder, reference, licence=known.licence)
 
 
 def build_bundle(
@@ -149,14 +215,23 @@ def build_bundle(
     store: LatentStore,
     cores: Sequence[Core],
     evaluators: Sequence[Evaluator],
+    strategies: Sequence[LatentSampler] = (),
 ) -> Bundle:
     """Gather what a bundle holds from an autoencoder and the store of its latents.
 
+    Args:
+        name: of the bundle.
+        autoencoder: whose weights it holds.
+        store: the latents of that autoencoder.
+        cores: to calibrate.
+        evaluators: whose scores of the held-out vectors it keeps.
+        strategies: that it carries fitted to the store, the recommended one first; :meth:`Bundle.add` says more.
+
     Raises:
-        LsamplerError: the store was not made by this autoencoder, or holds out too few vectors.
+        LsamplerError: the store was not made by this autoencoder, or holds out too few vectors; or the fitted state of
+            a strategy may hold single latent vectors.
     """
-    if store.fingerprint != autoencoder.fingerprint:
-        raise LsamplerError(f"{store.name}: its latents come from another encoder than the model's; encode again")
+    _check_encoder(store, autoencoder)
     reference = StatisticsReference.of(store, name=name)
     for core in cores:
         try:
@@ -176,7 +251,14 @@ def build_bundle(
         if row.problems:
             raise LsamplerError(f"{name}: {row.problems[0]}")
         reference.held_out_scores += [(evaluator.key_of(score.metric), asdict(score)) for score in row.scores]
-    return Bundle(autoencoder, reference)
+    built = Bundle(autoencoder, reference)
+    built.add(store, strategies)
+    return built
+
+
+def _check_encoder(store: LatentStore, autoencoder: ConvAutoencoder) -> None:
+    if store.fingerprint != autoencoder.fingerprint:
+        raise LsamplerError(f"{store.name}: its latents come from another encoder than the model's; encode again")
 
 
 def bundled() -> list[str]:
@@ -189,7 +271,7 @@ def bundled() -> list[str]:
 def bundle_of(fingerprint: str | None) -> str | None:
     """The name of the bundle with this autoencoder, if one comes with lsampler."""
     for name in bundled():
-        with resources.as_file(_folder() / f"{name}.safetensors") as path:
+        with bundle_file(name) as path:
             if read_metadata(path).get("autoencoder", {}).get("fingerprint") == fingerprint:
                 return name
     return None
@@ -201,12 +283,24 @@ def load_bundle(name: str = DEFAULT_BUNDLE) -> Bundle:
     Raises:
         LsamplerError: unknown name, or not a bundle.
     """
+    with bundle_file(name) as path:
+        return Bundle.load(path)
+
+
+@contextlib.contextmanager
+def bundle_file(name: str) -> Iterator[Path]:
+    """The file of a bundle that comes with lsampler, by its name, or the file of that name.
+
+    Raises:
+        LsamplerError: unknown name.
+    """
     if name in bundled():
         with resources.as_file(_folder() / f"{name}.safetensors") as path:
-            return Bundle.load(path)
-    if Path(name).suffix != ".safetensors":
+            yield path
+    elif Path(name).suffix != ".safetensors":
         raise LsamplerError(f"no bundle '{name}'{nearest_name(name, bundled())}; or give a .safetensors file")
-    return Bundle.load(name)
+    else:
+        yield Path(name)
 
 
 def find_bundle(model: str, settings: Mapping[str, Any] | None = None) -> Bundle | None:

@@ -41,8 +41,9 @@ COMMANDS = {
     "encode": ("encode", "Encode images into a latent store. Rerun the command to resume it after an interruption."),
     "bundle": (
         "bundle",
-        "Make a bundle: weights as float16, aggregate statistics and calibrated cores in one file.",
+        "Make a bundle: weights as float16, statistics, calibrated cores and fitted strategies in one file.",
     ),
+    "bundles": ("bundle", "List the bundles that come with lsampler, or what bundles in files hold."),
     "example": ("example", "Write a small example: scikit-learn's handwritten digits and their latents, in seconds."),
     "clean": ("clean", "Remove the hidden files that commands left in a folder when they were killed."),
     "store": ("store", "Inspect, import, export, shard and merge latent stores."),

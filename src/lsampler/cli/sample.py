@@ -32,7 +32,7 @@ app = typer.Typer()
 
 @app.command(
     epilog=common.examples(
-        "lsampler sample --plugin pca-ellipse --out faces.png",
+        "lsampler sample --out faces.png",
         "lsampler sample --plugin pca-ellipse --param fact=0.8 --param components=120 --seed 7 --out more.png",
         "lsampler sample --plugin gaussian --n 1000000 --out vectors.h5",
         "lsampler sample --plugin gaussian --n 100000000 --out vectors.shards --cluster tcp://host:8786",
@@ -42,7 +42,10 @@ app = typer.Typer()
 )
 def sample(
     plugin: Annotated[
-        str | None, typer.Option("--plugin", "-p", help="The strategy; 'lsampler plugins' lists them.")
+        str | None,
+        typer.Option(
+            "--plugin", "-p", help="The strategy; 'lsampler plugins' lists them.", show_default="the recommended one"
+        ),
     ] = None,
     out: Out = Path("samples.png"),
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many samples.")] = 64,
@@ -59,7 +62,11 @@ def sample(
     cluster: common.Cluster = None,
     force: common.Force = False,
 ) -> None:
-    """Draw latent vectors with a strategy and decode them to images."""
+    """Draw latent vectors with a strategy and decode them to images.
+
+    Without --plugin and --fitted the strategy is the one that the bundle recommends, or for a --store gaussian-mixture;
+    the command prints which one, and why. 'lsampler choose' judges the strategies on your own data.
+    """
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.files import check_output
@@ -126,13 +133,19 @@ def _fitted_now(
     device: str,
     progress: Progress,
 ) -> Fitted:
+    from lsampler.plugins.by_name import recommended_sampler
     from lsampler.plugins.registry import registry
     from lsampler.workspace import open_subject
 
     if plugin is None:
-        raise LsamplerError("nothing to draw; give --plugin NAME, or --fitted FILE")
-    strategy = registry().get("sampler", plugin).from_strings(common.key_values(param))
-    subject = open_subject(*opened)
+        if param:
+            raise LsamplerError(f"--param {param[0]}: belongs to a --plugin; give one")
+        subject = open_subject(*opened)
+        strategy, why = recommended_sampler(subject.reference)
+        common.say(f"no --plugin: {strategy.name}, {why}")
+    else:
+        strategy = registry().get("sampler", plugin).from_strings(common.key_values(param))
+        subject = open_subject(*opened)
     fitted = strategy.fit(subject.reference, device=device, progress=progress)
     return fitted, subject.decoder, subject.reference.name
 

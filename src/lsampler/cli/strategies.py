@@ -62,4 +62,4 @@ def print_problems(result: Evaluation) -> None:
 def print_reasons(lines: Iterable[str]) -> None:
     """Print why scores are missing, in the words of the command line."""
     for line in lines:
-        say(in_options(line, ("model", "model_param", "store")))
+        say(in_options(line, ("model", "model_param", "store", "plugin")))

@@ -12,6 +12,7 @@ from lsampler.plugins.registry import registry
 from lsampler.samplers.base import LatentSampler, saved_name
 from lsampler.scoring.core import Core
 from lsampler.scoring.evaluator import Evaluator
+from lsampler.store.opening import ReferenceLike, as_reference
 
 
 def load_sampler(name: str, **parameters: Any) -> LatentSampler:
@@ -22,6 +23,19 @@ def load_sampler(name: str, **parameters: Any) -> LatentSampler:
     """
     sampler: LatentSampler = registry().get("sampler", name)(**parameters)
     return sampler
+
+
+def recommended_sampler(latents: ReferenceLike) -> tuple[LatentSampler, str]:
+    """Return the strategy to draw with if none is named, not fitted yet, and why it is this one.
+
+    For a bundle it is the one that the bundle recommends, with the parameters that it carries; for a store or an array
+    the one that docs/choosing-a-strategy.md recommends where there are latent vectors.
+
+    Args:
+        latents: a store, a bundle, or an array of latent vectors (N, D).
+    """
+    found = as_reference(latents).recommendation()
+    return load_sampler(found.name, **found.parameters), found.why
 
 
 def load_fitted(path: str | os.PathLike[str]) -> LatentSampler:

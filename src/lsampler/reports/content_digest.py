@@ -11,7 +11,10 @@ from lsampler.store.reference import Reference
 
 
 def content_digest(reference: Reference, progress: Progress | None = None) -> str:
-    """A digest of the vectors of a reference, or of its statistics if it has none; the name does not matter."""
+    """A digest of the vectors of a reference, or of its statistics and fitted strategies if it has none.
+
+    The name does not matter.
+    """
     digest = hashlib.blake2b(digest_size=16)
     if isinstance(reference, StatisticsReference):
         for trim in (None, TRIM):
@@ -19,6 +22,8 @@ def content_digest(reference: Reference, progress: Progress | None = None) -> st
             for name in sorted(arrays):
                 digest.update(arrays[name].tobytes())
         digest.update(repr(sorted(reference.calibrations.items())).encode())
+        for carried in reference.strategies:
+            digest.update(carried.digest.encode())
         return digest.hexdigest()
     rows = 0
     for split in SPLITS:

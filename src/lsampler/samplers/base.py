@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +23,8 @@ from lsampler.files import existing_file, new_file
 from lsampler.plugins.base import Plugin
 from lsampler.progress import Progress, begin
 from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
+from lsampler.samplers.carrying import carried_state
+from lsampler.store.carried_state import digest_of
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
 
@@ -96,6 +96,9 @@ class LatentSampler(Fitted):
     needs_latents: ClassVar[bool] = False
     """True for a strategy that needs the latent vectors themselves, not only their statistics."""
 
+    aggregates_only: ClassVar[bool] = False
+    """True for a strategy whose fitted state never holds single latent vectors, so that a bundle may carry it."""
+
     _fingerprint: str | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
     _device: torch.device = PrivateAttr(default=CPU)
@@ -143,6 +146,8 @@ class LatentSampler(Fitted):
     def fit(self, reference: ReferenceLike, *, device: Device = "cpu", progress: Progress | None = None) -> Self:
         """Learn from a store, a bundle, or an array of latent vectors (N, D); returns self.
 
+        The state that a bundle carries for these parameters is taken as it is.
+
         Args:
             reference: what to learn from.
             device: where strategies that train a network do so; the others stay on the CPU.
@@ -153,13 +158,13 @@ class LatentSampler(Fitted):
         """
         reference = as_reference(reference)
         self._device, self._progress = resolve_device(device), progress
-        if self.needs_latents and not reference.has_latents:
-            raise LsamplerError(
-                f"{self.name} needs latent vectors, {reference.name} holds statistics only; give `store=...`"
-            )
-        with plugin_errors(f"{self.name}: fitting"):
-            state = checked_state(self.learn(reference))
-        self._state, self._file = state, None
+        carried = carried_state(self, reference, needs_latents=self.needs_latents)
+        if carried is not None:
+            self._state, self._file = dict(carried.state), carried.file
+        else:
+            with plugin_errors(f"{self.name}: fitting"):
+                state = checked_state(self.learn(reference))
+            self._state, self._file = state, None
         self._fingerprint, self._dimension = reference.fingerprint, reference.dimension
         return self
 
@@ -235,7 +240,7 @@ class LatentSampler(Fitted):
 
     def _digest(self) -> str:
         """A digest of parameters and fitted state, the same whatever file they came from."""
-        return _digest_of([self.name, self.settings(), self._fingerprint], self.state)
+        return digest_of([self.name, self.settings(), self._fingerprint], self.state)
 
     @contextlib.contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -297,7 +302,7 @@ class LatentSampler(Fitted):
             raise LsamplerError(f"{path}: holds a fitted {name}; read it by lsampler.load_fitted")
         metadata, tensors = read_safetensors(Path(path))
         known, state = _Description.of(metadata, Path(path)), as_arrays(tensors, Path(path))
-        if known.digest not in (None, _digest_of([name, known.parameters, known.fingerprint], state)):
+        if known.digest not in (None, digest_of([name, known.parameters, known.fingerprint], state)):
             raise LsamplerError(f"{path}: damaged, its content does not match its digest; fit it again")
         try:
             sampler = cls(**known.parameters)
@@ -327,14 +332,6 @@ def _resolved(seed: Seed | None) -> int:
     if not isinstance(seed, (int, np.integer)):
         raise LsamplerError(f"seed={seed!r}: give a whole number from 0, a numpy.random.Generator, or None")
     return int(seed)
-
-
-def _digest_of(settings: list[Any], state: State) -> str:
-    found = hashlib.sha256(json.dumps(settings).encode())
-    for key, value in sorted(state.items()):
-        array = np.array(value, order="C")
-        found.update(f"{key} {array.dtype} {array.shape} ".encode() + array.tobytes())
-    return found.hexdigest()
 
 
 def checked_state(learned: State) -> State:

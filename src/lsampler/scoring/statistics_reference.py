@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.statistics.statistics import Statistics
+from lsampler.store.carried_state import CarriedState, Recommendation
 from lsampler.store.reference import Reference
 
 TRIM = 1.7
@@ -22,6 +23,8 @@ class StatisticsReference(Reference):
     Attributes:
         calibrations: levels of calibrated cores, by :meth:`Core.calibration_key`.
         held_out_scores: (key, score) of the held-out vectors, by :meth:`Evaluator.key_of`.
+        strategies: fitted states that a bundle carries.
+        recommended: the name of the strategy to draw with if none is named; None if it was not recorded.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class StatisticsReference(Reference):
         self._principal.update(principal)
         self.calibrations: dict[str, float] = {}
         self.held_out_scores: list[tuple[str, dict[str, Any]]] = []
+        self.strategies: list[CarriedState] = []
+        self.recommended: str | None = None
 
     @classmethod
     def of(cls, source: Reference, *, name: str | None = None) -> StatisticsReference:
@@ -73,3 +78,16 @@ class StatisticsReference(Reference):
                 + (f", or leave out `components={components}`" if self.radii is not None else "")
             )
         return self.radii
+
+    def carried(self, name: str) -> Sequence[CarriedState]:
+        """The fitted states of a strategy, one for each choice of its parameters."""
+        return [each for each in self.strategies if each.name == name]
+
+    def recommendation(self) -> Recommendation:
+        """The recorded one; without a record the best of the strategies that learn from statistics alone."""
+        if self.recommended is None:
+            name = "multivariate-normal" if self.radii is None else "elliptical"
+            return Recommendation(name, f"recommended where there are statistics only, as in {self.name}")
+        carried = self.carried(self.recommended)
+        why = f"which {self.name} {'carries and ' if carried else ''}recommends"
+        return Recommendation(self.recommended, why, carried[0].changed if carried else {})

@@ -16,6 +16,7 @@ from lsampler.statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
 from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, View, gather_radius_quantiles
 from lsampler.statistics.statistics import Statistics, trimmed
+from lsampler.store.carried_state import CarriedState, Recommendation
 
 Split = Literal["train", "held-out"]
 # Equally spaced, so that both tails are as finely known as the middle.
@@ -126,6 +127,17 @@ class Reference(ABC):
     def segments(self, split: Split = "train") -> Sequence[Segment]:
         """The vectors of :meth:`chunks` in segments that tasks can read at the same time."""
         return [Segment(partial(self.chunks, split), portable=False)]
+
+    def carried(self, name: str) -> Sequence[CarriedState]:
+        """The fitted states of a strategy that come with the reference; only a bundle has any."""
+        return ()
+
+    def recommendation(self) -> Recommendation:
+        """The strategy to draw with if none is named: of those that learn from vectors, the least told from real ones.
+
+        Source: the comparison in docs/choosing-a-strategy.md.
+        """
+        return Recommendation("gaussian-mixture", "recommended where there are latent vectors")
 
     def latents(self) -> NDArray[np.float32]:
         """All train vectors (n, D), for strategies that need them at once."""
