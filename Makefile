@@ -7,7 +7,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if
 # The images that the bundle is made from: the official aligned archive, or a part of it.
 DATA ?= img_align_celeba.zip
 
-.PHONY: faces test coverage lint format bench fuzz bundle digits reproduction clean
+# The fitted strategies that the bundles carry, the recommended one first.
+CARRIED := --plugin gaussian-mixture --plugin gaussian-copula --plugin flow
+BUNDLES := src/lsampler/bundles
+
+.PHONY: faces test coverage lint format bench fuzz bundle digits carried-celeba96 carried-digits reproduction clean
 
 faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
 	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
@@ -40,8 +44,9 @@ bundle: $(VENV)/.installed-dev ## train, encode and bundle celeba96 again; hours
 	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --held-out-by last --epochs 24 \
 		--out runs/celeba96
 	$(BIN)/lsampler encode $(DATA) --model runs/celeba96/model.safetensors --out runs/celeba96/latents.h5 --force
-	$(BIN)/lsampler bundle src/lsampler/bundles/celeba96.safetensors --model runs/celeba96/model.safetensors \
+	$(BIN)/lsampler bundle $(BUNDLES)/celeba96.safetensors --model runs/celeba96/model.safetensors \
 		--store runs/celeba96/latents.h5 --evaluator core-membership --evaluator faces --force
+	$(MAKE) carried-celeba96
 
 digits: $(VENV)/.installed-dev ## train the bundled digits again; a few minutes
 	test -d runs/digits || $(BIN)/lsampler example runs/digits
@@ -49,8 +54,24 @@ digits: $(VENV)/.installed-dev ## train the bundled digits again; a few minutes
 		--epochs 120 --learning-rate 0.004 --held-out 597 --held-out-by last --out runs/digits/training
 	$(BIN)/lsampler encode runs/digits/images.npy --model runs/digits/training/model.safetensors \
 		--held-out 597 --held-out-by last --out runs/digits/training/latents.h5 --force
-	$(BIN)/lsampler bundle src/lsampler/bundles/digits.safetensors --model runs/digits/training/model.safetensors \
+	$(BIN)/lsampler bundle $(BUNDLES)/digits.safetensors --model runs/digits/training/model.safetensors \
 		--store runs/digits/training/latents.h5 --force
+	$(MAKE) carried-digits
+
+# The bundle's own weights, in half precision, encode the latents that its strategies are fitted to.
+carried-celeba96: $(VENV)/.installed-dev ## fit the strategies that celeba96 carries again; some minutes
+	mkdir -p runs
+	$(BIN)/lsampler encode $(DATA) --model celeba96 --held-out-by last --out runs/celeba96-carried.h5 --force
+	$(BIN)/lsampler bundle $(BUNDLES)/celeba96.safetensors --model celeba96 --store runs/celeba96-carried.h5 \
+		--add $(CARRIED) --device cpu --force \
+		--licence 'non-commercial research only, as the images of CelebA; see LICENSE-weights.txt'
+
+carried-digits: $(VENV)/.installed-dev ## fit the strategies that digits carries again; some seconds
+	test -d runs/digits || $(BIN)/lsampler example runs/digits
+	$(BIN)/lsampler encode runs/digits/images.npy --model digits --held-out-by last --out runs/digits/carried.h5 --force
+	$(BIN)/lsampler bundle $(BUNDLES)/digits.safetensors --model digits --store runs/digits/carried.h5 \
+		--add $(CARRIED) --device cpu --force \
+		--licence 'MIT; name the data set, which is CC BY 4.0; see LICENSE-weights.txt'
 
 reproduction: $(VENV)/.installed-dev ## analyse celeba96 on DATA and write docs/reproduction.md; some minutes
 	mkdir -p runs/reproduction

@@ -137,4 +137,5 @@ def _vector_in(array: NDArray[Any], state: State, store: LatentStore) -> str:
 
 def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, np.finfo(np.float64).tiny)
+    unit: NDArray[np.float64] = rows / np.maximum(lengths, np.finfo(np.float64).tiny)
+    return unit

@@ -16,6 +16,25 @@ if TYPE_CHECKING:
     from lsampler.samplers.base import LatentSampler
     from lsampler.store.latent_store import LatentStore
 
+Plugins = Annotated[
+    list[str],
+    typer.Option("--plugin", "-p", help="A strategy to carry fitted; may be repeated.", show_default="none"),
+]
+Params = Annotated[
+    list[str],
+    typer.Option(metavar="[NAME:]KEY=VALUE", help="A parameter of one of these strategies; may be repeated."),
+]
+Recommend = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The strategy that 'lsampler sample' takes.", show_default="the first that it carries"
+    ),
+]
+Evaluators = Annotated[
+    list[str],
+    typer.Option("--evaluator", "-e", help="Scores of held-out vectors to keep.", show_default="core-membership"),
+]
+
 app = typer.Typer()
 DEFAULT_EVALUATOR = "core-membership"
 
@@ -33,32 +52,12 @@ def bundle(
     out: Annotated[Path, typer.Argument(help="The bundle to write (.safetensors).")],
     model: Annotated[str, typer.Option(help="The autoencoder: of 'lsampler train', or a bundle.")],
     store: Annotated[Path, typer.Option(help="The store of its latents, with a held-out split.")],
-    plugin: Annotated[
-        list[str],
-        typer.Option("--plugin", "-p", help="A strategy to carry fitted; may be repeated.", show_default="none"),
-    ] = [],  # noqa: B006
-    param: Annotated[
-        list[str],
-        typer.Option(metavar="[NAME:]KEY=VALUE", help="A parameter of one of these strategies; may be repeated."),
-    ] = [],  # noqa: B006
-    recommend: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="What 'lsampler sample' draws with by default.", show_default="the first --plugin"
-        ),
-    ] = None,
-    licence: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The licence of the weights, in one line.")
-    ] = None,
-    add: Annotated[
-        bool, typer.Option("--add", help="Keep all that the bundle --model holds, and add the strategies only.")
-    ] = False,
-    evaluator: Annotated[
-        list[str],
-        typer.Option(
-            "--evaluator", "-e", help="Scores of the held-out vectors to keep.", show_default="core-membership"
-        ),
-    ] = [],  # noqa: B006
+    plugin: Plugins = [],  # noqa: B006
+    param: Params = [],  # noqa: B006
+    recommend: Recommend = None,
+    licence: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the weights, in one line.")] = None,
+    add: Annotated[bool, typer.Option("--add", help="Keep what the bundle --model holds, and add --plugin.")] = False,
+    evaluator: Evaluators = [],  # noqa: B006
     device: Device = "auto",
     force: Force = False,
 ) -> None:
@@ -81,8 +80,8 @@ def bundle(
     built.licence = licence or built.licence
     built.save(out, force=force)
     for each in built.strategies:
-        say(f"{each.label}: {_megabytes(each.nbytes)}{', recommended' if each.name == built.recommended else ''}")
-    say(f"{out}: {_megabytes(out.stat().st_size)}, {built.reference.statistics().count} latent vectors summarised")
+        say(f"{each.label}: {_size(each.nbytes)}{', recommended' if each.name == built.recommended else ''}")
+    say(f"{out}: {_size(out.stat().st_size)}, {built.reference.statistics().count} latent vectors summarised")
 
 
 def _built(name: str, model: str, latents: LatentStore, evaluators: Sequence[str]) -> Bundle:
@@ -97,9 +96,7 @@ def _bundle_to_extend(model: str, evaluators: Sequence[str]) -> Bundle:
     from lsampler.bundles.bundle import find_bundle
 
     if evaluators:
-        raise LsamplerError(
-            f"--evaluator {evaluators[0]}: --add keeps the scores as they are; leave out one of the two"
-        )
+        raise LsamplerError(f"--evaluator {evaluators[0]}: --add keeps the scores that are there; leave it out")
     found = find_bundle(model)
     if found is None:
         raise LsamplerError(f"{model}: is no bundle that --add could add to; leave out --add")
@@ -147,7 +144,7 @@ def bundles(
     for name in files or bundled():
         found = load_bundle(name)
         with bundle_file(name) as path:
-            size = _megabytes(path.stat().st_size)
+            size = _size(path.stat().st_size)
         table = new_table(show_header=False)
         table.title = f"{found.name}, {'comes with lsampler' if name in bundled() else 'a file'}, {size}"
         table.add_column(no_wrap=True)
@@ -160,7 +157,7 @@ def bundles(
 def _described(found: Bundle) -> list[tuple[str, str]]:
     prepared, statistics = found.autoencoder.preprocess, found.reference.statistics()
     colour = "grey" if prepared.channels == 1 else "colour"
-    carried = [f"{each.label} ({_megabytes(each.nbytes)})" for each in found.strategies]
+    carried = [f"{each.label} ({_size(each.nbytes)})" for each in found.strategies]
     return [
         ("D", str(found.dimension)),
         ("items", f"{colour} images of {prepared.size} x {prepared.size} pixels"),
@@ -171,5 +168,5 @@ def _described(found: Bundle) -> list[tuple[str, str]]:
     ]
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.2f} MB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -10,6 +10,9 @@ import typer
 from lsampler.cli.common import cells, console, examples, new_table, paragraphs, say
 from lsampler.errors import LsamplerError, nearest_name
 
+STRATEGY = "sampler"
+LONGEST_WORDS = {"value": 22, "meaning": 17}
+
 app = typer.Typer(
     name="plugins",
     invoke_without_command=True,
@@ -19,9 +22,14 @@ app = typer.Typer(
 
 @app.callback()
 def plugins(context: typer.Context) -> None:
-    """List all strategies, cores, evaluators and autoencoder loaders, with origin and summary."""
+    """List all strategies, cores, evaluators and autoencoder loaders, with origin and summary.
+
+    A strategy whose store is 'needed' learns from latent vectors, and so from a --store, unless a bundle carries it
+    fitted; the other strategies learn from statistics, which every bundle has.
+    """
     if context.invoked_subcommand:
         return
+    from lsampler.bundles.bundle import bundled, load_bundle
     from lsampler.plugins.registry import KINDS, registry
 
     known = registry()
@@ -30,10 +38,16 @@ def plugins(context: typer.Context) -> None:
         table = new_table(title=f"{kind}s", expand=True)
         table.add_column("name", no_wrap=True, min_width=20)
         table.add_column("from", no_wrap=True, min_width=10)
+        if kind == STRATEGY:
+            table.add_column("store", no_wrap=True)
         table.add_column("what it does", ratio=1)
         for found in known.of_kind(kind).values():
-            table.add_row(*cells(found.name, found.origin, found.plugin.summary()))
+            store = ["needed" if getattr(found.plugin, "needs_latents", False) else ""] if kind == STRATEGY else []
+            table.add_row(*cells(found.name, found.origin, *store, found.plugin.summary()))
         out.print(table)
+        for name in bundled() if kind == STRATEGY else ():
+            carried = ", ".join(each.label for each in load_bundle(name).strategies)
+            say(f"  the bundle {name} carries, so that they need no store: {carried or 'none of them'}\n")
     for broken in known.broken:
         say(f"broken: '{broken.name}' from {broken.origin}: {broken.reason}")
 
@@ -53,10 +67,11 @@ def show(name: Annotated[str, typer.Argument(help="The plugin's name.")]) -> Non
         out.print(f"[bold]{found.name}[/bold] ({found.kind}, from {found.origin})\n")
         out.print(*cells(paragraphs(found.plugin).replace("``", "'")), highlight=False)
         table = new_table()
-        for head in ("parameter", "type", "default", "range", "meaning"):
-            table.add_column(head, no_wrap=head == "parameter")
+        for head in ("parameter", "value", "meaning"):  # the longest words must fit into 80 columns
+            table.add_column(head, no_wrap=head == "parameter", overflow="fold", min_width=LONGEST_WORDS.get(head))
         for each in found.plugin.parameters():
-            table.add_row(*cells(each.name, each.type, each.default, each.range, each.meaning))
+            kind = f"{each.type}, {each.range}" if each.range else each.type
+            table.add_row(*cells(each.name, f"{kind}; default {each.default}", each.meaning))
         out.print(table if table.row_count else "\nNo parameters.")
 
 
