@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from support import Answer
 
 from lsampler import (
@@ -29,25 +26,6 @@ from lsampler import (
 )
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
-
-
-@pytest.fixture
-def rewritten(tmp_path: Path) -> Callable[[Path, Change], Path]:
-    """A file with other metadata and tensors."""
-
-    def rewrite(path: Path, change: Change) -> Path:
-        with safe_open(path, "pt") as handle:
-            metadata = json.loads(handle.metadata()["lsampler"])
-        tensors = load_file(path)
-        text = change(metadata, tensors) or json.dumps(metadata)
-        save_file(
-            tensors,
-            tmp_path / "changed.safetensors",
-            {"lsampler": str(text)},
-        )
-        return tmp_path / "changed.safetensors"
-
-    return rewrite
 
 
 @pytest.fixture

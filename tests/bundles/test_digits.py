@@ -36,6 +36,16 @@ def test_the_example_holds_all_digits_and_latents_of_the_bundle(store: LatentSto
     np.testing.assert_allclose(store.statistics().mean, mean, atol=0.02)  # its weights are half-precision
 
 
+@pytest.mark.parametrize("strategy", ["gaussian-mixture", "gaussian-copula", "flow"])
+def test_the_bundle_carries_what_is_fitted_to_the_example(store: LatentStore, strategy: str) -> None:
+    """Latents that another processor encodes may differ in their last digits, and the fits a little."""
+    carried, fitted = (load_sampler(strategy).fit(source) for source in (load_bundle("digits"), store))
+    held_out = store.held_out()
+    gap = carried.log_prob(held_out) - fitted.log_prob(held_out)
+    assert abs(gap.mean()) < 0.05
+    assert np.abs(gap).mean() < 0.2
+
+
 def test_the_decoder_is_found_by_the_latents_fingerprint(
     store: LatentStore, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:

@@ -201,7 +201,7 @@ BAD_INPUT = [
     ("q larger than D", "sample -p pca-ellipse --param components=257", "--param components=257 is more than the latent dimension of celeba96; give at most 256"),
     ("negative seed", "sample -p gaussian --seed -1", "'--seed': Input should be greater than or equal to 0"),
     ("device", "sample -p gaussian --device abacus", "device 'abacus' is unknown; use auto, cpu, cuda or mps"),
-    ("option missing", "sample", "nothing to draw; give --plugin NAME, or --fitted FILE"),
+    ("parameter of no strategy", "sample --param fact=1", "--param fact=1: belongs to a --plugin; give one"),
     ("trim of a bundle", "sample -p pca-ellipse --param trim=1.5", "trim=1.7 or none, not 1.5; give --store"),
     ("output exists", "sample -p gaussian --out {dir}/there.png", "there.png: exists already; choose another name or pass --force"),
     ("output folder missing", "sample -p gaussian --out {dir}/no/x.png", "does not exist; create it first"),

@@ -212,6 +212,7 @@ TABLE = [
     broken("unfitted", "sample() before fit() is accepted", shell(sample=drawn_unfitted)),
     broken("needs-latents-is-true", "only statistics are read", shell(needs_latents=True)),
     broken("needs-latents-is-true", "set it to True", learning(lambda reference: {"first": reference.latents()[0]})),
+    broken("aggregates-only-is-true", "its 'first' holds train vector 0", shell(learn=lambda self, reference: Shell.learn(self, reference) | {"first": 2 * reference.latents()[0]}, aggregates_only=True, needs_latents=True)),
     broken("density", "of 1,500 drawn vectors have no finite log-density", density(lambda found, state, z: torch.where(z[:, 0] > state["mean"][0] + 2 * state["sigma"][0], -torch.inf, found)), {"density-is-of-the-draws", "awkward-data"}),
     broken("density", "log_prob() depends on the batch", density(lambda found, *_: found - 1e-3 * found.mean())),
     broken("density-is-of-the-draws", "instead of 1", density(lambda found, state, _: found + torch.log(state["sigma"]).sum())),

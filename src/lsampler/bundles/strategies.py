@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from lsampler.samplers.base import LatentSampler, State
 from lsampler.statistics.pca import Whitening
 from lsampler.store.carried_state import CarriedState, digest_of
 from lsampler.store.latent_store import SPLITS, LatentStore
+from lsampler.store.reference import Reference
 
 PREFIX = "strategies/"
 SAME_DIRECTION = 1 - 1e-6
@@ -45,15 +46,13 @@ def fitted_state(strategy: LatentSampler, store: LatentStore) -> CarriedState:
     require_aggregates(strategy)
     fitted = strategy if strategy.dimension else strategy.model_copy().fit(store)
     if (fitted.fingerprint, fitted.dimension) != (store.fingerprint, store.dimension):
-        raise LsamplerError(
-            f"{strategy.name}: was fitted to latents of another encoder than {store.name}; fit it again"
-        )
+        raise LsamplerError(f"{strategy.name}: was fitted to another encoder's latents, not {store.name}; fit it again")
     state = {key: _single_precision(array) for key, array in fitted.state.items()}
     for key, array in state.items():
         if not np.isfinite(array).all():
             raise LsamplerError(f"{strategy.name}: its array '{key}' is not finite in single precision; leave it out")
-        if row := _vector_in(array, state, store):
-            raise LsamplerError(f"{strategy.name}: its array '{key}' holds {row} of {store.name}; leave it out")
+    if held := vector_in(state, store):
+        raise LsamplerError(f"{strategy.name}: {held} of {store.name}, and a bundle no single one; leave it out")
     changed = strategy.model_dump(mode="json", exclude_defaults=True)
     return CarriedState(strategy.name, strategy.settings(), changed, state)
 
@@ -109,33 +108,39 @@ def _single_precision(array: NDArray[Any]) -> NDArray[Any]:
         return np.array(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype, order="C")
 
 
-def _vector_in(array: NDArray[Any], state: State, store: LatentStore) -> str:
-    """Which of the store's vectors is a row of an array, in any of the usual coordinates and up to its length.
+def vector_in(state: State, reference: Reference) -> str:
+    """Which of the latent vectors an array of a fitted state holds, such as "its 'rows' holds train vector 3".
 
-    The coordinates are the latent ones, the same around the centre, whitened ones, and those of the state's own
-    ``mean`` and ``axes``. The result is empty if no vector is.
+    A vector may be there in latent coordinates, the same around the centre, whitened ones, or those of the state's own
+    ``mean`` and ``axes``, and with another length. The result is empty if none is found, and below six dimensions.
     """
-    statistics = store.statistics()
-    if array.ndim == 0 or array.size == 0 or min(array.shape[-1], statistics.pca.rank) < FEWEST_COMPONENTS:
+    statistics = reference.statistics()
+    if statistics.pca.rank < FEWEST_COMPONENTS:
         return ""
-    rows = _directions(array.reshape(-1, array.shape[-1]).astype(np.float64))
-    maps = [statistics.whitening(statistics.pca.rank).forward]
+    maps: list[Callable[[NDArray[Any]], NDArray[Any]]] = [_as_they_are, lambda latents: latents - statistics.mean]
+    maps.append(statistics.whitening(statistics.pca.rank).forward)
     if {"mean", "axes"} <= set(state):
         maps.append(Whitening(state["mean"].astype(np.float64), state["axes"].astype(np.float64)).forward)
+    rows = {key: _directions(array) for key, array in state.items() if array.ndim and array.size}
     for split in SPLITS:
         start = 0
-        for chunk in store.chunks(split):
-            latents = chunk.astype(np.float64)
-            for vectors in (latents, latents - statistics.mean, *(forward(chunk) for forward in maps)):
-                if vectors.shape[1] == rows.shape[1]:
-                    nearest = (rows @ _directions(vectors).T).max(axis=0)
-                    if nearest.max() > SAME_DIRECTION:
-                        return f"{split} vector {start + int(nearest.argmax())}"
+        for chunk in reference.chunks(split):
+            for vectors in (_directions(each(chunk)) for each in maps):
+                for key, array in rows.items():
+                    if vectors.shape[1] == array.shape[1] >= FEWEST_COMPONENTS:
+                        nearest = (array @ vectors.T).max(axis=0)
+                        if nearest.max() > SAME_DIRECTION:
+                            return f"its '{key}' holds {split} vector {start + int(nearest.argmax())}"
             start += len(chunk)
     return ""
 
 
-def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float64] = rows / np.maximum(lengths, np.finfo(np.float64).tiny)
+def _as_they_are(latents: NDArray[Any]) -> NDArray[Any]:
+    return latents
+
+
+def _directions(array: NDArray[Any]) -> NDArray[np.float64]:
+    """The last axis of an array as rows of length 1."""
+    rows = array.reshape(-1, array.shape[-1]).astype(np.float64)
+    unit: NDArray[np.float64] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
     return unit

@@ -24,7 +24,7 @@ Params = Annotated[
     list[str],
     typer.Option(metavar="[NAME:]KEY=VALUE", help="A parameter of one of these strategies; may be repeated."),
 ]
-Recommend = Annotated[
+Recommended = Annotated[
     str | None,
     typer.Option(
         metavar="NAME", help="The strategy that 'lsampler sample' takes.", show_default="the first that it carries"
@@ -54,7 +54,7 @@ def bundle(
     store: Annotated[Path, typer.Option(help="The store of its latents, with a held-out split.")],
     plugin: Plugins = [],  # noqa: B006
     param: Params = [],  # noqa: B006
-    recommend: Recommend = None,
+    recommended: Recommended = None,
     licence: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the weights, in one line.")] = None,
     add: Annotated[bool, typer.Option("--add", help="Keep what the bundle --model holds, and add --plugin.")] = False,
     evaluator: Evaluators = [],  # noqa: B006
@@ -76,7 +76,7 @@ def bundle(
         built = _bundle_to_extend(model, evaluator)
     else:
         built = _built(out.stem, model, latents, evaluator or [DEFAULT_EVALUATOR])
-    built.add(latents, _fitted(strategies, latents, device), recommended=recommend)
+    built.add(latents, _fitted(strategies, latents, device), recommended=recommended)
     built.licence = licence or built.licence
     built.save(out, force=force)
     for each in built.strategies:

@@ -26,6 +26,12 @@ Out = Annotated[
     Path, typer.Option("--out", "-o", help="A .png grid, a folder of images, or an .h5 or .shards of latent vectors.")
 ]
 
+Plugin = Annotated[
+    str | None,
+    typer.Option(
+        "--plugin", "-p", help="The strategy; 'lsampler plugins' lists them.", show_default="the recommended one"
+    ),
+]
 
 app = typer.Typer()
 
@@ -41,12 +47,7 @@ app = typer.Typer()
     )
 )
 def sample(
-    plugin: Annotated[
-        str | None,
-        typer.Option(
-            "--plugin", "-p", help="The strategy; 'lsampler plugins' lists them.", show_default="the recommended one"
-        ),
-    ] = None,
+    plugin: Plugin = None,
     out: Out = Path("samples.png"),
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many samples.")] = 64,
     param: common.Params = [],  # noqa: B006

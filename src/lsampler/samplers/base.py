@@ -97,7 +97,7 @@ class LatentSampler(Fitted):
     """True for a strategy that needs the latent vectors themselves, not only their statistics."""
 
     aggregates_only: ClassVar[bool] = False
-    """True for a strategy whose fitted state never holds single latent vectors, so that a bundle may carry it."""
+    """True for a strategy whose fitted state holds no single latent vectors, so that a bundle may carry it."""
 
     _fingerprint: str | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lsampler.bundles.strategies import vector_in
 from lsampler.compute.seeded_blocks import BLOCK_ROWS, Block
 from lsampler.samplers.base import LatentSampler, as_tensors
 from lsampler.store.memory_store import MemoryStore
@@ -280,6 +281,11 @@ class SamplerChecks(PluginChecks[LatentSampler]):
                 drawn_rows(sampler, 5)
                 return
         raise AssertionError("a bundle is refused with all parameters, and needs_latents is False; set it to True")
+
+    def check_aggregates_only_is_true(self) -> None:
+        """If aggregates_only is True, which lets a bundle carry it, the fitted state holds no single latent vector."""
+        held = vector_in(self.fitted.state, self.reference()) if self.kind.aggregates_only else ""
+        require(not held, f"{held}, and aggregates_only is True; leave it out")
 
     def check_density(self) -> None:
         """log_prob() is (n,) float64, finite at drawn vectors, low far away, and the same for any batch; or refused."""
