@@ -68,6 +68,7 @@ sample -p gaussian -n 4 --store BASE/store.h5 --model FILE --out OUT/x.png
 BUNDLE = """
 sample -p gaussian -n 9 --model FILE --out OUT/x.h5
 sample -p elliptical -n 4 --model FILE --out OUT/x.png
+sample -n 9 --model FILE --out OUT/y.h5
 evaluate -p gaussian -n 50 --model FILE
 encode BASE/images.npy --model FILE --held-out 2 --out OUT/x.h5
 analyze FILE --section components --section origin --out OUT/x
@@ -120,7 +121,8 @@ def make_sound(folder: Path) -> None:
     lsampler.shard_store(folder / "store.h5", folder / "store.shards", shard_rows=100)
     cores = [lsampler.load_core(name) for name in lsampler.plugin_names("core")]
     scores = [lsampler.load_evaluator("core-membership")]
-    lsampler.build_bundle("sound", model, store, cores, scores).save(folder / "bundle.safetensors")
+    carried = [lsampler.load_sampler("gaussian-mixture")]
+    lsampler.build_bundle("sound", model, store, cores, scores, carried).save(folder / "bundle.safetensors")
     for name in FITTED:
         sampler = lsampler.load_sampler(name, **({"max_epochs": 1} if name == "flow" else {})).fit(store)
         sampler.save(folder / f"fitted-{name}.safetensors")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler.cli.common import Device, Force, cells, console, examples, key_values, new_table, say
+from lsampler.cli.common import Force, cells, console, examples, key_values, new_table, say
 from lsampler.errors import LsamplerError, nearest_name
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def bundle(
     licence: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the weights, in one line.")] = None,
     add: Annotated[bool, typer.Option("--add", help="Keep what the bundle --model holds, and add --plugin.")] = False,
     evaluator: Evaluators = [],  # noqa: B006
-    device: Device = "auto",
+    device: Annotated[str, typer.Option(help="Where a network is trained: auto, cpu, cuda or mps.")] = "auto",
     force: Force = False,
 ) -> None:
     """Make a bundle: weights as float16, statistics, calibrated cores and fitted strategies in one file.
