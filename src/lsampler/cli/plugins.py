@@ -47,7 +47,7 @@ def plugins(context: typer.Context) -> None:
         out.print(table)
         for name in bundled() if kind == STRATEGY else ():
             carried = ", ".join(each.label for each in load_bundle(name).strategies)
-            say(f"  the bundle {name} carries, so that they need no store: {carried or 'none of them'}\n")
+            out.print(*cells(f"the bundle {name} carries, so that they need no store: {carried or 'none'}\n"))
     for broken in known.broken:
         say(f"broken: '{broken.name}' from {broken.origin}: {broken.reason}")
 
