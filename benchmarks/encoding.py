@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.measuring import Row, Settings, in_turn, own_process
 from lsampler import ConvAutoencoder, EncodeOptions, encode_images, load_bundle, open_images
 from lsampler.data.image_sources import ImageSource
-from lsampler.models.decoding import BATCH, decode_stream
+from lsampler.models.decoding import BATCH, image_stream
 
 COUNT = 2000
 AT_ONCE = 128
@@ -46,7 +46,7 @@ def encode_all(autoencoder: ConvAutoencoder, source: ImageSource) -> None:
 
 def decode_all(autoencoder: ConvAutoencoder, latents: torch.Tensor) -> None:
     """To images as bytes, dropped batch by batch, as a writer of files would."""
-    for _ in decode_stream(autoencoder, [latents]):
+    for _ in image_stream(autoencoder, [latents]):
         pass
 
 

@@ -11,7 +11,7 @@ from benchmarks.encoding import AT_ONCE, bare
 from benchmarks.measuring import DIMENSION, Row, Settings, in_turn
 from benchmarks.sampling import draw, fitted
 from lsampler import load_bundle, plugin_names
-from lsampler.models.decoding import decode_stream
+from lsampler.models.decoding import image_stream
 
 ROWS = 4_000_000
 IMAGES = 16_384
@@ -39,7 +39,7 @@ def _decoding(settings: Settings) -> Row:
     ready = list(torch.split(latents.cuda(), AT_ONCE))
 
     def whole() -> None:
-        for _ in decode_stream(autoencoder, [latents]):
+        for _ in image_stream(autoencoder, [latents]):
             pass
 
     ours, theirs = in_turn([_waited(whole), _waited(partial(bare, autoencoder.decoder, ready))], settings.repeats)

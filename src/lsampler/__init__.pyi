@@ -10,18 +10,22 @@ from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
 from .data.batches import ImageBatches
 from .data.image_sources import open_images
+from .data.item_rows import open_items
+from .data.items import Item
 from .data.preprocess import Preprocess
 from .errors import LsamplerError, nearest_name
 from .extras import require_extra
-from .models.adapter import AdaptedAutoencoder, ImageLayout
+from .models.adapter import AdaptedAutoencoder, Layout
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
-from .models.decoding import decode_images, save_grid
-from .models.encoding import EncodeOptions, encode_images
+from .models.decoding import decode, decode_images
+from .models.encode_ranges import EncodeOptions
+from .models.encoding import encode_images
 from .models.foreign_loader import ForeignLoader, file_digest, module_digest
-from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder
+from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder, item_of
 from .models.training.options import TrainingOptions, TrainingResult
 from .models.training.train import train_autoencoder
 from .models.trust import require_trust
+from .models.writing import save_grid, write_items
 from .plugins.by_name import (
     load_autoencoder,
     load_core,
@@ -90,10 +94,11 @@ __all__ = [
     "HalfWidth",
     "HeldOut",
     "ImageBatches",
-    "ImageLayout",
+    "Item",
     "Judgement",
     "LatentSampler",
     "LatentStore",
+    "Layout",
     "LsamplerError",
     "MemoryStore",
     "Metric",
@@ -127,6 +132,7 @@ __all__ = [
     "bundled",
     "choose",
     "compare",
+    "decode",
     "decode_images",
     "encode_images",
     "evaluate",
@@ -135,6 +141,7 @@ __all__ = [
     "frechet_distance",
     "hookimpl",
     "import_latents",
+    "item_of",
     "load_autoencoder",
     "load_bundle",
     "load_core",
@@ -153,6 +160,7 @@ __all__ = [
     "on_cluster",
     "one_thread",
     "open_images",
+    "open_items",
     "open_store",
     "plugin_names",
     "recommended_sampler",
@@ -165,4 +173,5 @@ __all__ = [
     "share_score",
     "swept",
     "train_autoencoder",
+    "write_items",
 ]

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from lsampler.bundles.bundle import DEFAULT_BUNDLE, bundle_of, bundled, find_bundle, load_bundle
 from lsampler.compute.seeded_blocks import resolve_device
-from lsampler.data.image_sources import ImageSource, open_images
+from lsampler.data.image_sources import open_images
+from lsampler.data.item_rows import open_items
+from lsampler.data.items import Item
 from lsampler.errors import LsamplerError
-from lsampler.models.protocols import Autoencoder
+from lsampler.models.encode_ranges import Source
+from lsampler.models.protocols import Autoencoder, item_of
 from lsampler.plugins.by_name import find_loader, load_by
 from lsampler.scoring.subject import Subject
 from lsampler.store.opening import open_store
@@ -20,17 +23,29 @@ from lsampler.store.opening import open_store
 
 @dataclass(frozen=True)
 class OpenedEncoder:
-    """How a worker of a cluster opens the model and the images of an encoding."""
+    """How a worker of a cluster opens the model and the items of an encoding."""
 
     model: str | None
     settings: tuple[tuple[str, str], ...]
-    images: str
+    items: str
     device: str
+    dataset: str | None = None
 
-    def __call__(self) -> tuple[Autoencoder, ImageSource]:
-        """The model on its device, and the images."""
+    def __call__(self) -> tuple[Autoencoder, Source]:
+        """The model on its device, and the items."""
         autoencoder = open_any_model(self.model, dict(self.settings))
-        return autoencoder.to(resolve_device(self.device)), open_images(self.images)
+        return autoencoder.to(resolve_device(self.device)), open_source(self.items, item_of(autoencoder), self.dataset)
+
+
+def open_source(path: str | os.PathLike[str], item: Item, dataset: str | None = None) -> Source:
+    """The images, or the rows of an array, that a model takes. Raises LsamplerError if there are others."""
+    if item.is_image:
+        return open_images(path, dataset=dataset)
+    if Path(path).is_dir() or Path(path).suffix.lower() == ".zip":
+        raise LsamplerError(
+            f"{path}: images, where the model takes items of another kind, {item.words}; give an array or a table"
+        )
+    return open_items(path, item, dataset=dataset)
 
 
 def absolute(model: str | None) -> str | None:

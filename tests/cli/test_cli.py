@@ -71,7 +71,7 @@ def test_sample_from_a_store_needs_a_model_for_pictures_only(
 ) -> None:
     command = ("sample", "-p", "multivariate-normal", "-n", 9, "--store", tiny_store.path, "--out")
     ok(*command, tmp_path / "grid.png", "--model", tiny_model_file)
-    assert pixels(tmp_path / "grid.png").shape == (32, 32)
+    assert pixels(tmp_path / "grid.png").shape == (200, 200)  # the digits, 8 x 8, are enlarged eightfold
     ok(*command, tmp_path / "z.h5")
     answer = cli(*command, tmp_path / "z.png")
     assert answer.code == 2
@@ -226,7 +226,7 @@ BAD_INPUT = [
     ("samples of another encoder", "decode {dir}/few.h5 --model celeba96", "does not belong to these latents"),
     ("samples of unknown encoder", "decode {dir}/few.h5", "give that --model"),
     ("samples with another D", "decode {dir}/anonymous.h5 --model celeba96", "D = 6, the decoder takes 256"),
-    ("decoding to latents", "decode {dir}/few.h5 --out {dir}/x.h5", "decoding gives images"),
+    ("decoding to latents", "decode {dir}/few.h5 --out {dir}/x.h5", "decoding gives items"),
     ("bundle of another encoder", "bundle {dir}/b.safetensors --model {dir}/tiny.safetensors --store {dir}/few.h5", "another encoder"),
     ("scoring nothing", "evaluate", "nothing to score"),
     ("scoring with another D", "evaluate {dir}/anonymous.h5", "D of celeba96 is 256"),

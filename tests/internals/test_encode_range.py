@@ -34,8 +34,8 @@ from lsampler import (
 from lsampler.compute.prefetch import one_behind
 from lsampler.models import encoding
 from lsampler.models.conv_autoencoder import CPU_BATCH
-from lsampler.models.decoding import decode_stream
-from lsampler.models.encoding import encode_range
+from lsampler.models.decoding import image_stream
+from lsampler.models.encode_ranges import encode_range
 from lsampler.store.latent_store import Rows
 
 
@@ -185,7 +185,7 @@ def test_decoded_numbers_that_are_none_are_refused_in_every_batch(value: float, 
     latents = torch.zeros(300, 12)
     latents[row, 5] = value
     with pytest.raises(LsamplerError, match="NaN or infinite"):
-        list(decode_stream(Given(), [latents]))
+        list(image_stream(Given(), [latents]))
 
 
 def test_decoding_nothing_gives_nothing() -> None:

@@ -34,8 +34,8 @@ from lsampler.files import (
     only_writer,
     remove_leftovers,
 )
-from lsampler.models.decoding import save_folder
 from lsampler.models.training.figures import reconstruction_grid, training_curve
+from lsampler.models.writing import save_folder
 from lsampler.progress import rich_progress, track
 
 

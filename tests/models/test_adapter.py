@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from lsampler import (
     AdaptedAutoencoder,
     Autoencoder,
     ForeignLoader,
-    ImageLayout,
+    Item,
+    Layout,
     LsamplerError,
     Preprocess,
     file_digest,
@@ -35,7 +37,7 @@ def images(n: int = 5, channels: int = 1) -> Tensor:
 
 
 def adapted(encode: Callable[[Tensor], Any], decode: Callable[[Tensor], Any], **options: Any) -> AdaptedAutoencoder:
-    return AdaptedAutoencoder("m", encode, decode, **{"preprocess": GREY, "fingerprint": "f"} | options)
+    return AdaptedAutoencoder("m", encode, decode, **{"item": Item.of_images(GREY), "fingerprint": "f"} | options)
 
 
 def flat(given: Tensor) -> Tensor:
@@ -74,7 +76,7 @@ class TestShapes:
     def test_channels_last(self) -> None:
         encoder, given = Watched(), images(4, 3)
         model = adapted(
-            encoder, lambda z: z.reshape(-1, 8, 8, 3), preprocess=COLOUR, layout=ImageLayout(channel_order="last")
+            encoder, lambda z: z.reshape(-1, 8, 8, 3), item=Item.of_images(COLOUR), layout=Layout(channel_order="last")
         )
         latents = model.encode(given)
         torch.testing.assert_close(encoder.given, given.permute(0, 2, 3, 1), rtol=0, atol=0)
@@ -113,7 +115,7 @@ class TestRange:
     @pytest.mark.parametrize("low_high", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
     def test_images_are_in_the_models_range_and_come_back(self, low_high: tuple[float, float]) -> None:
         encoder, (low, high) = Watched(), low_high
-        model = adapted(encoder, square, layout=ImageLayout(low_high))
+        model = adapted(encoder, square, item=replace(Item.of_images(GREY), value_range=low_high))
         given = torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8), torch.full((1, 8, 8), 0.25)])
         back = model.decode(model.encode(given))
         assert [float(image.mean()) for image in encoder.given] == [low, high, low + (high - low) / 4]
@@ -211,7 +213,7 @@ class TestLoader:
 
         first = of(Pair(size=8, channels=1))
         assert len(first) == 32
-        assert of(Pair(), size=8, channels=1) == first  # said by the model or by the user, it is the same
+        assert of(Pair(), shape=(1, 8, 8)) == first  # said by the model or by the user, it is the same
         assert of(Pair(size=8, channels=1), "another name") == first
         last = Pair(size=8, channels=1, channel_order="last")
         others = {
@@ -229,16 +231,20 @@ class TestLoader:
 
     def test_a_declaration_that_contradicts_the_model_is_refused(self) -> None:
         with pytest.raises(LsamplerError, match="takes images of size 8, not 16; leave out `size="):
-            Pair(size=16, channels=1).adapt("a", flat, square, digest="", size=8)
+            Pair(size=16, channels=1).adapt("a", flat, square, digest="", shape=(1, 8, 8))
 
-    @pytest.mark.parametrize(("shape", "said"), [((8, 0), "channels must be 1"), ((2**40, 3), "image size must be")])
-    def test_a_model_of_other_images_than_lsampler_makes_is_named(self, shape: tuple[int, int], said: str) -> None:
+    @pytest.mark.parametrize(
+        ("shape", "said"), [((0, 8, 8), "channels must be 1"), ((3, 2**40, 8), "image size must be")]
+    )
+    def test_a_model_of_other_images_than_lsampler_makes_is_named(self, shape: tuple[int, ...], said: str) -> None:
         with pytest.raises(LsamplerError, match=f"^my model: takes images that lsampler does not make: {said}"):
-            Pair().adapt("my model", flat, square, digest="", size=shape[0], channels=shape[1])
+            Pair().adapt("my model", flat, square, digest="", shape=shape)
 
     def test_the_range_is_that_of_the_parameter(self) -> None:
         encoder = Watched()
-        Pair(size=8, channels=1, value_range="0..255").adapt("a", encoder, square, digest="")
+        Pair(size=8, channels=1, value_range="0..255").adapt("a", encoder, square, digest="").encode(
+            torch.ones(1, 1, 8, 8)
+        )
         assert float(encoder.given.max()) == 255.0
 
     @pytest.mark.parametrize(
@@ -258,20 +264,25 @@ class TestLoader:
     @pytest.mark.parametrize(
         ("shape", "order", "said"),
         [
-            ((None, 3, 64, 64), "first", (64, 3)),
-            ((None, 64, 64, 3), "last", (64, 3)),
-            ((None, 1, None, 32), "first", (32, 1)),
-            ((None, None, None, None), "last", (None, None)),
+            ((None, 3, 64, 48), "first", [3, 64, 48]),
+            ((None, 64, 48, 3), "last", [3, 64, 48]),
+            ((None, 1, None, 32), "first", [1, None, 32]),
+            ((None, None, None, None), "last", [None, None, None]),
+            ((None, 30), "last", [30]),
+            ((None, 187, 2), "last", [2, 187]),
+            (None, "first", None),
         ],
     )
-    def test_reads_size_and_channels_from_a_shape(self, shape: Any, order: Any, said: Any) -> None:
-        assert Pair(channel_order=order).image_shape("e", shape) == said
+    def test_reads_the_shape_of_an_item(self, shape: Any, order: Any, said: Any) -> None:
+        assert Pair(channel_order=order).item_shape("e", shape) == said
 
-    def test_refuses_shapes_that_are_none_of_square_images(self) -> None:
-        with pytest.raises(LsamplerError, match=r"e: takes shape \(any, 6\), not images; the encoder comes first"):
-            Pair().image_shape("e", (None, 6))
-        with pytest.raises(LsamplerError, match=r"e: takes images of 3 x 64.*check channel_order"):
-            Pair().image_shape("e", (None, 64, 3, 64))
+    def test_refuses_shapes_that_are_none_of_items(self) -> None:
+        with pytest.raises(LsamplerError, match="e: takes one axis, not a batch of items; give the encoder first"):
+            Pair().item_shape("e", (None,))
+        with pytest.raises(
+            LsamplerError, match=r"e: takes items of shape \(6\), not images; give encoder, then decoder"
+        ):
+            Pair(size=8).adapt("e", flat, square, digest="", shape=(6,))
 
 
 class TestDigests:

@@ -87,7 +87,7 @@ def test_killed_command_goes_on_where_it_stopped(
     # The same interrupted state for the command and for the library, which counts.
     shutil.copytree(partial_folder(out), partial_folder(outs[1]))
 
-    assert f"resumed after {COMMIT} images" in ok(*arguments).out
+    assert f"resumed after {COMMIT} items" in ok(*arguments).out
     result = encode(counting, digits_npy, outs[1])
     assert (result.resumed, counting.encoded) == (COMMIT, IMAGES - COMMIT)
     for path in outs:

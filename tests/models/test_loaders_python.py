@@ -119,15 +119,15 @@ BAD_INPUT = [
     ("returns one", "wrong.py:one", S, "returned (Encoder), expected a pair of modules or functions"),
     ("no fingerprint", "wrong.py:Anonymous", S, "Anonymous is not an nn.Module with weights; give it an attribute fingerprint"),
     ("functions", "wrong.py:functions", S, "function is not an nn.Module with weights"),
-    ("size of an autoencoder", "wrong.py:Unusual", "size=8", "--model-param size=...: wrong.py:Unusual brings its own preprocess; leave it out"),
+    ("size of an autoencoder", "wrong.py:Unusual", "size=8", "--model-param size=...: wrong.py:Unusual says itself what its items are; leave it out"),
     ("dimension", "wrong.py:WrongDimension", "", "encode gives vectors of shape (6,), but its dimension is 7"),
-    ("preprocess", "wrong.py:WrongPreprocess", "", "its preprocess is not an lsampler.Preprocess"),
+    ("preprocess", "wrong.py:WrongPreprocess", "", "WrongPreprocess: does not say what its items are; give it an attribute `item`"),
     ("fingerprint", "wrong.py:WrongFingerprint", "", "its fingerprint is not a text"),
     ("no size", "vae.py:pair", "", "vae.py:pair: the model does not say its image size; give --model-param size=..."),
     ("wrong size", "vae.py:pair", "size=16 channels=1", "the encoder failed on images of shape (2, 1, 16, 16)"),
     ("wrong channels", "vae.py:pair", "size=8 channels=3", "the encoder failed on images of shape (2, 3, 8, 8)"),
     ("unknown parameter", "vae.py:pair", "sise=8", "python-object: no parameter 'sise'; did you mean 'size'?"),
-    ("parameter out of range", "vae.py:pair", "size=2", "size=2 is not valid: give a whole number or none"),
+    ("parameter out of range", "vae.py:pair", "size=2", "size=2 is not valid: give a whole number or a list such as [1, 2] or none"),
 ]  # fmt: skip
 
 

@@ -116,7 +116,7 @@ BAD_INPUT = [
     ("pt2: damaged", "damaged.pt2+dec.pt2", T, "damaged.pt2: not a program of torch.export, or truncated; make it again"),
     ("pt2: other archive", "other.pt2+dec.pt2", T, "other.pt2: not a program of torch.export but some other archive"),
     ("pt2: compiled", "compiled.pt2+dec.pt2", T, "compiled by AOTInductor for one machine; use torch.export.save instead"),
-    ("pt2: swapped", "dec.pt2+enc.pt2", T, "dec.pt2: takes shape (any, 6), not images; the encoder comes first, then the decoder"),
+    ("pt2: swapped", "dec.pt2+enc.pt2", T, "items of shape (8, 8), the model takes (6,), a row of 6 features; give items of that shape"),
     ("pt2: static", "static.pt2+dec.pt2", T, "static.pt2: takes batches of exactly 1; export it again with a dynamic batch dimension"),
     ("pt2: bare", "bare.pt2+dec.pt2", T, "cannot open it (Expected hasRecord("),
     ("pt2: limited", "small.pt2+dec.pt2", T, "small.pt2: takes batches of 64 at most; export it again without this limit"),
@@ -130,7 +130,7 @@ BAD_INPUT = [
     ("ts: swapped", "dec.ts+enc.ts", f"{S} {T}", "the encoder failed on images of shape (2, 1, 8, 8)"),
     ("onnx: truncated", "cut.onnx+dec.onnx", "", "cut.onnx: onnxruntime cannot open it"),
     ("onnx: foreign", "images.onnx+dec.onnx", "", "images.onnx: onnxruntime cannot open it"),
-    ("onnx: swapped", "dec.onnx+enc.onnx", "", "dec.onnx: takes shape (any, 6), not images; the encoder comes first"),
+    ("onnx: swapped", "dec.onnx+enc.onnx", "", "items of shape (8, 8), the model takes (6,), a row of 6 features; give items of that shape"),
     ("onnx: static", "static.onnx+dec.onnx", "", "static.onnx: takes batches of exactly 1; export it again with a dynamic batch dimension"),
     ("onnx: static decoder", "enc.onnx+static_dec.onnx", "", "static_dec.onnx: takes batches of exactly 2; export it again"),
     ("ts: batch in the program", "baked.ts+dec.ts", f"{S} {T}", "the encoder takes batches of exactly 2; export it again with a dynamic batch dimension"),
@@ -145,7 +145,7 @@ BAD_INPUT = [
     ("onnx: two inputs", "two.onnx+dec.onnx", "", "two.onnx: has 2 inputs (in0, in1)"),
     ("onnx: near output", "enc.onnx+dec.onnx", "output=log_varianse", "enc.onnx: no output 'log_varianse'; did you mean 'log_variance'?"),
     ("onnx: far output", "enc.onnx+dec.onnx", "output=z", "no output 'z'; known: first, log_variance"),
-    ("onnx: channels last", "enc.onnx+dec.onnx", "channel_order=last", "enc.onnx: takes images of 1 x 8, only square ones are supported; check channel_order"),
+    ("onnx: channels last", "enc.onnx+dec.onnx", "channel_order=last", "takes images that lsampler does not make: channels must be 1 (grey) or 3 (colour), not 8"),
 ]  # fmt: skip
 
 

@@ -72,6 +72,6 @@ def test_command_names_skipped_images(
 ) -> None:
     arguments = ["encode", png_zip, "--model", tiny_model_file, "--out", tmp_path / "s.h5", "--held-out", "4"]
     done = ok(*arguments)
-    assert "skipped 2 images" in done.out
+    assert "skipped 2 items" in done.out
     assert "ziffern/ä011.png: cannot be decoded" in done.out
     assert "24 latent vectors and 4 held out, D = 6" in done.out

@@ -202,7 +202,7 @@ def test_images_are_decoded_once_when_they_are_needed() -> None:
     assert decode.calls == [64, 64, 72]
     assert encode.calls == [64, 64]
     assert whole.head(200) is whole.head(999) is whole
-    with pytest.raises(LsamplerError, match=r"needs decoded images; give `model=\.\.\.`"):
+    with pytest.raises(LsamplerError, match=r"needs decoded items; give `model=\.\.\.`"):
         _ = samples(normal_rows()).images
 
 
@@ -306,7 +306,7 @@ def test_without_dlib_or_a_decoder_one_line_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, reference: MemoryStore
 ) -> None:
     row = evaluate([samples(normal_rows())], reference, [load_evaluator("faces"), Norm()]).rows[1]
-    assert row.problems in (["faces: needs decoded images; give `model=...`"], [f"faces: {NEEDS_DLIB}"])
+    assert row.problems in (["faces: needs decoded items; give `model=...`"], [f"faces: {NEEDS_DLIB}"])
     assert list(row.by_metric) == ["norm"]
     monkeypatch.setitem(sys.modules, "dlib", None)
     mine = Samples("mine", normal_rows(), decode=Decoder())

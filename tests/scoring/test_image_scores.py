@@ -307,7 +307,7 @@ def test_without_a_model_images_are_missing_with_the_reason() -> None:
     evaluators = [load_evaluator(name) for name in ("novelty", "cycle-consistency", "sharpness", "image-distance")]
     table = evaluate([Samples("mine", draw(60))], known(), evaluators)
     assert table.caveats == [
-        "no scores of sharpness: needs decoded images; give `model=...`",
+        "no scores of sharpness: needs decoded items; give `model=...`",
         "no scores of image-distance: needs an encoder; give `model=...`",
     ]
     assert table.rows[-1].problems == ["cycle-consistency: needs an encoder; give `model=...`"]

@@ -40,7 +40,7 @@ class Sharpness(Evaluator):
         self._known.clear()
         _ = real.held_out
         if real.decode is None:
-            raise LsamplerError("needs decoded images; give `model=...`")
+            raise LsamplerError("needs decoded items; give `model=...`")
 
     def score(self, samples: Samples) -> list[Score]:
         typical, found = self._reconstructions(samples), laplacian_variances(samples.head(self.images).images)

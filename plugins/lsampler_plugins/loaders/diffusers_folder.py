@@ -40,16 +40,17 @@ class DiffusersFolder(ForeignLoader):
                 "lsampler takes colour (3) or grey (1)"
             )
         own, factor = config.get("sample_size"), 2 ** (len(config.block_out_channels) - 1)
-        if self.size is not None and self.size % factor:
+        edges = self.size if isinstance(self.size, tuple) else (self.size or factor,) * 2
+        if any(edge % factor for edge in edges):
             raise LsamplerError(f"{spec}: `size={self.size}` must be a multiple of {factor}")
+        # A convolutional model takes any size: the one it was trained on is only a default.
+        edge = None if self.size or not isinstance(own, int) else own
         return self.adapt(
             spec,
             lambda images: _latents(model.encode(images)),
             lambda latents: model.decode(latents).sample,
             digest=file_digest([Path(spec) / "config.json"]) + module_digest([model]),
-            # A convolutional model takes any size: the one it was trained on is only a default.
-            size=None if self.size or not isinstance(own, int) else own,
-            channels=config.in_channels,
+            shape=(config.in_channels, edge, edge),
             weights=[model],
         )
 

@@ -50,7 +50,7 @@ class KerasFiles(ForeignLoader):
             raise LsamplerError(f"{spec}: takes its input by name; save a model with one plain keras.Input")
         for model in (encoder, decoder) if self.backend != "torch" else ():
             _check_layers(spec, model)
-        size, channels = self.image_shape(spec, getattr(encoder, "input_shape", None))
+        shape = self.item_shape(spec, getattr(encoder, "input_shape", None))
 
         def run(model: Any, given: Tensor) -> Any:
             # Keras moves its input to its default device, which is a GPU if there is one.
@@ -62,8 +62,7 @@ class KerasFiles(ForeignLoader):
             lambda images: run(encoder, images),
             lambda latents: run(decoder, latents),
             digest=file_digest(paths),
-            size=size,
-            channels=channels,
+            shape=shape,
         )
 
 

@@ -44,9 +44,9 @@ class OnnxPair(ForeignLoader):
         """The pair. Raises LsamplerError if a file is no ONNX model that takes one array of floats."""
         files = self.files(spec)
         encoder, decoder = _Session(spec, files[0], self.output), _Session(spec, files[1])
-        size, channels = self.image_shape(files[0], encoder.input_shape)
+        shape = self.item_shape(files[0], encoder.input_shape)
         digest = file_digest(_with_weights(*files)) + (self.output or "")
-        return self.adapt(spec, encoder, decoder, digest=digest, size=size, channels=channels)
+        return self.adapt(spec, encoder, decoder, digest=digest, shape=shape)
 
 
 class _Session:

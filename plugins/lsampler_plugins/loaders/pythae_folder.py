@@ -55,8 +55,7 @@ class PythaeFolder(ForeignLoader):
             lambda images: encoder(images)["embedding"],
             lambda latents: decoder(latents)["reconstruction"],
             digest=f"{file_digest(Path(spec) / name for name in ('model_config.json', 'model.pt'))} {self.networks}",
-            size=shape[1],
-            channels=shape[0],
+            shape=shape,
             weights=[encoder, decoder],
         )
 

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ from lsampler import (
     Autoencoder,
     ForeignLoader,
     LsamplerError,
-    Preprocess,
+    item_of,
     module_digest,
     nearest_name,
     offers,
@@ -64,16 +65,14 @@ class PythonObject(ForeignLoader):
     def _as_it_is(self, spec: str, made: Autoencoder) -> Autoencoder:
         """Check settings and members, and send a probe through."""
         for key in self.model_dump(exclude_defaults=True):
-            raise LsamplerError(f"`{key}=...`: {spec} brings its own preprocess; leave it out")
-        if not isinstance(made.preprocess, Preprocess):
-            raise LsamplerError(f"{spec}: its preprocess is not an lsampler.Preprocess")
+            raise LsamplerError(f"`{key}=...`: {spec} says itself what its items are; leave it out")
+        item = item_of(made)
         if not (isinstance(made.fingerprint, str) and made.fingerprint):
             raise LsamplerError(f"{spec}: its fingerprint is not a text")
         if isinstance(made, nn.Module):
             made.eval()
-        probed = AdaptedAutoencoder(
-            spec, made.encode, made.decode, preprocess=made.preprocess, fingerprint=made.fingerprint
-        )
+        plain = replace(item, value_range=(0.0, 1.0))  # what an lsampler.Autoencoder takes
+        probed = AdaptedAutoencoder(spec, made.encode, made.decode, item=plain, fingerprint=made.fingerprint)
         if probed.latent_shape != (made.dimension,):
             raise LsamplerError(
                 f"{spec}: encode gives vectors of shape {probed.latent_shape}, but its dimension is {made.dimension}"

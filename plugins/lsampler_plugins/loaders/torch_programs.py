@@ -25,23 +25,22 @@ class TorchProgram(ForeignLoader):
         default=False,
         description="that you made these files or trust their author: opening a program can run any code in it",
     )
-    kind: ClassVar[str]
+    holds: ClassVar[str]
 
     def load(self, spec: str) -> Autoencoder:
         """The pair. Raises LsamplerError if it is not trusted, not such a program, or does not fit together."""
         files = self.files(spec)
         for path in files:
-            _check_kind(path, self.kind)
-        require_trust(spec, self.kind, trusted=self.trusted)
+            _check_kind(path, self.holds)
+        require_trust(spec, self.holds, trusted=self.trusted)
         encoder, decoder = map(self.open, files)
-        size, channels = self.image_shape(files[0], getattr(encoder, "input_shape", None))
+        shape = self.item_shape(files[0], getattr(encoder, "input_shape", None))
         return self.adapt(
             spec,
             encoder,
             decoder,
             digest=file_digest(files),
-            size=size,
-            channels=channels,
+            shape=shape,
             weights=[encoder, decoder],
         )
 
@@ -91,7 +90,7 @@ class TorchExport(TorchProgram):
 
     name = "torch-export"
     suffixes = (".pt2",)
-    kind = "a program of torch.export"
+    holds = "a program of torch.export"
     open: ClassVar = _Exported
 
 
@@ -105,7 +104,7 @@ class TorchScript(TorchProgram):
 
     name = "torchscript"
     suffixes = (".ts", ".torchscript", ".jit", ".pt", ".pth")
-    kind = "a TorchScript program"
+    holds = "a TorchScript program"
 
     @staticmethod
     def open(path: Path) -> Any:
@@ -130,9 +129,9 @@ def _kind(members: set[str]) -> str:
     if any(name.startswith("data/aotinductor/") for name in members):
         return "a package compiled by AOTInductor for one machine; use torch.export.save instead"
     if "models/model.json" in members or "serialized_exported_program.json" in members:
-        return TorchExport.kind
+        return TorchExport.holds
     if "constants.pkl" in members:
-        return TorchScript.kind
+        return TorchScript.holds
     if "data.pkl" in members:
         return (
             "weights or a pickled object, which need the code that made them; use --model your_file.py:function, or if "

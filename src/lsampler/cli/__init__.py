@@ -26,7 +26,7 @@ from lsampler.errors import Interrupted, LsamplerError, check_interrupts, one_li
 COMMANDS = {
     "sample": ("sample", "Draw latent vectors with a strategy and decode them to images."),
     "fit": ("sample", "Fit a strategy and save it; 'lsampler sample --fitted' draws from the file."),
-    "decode": ("sample", "Decode latent vectors of a file to images."),
+    "decode": ("sample", "Decode latent vectors of a file to images, or to the items that the model makes."),
     "evaluate": (
         "evaluate",
         "Score samples: the share inside each core, nominal and calibrated, beside real vectors.",
@@ -38,7 +38,7 @@ COMMANDS = {
         "Analyse how the encoder fills its latent space, and check each statement of the posts.",
     ),
     "train": ("train", "Train the posts' autoencoder on images (extra 'train')."),
-    "encode": ("encode", "Encode images into a latent store. Rerun the command to resume it after an interruption."),
+    "encode": ("encode", "Encode images, or the rows of an array or a table, into a latent store."),
     "bundle": (
         "bundle",
         "Make a bundle: weights as float16, statistics, calibrated cores and fitted strategies in one file.",

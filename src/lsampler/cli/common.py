@@ -16,10 +16,25 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from lsampler.data.image_sources import ImageSource
+    from lsampler.models.encode_ranges import Source
     from lsampler.store.latent_store import LatentStore
 
 Images = Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")]
+Items = Annotated[
+    Path,
+    typer.Argument(
+        help="Images: a folder, a .zip, or an array. Other items: .npy, .npz, .h5, .csv, .tsv, .parquet or .h5ad."
+    ),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which array of an .npz, .h5 or .h5ad (obsm/X_pca), or which columns of a table: names or patterns, with "
+        "commas.",
+        show_default="the only array, X, or all columns",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -130,7 +145,7 @@ def paragraphs(documented: object) -> str:
     return "\n\n".join(part if part.startswith(" ") else " ".join(part.split()) for part in parts)
 
 
-def report_left_out(source: ImageSource) -> None:
+def report_left_out(source: Source) -> None:
     """Say how many files of a source were not taken for images."""
     from lsampler.data.image_sources import left_out
 
@@ -145,10 +160,10 @@ def report_store(out: Path, store: LatentStore) -> None:
 
 
 def report_skipped(skipped: dict[str, str], most: int = 10) -> None:
-    """Say which images were left out, and why."""
+    """Say which items were left out, and why."""
     if not skipped:
         return
-    say(f"skipped {len(skipped)} images:")
+    say(f"skipped {len(skipped)} items:")
     for identity, reason in list(skipped.items())[:most]:
         say(f"  {identity}: {reason}")
     if len(skipped) > most:

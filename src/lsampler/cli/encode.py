@@ -11,14 +11,25 @@ from lsampler.cli import common
 from lsampler.cli.messages import in_options
 
 if TYPE_CHECKING:
-    from lsampler.data.image_sources import ImageSource
-    from lsampler.models.encoding import EncodeOptions
+    from lsampler.models.encode_ranges import EncodeOptions, Source
     from lsampler.models.protocols import Autoencoder
     from lsampler.store.held_out import Division, HeldOut
 
 Workers = Annotated[
     int | None,
     typer.Option(min=0, max=256, help="Processes that load images; 0: threads.", show_default="one per core for a GPU"),
+]
+HeldOutCount = Annotated[
+    int | None, typer.Option(min=0, help="How many items are held out.", show_default="as in training, or a tenth")
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, max=65_536, help="Items per forward pass.", show_default="128 images, or more of others"),
+]
+Append = Annotated[bool, typer.Option("--append", help="Add to a store that exists.")]
+Crop = Annotated[
+    str | None,
+    typer.Option(help="centre, celeba (148/178 of the width) or none.", show_default="as the model was trained"),
 ]
 
 app = typer.Typer()
@@ -32,45 +43,45 @@ FAR_ABOVE = 2.0
         "lsampler encode img_align_celeba.zip --held-out 1000 --out celeba.h5",
         "lsampler encode photos/ --held-out 500 --held-out-by folder --out photos.h5",
         "lsampler encode img_align_celeba.zip --out celeba.shards --cluster local:4",
+        "lsampler encode patients.csv --model runs/patients/model.safetensors --out patients.h5",
+        "lsampler encode cells.h5ad --dataset layers/log --model vae.onnx+decoder.onnx --out cells.h5",
     )
 )
 def encode(
-    images: common.Images,
+    items: common.Items,
     out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5 or .shards).")],
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
-    held_out: Annotated[
-        int | None,
-        typer.Option(min=0, help="How many images are held out.", show_default="as in training, or a tenth"),
-    ] = None,
+    held_out: HeldOutCount = None,
     held_out_by: common.HeldOutBy = None,
     split_seed: common.SplitSeed = None,
-    batch_size: Annotated[int, typer.Option(min=1, max=65_536, help="Images per forward pass.")] = 128,
+    batch_size: BatchSize = None,
+    dataset: common.Dataset = None,
     workers: Workers = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(help="centre, celeba (148/178 of the width) or none.", show_default="as the model was trained"),
-    ] = None,
-    append: Annotated[bool, typer.Option("--append", help="Add to a store that exists.")] = False,
+    crop: Crop = None,
+    append: Append = False,
     device: common.Device = "auto",
     strict: common.Strict = False,
     cluster: common.Cluster = None,
     force: common.Force = False,
 ) -> None:
-    """Encode images into a latent store. Rerun the command to resume it after an interruption.
+    """Encode images, or the rows of an array or a table, into a latent store.
 
-    What the model's training held out of the same images is held out again, unless options say otherwise.
+    Rerun the command to resume it after an interruption. Which kind of items the model takes, it says itself. What its
+    training held out of the same items is held out again, unless options say otherwise.
     """
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
-    from lsampler.models.encoding import EncodeOptions, encode_images
+    from lsampler.models.encode_ranges import EncodeOptions
+    from lsampler.models.encoding import encode_images
     from lsampler.models.trained_split import split_for
     from lsampler.progress import rich_progress
     from lsampler.workspace import OpenedEncoder, absolute
 
     common.check_shards(out, cluster)
     settings = tuple(sorted(common.model_settings(model, model_param).items()))
-    opened = OpenedEncoder(absolute(model), settings, str(images.absolute()), str(resolve_device(device)))
+    where = str(items.absolute())
+    opened = OpenedEncoder(absolute(model), settings, where, str(resolve_device(device)), dataset)
     autoencoder, source = opened()
     here = {"opened": opened if cluster else None, "crop": crop}
     options = EncodeOptions(batch_size, strict, append, workers, **here)  # type: ignore[arg-type]
@@ -81,19 +92,21 @@ def encode(
             autoencoder, source, out, held_out=split, options=options, force=force, progress=progress
         )
     if result.resumed:
-        common.say(f"resumed after {result.resumed} images of an interrupted run")
+        common.say(f"resumed after {result.resumed} items of an interrupted run")
     common.report_skipped(result.skipped)
     common.report_store(out, result.store)
 
 
-def _report(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions, split: HeldOut, why: str) -> None:
-    """Say how the images are prepared and divided. Raises LsamplerError, before anything is said, if they cannot be."""
-    division = split.divide(source.ids, source.name)
+def _report(autoencoder: Autoencoder, source: Source, options: EncodeOptions, split: HeldOut, why: str) -> None:
+    """Say how the items are prepared and divided. Raises LsamplerError, before anything is said, if they cannot be."""
+    from lsampler.models.protocols import item_of
+
+    division = split.divide(source.ids, source.name, item_of(autoencoder).plural)
     _report_preparation(autoencoder, source, options)
     _report_division(autoencoder, source, division, why)
 
 
-def _report_division(autoencoder: Autoencoder, source: ImageSource, division: Division, why: str) -> None:
+def _report_division(autoencoder: Autoencoder, source: Source, division: Division, why: str) -> None:
     """Say what is held out, and warn of images that the model was trained on."""
     from lsampler.models.trained_split import leak
 
@@ -104,21 +117,32 @@ def _report_division(autoencoder: Autoencoder, source: ImageSource, division: Di
         common.say(in_options(line, {"held_out", "held_out_by", "split_seed"}))
 
 
-def _report_preparation(autoencoder: Autoencoder, source: ImageSource, options: EncodeOptions) -> None:
+def _report_preparation(autoencoder: Autoencoder, source: Source, options: EncodeOptions) -> None:
     """Say what is left out and how images are cropped, and warn if they are unlike those of the training."""
-    from lsampler.models.encoding import preparation, reconstruction_error
+    from lsampler.data.item_rows import ItemRows
+    from lsampler.models.encode_ranges import preparation, reconstruction_error
+    from lsampler.models.protocols import item_of, preprocess_of
 
     common.report_left_out(source)
-    used = preparation(autoencoder, options)
-    record = getattr(autoencoder, "training_record", {})
-    own, said = record.get("held_out_mse"), f"crop {used.crop}, size {used.size}"
+    item, record = item_of(autoencoder), getattr(autoencoder, "training_record", {})
+    if item.is_image and not isinstance(source, ItemRows):
+        used = preparation(autoencoder, options)
+        said = f"crop {used.crop}, size {used.size_text}"
+    else:
+        said = f"{len(source.ids)} {item.plural}; the model takes {item.words}"
+    own = record.get("held_out_mse")
     error = reconstruction_error(autoencoder, source, options) if isinstance(own, float) else None
     if own is None or error is None:
         common.say(said)
         return
     common.say(f"{said}; mean squared error of reconstructions {error:.5f} (held out in training: {own:.5f})")
     if error > FAR_ABOVE * own:
+        where = f"on {item.plural} of {record.get('source')}"
+        check = (
+            f"--crop: it was trained with {preprocess_of(autoencoder).crop}, {where}"
+            if item.is_image
+            else (f"that they are in the same units: it was trained {where}")
+        )
         common.say(
-            "warning: the model reconstructs these images far worse than those of its training; check --crop: it was "
-            f"trained with {autoencoder.preprocess.crop}, on images of {record.get('source')}"
+            f"warning: the model reconstructs these {item.plural} far worse than those of its training; check {check}"
         )

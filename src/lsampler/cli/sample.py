@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,18 +14,32 @@ from lsampler.errors import LsamplerError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from lsampler.models.protocols import Autoencoder
     from lsampler.progress import Progress
     from lsampler.samplers.base import LatentSampler
+    from lsampler.store.reference import Reference
 
-    Fitted: TypeAlias = tuple[LatentSampler, Callable[[], Autoencoder], str]
-    """A fitted strategy, how to get the decoder of its latent vectors, and the name of what it was fitted to."""
 
-Out = Annotated[
-    Path, typer.Option("--out", "-o", help="A .png grid, a folder of images, or an .h5 or .shards of latent vectors.")
-]
+@dataclass(frozen=True)
+class Drawn:
+    """What latent vectors belong to: how to get their decoder, the name of their origin, and the real ones."""
+
+    decoder: Callable[[], Autoencoder]
+    origin: str
+    reference: Reference | None = None
+
+
+VECTORS = (".h5", common.SHARDS)
+MOST_REAL = 2000
+OUT = (
+    "Images: a .png or .jpg grid, or a folder. Other items: a .png or .svg plot. Any items as numbers: .npy, .npz; "
+    "tables also .csv, .parquet."
+)
+Out = Annotated[Path, typer.Option("--out", "-o", help=f"{OUT} Latent vectors: .h5, .shards.")]
+DecodedOut = Annotated[Path, typer.Option("--out", "-o", help=OUT)]
 
 Plugin = Annotated[
     str | None,
@@ -81,18 +96,18 @@ def sample(
     with on_cluster(cluster), rich_progress() as progress:
         if fitted is not None:
             unused = {"--plugin": plugin, "--param": param, "--store": store}
-            sampler, decoder, origin = _fitted_before(fitted, unused, model, settings)
+            sampler, source = _fitted_before(fitted, unused, model, settings)
         else:
-            sampler, decoder, origin = _fitted_now(plugin, param, (model, store, settings), device, progress)
-        if out.suffix in (".h5", common.SHARDS):
+            sampler, source = _fitted_now(plugin, param, (model, store, settings), device, progress)
+        if out.suffix in VECTORS:
             from lsampler.samplers.sample_store import DrawOptions, sample_store
 
-            options = DrawOptions(device=drawn_on, threads=threads, reference=origin)
+            options = DrawOptions(device=drawn_on, threads=threads, reference=source.origin)
             sample_store(sampler, n, out, seed=seed, options=options, force=force, progress=progress)
-        else:
-            rows = sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
-            _write_images(decoder().to(target), rows, n, out, origin=origin, force=force, progress=progress)
-    common.say(f"{n} samples of {sampler.name} (seed {seed}, fitted to {origin}): {out}")
+    if out.suffix not in VECTORS:
+        rows = sampler.stream(n, seed=seed, device=drawn_on, threads=threads)
+        _write(source, rows, n, out, device=target, force=force)
+    common.say(f"{n} samples of {sampler.name} (seed {seed}, fitted to {source.origin}): {out}")
 
 
 @app.command(
@@ -122,9 +137,9 @@ def fit(
     check_output(out, force=force)
     opened = (model, store, common.model_settings(model, model_param))
     with on_cluster(cluster), rich_progress() as progress:
-        sampler, _, origin = _fitted_now(plugin, param, opened, device, progress)
+        sampler, source = _fitted_now(plugin, param, opened, device, progress)
     sampler.save(out, force=force)
-    common.say(f"{sampler.name}, fitted to {origin}: {out}")
+    common.say(f"{sampler.name}, fitted to {source.origin}: {out}")
 
 
 def _fitted_now(
@@ -133,7 +148,7 @@ def _fitted_now(
     opened: tuple[str | None, Path | None, dict[str, str]],
     device: str,
     progress: Progress,
-) -> Fitted:
+) -> tuple[LatentSampler, Drawn]:
     from lsampler.plugins.by_name import recommended_sampler
     from lsampler.plugins.registry import registry
     from lsampler.workspace import open_subject
@@ -148,17 +163,19 @@ def _fitted_now(
         strategy = registry().get("sampler", plugin).from_strings(common.key_values(param))
         subject = open_subject(*opened)
     fitted = strategy.fit(subject.reference, device=device, progress=progress)
-    return fitted, subject.decoder, subject.reference.name
+    return fitted, Drawn(subject.decoder, subject.reference.name, subject.reference)
 
 
-def _fitted_before(path: Path, unused: Mapping[str, object], model: str | None, settings: dict[str, str]) -> Fitted:
+def _fitted_before(
+    path: Path, unused: Mapping[str, object], model: str | None, settings: dict[str, str]
+) -> tuple[LatentSampler, Drawn]:
     from lsampler.plugins.by_name import load_fitted
 
     for option, given in unused.items():
         if given:
             raise LsamplerError(f"{option}: a strategy from --fitted needs none; leave it out")
     sampler = load_fitted(path)
-    return sampler, lambda: _decoder_for(path, model, sampler.fingerprint, settings), path.name
+    return sampler, Drawn(lambda: _decoder_for(path, model, sampler.fingerprint, settings), path.name)
 
 
 def _decoder_for(path: Path, model: str | None, fingerprint: str | None, settings: dict[str, str]) -> Autoencoder:
@@ -171,29 +188,33 @@ def _decoder_for(path: Path, model: str | None, fingerprint: str | None, setting
     return autoencoder
 
 
-@app.command(epilog=common.examples("lsampler decode vectors.h5 --out vectors.png --n 64"))
+@app.command(
+    epilog=common.examples(
+        "lsampler decode vectors.h5 --out vectors.png --n 64",
+        "lsampler decode vectors.h5 --model runs/patients/model.safetensors --out patients.csv",
+    )
+)
 def decode(
     samples: Annotated[
         Path, typer.Argument(help="Latent vectors made by 'lsampler sample' or 'encode' (.h5, .shards).")
     ],
-    out: Out = Path("decoded.png"),
+    out: DecodedOut = Path("decoded.png"),
     n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="Only the first n.", show_default="all")] = None,
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
     device: common.Device = "auto",
     force: common.Force = False,
 ) -> None:
-    """Decode latent vectors of a file to images."""
+    """Decode latent vectors of a file to images, or to the items that the model makes."""
     import torch
 
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.files import check_output
-    from lsampler.progress import rich_progress
     from lsampler.store.opening import open_store
 
     check_output(_checked_kind(out), force=force)
-    if out.suffix in (".h5", common.SHARDS):
-        raise LsamplerError(f"{out}: decoding gives images; choose a .png or a folder")
+    if out.suffix in VECTORS:
+        raise LsamplerError(f"{out}: decoding gives items, not latent vectors; choose a .png, a folder or a .npy")
     stored = open_store(samples)
     autoencoder = _decoder_for(samples, model, stored.fingerprint, common.model_settings(model, model_param))
     if autoencoder.dimension != stored.dimension:
@@ -201,29 +222,50 @@ def decode(
     total = min(n or len(stored), len(stored))
     step = 1024
     rows = (torch.from_numpy(stored.read(at, min(at + step, total))) for at in range(0, total, step))
-    with rich_progress() as progress:
-        decoder = autoencoder.to(resolve_device(device))
-        _write_images(decoder, rows, total, out, origin=str(samples), force=force, progress=progress)
-    common.say(f"{total} images: {out}")
+    what = _write(
+        Drawn(lambda: autoencoder, str(samples), stored), rows, total, out, device=resolve_device(device), force=force
+    )
+    common.say(f"{total} {what}: {out}")
 
 
 def _checked_kind(out: Path) -> Path:
-    if out.suffix not in ("", ".png", ".h5", common.SHARDS) and not out.is_dir():
-        raise LsamplerError(f"{out}: give a .png for a grid, a folder for single images, .h5 or .shards for vectors")
+    """Raise LsamplerError for a name that says nothing that can be written; what the items allow is known later."""
+    from lsampler.models.writing import NUMBERS, PICTURES, PLOTS
+
+    known = (*VECTORS, *PICTURES, *PLOTS, *NUMBERS)
+    if out.suffix.lower() not in ("", *known) and not out.is_dir():
+        raise LsamplerError(
+            f"{out}: give a .png for a grid or a plot, a folder for single images, .npy, .npz, .csv or .parquet for "
+            "the items as numbers, or .h5 or .shards for latent vectors"
+        )
     return out
 
 
-def _write_images(
-    decoder: Autoencoder, rows: Iterable[Tensor], n: int, out: Path, *, origin: str, force: bool, progress: Progress
-) -> None:
-    import numpy as np
+def _write(source: Drawn, rows: Iterable[Tensor], n: int, out: Path, *, device: Any, force: bool) -> str:
+    """Decode latent vectors and write the items; returns what they are called."""
+    from lsampler.models.decoding import item_stream
+    from lsampler.models.protocols import item_of
+    from lsampler.models.writing import PLOTS, check_item_output, write_items
+    from lsampler.progress import rich_progress
 
-    from lsampler.models.decoding import MAX_GRID_IMAGES, decode_stream, save_folder, save_grid
+    autoencoder = source.decoder()
+    item = item_of(autoencoder)
+    check_item_output(out, item, n)
+    decoder = autoencoder.to(device)
+    plotted = not item.is_image and out.suffix.lower() in PLOTS
+    real = _real_items(source, decoder) if plotted else None
+    with rich_progress() as progress:
+        batches = item_stream(decoder, rows, source.origin)
+        write_items(batches, item, n, out, real=real, force=force, progress=progress)
+    return item.plural
 
-    batches = decode_stream(decoder, rows, origin)
-    if out.suffix != ".png":
-        save_folder(batches, n, out, force=force, progress=progress)
-    elif n > MAX_GRID_IMAGES:
-        raise LsamplerError(f"{out}: {n} images are too many for one grid; give a folder, or at most {MAX_GRID_IMAGES}")
-    else:
-        save_grid(np.concatenate(list(batches)), out, force=force)
+
+def _real_items(source: Drawn, decoder: Autoencoder) -> NDArray[Any] | None:
+    """Some real items as the model decodes them, for a plot to compare with; None without latent vectors."""
+    from lsampler.models.decoding import decode_rows
+
+    reference = source.reference
+    if reference is None or not reference.has_latents:
+        return None
+    rows = next(iter(reference.chunks()), None)
+    return None if rows is None else decode_rows(decoder, rows[:MOST_REAL])

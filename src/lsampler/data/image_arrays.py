@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.data.image_files import ImageError, checked_floats, first_line
-from lsampler.errors import LsamplerError
+from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.hdf5_files import checked_dataset, datasets, listed
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -41,9 +41,10 @@ class FileSource:
 class ArrayImages(FileSource):
     """(N, H, W), (N, H, W, C) or (N, C, H, W); uint8, or floats in [0, 1]."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, dataset: str | None = None) -> None:
         super().__init__(path)
-        self._data = _open_array(path)
+        self._dataset = dataset
+        self._data = _open_array(path, dataset)
         shape: tuple[int, ...] = self._data.shape or ()
         if len(shape) in (3, 4) and min(shape) < 1:
             raise LsamplerError(f"{path}: shape {shape} holds no pixel; give an array of at least one image")
@@ -62,6 +63,9 @@ class ArrayImages(FileSource):
         width = len(str(shape[0] - 1))
         self.ids = [f"{index:0{width}d}" for index in range(shape[0])]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._path, self._dataset)
+
     def read(self, index: int) -> NDArray[Any]:
         """Image ``index`` as (H, W, C). Raises ImageError."""
         try:
@@ -75,16 +79,18 @@ class ArrayImages(FileSource):
         return pixels if pixels.dtype == np.uint8 else checked_floats(pixels)
 
 
-def _open_array(path: Path) -> Any:
+def _open_array(path: Path, dataset: str | None) -> Any:
     try:
         if path.suffix.lower() in HDF5_SUFFIXES:
-            return _open_hdf5(path)
+            return _open_hdf5(path, dataset)
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
+            if dataset is not None:
+                raise LsamplerError(f"{path}: a .npy file is one array; leave out `dataset=...`")
             return loaded
         with loaded as archive:  # numpy recognises the format by the first bytes, not by the suffix
-            name = _chosen(path, archive.files)
-            _check_size(path, archive, name)
+            name = _chosen(path, archive.files, dataset=dataset)
+            check_npz_size(path, archive, name)
             return archive[name]
     except LsamplerError:
         raise
@@ -97,7 +103,7 @@ def _open_array(path: Path) -> Any:
         raise LsamplerError(f"{path}: not a readable array file ({reason}); write it again") from error
 
 
-def _check_size(path: Path, archive: Any, name: str) -> None:
+def check_npz_size(path: Path, archive: Any, name: str) -> None:
     """Refuse what does not fit in memory, by the header of the array."""
     with archive.zip.open(f"{name}.npy" if f"{name}.npy" in archive.zip.namelist() else name) as stream:
         version = np.lib.format.read_magic(stream)
@@ -110,20 +116,20 @@ def _check_size(path: Path, archive: Any, name: str) -> None:
         )
 
 
-def _open_hdf5(path: Path) -> h5py.Dataset:
+def _open_hdf5(path: Path, dataset: str | None) -> h5py.Dataset:
     """The dataset of the images, whose chunks are cached: each holds many images, and is decompressed once."""
     handle = h5py.File(path, "r")
-    name, together = _inspected(path, handle)
+    name, together = _inspected(path, handle, dataset)
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
     access.set_chunk_cache(1009, min(max(CACHED_CHUNKS * together, 1 << 20), MOST_CACHED_BYTES), 1.0)
     # As long as a dataset is open anywhere, it keeps the cache that it was first opened with.
     return h5py.Dataset(h5py.h5d.open(handle.id, name.encode("utf-8", "surrogateescape"), access))
 
 
-def _inspected(path: Path, handle: h5py.File) -> tuple[str, int]:
+def _inspected(path: Path, handle: h5py.File, wanted: str | None) -> tuple[str, int]:
     """The name of the dataset of the images, checked, and the bytes of the chunks that one image is read from."""
     found, outside = datasets(path, handle)
-    name = _chosen(path, list(found), outside)
+    name = _chosen(path, list(found), outside, dataset=wanted)
     dataset = checked_dataset(path, found[name])
     if dataset.chunks is None:
         return name, 0
@@ -137,9 +143,19 @@ def _inspected(path: Path, handle: h5py.File) -> tuple[str, int]:
     return name, together
 
 
-def _chosen(path: Path, names: list[str], outside: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The array of the images: that called so, or the only one there is at the top of the file, or in all of it."""
+def _chosen(
+    path: Path,
+    names: list[str],
+    outside: Mapping[str, str] = MappingProxyType({}),
+    *,
+    dataset: str | None = None,
+) -> str:
+    """The array of the images: that asked for or called so, or the only one at the top of the file, or in all of it."""
+    if dataset is not None and dataset.strip("/") not in names:
+        near = nearest_name(dataset, names)
+        raise LsamplerError(f"{path}: holds no array '{shortened(dataset)}'{near}; it holds {listed(names) or 'none'}")
     for some in (
+        [name for name in names if dataset is not None and name == dataset.strip("/")],
         [name for name in names if name == "images"],
         [name for name in names if name.rpartition("/")[2] == "images"],
         [name for name in names if "/" not in name],

@@ -56,12 +56,16 @@ class ImageSource(Protocol):
         ...
 
 
-def open_images(path: str | os.PathLike[str]) -> ImageSource:
+def open_images(path: str | os.PathLike[str], *, dataset: str | None = None) -> ImageSource:
     """Open a folder (searched recursively), a ``.zip``, or a ``.npy``, ``.npz`` or ``.h5`` array of images.
 
     Nothing is unpacked to disk. Images are rotated as their EXIF data say, and transparent ones are laid on white.
     Hidden files and those of systems are left out, in folders as in archives, and so is what has another suffix than
     that of an image. Linked folders are searched too.
+
+    Args:
+        path: of the folder or file.
+        dataset: which array of an ``.npz`` or ``.h5`` file; by default the one called images, or the only one.
 
     Raises:
         LsamplerError: the path is missing, empty, unsafe, or holds no image.
@@ -72,6 +76,10 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
     kind = _Folder if path.is_dir() else SOURCES.get(path.suffix.lower())
     if kind is None:
         raise LsamplerError(f"{path}: not a source of images; give a folder, a .zip, or a .npy, .npz or .h5 array")
+    if kind is ArrayImages:
+        return ArrayImages(existing_file(path, "file of images"), dataset)
+    if dataset is not None:
+        raise LsamplerError(f"{path}: holds image files, not arrays; leave out `dataset=...`")
     source = kind(path if kind is _Folder else existing_file(path, "file of images"))
     if not source.ids:
         others = f"; it was searched, and {left_out(source)}" if source.left_out else ""
@@ -79,7 +87,7 @@ def open_images(path: str | os.PathLike[str]) -> ImageSource:
     return source
 
 
-def left_out(source: ImageSource) -> str:
+def left_out(source: object) -> str:
     """What a source does not take for images, and why, such as ``left out 3 (2 .txt, 1 .heic)``; or an empty text."""
     reasons: Counter[str] = getattr(source, "left_out", None) or Counter()
     counts = [f"{reasons[reason]} {reason}" for reason in sorted(reasons, key=lambda one: (-reasons[one], one))]

@@ -7,11 +7,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 GAP = 2
+READABLE_EDGE = 64
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Convert images (N, C, H, W) in [0, 1] to (N, H, W, C) uint8."""
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def enlarged(images: NDArray[np.uint8], edge: int = READABLE_EDGE) -> NDArray[np.uint8]:
+    """Images (N, H, W, C) whose pixels are repeated until their longer edge is as long as still fits into ``edge``."""
+    times = max(1, edge // max(images.shape[1:3]))
+    return images.repeat(times, axis=1).repeat(times, axis=2) if times > 1 else images
 
 
 def image_grid(images: NDArray[np.uint8], columns: int | None = None) -> Image.Image:

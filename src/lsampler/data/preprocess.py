@@ -21,17 +21,17 @@ class Preprocess:
     """Crop, resize (Lanczos), convert to colour or grey, and scale to [0, 1].
 
     Args:
-        size: edge of the square result in pixels.
-        crop: ``centre`` takes the largest centred square; ``celeba`` the centred square of
-            148/178 of the width, which frames the face in the official aligned images;
-            ``none`` takes the whole image and changes its aspect ratio if it is not square.
+        size: edge of the square result in pixels, or its height and width.
+        crop: ``centre`` takes the largest centred part that has the result's aspect ratio; ``celeba`` the centred one
+            of 148/178 of the width, which frames the face in the official aligned images;
+            ``none`` takes the whole image and changes its aspect ratio if it is another one.
         channels: 3 for colour, 1 for grey.
 
     Raises:
         LsamplerError: a setting is out of range or unknown.
     """
 
-    size: int = 96
+    size: int | tuple[int, int] = 96
     crop: Crop = "celeba"
     channels: int = 3
 
@@ -40,28 +40,53 @@ class Preprocess:
             raise LsamplerError(f"crop '{self.crop}' is unknown{nearest_name(self.crop, get_args(Crop))}")
         if self.channels not in (1, 3):
             raise LsamplerError(f"channels must be 1 (grey) or 3 (colour), not {self.channels}")
-        if not 4 <= self.size <= 4096:
-            raise LsamplerError(f"image size must be between 4 and 4096 pixels, not {self.size}")
+        if isinstance(self.size, list | tuple):  # a square has one size, so that equal settings are equal
+            edges = tuple(map(int, self.size))
+            object.__setattr__(self, "size", edges[0] if len(edges) == 2 and edges[0] == edges[1] else edges)
+        if isinstance(self.size, tuple) and len(self.size) != 2:
+            raise LsamplerError(f"image size {self.size}: give one edge, or height and width")
+        if not all(4 <= edge <= 4096 for edge in (self.height, self.width)):
+            raise LsamplerError(f"image size must be between 4 and 4096 pixels, not {self.size_text}")
+
+    @property
+    def height(self) -> int:
+        """H of the result in pixels."""
+        return self.size if isinstance(self.size, int) else self.size[0]
+
+    @property
+    def width(self) -> int:
+        """W of the result in pixels."""
+        return self.size if isinstance(self.size, int) else self.size[1]
+
+    @property
+    def size_text(self) -> str:
+        """The size in words: ``96``, or ``64x48`` for height and width."""
+        return str(self.size) if isinstance(self.size, int) else f"{self.height}x{self.width}"
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, for a file's metadata."""
-        return asdict(self)
+        return asdict(self) | {"size": self.size if isinstance(self.size, int) else list(self.size)}
 
     def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Convert (H, W, C) uint8 or float32 to (channels, size, size) float32 in [0, 1]."""
+        """Convert (H, W, C) uint8 or float32 to (channels, height, width) float32 in [0, 1]."""
         return np.ascontiguousarray(scaled(self.pixels(image)).transpose(2, 0, 1))
 
     def pixels(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Crop and resize to (size, size, channels): uint8, to be divided by 255, or float32 in [0, 1]."""
-        height, width = image.shape[:2]
+        """Crop and resize to (height, width, channels): uint8, to be divided by 255, or float32 in [0, 1]."""
         if self.crop != "none":
-            edge = min(height, width)
-            if self.crop == "celeba":
-                edge = min(edge, max(1, round(width * CELEBA_CROP / CELEBA_WIDTH)))
-            top, left = (height - edge) // 2, (width - edge) // 2
-            image = image[top : top + edge, left : left + edge]
+            top, left, height, width = self._part(*image.shape[:2])
+            image = image[top : top + height, left : left + width]
         image = _with_channels(image, self.channels)
-        return image if image.shape[:2] == (self.size, self.size) else _resized(image, self.size)
+        wanted = self.height, self.width
+        return image if image.shape[:2] == wanted else _resized(image, *wanted)
+
+    def _part(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width of the part of an image that the crop keeps."""
+        aspect = self.height / self.width
+        across = max(1, round(width * CELEBA_CROP / CELEBA_WIDTH)) if self.crop == "celeba" else width
+        across = max(1, min(across, round(height / aspect)))
+        down = max(1, min(height, round(across * aspect)))
+        return (height - down) // 2, (width - across) // 2, down, across
 
 
 def scaled(pixels: NDArray[Any]) -> NDArray[np.float32]:
@@ -87,9 +112,9 @@ def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
     return grey[..., np.newaxis]
 
 
-def _resized(pixels: NDArray[Any], size: int) -> NDArray[Any]:
+def _resized(pixels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     def resized(values: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(Image.fromarray(values).resize((size, size), Image.Resampling.LANCZOS))
+        return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.LANCZOS))
 
     if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
         return resized(pixels)

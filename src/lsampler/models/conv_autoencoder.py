@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from torch import Tensor, nn
 
 from lsampler.compute.one_thread import one_kernel_thread
+from lsampler.data.items import Item
 from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.files import existing_file, new_file
@@ -114,6 +115,11 @@ class ConvAutoencoder(nn.Module):
     def dimension(self) -> int:
         """The latent dimension D."""
         return self.config.latent_dim
+
+    @property
+    def item(self) -> Item:
+        """What its items are: images."""
+        return Item.of_images(self.preprocess)
 
     @property
     def device(self) -> torch.device:

@@ -1,11 +1,9 @@
-"""Latent vectors -> images, in batches."""
+"""Latent vectors -> items, in batches: images as pixels, other items as numbers."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,58 +11,128 @@ from numpy.typing import NDArray
 
 from lsampler.compute.dense import dense_tensor
 from lsampler.compute.prefetch import one_behind
-from lsampler.data.pictures import image_grid
 from lsampler.errors import LsamplerError, plugin_errors
-from lsampler.files import MARK, check_folder, mark_folder, new_directory, new_file
-from lsampler.models.protocols import Decoder, Encoder
-from lsampler.progress import Progress, track
+from lsampler.models.protocols import Decoder, Encoder, item_of
 
 BATCH = 256
-MAX_GRID_IMAGES = 4096
+
+
+def decode(autoencoder: Decoder, latents: Any) -> NDArray[np.float32]:
+    """Latent vectors (n, D) -> items (n, *shape) float32, in the units of the model.
+
+    Images are (n, C, H, W) in the ``value_range`` of the model's item, [0, 1] if it states none.
+
+    Args:
+        autoencoder: any autoencoder, such as that of a bundle or one made by :func:`lsampler.adapt`.
+        latents: an array, a tensor, or anything that NumPy makes an array of.
+
+    Raises:
+        LsamplerError: the vectors are not of the model's dimension, or the decoder gives NaN.
+    """
+    item = item_of(autoencoder)
+    low, high = item.value_range if item.is_image else (0.0, 1.0)
+    rows = latents if isinstance(latents, torch.Tensor) else torch.as_tensor(np.asarray(latents, dtype=np.float32))
+    if rows.ndim != 2:
+        raise LsamplerError(
+            f"latent vectors of shape {tuple(rows.shape)}; give (n, D), such as `latents[None]` for one"
+        )
+    parts = [items.float().cpu().numpy() for items in _decoded_batches(autoencoder, [rows], "the latent vectors")]
+    found: NDArray[np.float32] = np.concatenate([np.empty((0, *item.shape), np.float32), *parts])
+    return found * np.float32(high - low) + np.float32(low) if (low, high) != (0.0, 1.0) else found
 
 
 def decode_images(decoder: Decoder, latents: NDArray[np.float32] | torch.Tensor) -> NDArray[np.uint8]:
     """Latent vectors (n, D) -> images (n, H, W, C) uint8, decoded in batches."""
-    return np.concatenate(list(decode_stream(decoder, [torch.as_tensor(latents)])))
+    return np.concatenate(list(image_stream(decoder, [torch.as_tensor(latents)])))
 
 
 def encode_pixels(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Decoded images (n, H, W, C) uint8 -> latent vectors (n, D), in batches: the way back."""
+    return _encoded(encoder, images, lambda pixels: pixels.permute(0, 3, 1, 2).contiguous().float().div_(255))
+
+
+def decode_rows(decoder: Decoder, latents: NDArray[np.float32] | torch.Tensor) -> NDArray[np.float32]:
+    """Latent vectors (n, D) -> items that are no images (n, *shape) float32, decoded in batches."""
+    return np.concatenate(list(row_stream(decoder, [torch.as_tensor(latents)])))
+
+
+def encode_rows(encoder: Encoder, items: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Items that are no images (n, *shape) -> latent vectors (n, D), in batches: the way back."""
+    return _encoded(encoder, items, lambda rows: rows)
+
+
+def _encoded(
+    encoder: Encoder, items: NDArray[Any], prepare: Callable[[torch.Tensor], torch.Tensor]
+) -> NDArray[np.float32]:
     encoded = []
-    for start in range(0, len(images), BATCH):
-        pixels = torch.from_numpy(images[start : start + BATCH].transpose(0, 3, 1, 2).copy())
-        batch = pixels.float().div_(255)
+    for start in range(0, len(items), BATCH):
+        batch = prepare(torch.from_numpy(np.ascontiguousarray(items[start : start + BATCH])))
         with torch.inference_mode(), plugin_errors("encoding"):
             encoded.append(dense_tensor(encoder.encode(batch)).float().cpu().numpy())
-    return np.concatenate(encoded)
+    found: NDArray[np.float32] = np.concatenate(encoded)
+    return found
 
 
-def decode_stream(
-    decoder: Decoder, blocks: Iterable[torch.Tensor], origin: str = "the latent vectors"
-) -> Iterator[NDArray[np.uint8]]:
-    """Blocks of latent vectors -> batches of images (b, H, W, C) uint8; messages name the origin of the vectors.
+def item_stream(
+    autoencoder: Decoder, blocks: Iterable[torch.Tensor], origin: str = "the latent vectors"
+) -> Iterator[NDArray[Any]]:
+    """Blocks of latent vectors -> batches of items: images (b, H, W, C) uint8, others (b, *shape) float32.
+
+    Messages name the origin of the vectors.
 
     Raises:
-        LsamplerError: the decoder gives NaN or something that is not images.
+        LsamplerError: the decoder gives NaN or other items than the model says.
     """
+    stream: Any = image_stream if item_of(autoencoder).is_image else row_stream
+    return iter(stream(autoencoder, blocks, origin))
+
+
+def row_stream(
+    decoder: Decoder, blocks: Iterable[torch.Tensor], origin: str = "the latent vectors"
+) -> Iterator[NDArray[np.float32]]:
+    """Blocks of latent vectors -> batches of items that are no images (b, *shape) float32."""
+    for items in _decoded_batches(decoder, blocks, origin):
+        yield items.float().cpu().numpy()
+
+
+def image_stream(
+    decoder: Decoder, blocks: Iterable[torch.Tensor], origin: str = "the latent vectors"
+) -> Iterator[NDArray[np.uint8]]:
+    """Blocks of latent vectors -> batches of images (b, H, W, C) uint8."""
     for pixels, extremes in one_behind(_launched(decoder, blocks)):
-        if not torch.isfinite(extremes).all():
-            raise LsamplerError(
-                f"{origin}: decoded to NaN or infinite values; give vectors as large as the model's own latents, or a "
-                "model whose weights are finite"
-            )
+        _check_finite(extremes, origin)
         yield pixels.cpu().numpy()
+
+
+def _check_finite(values: torch.Tensor, origin: str) -> None:
+    if not torch.isfinite(values).all():
+        raise LsamplerError(
+            f"{origin}: decoded to NaN or infinite values; give vectors as large as the model's own latents, or a "
+            "model whose weights are finite"
+        )
 
 
 def _launched(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of images (b, H, W, C) uint8 and their extremes, which a GPU may still be at work on."""
+    for images in _decoded_batches(decoder, blocks):
+        if images.ndim != 4:
+            raise LsamplerError(f"the decoder gave shape {tuple(images.shape)}, expected (B, C, H, W)")
+        yield _as_bytes(images.float())
+
+
+def _decoded_batches(
+    decoder: Decoder, blocks: Iterable[torch.Tensor], origin: str | None = None
+) -> Iterator[torch.Tensor]:
+    """Batches as the decoder gives them; with an origin they are checked for NaN, which waits for a GPU."""
     for block in blocks:
         for batch in torch.split(block, BATCH):
             with plugin_errors("decoding"):
-                images = dense_tensor(decoder.decode(batch.float())).float()
-            if images.ndim != 4 or len(images) != len(batch):
-                raise LsamplerError(f"the decoder gave shape {tuple(images.shape)}, expected (B, C, H, W)")
-            yield _as_bytes(images)
+                items = dense_tensor(decoder.decode(batch.float()))
+            if len(items) != len(batch):
+                raise LsamplerError(f"the decoder gave shape {tuple(items.shape)} for {len(batch)} latent vectors")
+            if origin is not None:
+                _check_finite(items, origin)
+            yield items
 
 
 @torch.inference_mode()
@@ -73,40 +141,3 @@ def _as_bytes(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     pixels = images.clamp(0, 1).mul_(255).round_().to(torch.uint8)
     extremes = torch.stack(images.aminmax()) if images.numel() else images.new_zeros(2)
     return pixels.permute(0, 2, 3, 1).contiguous(), extremes
-
-
-def save_grid(images: NDArray[np.uint8], path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Write images (n, H, W, C) uint8 as one picture, in rows as square as possible."""
-    with new_file(path, force=force) as beside:
-        image_grid(images).save(beside)
-
-
-def save_folder(
-    batches: Iterable[NDArray[np.uint8]],
-    total: int,
-    path: str | os.PathLike[str],
-    *,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> None:
-    """Write images as numbered PNG files in a folder, which appears when all are there."""
-    from PIL import Image
-
-    _check_folder(Path(path))
-    digits = max(6, len(str(total - 1)))
-    with new_directory(path, force=force) as beside:
-        mark_folder(beside, "images", Path(path))
-        index = 0
-        for batch in track(batches, progress, "writing images", total, len):
-            for image in batch:
-                pixels = image[..., 0] if image.shape[-1] == 1 else image
-                Image.fromarray(pixels).save(beside / f"{index:0{digits}d}.png")
-                index += 1
-
-
-def _check_folder(path: Path) -> None:
-    """The folder is replaced as a whole: what the user added to it shall not go, either."""
-    check_folder(path, "images")
-    for entry in path.iterdir() if path.is_dir() else ():
-        if entry.name != MARK and not re.fullmatch(r"\d{6,}\.png", entry.name):
-            raise LsamplerError(f"{path}: holds '{entry.name}', so it is not replaced; choose another folder")

@@ -7,26 +7,37 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PositiveInt
 from torch import nn
 
+from lsampler.data.items import Item, Kind
 from lsampler.data.preprocess import Crop, Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.files import existing_file
-from lsampler.models.adapter import AdaptedAutoencoder, Apply, ChannelOrder, ImageLayout, explained
+from lsampler.models.adapter import AdaptedAutoencoder, Apply, ChannelOrder, Layout, explained
 from lsampler.models.protocols import AutoencoderLoader
 
 # They describe the weights beside them, in folders of pythae and of diffusers.
 FOLDER_FILES = ("model_config.json", "config.json")
 ValueRange = Literal["0..1", "-1..1", "0..255"]
+Shape: TypeAlias = Sequence[int | None]
+"""Lengths of axes, None for one of any length."""
+Edge: TypeAlias = Annotated[int, Field(ge=4, le=4096)]
+
+
+def _edges(value: Any) -> Any:
+    """A size as the command line gives it: ``64x48`` is height and width."""
+    found = re.fullmatch(r"(\d+)x(\d+)", value) if isinstance(value, str) else None
+    return [int(edge) for edge in found.groups()] if found else value
 
 
 class ForeignLoader(AutoencoderLoader):
-    """Base of loaders for models that do not say how their images are prepared.
+    """Base of loaders for models that do not say what their items are, and how images are prepared.
 
     A subclass writes :meth:`load`, which ends with :meth:`adapt`. It sets :attr:`suffixes` if its
     specifications are two files, ``ENCODER+DECODER``, or :attr:`folder_files` if they are folders; otherwise it
@@ -39,12 +50,19 @@ class ForeignLoader(AutoencoderLoader):
     folder_files: ClassVar[tuple[str, ...]] = ()
     """Names of files; a folder that holds one of them is a specification."""
 
-    size: int | None = Field(
-        default=None, ge=4, le=4096, description="edge of the square images in pixels; none: what the model says"
+    kind: Kind | None = Field(default=None, description="of the items; none: what the shape of the input says")
+    shape: tuple[PositiveInt, ...] | None = Field(
+        default=None, description="of an item that is no image, [30] or [1, 187]; none: what the model says"
+    )
+    size: Annotated[Edge | tuple[Edge, Edge] | None, BeforeValidator(_edges)] = Field(
+        default=None, description="edge of images in pixels, or 64x48 for height and width; none: what the model says"
     )
     channels: Literal[1, 3] | None = Field(
-        default=None, description="3 for colour, 1 for grey; none: what the model says"
+        default=None, description="of images: 3 for colour, 1 for grey; none: what the model says"
     )
+    names: tuple[str, ...] = Field(default=(), description="of the features of a table, or the channels of a signal")
+    unit: str = Field(default="", max_length=100, description="of the values of signals and tables, for plots")
+    content: str = Field(default="", max_length=100, description="what images show; scores of faces need faces")
     crop: Crop = Field(default="centre", description="how images are cropped before they are resized")
     value_range: ValueRange = Field(default="0..1", description="of the model's images, from black to white")
     channel_order: ChannelOrder = Field(
@@ -99,30 +117,24 @@ class ForeignLoader(AutoencoderLoader):
                 f"{spec}: takes batches of exactly {batch}; export it again with a dynamic batch dimension"
             )
 
-    def image_shape(self, spec: object, shape: Sequence[int | None] | None) -> tuple[int | None, int | None]:
-        """Return size and channels, for :meth:`adapt`, from the shape of an encoder's input.
+    def item_shape(self, spec: object, shape: Shape | None) -> Shape | None:
+        """Return the shape of an item, for :meth:`adapt`, from the shape of an encoder's input.
 
         Args:
             spec: the encoder's name in messages.
-            shape: (B, C, H, W), or (B, H, W, C) with channels last; None for an axis of any length, or if the model
-                does not say its shape.
+            shape: with the batch first, in the model's own order of channels; None if the model does not say it.
 
         Raises:
-            LsamplerError: it is not the shape of square images.
+            LsamplerError: it is not the shape of a batch of items.
         """
         if shape is None:
-            return None, None
-        if len(shape) != 4:
-            of = ", ".join("any" if edge is None else str(edge) for edge in shape)
-            raise LsamplerError(f"{spec}: takes shape ({of}), not images; the encoder comes first, then the decoder")
+            return None
         _, *axes = shape
-        channels = axes.pop(0 if self.channel_order == "first" else -1)
-        edges = {edge for edge in axes if edge is not None}
-        if len(edges) > 1:
+        if not axes:
             raise LsamplerError(
-                f"{spec}: takes images of {axes[0]} x {axes[1]}, only square ones are supported; check channel_order"
+                f"{spec}: takes one axis, not a batch of items; give the encoder first, then the decoder"
             )
-        return (edges.pop() if edges else None), channels
+        return [axes[-1], *axes[:-1]] if self.channel_order == "last" and len(axes) > 1 else axes
 
     def adapt(
         self,
@@ -131,8 +143,7 @@ class ForeignLoader(AutoencoderLoader):
         decode: Apply,
         *,
         digest: str,
-        size: int | None = None,
-        channels: int | None = None,
+        shape: Shape | None = None,
         weights: Sequence[Any] = (),
     ) -> AdaptedAutoencoder:
         """Return the adapted model.
@@ -142,20 +153,18 @@ class ForeignLoader(AutoencoderLoader):
             encode: as for :class:`AdaptedAutoencoder`.
             decode: as for :class:`AdaptedAutoencoder`.
             digest: of the weights, such as :func:`file_digest`; settings are added to it.
-            size: of the images, if the model states it.
-            channels: of the images, if the model states them.
+            shape: of one item as the model states it: (C, H, W), (C, L) or (F,), None for a length that it leaves open.
             weights: the objects whose ``to`` moves the weights to a device; none if they stay on the CPU.
 
         Raises:
-            LsamplerError: size or channels are unknown or contradict the model, or the model does not work.
+            LsamplerError: the shape of the items is unknown or contradicts the parameters, or the model does not work.
         """
-        agreed = _agreed(spec, "size", self.size, size), _agreed(spec, "channels", self.channels, channels)
-        try:
-            preprocess = Preprocess(agreed[0], self.crop, agreed[1])
-        except LsamplerError as error:
-            raise LsamplerError(f"{spec}: takes images that lsampler does not make: {error}") from None
-        settings = json.dumps([self.name, preprocess.as_dict(), self.value_range, self.channel_order])
-        low, high = self.value_range.split("..")
+        item = self._item(spec, shape)
+        if item.is_image:
+            preprocess: Any = Preprocess((item.shape[1], item.shape[2]), self.crop, item.shape[0]).as_dict()
+            settings = json.dumps([self.name, preprocess, self.value_range, self.channel_order])
+        else:
+            settings = json.dumps([self.name, item.as_dict(), self.channel_order])
 
         def move(device: torch.device) -> None:
             for part in weights:
@@ -165,11 +174,53 @@ class ForeignLoader(AutoencoderLoader):
             spec,
             encode,
             decode,
-            preprocess=preprocess,
+            item=item,
             fingerprint=hashlib.sha256(f"{digest} {settings}".encode()).hexdigest()[:32],
-            layout=ImageLayout((float(low), float(high)), self.channel_order),
+            layout=Layout(self.channel_order, crop=self.crop),
             move=move if weights else None,
         )
+
+    def _item(self, spec: str, stated: Shape | None) -> Item:
+        """What the items are, from the parameters and from what the model states of its input."""
+        axes = len(self.shape or stated or (None,) * 3)
+        kinds: dict[int, Kind] = {1: "table", 2: "signal", 3: "image"}
+        kind = self.kind or ("image" if self.size or self.channels else kinds.get(axes, "array"))
+        if kind == "image":
+            return self._image(spec, stated)
+        shape = list(stated or self.shape or ())
+        for axis, own in enumerate(self.shape or ()):
+            if len(shape) != axes or shape[axis] not in (None, own):
+                raise LsamplerError(
+                    f"{spec}: the model takes items of shape {_lengths(stated)}, not {_lengths(self.shape)}; leave out "
+                    "`shape=...`"
+                )
+            shape[axis] = own
+        if not shape or None in shape:
+            raise LsamplerError(
+                f"{spec}: the model does not say the shape of its items ({_lengths(shape) or 'unknown'}); give "
+                "`shape=...`, such as [30] for rows of 30 features or [1, 187] for signals of 187 steps"
+            )
+        named = {"names": self.names, "unit": self.unit, "content": self.content}
+        try:
+            return Item(kind, tuple(int(length or 0) for length in shape), **named)  # type: ignore[arg-type]
+        except LsamplerError as error:
+            raise LsamplerError(f"{spec}: {error}") from None
+
+    def _image(self, spec: str, stated: Shape | None) -> Item:
+        if stated is not None and len(stated) != 3:
+            shape = _lengths(stated)
+            raise LsamplerError(f"{spec}: takes items of shape {shape}, not images; give encoder, then decoder")
+        channels, *edges = stated or (None, None, None)
+        known = (self.size, self.size) if isinstance(self.size, int) else self.size or (None, None)
+        both = [_agreed(spec, "size", own, edge) for own, edge in zip(known, edges, strict=True)]
+        size = both[0], both[1]
+        try:
+            preprocess = Preprocess(size, self.crop, _agreed(spec, "channels", self.channels, channels))
+        except LsamplerError as error:
+            raise LsamplerError(f"{spec}: takes images that lsampler does not make: {error}") from None
+        low, high = map(float, self.value_range.split(".."))
+        item = Item.of_images(preprocess)
+        return replace(item, value_range=(low, high), content=self.content or item.content, unit=self.unit)
 
 
 def file_digest(paths: Iterable[Path]) -> str:
@@ -191,6 +242,10 @@ def module_digest(modules: Iterable[nn.Module]) -> str:
             # A counter, as batch normalisation has, is a scalar, which cannot be viewed as bytes.
             digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _lengths(shape: Shape | None) -> str:
+    return f"({', '.join('any' if length is None else str(length) for length in shape)})" if shape else ""
 
 
 def _agreed(spec: str, what: str, declared: int | None, own: int | None) -> int:

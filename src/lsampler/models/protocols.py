@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
+from lsampler.data.items import Item
+from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
 
@@ -12,30 +14,33 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lsampler.data.preprocess import Preprocess
-
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Anything that turns images into latent vectors."""
+    """Anything that turns items into latent vectors."""
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) float32 in [0, 1] -> latent vectors (B, D) float32."""
+    def encode(self, items: Tensor, /) -> Tensor:
+        """Items (B, *shape) float32 -> latent vectors (B, D) float32; images are (B, C, H, W) in [0, 1]."""
         ...
 
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Anything that turns latent vectors into images."""
+    """Anything that turns latent vectors into items."""
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latent vectors (B, D) float32 -> images (B, C, H, W) float32 in [0, 1]."""
+    def decode(self, latents: Tensor, /) -> Tensor:
+        """Latent vectors (B, D) float32 -> items (B, *shape) float32; images are (B, C, H, W) in [0, 1]."""
         ...
 
 
 @runtime_checkable
 class Autoencoder(Encoder, Decoder, Protocol):
-    """Both, with what identifies it and how its images are prepared."""
+    """Both, with what identifies it.
+
+    What its items are it says by the attribute ``item``, an :class:`lsampler.Item`. One for images may have
+    ``preprocess`` instead, an :class:`lsampler.Preprocess`: the crop, size and channels of its images. With both, the
+    preprocess says how images of other sizes are prepared.
+    """
 
     def to(self, device: torch.device) -> Self:
         """Move the weights to a device and return self; ``nn.Module`` has it already."""
@@ -51,11 +56,6 @@ class Autoencoder(Encoder, Decoder, Protocol):
         """Equal for equal weights and shape; latents and decoders are matched by it."""
         ...
 
-    @property
-    def preprocess(self) -> Preprocess:
-        """Crop, size and channels of the images it was made for."""
-        ...
-
 
 class AutoencoderLoader(Plugin):
     """Opens one kind of ``--model`` specification; its parameters are given by ``--model-param``."""
@@ -68,6 +68,32 @@ class AutoencoderLoader(Plugin):
     @abstractmethod
     def load(self, spec: str) -> Autoencoder:
         """The autoencoder. Raises LsamplerError if it cannot be read."""
+
+
+def item_of(autoencoder: object) -> Item:
+    """What the items of an autoencoder are. Raises LsamplerError where it does not say."""
+    item = getattr(autoencoder, "item", None)
+    if isinstance(item, Item):
+        return item
+    preprocess = getattr(autoencoder, "preprocess", None)
+    if isinstance(preprocess, Preprocess):
+        return Item.of_images(preprocess)
+    raise LsamplerError(
+        f"{type(autoencoder).__name__}: does not say what its items are; give it an attribute `item`, an "
+        "lsampler.Item, or make it by lsampler.adapt"
+    )
+
+
+def preprocess_of(autoencoder: object) -> Preprocess:
+    """How images are prepared for an autoencoder. Raises LsamplerError where its items are not images."""
+    preprocess = getattr(autoencoder, "preprocess", None)
+    if isinstance(preprocess, Preprocess):
+        return preprocess
+    item = item_of(autoencoder)
+    if not item.is_image:
+        raise LsamplerError(f"the model takes items of another kind than images ({item.words}); give an array of them")
+    channels, height, width = item.shape
+    return Preprocess((height, width), "centre", channels)
 
 
 def device_of(autoencoder: Autoencoder) -> torch.device:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from lsampler.data.image_sources import ImageSource, source_digest
+from lsampler.data.image_sources import source_digest
+from lsampler.models.encode_ranges import Source
 from lsampler.models.protocols import Autoencoder
 from lsampler.store.held_out import LAST, Division, HeldOut
 
 
-def trained_split(autoencoder: Autoencoder, source: ImageSource) -> HeldOut | None:
+def trained_split(autoencoder: Autoencoder, source: Source) -> HeldOut | None:
     """What was held out when the autoencoder was trained on these images; None if it was trained on others."""
     record = getattr(autoencoder, "training_record", {})
     if record.get("source_digest") != source_digest(source.ids):
@@ -23,7 +24,7 @@ def trained_split(autoencoder: Autoencoder, source: ImageSource) -> HeldOut | No
 
 def split_for(
     autoencoder: Autoencoder,
-    source: ImageSource,
+    source: Source,
     count: int | None = None,
     by: str | None = None,
     seed: int | None = None,
@@ -43,7 +44,7 @@ def split_for(
     return split, "" if trained or count is not None else "a tenth; change it with `held_out=...`"
 
 
-def leak(autoencoder: Autoencoder, source: ImageSource, division: Division) -> str:
+def leak(autoencoder: Autoencoder, source: Source, division: Division) -> str:
     """A warning if images are held out that the autoencoder was trained on, or may have been; or an empty text."""
     trained = trained_split(autoencoder, source)
     if trained:

@@ -26,13 +26,14 @@ More: TypeAlias = Callable[[int], Latents]
 
 
 class Samples:
-    """Latent vectors to be scored, decoded when an evaluator first needs their images.
+    """Latent vectors to be scored, decoded when an evaluator first needs their items.
 
     Args:
         name: the row's name.
         latents: (n, D) float32, finite.
-        decode: latent vectors -> images (n, H, W, C) uint8; None if there is no decoder.
-        encode: images (n, H, W, C) uint8 -> latent vectors (n, D); None if there is no encoder.
+        decode: latent vectors -> images (n, H, W, C) uint8, or other items (n, *shape) float32; None if there is no
+            decoder.
+        encode: the way back, to latent vectors (n, D); None if there is no encoder.
         kind: ``drawn``; ``held-out`` or ``train`` for rows of real data.
         log_prob: the density they were drawn from: vectors (n, D) -> (n,) in nats; None if there is none.
         more: draws so many other vectors (m, D) from the same distribution; None if there are no more than these.
@@ -56,7 +57,7 @@ class Samples:
     ) -> None:
         self.name, self.latents, self.kind, self.log_prob, self.more = name, latents, kind, log_prob, more
         self._decode, self._encode = decode, encode
-        self._images = _Growing(self._decoded, len(latents))
+        self._items = _Growing(self._decoded, len(latents))
         self._again = _Growing(self._encoded, len(latents))
         self._heads: dict[int, Samples] = {}
 
@@ -87,8 +88,8 @@ class Samples:
     def head(self, n: int) -> Samples:
         """The first ``n`` samples, or all if there are fewer.
 
-        All heads share the images that were decoded. An evaluator of images asks for those that it scores, because a
-        set may hold more samples than there is memory for their images.
+        All heads share the items that were decoded. An evaluator of items asks for those that it scores, because a
+        set may hold more samples than there is memory for their items.
         """
         if n >= len(self.latents):
             return self
@@ -96,14 +97,26 @@ class Samples:
             given: dict[str, Any] = {"decode": self._decode, "encode": self._encode, "log_prob": self.log_prob}
             given["more"] = self.more
             head = Samples(self.name, self.latents[:n], kind=self.kind, **given)
-            head._images, head._again = self._images, self._again
+            head._items, head._again = self._items, self._again
             self._heads[n] = head
         return self._heads[n]
 
-    @cached_property
+    @property
+    def items(self) -> NDArray[Any]:
+        """The decoded items: images (n, H, W, C) uint8, others (n, *shape) float32.
+
+        Raises:
+            LsamplerError: there is no decoder.
+        """
+        return self._items.first(len(self.latents))
+
+    @property
     def images(self) -> NDArray[np.uint8]:
-        """(n, H, W, C) uint8. Raises LsamplerError if there is no decoder."""
-        return self._images.first(len(self.latents))
+        """(n, H, W, C) uint8. Raises LsamplerError if there is no decoder, or it makes no images."""
+        items = self.items
+        if items.dtype != np.uint8:
+            raise LsamplerError(f"needs images; the model makes items of shape {items.shape[1:]}")
+        return items
 
     @cached_property
     def encoded_again(self) -> Latents:
@@ -112,13 +125,13 @@ class Samples:
 
     def _decoded(self, start: int, stop: int) -> NDArray[Any]:
         if self._decode is None:
-            raise LsamplerError("needs decoded images; give `model=...`")
+            raise LsamplerError("needs decoded items; give `model=...`")
         return self._decode(self.latents[start:stop])
 
     def _encoded(self, start: int, stop: int) -> NDArray[Any]:
         if self._encode is None:
             raise LsamplerError("needs an encoder; give `model=...`")
-        return self._encode(self._images.first(stop)[start:])
+        return self._encode(self._items.first(stop)[start:])
 
 
 class _Growing:
@@ -164,7 +177,7 @@ class RealData:
     ) -> None:
         self.subject, self.seed, self.rows = as_subject(subject), seed, rows
         self.reference = self.subject.reference
-        self.decode, self.encode = self.subject.decode, self.subject.encode
+        self.decode, self.encode, self.item = self.subject.decode, self.subject.encode, self.subject.item
 
     @cached_property
     def held_out(self) -> Latents:

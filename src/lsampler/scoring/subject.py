@@ -10,17 +10,20 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.data.items import Item
 from lsampler.errors import LsamplerError
-from lsampler.models.decoding import decode_images, encode_pixels
-from lsampler.models.protocols import Autoencoder
+from lsampler.models.decoding import decode_images, decode_rows, encode_pixels, encode_rows
+from lsampler.models.protocols import Autoencoder, item_of
 from lsampler.store.file_store import FileStore
 from lsampler.store.opening import as_reference, open_store
 from lsampler.store.reference import Reference
 from lsampler.store.sharded_store import ShardedStore
 
 Latents: TypeAlias = NDArray[np.float32]
-Decode: TypeAlias = Callable[[Latents], NDArray[np.uint8]]
-Encode: TypeAlias = Callable[[NDArray[np.uint8]], Latents]
+Decode: TypeAlias = Callable[[Latents], NDArray[Any]]
+"""Latent vectors (n, D) -> images (n, H, W, C) uint8, or other items (n, *shape) float32."""
+Encode: TypeAlias = Callable[[NDArray[Any]], Latents]
+"""The way back."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,9 @@ class Subject:
 
     Attributes:
         reference: the real data.
-        decode: latent vectors -> images; None if there is no decoder.
-        encode: images -> latent vectors; None if there is no encoder.
+        decode: latent vectors (n, D) -> images (n, H, W, C) uint8, or other items (n, *shape) float32; None if there is
+            no decoder.
+        encode: the way back; None if there is no encoder.
         fingerprint: of the autoencoder or the reference; empty if unknown.
         reopen: makes the same subject in another process; None if that is impossible.
         autoencoder: a live one; None if there is none.
@@ -53,8 +57,15 @@ class Subject:
             reopen = partial(_reopened, str(reference.path.absolute()), autoencoder)
         if autoencoder is None:
             return cls(reference, fingerprint=reference.fingerprint or "", reopen=reopen)
-        decode, encode = partial(decode_images, autoencoder), partial(encode_pixels, autoencoder)
+        images = item_of(autoencoder).is_image
+        decode: Decode = partial(decode_images if images else decode_rows, autoencoder)
+        encode: Encode = partial(encode_pixels if images else encode_rows, autoencoder)
         return cls(reference, decode, encode, autoencoder.fingerprint, reopen, autoencoder)
+
+    @property
+    def item(self) -> Item | None:
+        """What the items of the autoencoder are; None without one."""
+        return None if self.autoencoder is None else item_of(self.autoencoder)
 
     def decoder(self) -> Autoencoder:
         """The autoencoder. Raises LsamplerError if there is none."""

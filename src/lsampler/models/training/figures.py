@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lsampler.data.pictures import image_grid, to_uint8
+from lsampler.data.pictures import enlarged, image_grid, to_uint8
 from lsampler.files import new_file
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.plots import BLUE, VERMILION, house_style, save_figure, single
 
 PER_ROW = 8
-READABLE_EDGE = 64
 
 
 def reconstruction_grid(model: ConvAutoencoder, images: NDArray[np.uint8], path: Path) -> None:
@@ -28,10 +27,8 @@ def reconstruction_grid(model: ConvAutoencoder, images: NDArray[np.uint8], path:
     for start in range(0, len(images) - per_row + 1, per_row):
         rows += [originals[start : start + per_row], restored[start : start + per_row]]
     pixels = np.concatenate(rows)
-    enlarge = max(1, READABLE_EDGE // max(pixels.shape[1:3]))
-    pixels = pixels.repeat(enlarge, axis=1).repeat(enlarge, axis=2)
     with new_file(path, force=True) as beside:
-        image_grid(pixels, per_row).save(beside)
+        image_grid(enlarged(pixels), per_row).save(beside)
 
 
 def training_curve(rows: Sequence[dict[str, float]], path: Path) -> None:

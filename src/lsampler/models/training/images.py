@@ -144,8 +144,8 @@ class PreparedImages(L.LightningDataModule):
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        size = self._preprocess.size
-        return len(self._source.ids), self._preprocess.channels, size, size
+        how = self._preprocess
+        return len(self._source.ids), how.channels, how.height, how.width
 
     def _prepare(self) -> None:
         source, preprocess = self._source, self._preprocess
