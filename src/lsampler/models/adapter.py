@@ -237,8 +237,8 @@ def _at_two_sizes(name: str, half: str, apply: Callable[[Tensor], Tensor], given
 def _require_whole_items(model: AdaptedAutoencoder, items: Tensor) -> None:
     """Refuse an encoder that takes every row of an image for an item of its own.
 
-    A linear layer does so with what is not flat: it maps the last axis and leaves the others as they are. Such an
-    encoder gives the same vectors in another order for an image whose rows are in another order, and no such for columns.
+    A linear layer does so with what is not flat: it maps the last axis and leaves the others as they are. For an image
+    whose rows are in another order it gives the same vectors in that order, but not so for the columns.
     """
     if not model.item.is_image:
         return
