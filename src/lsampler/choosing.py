@@ -12,7 +12,7 @@ import numpy as np
 
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.plugins.by_name import load_evaluator, load_sampler
-from lsampler.progress import Progress
+from lsampler.progress import ProgressLike, shows_progress
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.entries import Entry
 from lsampler.scoring.evaluation import Evaluation, evaluate
@@ -63,6 +63,7 @@ class Choice:
     evaluation: Evaluation
 
 
+@shows_progress
 def choose(
     latents: ReferenceLike,
     *,
@@ -70,7 +71,7 @@ def choose(
     candidates: Sequence[LatentSampler] | None = None,
     quick: bool = False,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> Choice:
     """Choose a strategy for latent vectors, and fit it.
 
@@ -92,7 +93,7 @@ def choose(
             Those that cannot be fitted are left out.
         quick: judge by ``two-sample-classifier``, which takes seconds and sees less.
         seed: of the split and of the judges.
-        progress: shows the progress.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: an unknown wish, too few vectors, or no candidate that can be fitted and does not copy.
@@ -111,7 +112,7 @@ def choose(
 
 
 def _judged(
-    reference: Reference, entries: Sequence[Entry], *, quick: bool, seed: int, progress: Progress | None
+    reference: Reference, entries: Sequence[Entry], *, quick: bool, seed: int, progress: ProgressLike
 ) -> Evaluation:
     """The scores of all candidates, fitted to some of the train vectors, against the others."""
     if not entries:

@@ -17,7 +17,7 @@ from lsampler.data.pictures import image_grid
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.files import MARK, check_folder, mark_folder, new_directory, new_file
 from lsampler.models.protocols import Decoder, Encoder
-from lsampler.progress import Progress, track
+from lsampler.progress import ProgressLike, track
 
 BATCH = 256
 MAX_GRID_IMAGES = 4096
@@ -87,7 +87,7 @@ def save_folder(
     path: str | os.PathLike[str],
     *,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> None:
     """Write images as numbered PNG files in a folder, which appears when all are there."""
     from PIL import Image

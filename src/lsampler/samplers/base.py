@@ -21,7 +21,7 @@ from lsampler.compute.seeded_blocks import Block, draw_blocks, resolve_device
 from lsampler.errors import LsamplerError, PluginCrash, plugin_errors
 from lsampler.files import existing_file, new_file
 from lsampler.plugins.base import Plugin
-from lsampler.progress import Progress, begin
+from lsampler.progress import ProgressLike, begin, shows_progress
 from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
 from lsampler.samplers.carrying import carried_state
 from lsampler.store.carried_state import digest_of
@@ -101,8 +101,9 @@ class LatentSampler(Fitted):
 
     _fingerprint: str | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
+    _fitted_to: str = PrivateAttr(default="")
     _device: torch.device = PrivateAttr(default=CPU)
-    _progress: Progress | None = PrivateAttr(default=None)
+    _progress: ProgressLike = PrivateAttr(default=None)
     _seed: int | None = PrivateAttr(default=None)
 
     @abstractmethod
@@ -143,7 +144,8 @@ class LatentSampler(Fitted):
         """What readers of scores should know of the fit, in one sentence; empty if there is nothing to say."""
         return ""
 
-    def fit(self, reference: ReferenceLike, *, device: Device = "cpu", progress: Progress | None = None) -> Self:
+    @shows_progress
+    def fit(self, reference: ReferenceLike, *, device: Device = "cpu", progress: ProgressLike = None) -> Self:
         """Learn from a store, a bundle, or an array of latent vectors (N, D); returns self.
 
         The state that a bundle carries for these parameters is taken as it is.
@@ -151,7 +153,7 @@ class LatentSampler(Fitted):
         Args:
             reference: what to learn from.
             device: where strategies that train a network do so; the others stay on the CPU.
-            progress: shows the progress of long work.
+            progress: shows the progress of long work; by default bars in a notebook and on a terminal, False for none.
 
         Raises:
             LsamplerError: the reference lacks what the strategy needs, or the device is unknown.
@@ -165,6 +167,7 @@ class LatentSampler(Fitted):
             with plugin_errors(f"{self.name}: fitting"):
                 state = checked_state(self.learn(reference))
             self._state, self._file = state, None
+        self._progress, self._fitted_to = None, reference.name
         self._fingerprint, self._dimension = reference.fingerprint, reference.dimension
         return self
 

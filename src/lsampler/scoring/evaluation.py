@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lsampler.errors import LsamplerError
-from lsampler.progress import Progress
+from lsampler.progress import ProgressLike, shows_progress
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
@@ -42,13 +42,14 @@ class Evaluation:
         return {"reference": self.reference, "rows": rows, "caveats": self.caveats}
 
 
+@shows_progress
 def evaluate(
     samples: Sequence[Samples | SampleSet],
     reference: ReferenceLike | Subject,
     evaluators: Sequence[Evaluator],
     *,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> Evaluation:
     """Score sets of samples by every evaluator, beside real vectors.
 
@@ -58,7 +59,7 @@ def evaluate(
             ``Subject.of(reference, autoencoder)``; a bundle brings its autoencoder along.
         evaluators: which scores.
         seed: of the choice of real vectors that samples are compared with, and of sets that are yet to be drawn.
-        progress: shows the progress.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: samples that are not finite vectors (n, D) of the reference's D, or no evaluator that can

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
-from lsampler.progress import Progress, track
+from lsampler.progress import ProgressLike, progress_of, track
 from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, segment_rows
 from lsampler.store.reference import Reference, Split
@@ -144,10 +144,11 @@ class LatentStore(Reference):
             raise LsamplerError(f"{self.name}: damaged, a split is unknown; run 'lsampler store verify' for its rows")
         return [SPLITS[code] for code in codes]
 
-    def verify(self, progress: Progress | None = None) -> list[str]:
+    def verify(self, progress: ProgressLike = None) -> list[str]:
         """Read everything and name what is wrong, by rows; an empty list if nothing is."""
-        checked = track(self._verified(), progress, "verifying", len(self), lambda chunk: chunk[0])
-        return [problem for _, problems in checked for problem in problems]
+        with progress_of(progress) as bars:
+            checked = track(self._verified(), bars, "verifying", len(self), lambda chunk: chunk[0])
+            return [problem for _, problems in checked for problem in problems]
 
     def _steps(self, start: int, stop: int | None, step: int | None = None) -> Iterator[tuple[Read, int, int]]:
         """Opens the files with the rows ``start`` to ``stop``, and divides the rows of each into steps."""

@@ -20,7 +20,7 @@ from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.training.figures import reconstruction_grid, training_curve
 from lsampler.models.training.images import PreparedImages
 from lsampler.models.training.options import TrainingOptions, TrainingResult
-from lsampler.progress import Progress, begin
+from lsampler.progress import ProgressLike, begin
 
 GRID_IMAGES = 16
 # A resumed training may change these; with any other change it would be a different training.
@@ -37,7 +37,7 @@ class Recorder(Callback):
         settings: dict[str, Any],
         *,
         resume: bool,
-        progress: Progress | None,
+        progress: ProgressLike,
         report: Callable[[str], None],
     ) -> None:
         self.out, self.path, self.checkpoint = out, out / "model.safetensors", out / "checkpoints" / "last.ckpt"

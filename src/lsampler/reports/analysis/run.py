@@ -15,7 +15,7 @@ from lsampler._version import __version__
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.plugins.base import library_digest
 from lsampler.plugins.by_name import load_core, load_sampler, plugin_names
-from lsampler.progress import Progress, begin
+from lsampler.progress import ProgressLike, begin, shows_progress
 from lsampler.reports.analysis.context import Context
 from lsampler.reports.analysis.findings import Finding, find, suggest
 from lsampler.reports.analysis.options import AnalysisOptions
@@ -85,13 +85,14 @@ class Analysis:
 
 
 @in_double_precision()
+@shows_progress
 def analyze(
     latents: ReferenceLike,
     out: str | os.PathLike[str] | None = None,
     *,
     sections: Iterable[str] | None = None,
     options: AnalysisOptions | None = None,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> Analysis:
     """Analyse how an encoder fills its latent space, by the methods of the posts.
 
@@ -104,7 +105,7 @@ def analyze(
             of their plugins have changed. None writes nothing.
         sections: the names of the sections to run; by default all, ``tsne`` only if ``options.tsne`` is given.
         options: how to analyse.
-        progress: shows the progress of each section.
+        progress: shows the progress of each section; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: an unknown section or strategy, an option out of range, latents with NaN, equal or fewer than 20

@@ -11,13 +11,13 @@ from typing import Any
 
 from lsampler.files import new_file
 from lsampler.plots import house_style, save_figure
-from lsampler.reports.comparison.headline import DIRECTIONS, headline, in_order, short, short_range
 from lsampler.reports.comparison.plots import Bars, draw_planes, draw_trade_off, nearest, radii
 from lsampler.reports.comparison.run import FILES, Comparison
-from lsampler.reports.comparison.verdict import best_rows
 from lsampler.reports.pages import as_csv, inline_svg, markdown, plain, render, title_of
+from lsampler.scoring.headline import DIRECTIONS, headline, in_order, short, short_range
 from lsampler.scoring.row_cache import Row
 from lsampler.scoring.scores import Score
+from lsampler.scoring.verdict import best_rows
 
 MOST_PLANES = 15
 TRADE_OFF = (

@@ -16,8 +16,7 @@ from lsampler._version import __version__
 from lsampler.errors import LsamplerError
 from lsampler.files import check_folder, mark_folder, only_writer, unmark_folder
 from lsampler.plugins.by_name import load_evaluator, plugin_names
-from lsampler.progress import Progress
-from lsampler.reports.comparison.verdict import Verdict, judge
+from lsampler.progress import ProgressLike, shows_progress
 from lsampler.reports.content_digest import content_digest
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.entries import Entry
@@ -28,6 +27,7 @@ from lsampler.scoring.row_cache import Row, RowCache
 from lsampler.scoring.sample_sets import Drawn, SampleSet, drawing_seed, real_sets
 from lsampler.scoring.samples import RealData, compared_rows
 from lsampler.scoring.subject import Subject, as_subject
+from lsampler.scoring.verdict import Verdict, judge
 from lsampler.store.opening import ReferenceLike
 
 WRITE_SECONDS = 60
@@ -94,6 +94,7 @@ class Report:
     command: str = ""
 
 
+@shows_progress
 def compare(
     latents: ReferenceLike | Subject,
     entries: Sequence[Entry | LatentSampler],
@@ -102,7 +103,7 @@ def compare(
     evaluators: Sequence[Evaluator] | None = None,
     n: int = 2000,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> Comparison:
     """Score strategies side by side, beside real data, and say which is best at what.
 
@@ -116,7 +117,7 @@ def compare(
         n: vectors drawn by each strategy.
         seed: of the choice of real vectors. Each strategy draws from a seed of its own that follows from it, and
             that ``scores.json`` holds.
-        progress: shows the progress.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: nothing to compare, an option out of range, or a folder that holds something else.
@@ -142,7 +143,7 @@ def _scored(bench: Bench, sets: Sequence[SampleSet], cache: RowCache, provenance
     """The comparison of all sets; where it has a folder, a report of the rows so far is written every minute."""
     reference, written = bench.real.reference, time.monotonic()
     rows = remembered_rows(reference, bench.evaluators)
-    for done, row in enumerate(score_rows(bench, sets, cache), start=1):
+    for done, row in enumerate(score_rows(bench, sets, cache, illustrated=True), start=1):
         rows += [row] if row else []
         unfinished = [f"unfinished: {done} of {len(sets)} rows are scored"] if done < len(sets) else []
         scored = any(each.scores for each in rows)
