@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+from markupsafe import Markup
 
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.plugins.by_name import load_evaluator, load_sampler
@@ -18,7 +19,9 @@ from lsampler.scoring.entries import Entry
 from lsampler.scoring.evaluation import Evaluation, evaluate
 from lsampler.scoring.row_cache import Row
 from lsampler.scoring.sample_sets import OTHER_ROW, Drawn
+from lsampler.scoring.score_tables import scores_frame
 from lsampler.scoring.scores import Score
+from lsampler.showing import About, Shown, counted, fold, paragraph
 from lsampler.store.memory_store import MemoryStore
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
@@ -46,8 +49,8 @@ MORE_NEARER = 0.1
 """By how much the share of samples nearer to train vectors may exceed that of real ones."""
 
 
-@dataclass(frozen=True)
-class Choice:
+@dataclass(frozen=True, repr=False)
+class Choice(Shown):
     """The strategy that was chosen, and why.
 
     Attributes:
@@ -61,6 +64,26 @@ class Choice:
     label: str
     why: str
     evaluation: Evaluation
+
+    def to_frame(self, *, wide: bool = False) -> Any:
+        """The scores of all candidates as a ``pandas.DataFrame``, with a column ``chosen``.
+
+        Args:
+            wide: whether metrics are columns, as in :meth:`Evaluation.to_frame`.
+
+        Raises:
+            LsamplerError: pandas is not installed.
+        """
+        chosen = {row.name: row.name == self.label for row in self.evaluation.rows}
+        return scores_frame(self.evaluation.rows, "Choice", wide=wide, more={"chosen": chosen})
+
+    def _about(self) -> About:
+        candidates = sum(row.kind == "drawn" for row in self.evaluation.rows)
+        return About("Choice", self.label, [f"of {counted(candidates, 'candidate')}", f"D = {self.sampler.dimension}"])
+
+    def _parts(self) -> Iterator[Markup]:
+        yield paragraph(self.why)
+        yield fold("The candidates", *self.evaluation._parts())
 
 
 @shows_progress

@@ -115,11 +115,12 @@ def cautions(lines: Iterable[str]) -> Iterator[Markup]:
     return (paragraph(line, "warn") for line in lines)
 
 
-def cell(text: object, *, tag: str = "td", css: str = "", below: str = "") -> Markup:
-    """A cell of a table, with a small line below its text if there is one."""
+def cell(text: object, *, tag: str = "td", css: str = "", below: str = "", hint: str = "") -> Markup:
+    """A cell of a table; ``below`` is a small line below its text, and ``hint`` is shown under the pointer."""
     small = Markup("<small>{}</small>").format(printable(below)) if below else ""
     shown = text if isinstance(text, Markup) else escape(printable(str(text)))
-    return Markup("<{0} class='{1}'>{2}{3}</{0}>").format(Markup(tag), css, shown, small)  # noqa: S704 - td or th
+    title = Markup(' title="{}"').format(printable(hint)) if hint else ""
+    return Markup('<{0} class="{1}"{2}>{3}{4}</{0}>').format(Markup(tag), css, title, shown, small)  # noqa: S704 - td or th
 
 
 def table(

@@ -72,7 +72,7 @@ def test_the_verdict_has_three_sentences_and_recommends() -> None:
     found = judge(rows, 1000)
     assert len(found.sentences) == 3
     assert found.sentences[0].startswith("Use “best”: ")
-    assert "AUC of this classifier is 0.70" in found.sentences[1]
+    assert "AUC of the classifier is 0.70" in found.sentences[1]
     assert "told apart from real vectors" in found.sentences[1]
     assert "“cube” misses" in found.sentences[2]
     assert "“none” could not be scored" in found.sentences[2]

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lsampler.scoring.row_cache import Row
-from lsampler.scoring.scores import Score
+from lsampler.scoring.scores import DIRECTIONS, Score
 from lsampler.scoring.verdict import CLOSEST, FAILED, Verdict, says_nothing
-
-DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "real": "best near real"}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
@@ -26,16 +27,18 @@ from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
 from lsampler.scoring.sample_sets import Drawn, SampleSet, drawing_seed, real_sets
 from lsampler.scoring.samples import RealData, compared_rows
+from lsampler.scoring.score_tables import facts_of, pictures_html, scores_frame, scores_html
 from lsampler.scoring.subject import Subject, as_subject
-from lsampler.scoring.verdict import Verdict, judge
+from lsampler.scoring.verdict import CLOSEST, Verdict, judge
+from lsampler.showing import About, Shown, name_of
 from lsampler.store.opening import ReferenceLike
 
 WRITE_SECONDS = 60
 FILES = ("scores.json", "scores.csv", "summary.md", "index.html")
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """What a comparison found.
 
     Attributes:
@@ -51,6 +54,28 @@ class Comparison:
     verdict: Verdict
     caveats: Sequence[str]
     provenance: Mapping[str, Any]
+
+    def to_frame(self, *, wide: bool = False) -> Any:
+        """The scores as a ``pandas.DataFrame``.
+
+        Args:
+            wide: False gives a line for every row and score, with the columns ``row``, ``kind``, ``role`` (in the
+                verdict), ``metric``, ``label``, ``group``, ``value``, ``low``, ``high``, ``n``, ``better``, ``unit``
+                and ``interval``; True a line for every row with the values of its scores, a column for each metric.
+
+        Raises:
+            LsamplerError: pandas is not installed.
+        """
+        return scores_frame(self.rows, "Comparison", wide=wide, more={"role": self.verdict.roles})
+
+    def _about(self) -> About:
+        best = [row.name for row in self.rows if self.verdict.roles.get(row.name) == CLOSEST]
+        closest = f"{CLOSEST}: {' and '.join(best)}" if best else ""
+        return About("Comparison", f"on {name_of(self.reference)}", [*facts_of(self.rows), closest])
+
+    def _parts(self) -> Iterator[Markup]:
+        yield from scores_html(self.rows, self.verdict, self.caveats)
+        yield from pictures_html(self.rows, self.verdict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
