@@ -19,6 +19,7 @@ from torch import Tensor
 from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.models.protocols import check_latents
+from lsampler.showing import About, Shown, encoder, name_of
 
 ChannelOrder = Literal["first", "last"]
 Apply: TypeAlias = Callable[[Tensor], Any]
@@ -44,7 +45,7 @@ class ImageLayout:
     channel_order: ChannelOrder = "first"
 
 
-class AdaptedAutoencoder:
+class AdaptedAutoencoder(Shown):
     """A foreign encoder and decoder as an :class:`lsampler.Autoencoder`.
 
     Latents of any shape (B, ...) are flattened to (B, D) and restored before decoding. On construction a small
@@ -86,6 +87,10 @@ class AdaptedAutoencoder:
         self.latent_shape: tuple[int, ...] = ()
         self.latent_shape = self._probe()
         self.dimension = math.prod(self.latent_shape)
+
+    def _about(self) -> About:
+        facts = [self.preprocess.words, f"D = {self.dimension}", encoder(self.fingerprint)]
+        return About("AdaptedAutoencoder", name_of(self.name), facts)
 
     def to(self, device: torch.device) -> Self:
         """Move the weights, if the other library allows it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
@@ -24,6 +24,7 @@ from lsampler.plugins.base import Plugin
 from lsampler.progress import ProgressLike, begin, shows_progress
 from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
 from lsampler.samplers.carrying import carried_state
+from lsampler.showing import encoder, name_of
 from lsampler.store.carried_state import digest_of
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
@@ -66,6 +67,9 @@ class Fitted(Plugin):
     def dimension(self) -> int:
         """The latent dimension D; 0 before ``fit()``."""
         return self._dimension
+
+    def _condition(self) -> Sequence[str]:
+        return [f"D = {self._dimension}"] if self._state is not None else ["not fitted"]
 
     def _check_dimension(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 2 or shape[1] != self._dimension:
@@ -164,12 +168,21 @@ class LatentSampler(Fitted):
         if carried is not None:
             self._state, self._file = dict(carried.state), carried.file
         else:
-            with plugin_errors(f"{self.name}: fitting"):
-                state = checked_state(self.learn(reference))
+            try:
+                with plugin_errors(f"{self.name}: fitting"):
+                    state = checked_state(self.learn(reference))
+            finally:
+                self._progress = None  # bars cannot be copied
             self._state, self._file = state, None
         self._progress, self._fitted_to = None, reference.name
         self._fingerprint, self._dimension = reference.fingerprint, reference.dimension
         return self
+
+    def _condition(self) -> Sequence[str]:
+        if self._state is None:
+            return ["not fitted"]
+        origin = f"fitted to {name_of(self._fitted_to)}" if self._fitted_to else f"read from {name_of(self._file)}"
+        return [origin, *super()._condition(), encoder(self._fingerprint)]
 
     @property
     def device(self) -> torch.device:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
+from lsampler.data.pictures import EXAMPLES, grid_html
 from lsampler.errors import LsamplerError
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.scores import seed_of
 from lsampler.scoring.subject import Decode, Encode, Latents, Subject, as_subject
+from lsampler.showing import About, Shown, counted, if_possible, name_of, paragraph
 from lsampler.store.opening import ReferenceLike
 from lsampler.store.reference import Reference
 
@@ -25,7 +28,7 @@ LogProb: TypeAlias = Callable[[Latents], NDArray[np.float64]]
 More: TypeAlias = Callable[[int], Latents]
 
 
-class Samples:
+class Samples(Shown):
     """Latent vectors to be scored, decoded when an evaluator first needs their images.
 
     Args:
@@ -83,6 +86,22 @@ class Samples:
         samples = cls(name or sampler.name, latents, **given)
         samples.note = sampler.note()
         return samples
+
+    def _about(self) -> About:
+        density = "with a density" if self.log_prob else ""
+        decoder = "with a decoder" if self._decode else ""
+        n, dimension = (*self.latents.shape, 0)[:2]
+        return About("Samples", self.name, [self.kind, counted(n, "vector"), f"D = {dimension}", density, decoder])
+
+    def _parts(self) -> Iterator[Markup]:
+        if self.note:
+            yield paragraph(self.note)
+        yield from if_possible(self._examples)
+
+    def _examples(self) -> Markup | None:
+        if self._decode is None:
+            return None
+        return grid_html(self._decode(self.latents[:EXAMPLES]), "The first samples, decoded.")
 
     def head(self, n: int) -> Samples:
         """The first ``n`` samples, or all if there are fewer.
@@ -146,7 +165,7 @@ class _Growing:
         return rows[:n]
 
 
-class RealData:
+class RealData(Shown):
     """What samples are judged against: a reference, its real vectors, and its autoencoder.
 
     Args:
@@ -165,6 +184,14 @@ class RealData:
         self.subject, self.seed, self.rows = as_subject(subject), seed, rows
         self.reference = self.subject.reference
         self.decode, self.encode = self.subject.decode, self.subject.encode
+
+    def _about(self) -> About:
+        decoder = "with a decoder" if self.decode else ""
+        facts = [f"D = {self.reference.dimension}", f"at most {self.rows:,} vectors compared", decoder]
+        return About("RealData", name_of(self.reference.name), [*facts, f"seed {self.seed}"])
+
+    def _parts(self) -> Iterator[Markup]:
+        yield paragraph(repr(self.reference), "dim")
 
     @cached_property
     def held_out(self) -> Latents:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.models.decoding import decode_images, encode_pixels
 from lsampler.models.protocols import Autoencoder
+from lsampler.showing import About, Shown, encoder, name_of, paragraph
 from lsampler.store.file_store import FileStore
 from lsampler.store.opening import as_reference, open_store
 from lsampler.store.reference import Reference
@@ -23,8 +25,8 @@ Decode: TypeAlias = Callable[[Latents], NDArray[np.uint8]]
 Encode: TypeAlias = Callable[[NDArray[np.uint8]], Latents]
 
 
-@dataclass(frozen=True)
-class Subject:
+@dataclass(frozen=True, repr=False)
+class Subject(Shown):
     """What samples belong to: a reference, and the autoencoder whose latent vectors it describes.
 
     Attributes:
@@ -42,6 +44,14 @@ class Subject:
     fingerprint: str = ""
     reopen: Callable[[], Subject] | None = None
     autoencoder: Autoencoder | None = None
+
+    def _about(self) -> About:
+        decoder = "with a decoder" if self.decode else "no decoder"
+        facts = [f"D = {self.reference.dimension}", decoder, encoder(self.fingerprint)]
+        return About("Subject", name_of(self.reference.name), facts)
+
+    def _parts(self) -> Iterator[Markup]:
+        yield from (paragraph(repr(part), "dim") for part in (self.reference, self.autoencoder) if part is not None)
 
     @classmethod
     def of(
