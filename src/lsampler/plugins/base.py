@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from lsampler.errors import LsamplerError, nearest_name, plugin_errors, shortened
-from lsampler.showing import About, cell, paragraph, table
+from lsampler.showing import About, cell, if_possible, paragraph, table
 
 ENTRY_POINTS = "lsampler"
 """The entry-point group that plugin packages register their modules in."""
@@ -72,28 +72,24 @@ class Plugin(BaseModel):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
+        return self._about().html(*if_possible(self._table))
+
+    def _table(self) -> Markup:
+        """The summary, and all parameters with those in bold that differ from their defaults."""
         own, changed = self.settings(), self.model_dump(exclude_defaults=True)
-        rows = [
-            (
-                cell(each.name, css="text"),
-                cell(
-                    Markup("<b>{}</b>").format(_short(own[each.name]))
-                    if each.name in changed
-                    else _short(own[each.name])
-                ),
-                cell(each.default),
-                cell(each.meaning, css="text"),
-            )
-            for each in self.parameters()
-        ]
+        rows = []
+        for each in self.parameters():
+            value = _short(own[each.name])
+            shown = Markup("<b>{}</b>").format(value) if each.name in changed else value
+            rows.append([cell(each.name, css="text"), cell(shown), cell(each.default), cell(each.meaning, css="text")])
         heads = ["parameter", cell("value", tag="th"), cell("default", tag="th"), "meaning"]
-        return self._about().html(paragraph(self.summary()), *([table(heads, rows)] if rows else []))
+        return paragraph(self.summary()) + (table(heads, rows) if rows else Markup())
 
     def _about(self) -> About:
         """What it says of itself: the parameters that differ from their defaults, and what a subclass adds."""
         changed = self.model_dump(mode="json", exclude_defaults=True)
         settings = [f"{key} = {_short(value)}" for key, value in changed.items()]
-        return About(type(self).__name__, self.name, [*settings, *self._condition()])
+        return About(type(self).__name__, getattr(self, "name", ""), [*settings, *self._condition()])
 
     def _condition(self) -> Sequence[str]:
         """What has become of it, such as what it was fitted to, a few words each."""

@@ -86,16 +86,19 @@ def analysis_html(
     problems: Mapping[str, str],
     figures: Sequence[ShownFigure],
 ) -> Iterator[Markup]:
-    """Findings, suggestions, the posts' statements, and the figures, folded."""
+    """Findings and suggestions, and, folded, a figure of each section and the posts' statements."""
     said = [(cell(each.key, css="text"), cell(each.text, css="text", below=each.meaning)) for each in findings]
     if said:
         yield table(["finding", "measured, and what it means"], said)
     yield from map(paragraph, suggestions)
     yield from cautions(f"{section}: {problem}" for section, problem in problems.items())
-    for title in dict.fromkeys(each.section for each in figures):
-        shown = [part for each in figures if each.section == title for part in if_possible(each.html)]
-        if shown:
-            yield fold(f"Figures: {title}", *shown)
+    first = {each.section: each for each in reversed(figures)}
+    shown = [part for title in reversed(first) for part in if_possible(first[title].html)]
+    if shown:
+        more = (
+            f"The first of each section, {len(shown)} of {len(figures)}; analyze(..., out=...) writes a page with all."
+        )
+        yield fold("Figures", paragraph(more, "dim"), *shown)
     rows = [
         (cell(each.statement, css="text", below=each.why), each.post, each.theirs, each.here or "-", each.status)
         for each in judgements

@@ -7,8 +7,9 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +122,16 @@ class Analysis(Shown):
         sections = counted(len(self.measured), "section")
         return About("Analysis", f"of {name_of(self.reference)}", [sections, f"{len(self.findings)} findings", *said])
 
-    def _parts(self) -> Iterator[Markup]:
-        return analysis_html(self.findings, self.suggestions, self.judgements, self.problems, self.figures)
+    def _parts(self) -> Sequence[Markup]:
+        return self._html
+
+    @cached_property
+    def _html(self) -> Sequence[Markup]:
+        found = analysis_html(self.findings, self.suggestions, self.judgements, self.problems, self.figures)
+        return list(found)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"figures": ()}
+        return {key: value for key, value in self.__dict__.items() if key != "_html"} | {"figures": ()}
 
 
 @in_double_precision()
