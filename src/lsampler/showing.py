@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ STYLE = Markup("""<style>
 .lsampler details { margin: 4px 0; } .lsampler summary { cursor: pointer; }
 .lsampler figure { display: inline-block; margin: 4px 10px 4px 0; vertical-align: top; max-width: 100%; }
 .lsampler figcaption { font-size: 12px; opacity: .8; } .lsampler figure img { max-width: 100%; border-radius: 3px; }
-.lsampler figure svg { display: block; height: auto; max-width: 100%; }
+.lsampler .drawing { display: block; max-width: 820px; }
+.lsampler figure svg { display: block; width: 100%; height: auto; }
 </style>""")
 
 
@@ -90,9 +92,9 @@ class Shown:
 
 
 def name_of(path: Any) -> str:
-    """The name of a file or folder without the folders that lead to it; another name as it is."""
+    """The name of a file without the folders that lead to it; another name as it is."""
     text = str(path)
-    return PurePath(text).name or text
+    return PurePath(text).name if re.search(r"\.\w{1,12}$", text) else text
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -152,9 +154,10 @@ def picture(image: bytes, caption: str = "", *, kind: str = "jpeg", width: int |
     return figure(drawn, caption)
 
 
-def figure(drawing: Markup, caption: str = "") -> Markup:
-    """A drawing with its caption."""
-    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(drawing, printable(caption))
+def figure(drawing: Markup, caption: str = "", css: str = "") -> Markup:
+    """A drawing with its caption; of the class ``drawing`` it is as wide as the page allows."""
+    html = Markup('<figure class="{}">{}<figcaption>{}</figcaption></figure>')
+    return html.format(css, drawing, printable(caption))
 
 
 def if_possible(make: Callable[[], Markup | None]) -> Iterator[Markup]:

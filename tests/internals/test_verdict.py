@@ -31,8 +31,8 @@ from lsampler import (
     load_sampler,
 )
 from lsampler.scoring.headline import headline, in_order, short, short_range
-from lsampler.scoring.verdict import best_rows, judge
 from lsampler.scoring.plot_data import picture_of, plot_data
+from lsampler.scoring.verdict import best_rows, judge
 
 REAL: Mapping[str, float] = {"precision": 0.7, "recall": 0.7, "strong-auc": 0.5, "clipped-density": 1.0, "faces": 0.9}
 HIGHER = ("precision", "recall", "clipped-density", "symmetric-recall", "faces", "log-likelihood-gain")

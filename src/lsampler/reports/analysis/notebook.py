@@ -56,7 +56,7 @@ class ShownFigure:
             if len(text) <= LARGEST_DRAWING:
                 # Names of equal drawings are equal: a notebook shows several analyses on one page.
                 prefix = "f" + blake2b(text.encode(), digest_size=6).hexdigest()
-                return figure(inline_svg(text, prefix), self.caption)
+                return figure(inline_svg(text, prefix), self.caption, "drawing")
             if isinstance(drawn, Path):
                 return None
             pixels = io.BytesIO()
