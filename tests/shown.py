@@ -32,6 +32,7 @@ from lsampler import (
     choose,
     compare,
     evaluate,
+    load_bundle,
     load_core,
     load_evaluator,
     load_sampler,
@@ -113,6 +114,8 @@ def training() -> TrainingResult:
 
 OBJECTS: dict[str, Callable[[], Any]] = {
     "bundle": lambda: Bundle(model(), StatisticsReference.of(store())),
+    "bundled": load_bundle,
+    "carried": lambda: load_bundle("digits").strategies[0],
     "memory-store": store,
     "statistics-reference": lambda: StatisticsReference.of(store()),
     "statistics": lambda: store().statistics(),
