@@ -86,7 +86,7 @@ def call(kind: str, out: Path, digits: Path, **options: Any) -> None:
         "choose": lambda: choose(store(), quick=True, candidates=[normal], **options),
         "sample_store": lambda: sample_store(normal.fit(store()), 3000, out / "drawn.h5", **options),
         "encode_images": lambda: encode_images(untrained(), open_images(digits), out / "encoded.h5", **options),
-        "fit": lambda: load_sampler("kde").fit(vectors(), **options),
+        "fit": lambda: load_sampler("kde").fit(vectors()[:150], **options),
     }
     calls[kind]()
 
@@ -124,29 +124,29 @@ def test_an_environment_variable_turns_bars_off(
     monkeypatch.setenv("LSAMPLER_PROGRESS", off)
     shown = terminal()
     for options in ({}, {"progress": None}, {"progress": True}):
-        load_sampler("kde").fit(vectors(), **options)  # type: ignore[arg-type]
+        load_sampler("kde").fit(vectors()[:150], **options)  # type: ignore[arg-type]
     assert notebook.seen == []
     assert shown.getvalue() == ""
 
 
 def test_long_calls_show_bars_on_a_terminal(terminal: Terminal) -> None:
     shown = terminal()
-    load_sampler("kde").fit(vectors(), progress=False)
+    load_sampler("kde").fit(vectors()[:150], progress=False)
     assert shown.getvalue() == ""
-    load_sampler("kde").fit(vectors())
+    load_sampler("kde").fit(vectors()[:150])
     assert "bandwidth" in shown.getvalue()
 
 
 def test_calls_are_silent_off_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    load_sampler("kde").fit(vectors())
-    load_sampler("kde").fit(vectors(), progress=True)  # it takes less than a minute
+    load_sampler("kde").fit(vectors()[:150])
+    load_sampler("kde").fit(vectors()[:150], progress=True)  # it takes less than a minute
     assert capfd.readouterr() == ("", "")
 
 
 def test_bars_of_threads_are_not_shown(notebook: Shell, terminal: Terminal) -> None:
     """Several at once would write over each other, as would those of a cluster's workers."""
     shown = terminal()
-    thread = threading.Thread(target=lambda: load_sampler("kde").fit(vectors()))
+    thread = threading.Thread(target=lambda: load_sampler("kde").fit(vectors()[:150]))
     thread.start()
     thread.join()
     assert notebook.seen == []
@@ -161,7 +161,7 @@ def test_an_object_that_is_passed_shows_the_progress(notebook: Shell) -> None:
             seen.append((what, total))
             return lambda amount: seen.append((what, -amount))
 
-    load_sampler("kde").fit(vectors(), progress=Bars())
+    load_sampler("kde").fit(vectors()[:150], progress=Bars())
     assert seen[0][0] == "bandwidth"
     assert sum(count for _, count in seen) == 0
     assert notebook.seen == []
@@ -176,7 +176,7 @@ def test_a_name_in_a_bar_is_escaped(notebook: Shell) -> None:
 
 def test_a_fitted_strategy_keeps_no_bars(terminal: Terminal) -> None:
     terminal()
-    fitted = load_sampler("kde").fit(vectors())
+    fitted = load_sampler("kde").fit(vectors()[:150])
     assert copy.deepcopy(fitted).sample(2, seed=1).tolist() == fitted.sample(2, seed=1).tolist()
 
 

@@ -18,6 +18,7 @@ from lsampler import (
     LatentStore,
     MemoryStore,
     Samples,
+    Score,
     StatisticsReference,
     TrainingResult,
     analyze,
@@ -100,6 +101,12 @@ def test_a_name_cannot_act_on_a_terminal() -> None:
     assert len(text) <= 200
 
 
+def test_an_object_that_is_not_whole_can_be_shown_in_a_message() -> None:
+    assert "MemoryStore" in repr(MemoryStore.__new__(MemoryStore))
+    known: dict[str, Any] = {"group": "g", "label": "l", "value": None, "low": None, "high": None, "n": "many"}
+    assert "Score" in repr(Score("broken", better="more", **known))  # type: ignore[arg-type]
+
+
 # What they say
 
 
@@ -167,6 +174,7 @@ def test_a_single_set_of_samples_is_not_ranked() -> None:
     alone = type(evaluation())("mine", rows, [], 500)
     assert comparison().verdict.sentences[0].startswith("Use ")
     assert not any("Use " in sentence for sentence in alone.verdict.sentences)
+    assert "closest to real data" not in Page(alone._repr_html_()).text
     assert any("AUC of the classifier" in sentence for sentence in alone.verdict.sentences)
 
 

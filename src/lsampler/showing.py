@@ -85,7 +85,10 @@ class Shown:
         return ()
 
     def __repr__(self) -> str:
-        return self._about().text
+        try:
+            return self._about().text
+        except Exception:  # of an object that is not whole: one whose making failed, or with fields of wrong types
+            return object.__repr__(self)
 
     def _repr_html_(self) -> str:
         return self._about().html(*self._parts())

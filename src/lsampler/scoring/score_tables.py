@@ -13,7 +13,7 @@ from PIL import Image
 from lsampler.scoring.headline import headline, in_order, short, short_range
 from lsampler.scoring.row_cache import Row
 from lsampler.scoring.scores import DIRECTIONS, Score
-from lsampler.scoring.verdict import Verdict, best_rows
+from lsampler.scoring.verdict import CLOSEST, Verdict, best_rows
 from lsampler.showing import cautions, cell, counted, fold, frame, if_possible, paragraph, picture, table
 
 MOST_PICTURES = 12
@@ -149,4 +149,5 @@ def scores_frame(rows: Sequence[Row], user: str, *, wide: bool, more: Mapping[st
 
 def without_ranking(verdict: Verdict) -> Verdict:
     """A verdict on a single set of samples, of which there is no best."""
-    return replace(verdict, sentences=verdict.sentences[1:])
+    roles = {name: role for name, role in verdict.roles.items() if role != CLOSEST}
+    return replace(verdict, sentences=verdict.sentences[1:], roles=roles)

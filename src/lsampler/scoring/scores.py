@@ -63,7 +63,7 @@ class Score(Shown, Metric):
 
     def _about(self) -> About:
         reach = f" ({self.range_text})" if self.interval else ""
-        return About("Score", self.metric, [f"{self.text}{reach}", f"n = {self.n:,}", DIRECTIONS[self.better]])
+        return About("Score", self.metric, [f"{self.text}{reach}", f"n = {self.n:,}", DIRECTIONS.get(self.better, "")])
 
     def _parts(self) -> Iterator[Markup]:
         if self.about:
