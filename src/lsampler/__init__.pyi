@@ -38,7 +38,6 @@ from .plugins.by_name import (
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
-from .reports.comparison.verdict import Verdict
 from .samplers.base import LatentSampler, State
 from .samplers.sample_store import DrawOptions, sample_store
 from .samplers.whitened import WhitenedReference, WhitenedSampler
@@ -50,6 +49,7 @@ from .scoring.samples import RealData, Samples
 from .scoring.scores import Metric, Score, bootstrap_score, normal_score, share_score
 from .scoring.statistics_reference import StatisticsReference
 from .scoring.subject import Subject
+from .scoring.verdict import Verdict
 from .statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
 from .statistics.pca import SINGLE_PRECISION, Pca, Whitening
 from .statistics.statistics import Statistics

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+from markupsafe import Markup
 
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.plugins.by_name import load_evaluator, load_sampler
-from lsampler.progress import Progress
+from lsampler.progress import ProgressLike, shows_progress
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.entries import Entry
 from lsampler.scoring.evaluation import Evaluation, evaluate
 from lsampler.scoring.row_cache import Row
 from lsampler.scoring.sample_sets import OTHER_ROW, Drawn
+from lsampler.scoring.score_tables import scores_frame
 from lsampler.scoring.scores import Score
+from lsampler.showing import About, Shown, counted, fold, paragraph
 from lsampler.store.memory_store import MemoryStore
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
@@ -46,8 +49,8 @@ MORE_NEARER = 0.1
 """By how much the share of samples nearer to train vectors may exceed that of real ones."""
 
 
-@dataclass(frozen=True)
-class Choice:
+@dataclass(frozen=True, repr=False)
+class Choice(Shown):
     """The strategy that was chosen, and why.
 
     Attributes:
@@ -62,7 +65,28 @@ class Choice:
     why: str
     evaluation: Evaluation
 
+    def to_frame(self, *, wide: bool = False) -> Any:
+        """The scores of all candidates as a ``pandas.DataFrame``, with a column ``chosen``.
 
+        Args:
+            wide: whether metrics are columns, as in :meth:`Evaluation.to_frame`.
+
+        Raises:
+            LsamplerError: pandas is not installed.
+        """
+        chosen = {row.name: row.name == self.label for row in self.evaluation.rows}
+        return scores_frame(self.evaluation.rows, "Choice", wide=wide, more={"chosen": chosen})
+
+    def _about(self) -> About:
+        candidates = sum(row.kind == "drawn" for row in self.evaluation.rows)
+        return About("Choice", self.label, [f"of {counted(candidates, 'candidate')}", f"D = {self.sampler.dimension}"])
+
+    def _parts(self) -> Iterator[Markup]:
+        yield paragraph(self.why)
+        yield fold("The candidates", *self.evaluation._parts())
+
+
+@shows_progress
 def choose(
     latents: ReferenceLike,
     *,
@@ -70,7 +94,7 @@ def choose(
     candidates: Sequence[LatentSampler] | None = None,
     quick: bool = False,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> Choice:
     """Choose a strategy for latent vectors, and fit it.
 
@@ -92,7 +116,7 @@ def choose(
             Those that cannot be fitted are left out.
         quick: judge by ``two-sample-classifier``, which takes seconds and sees less.
         seed: of the split and of the judges.
-        progress: shows the progress.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: an unknown wish, too few vectors, or no candidate that can be fitted and does not copy.
@@ -111,7 +135,7 @@ def choose(
 
 
 def _judged(
-    reference: Reference, entries: Sequence[Entry], *, quick: bool, seed: int, progress: Progress | None
+    reference: Reference, entries: Sequence[Entry], *, quick: bool, seed: int, progress: ProgressLike
 ) -> Evaluation:
     """The scores of all candidates, fitted to some of the train vectors, against the others."""
     if not entries:

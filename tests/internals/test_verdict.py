@@ -30,9 +30,9 @@ from lsampler import (
     load_evaluator,
     load_sampler,
 )
-from lsampler.reports.comparison.headline import headline, in_order, short, short_range
-from lsampler.reports.comparison.verdict import best_rows, judge
+from lsampler.scoring.headline import headline, in_order, short, short_range
 from lsampler.scoring.plot_data import picture_of, plot_data
+from lsampler.scoring.verdict import best_rows, judge
 
 REAL: Mapping[str, float] = {"precision": 0.7, "recall": 0.7, "strong-auc": 0.5, "clipped-density": 1.0, "faces": 0.9}
 HIGHER = ("precision", "recall", "clipped-density", "symmetric-recall", "faces", "log-likelihood-gain")
@@ -72,7 +72,7 @@ def test_the_verdict_has_three_sentences_and_recommends() -> None:
     found = judge(rows, 1000)
     assert len(found.sentences) == 3
     assert found.sentences[0].startswith("Use “best”: ")
-    assert "AUC of this classifier is 0.70" in found.sentences[1]
+    assert "AUC of the classifier is 0.70" in found.sentences[1]
     assert "told apart from real vectors" in found.sentences[1]
     assert "“cube” misses" in found.sentences[2]
     assert "“none” could not be scored" in found.sentences[2]

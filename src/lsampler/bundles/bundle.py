@@ -16,13 +16,16 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from numpy.typing import NDArray
 from pydantic import Field
 
 from lsampler.bundles.strategies import StrategyDescription, fitted_state, read, written
+from lsampler.data.pictures import EXAMPLES, grid_html
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
 from lsampler.models.conv_autoencoder import ConvAutoencoder
+from lsampler.models.decoding import decode_images
 from lsampler.plugins.registry import registry
 from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
 from lsampler.samplers.base import LatentSampler
@@ -34,6 +37,7 @@ from lsampler.scoring.samples import Samples
 from lsampler.scoring.scores import Score
 from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
 from lsampler.scoring.subject import Subject
+from lsampler.showing import About, Shown, counted, encoder, if_possible, paragraph
 from lsampler.statistics.statistics import Statistics
 from lsampler.store.carried_state import CarriedState
 from lsampler.store.latent_store import LatentStore
@@ -61,7 +65,7 @@ class _Description(Description):
     licence: Annotated[str, Field(max_length=1000)] | None = None
 
 
-class Bundle:
+class Bundle(Shown):
     """An autoencoder, and what is known of the latent vectors of its training data.
 
     Whatever takes a reference takes a bundle.
@@ -142,6 +146,23 @@ class Bundle:
             raise LsamplerError(f"`recommended={recommended}` needs latent vectors, and {self.name} does not carry it")
         self.reference.strategies = list(found.values())
         self.reference.recommended = recommended or self.reference.recommended or next(iter(names), None)
+
+    def _about(self) -> About:
+        count = f"statistics of {counted(self.reference.statistics().count, 'latent vector')}"
+        carried = ", ".join(each.label for each in self.strategies)
+        known = [self.autoencoder.preprocess.words, f"D = {self.dimension}", count, encoder(self.fingerprint)]
+        return About("Bundle", self.name, [*known, f"carries {carried}" if carried else ""])
+
+    def _parts(self) -> Iterator[Markup]:
+        yield from if_possible(self._examples)
+        if self.licence:
+            yield paragraph(f"Licence: {self.licence}", "dim")
+
+    def _examples(self) -> Markup:
+        recommended = self.reference.recommendation()
+        strategy: LatentSampler = registry().get("sampler", recommended.name)(**recommended.parameters)
+        drawn = strategy.fit(self, progress=False).sample(EXAMPLES, seed=0)
+        return grid_html(decode_images(self.autoencoder, drawn), f"Drawn by {recommended.name}, and decoded.")
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the bundle as one safetensors file: weights as float16, fitted strategies as float32."""

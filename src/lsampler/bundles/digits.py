@@ -12,7 +12,7 @@ from lsampler.bundles.bundle import load_bundle
 from lsampler.data.image_sources import open_images
 from lsampler.files import new_directory
 from lsampler.models.encoding import encode_images
-from lsampler.progress import Progress
+from lsampler.progress import ProgressLike, shows_progress
 from lsampler.store.held_out import LAST, HeldOut
 from lsampler.store.latent_store import LatentStore
 from lsampler.store.opening import open_store
@@ -34,7 +34,8 @@ def digit_images() -> NDArray[np.float32]:
     return images[np.random.default_rng(ORDER_SEED).permutation(len(images))]
 
 
-def write_digits(folder: str | os.PathLike[str], *, progress: Progress | None = None) -> LatentStore:
+@shows_progress
+def write_digits(folder: str | os.PathLike[str], *, progress: ProgressLike = None) -> LatentStore:
     """Write the example: ``images.npy``, and ``latents.h5`` of the bundled model ``digits``, 597 held out.
 
     Raises:

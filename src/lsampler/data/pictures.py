@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from lsampler.showing import picture
+
 GAP = 2
-READABLE_EDGE = 64
+EXAMPLES = 8
+"""How many images an object shows in a notebook."""
+READABLE_EDGE, QUALITY = 64, 85
 
 
 def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -33,3 +40,10 @@ def image_grid(images: NDArray[np.uint8], columns: int | None = None) -> Image.I
         top, left = GAP + row * (height + GAP), GAP + column * (width + GAP)
         canvas[top : top + height, left : left + width] = image
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def grid_html(images: NDArray[np.uint8], caption: str) -> Markup:
+    """A few images (n, H, W, C) uint8 in one row, as a picture for a notebook."""
+    buffer = io.BytesIO()
+    image_grid(enlarged(images), len(images)).save(buffer, format="JPEG", quality=QUALITY)
+    return picture(buffer.getvalue(), caption)

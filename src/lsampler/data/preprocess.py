@@ -35,6 +35,11 @@ class Preprocess:
     crop: Crop = "celeba"
     channels: int = 3
 
+    @property
+    def words(self) -> str:
+        """What the images are, such as ``96 x 96 colour images``."""
+        return f"{self.height} x {self.width} {'grey' if self.channels == 1 else 'colour'} images"
+
     def __post_init__(self) -> None:
         if self.crop not in get_args(Crop):
             raise LsamplerError(f"crop '{self.crop}' is unknown{nearest_name(self.crop, get_args(Crop))}")

@@ -20,6 +20,7 @@ from lsampler.data.items import AXES, Item
 from lsampler.data.preprocess import Crop, Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.models.protocols import check_latents
+from lsampler.showing import About, Shown, encoder, name_of
 
 ChannelOrder = Literal["first", "last"]
 Apply: TypeAlias = Callable[[Tensor], Any]
@@ -51,7 +52,7 @@ class Layout:
     example: Tensor | None = None
 
 
-class AdaptedAutoencoder:
+class AdaptedAutoencoder(Shown):
     """A foreign encoder and decoder as an :class:`lsampler.Autoencoder`.
 
     Latents of any shape (B, ...) are flattened to (B, D) and restored before decoding. On construction a small
@@ -96,6 +97,14 @@ class AdaptedAutoencoder:
         self.latent_shape: tuple[int, ...] = ()
         self.latent_shape = probe(self, self._own_example())
         self.dimension = math.prod(self.latent_shape)
+
+    def _about(self) -> About:
+        facts = [
+            self.preprocess.words if self.item.is_image else self.item.words,
+            f"D = {self.dimension}",
+            encoder(self.fingerprint),
+        ]
+        return About("AdaptedAutoencoder", name_of(self.name), facts)
 
     def to(self, device: torch.device) -> Self:
         """Move the weights, if the other library allows it."""

@@ -25,6 +25,7 @@ from lsampler.errors import LsamplerError
 from lsampler.files import existing_file, new_file
 from lsampler.models.protocols import check_latents
 from lsampler.safetensors_files import read_safetensors, write_safetensors
+from lsampler.showing import About, Shown, counted, encoder
 
 FORMAT = "lsampler-autoencoder"
 FORMAT_VERSION = 1
@@ -84,7 +85,7 @@ class ConvConfig(BaseModel):
         return self
 
 
-class ConvAutoencoder(nn.Module):
+class ConvAutoencoder(Shown, nn.Module):
     """Convolutions of stride 2, a dense layer to the latent vector, and their mirror image.
 
     Source: the posts' layer structure: four Conv2D and four Conv2DTranspose layers, filters
@@ -171,6 +172,12 @@ class ConvAutoencoder(nn.Module):
             digest.update(f"{name}{tuple(weight.shape)}".encode())
             digest.update(weight.detach().cpu().to(torch.float16).contiguous().numpy().tobytes())
         return digest.hexdigest()[:32]
+
+    def _about(self) -> About:
+        weights = counted(sum(weight.numel() for weight in self.parameters()), "weight")
+        return About(
+            "ConvAutoencoder", "", [self.preprocess.words, f"D = {self.dimension}", weights, encoder(self.fingerprint)]
+        )
 
     def metadata(self) -> dict[str, Any]:
         """Everything about the autoencoder except the weights."""

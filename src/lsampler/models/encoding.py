@@ -22,7 +22,7 @@ from lsampler.files import check_output, remove
 from lsampler.models.encode_ranges import EncodeOptions, Opened, Source, batch_size, encode_range, preparation
 from lsampler.models.protocols import Autoencoder, device_of, item_of
 from lsampler.models.trained_split import split_for
-from lsampler.progress import Progress, track
+from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.store.file_store import FileStore, committed_shards, partial_folder
 from lsampler.store.held_out import Division, HeldOut
 from lsampler.store.latent_store import RUN, Rows
@@ -50,6 +50,7 @@ class EncodingResult:
     skipped: dict[str, str]
 
 
+@shows_progress
 def encode_images(
     autoencoder: Autoencoder,
     source: Source,
@@ -58,7 +59,7 @@ def encode_images(
     held_out: int | HeldOut | None = None,
     options: EncodeOptions = DEFAULTS,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> EncodingResult:
     """Encode items into a store, and hold some out.
 
@@ -73,7 +74,7 @@ def encode_images(
             autoencoder's training held out of the same images. Otherwise so many, or a tenth, are held out at random.
         options: batch size, loading, and the like.
         force: replace an existing store and discard an interrupted run.
-        progress: shows the progress.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: the store exists, was begun with another encoder or other images, or holds these images
@@ -120,7 +121,7 @@ class _Run:
         return {**of_images, "held_out": int(self.division.held_out.sum()), "split": self.split.scheme}
 
 
-def _encode_file(run: _Run, progress: Progress | None) -> EncodingResult:
+def _encode_file(run: _Run, progress: ProgressLike) -> EncodingResult:
     source, writer = run.source, _writer(run)
     start, skipped = _resume_at(writer, source)
     resumed = writer.committed
@@ -181,7 +182,7 @@ def _missing(ids: Sequence[str], stored: Sequence[str], reasons: dict[str, str])
     return {identity: reasons.get(identity, EARLIER) for identity in ids if identity not in known}
 
 
-def _encode_shards(run: _Run, progress: Progress | None) -> EncodingResult:
+def _encode_shards(run: _Run, progress: ProgressLike) -> EncodingResult:
     """The latents of :func:`encode_images`, up to the rounding of the number of threads, one task per shard."""
     autoencoder, source, options = run.autoencoder, run.source, run.options
     if options.append:

@@ -22,7 +22,7 @@ from lsampler.errors import LsamplerError
 from lsampler.extras import require_extra
 from lsampler.files import MARK, check_folder, mark_folder, new_directory, new_file
 from lsampler.plots import house_style, save_figure
-from lsampler.progress import Progress, track
+from lsampler.progress import ProgressLike, track
 
 MAX_GRID_IMAGES = 4096
 # Of so many items at most a plot is made; more take the memory of all of them.
@@ -68,7 +68,7 @@ def write_items(
     *,
     real: NDArray[np.float32] | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> None:
     """Write decoded items to a file or a folder, by its suffix; it appears when all are there.
 
@@ -123,7 +123,7 @@ def save_folder(
     path: str | os.PathLike[str],
     *,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> None:
     """Write images as numbered PNG files in a folder, which appears when all are there."""
     from PIL import Image

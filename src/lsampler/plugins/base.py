@@ -15,10 +15,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
+from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from lsampler.errors import LsamplerError, nearest_name, plugin_errors, shortened
+from lsampler.showing import About, cell, if_possible, paragraph, table
 
 ENTRY_POINTS = "lsampler"
 """The entry-point group that plugin packages register their modules in."""
@@ -63,6 +65,35 @@ class Plugin(BaseModel):
                 super().__init__(**parameters)
             except ValidationError as error:
                 raise LsamplerError(self._explain(error)) from None
+
+    def __repr__(self) -> str:
+        return self._about().text
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return self._about().html(*if_possible(self._table))
+
+    def _table(self) -> Markup:
+        """The summary, and all parameters with those in bold that differ from their defaults."""
+        own, changed = self.settings(), self.model_dump(exclude_defaults=True)
+        rows = []
+        for each in self.parameters():
+            value = _short(own[each.name])
+            shown = Markup("<b>{}</b>").format(value) if each.name in changed else value
+            rows.append([cell(each.name, css="text"), cell(shown), cell(each.default), cell(each.meaning, css="text")])
+        heads = ["parameter", cell("value", tag="th"), cell("default", tag="th"), "meaning"]
+        return paragraph(self.summary()) + (table(heads, rows) if rows else Markup())
+
+    def _about(self) -> About:
+        """What it says of itself: the parameters that differ from their defaults, and what a subclass adds."""
+        changed = self.model_dump(mode="json", exclude_defaults=True)
+        settings = [f"{key} = {_short(value)}" for key, value in changed.items()]
+        return About(type(self).__name__, getattr(self, "name", ""), [*settings, *self._condition()])
+
+    def _condition(self) -> Sequence[str]:
+        """What has become of it, such as what it was fitted to, a few words each."""
+        return ()
 
     @classmethod
     def summary(cls) -> str:
@@ -189,6 +220,10 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(map(_type, schema["anyOf"]))
     return TYPES.get(schema.get("type", ""), "a value")
+
+
+def _short(value: Any) -> str:
+    return shortened(f"{value:g}" if isinstance(value, float) else _plain(value), 40)
 
 
 def _plain(value: Any) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
-from lsampler.progress import Progress, track
+from lsampler.progress import ProgressLike, track
 from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
 from lsampler.store.latent_store import SPLITS, LatentStore
 from lsampler.store.reference import Reference
 
 
-def content_digest(reference: Reference, progress: Progress | None = None) -> str:
+def content_digest(reference: Reference, progress: ProgressLike = None) -> str:
     """A digest of the vectors of a reference, or of its statistics and fitted strategies if it has none.
 
     The name does not matter.

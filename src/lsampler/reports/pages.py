@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from lsampler.errors import printable
 from lsampler.plots import BLUE, INK, PAPER
@@ -22,7 +23,6 @@ NUMERIC = r"[-+]?[\d.,]+(e[-+]?\d+)?( ?%)?|[-\N{EN DASH}]"
 def render(package: str, **values: Any) -> str:
     """Fill in the template ``report.html`` of a package; everything is escaped that is not marked as safe."""
     from jinja2 import Environment
-    from markupsafe import Markup
 
     template = (resources.files(package) / "report.html").read_text(encoding="utf-8")
     style = (resources.files("lsampler.reports") / "page.css").read_text(encoding="utf-8")
@@ -38,13 +38,11 @@ def title_of(reference: str) -> str:
     return Path(reference).name if re.search(r"\.(h5|shards|safetensors)$", reference) else reference
 
 
-def inline_svg(text: str, prefix: str) -> str:
+def inline_svg(text: str, prefix: str) -> Markup:
     """A figure as SVG for the page: without XML prologue, with its own names, in the colours of the page.
 
     Titles and labels were escaped by matplotlib when it wrote the file.
     """
-    from markupsafe import Markup
-
     text = text[text.index("<svg") :]
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
     # Names that nothing refers to are removed: matplotlib gives the same names to equal pictures.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
@@ -21,9 +21,10 @@ from lsampler.compute.seeded_blocks import Block, draw_blocks, resolve_device
 from lsampler.errors import LsamplerError, PluginCrash, plugin_errors
 from lsampler.files import existing_file, new_file
 from lsampler.plugins.base import Plugin
-from lsampler.progress import Progress, begin
+from lsampler.progress import ProgressLike, begin, shows_progress
 from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
 from lsampler.samplers.carrying import carried_state
+from lsampler.showing import encoder, name_of
 from lsampler.store.carried_state import digest_of
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
@@ -67,6 +68,9 @@ class Fitted(Plugin):
         """The latent dimension D; 0 before ``fit()``."""
         return self._dimension
 
+    def _condition(self) -> Sequence[str]:
+        return [f"D = {self._dimension}"] if self._state is not None else ["not fitted"]
+
     def _check_dimension(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 2 or shape[1] != self._dimension:
             raise LsamplerError(
@@ -101,8 +105,9 @@ class LatentSampler(Fitted):
 
     _fingerprint: str | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
+    _fitted_to: str = PrivateAttr(default="")
     _device: torch.device = PrivateAttr(default=CPU)
-    _progress: Progress | None = PrivateAttr(default=None)
+    _progress: ProgressLike = PrivateAttr(default=None)
     _seed: int | None = PrivateAttr(default=None)
 
     @abstractmethod
@@ -143,7 +148,8 @@ class LatentSampler(Fitted):
         """What readers of scores should know of the fit, in one sentence; empty if there is nothing to say."""
         return ""
 
-    def fit(self, reference: ReferenceLike, *, device: Device = "cpu", progress: Progress | None = None) -> Self:
+    @shows_progress
+    def fit(self, reference: ReferenceLike, *, device: Device = "cpu", progress: ProgressLike = None) -> Self:
         """Learn from a store, a bundle, or an array of latent vectors (N, D); returns self.
 
         The state that a bundle carries for these parameters is taken as it is.
@@ -151,7 +157,7 @@ class LatentSampler(Fitted):
         Args:
             reference: what to learn from.
             device: where strategies that train a network do so; the others stay on the CPU.
-            progress: shows the progress of long work.
+            progress: shows the progress of long work; by default bars in a notebook and on a terminal, False for none.
 
         Raises:
             LsamplerError: the reference lacks what the strategy needs, or the device is unknown.
@@ -162,11 +168,21 @@ class LatentSampler(Fitted):
         if carried is not None:
             self._state, self._file = dict(carried.state), carried.file
         else:
-            with plugin_errors(f"{self.name}: fitting"):
-                state = checked_state(self.learn(reference))
+            try:
+                with plugin_errors(f"{self.name}: fitting"):
+                    state = checked_state(self.learn(reference))
+            finally:
+                self._progress = None  # bars cannot be copied
             self._state, self._file = state, None
+        self._progress, self._fitted_to = None, reference.name
         self._fingerprint, self._dimension = reference.fingerprint, reference.dimension
         return self
+
+    def _condition(self) -> Sequence[str]:
+        if self._state is None:
+            return ["not fitted"]
+        origin = f"fitted to {name_of(self._fitted_to)}" if self._fitted_to else f"read from {name_of(self._file)}"
+        return [origin, *super()._condition(), encoder(self._fingerprint)]
 
     @property
     def device(self) -> torch.device:

@@ -17,7 +17,7 @@ from lsampler.compute.engine import current_engine
 from lsampler.compute.seeded_blocks import BLOCK_ROWS, resolve_device
 from lsampler.errors import LsamplerError
 from lsampler.files import check_output, disk_errors
-from lsampler.progress import Progress, track
+from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.samplers.base import LatentSampler
 from lsampler.store.file_store import FileStore, partial_folder
 from lsampler.store.latent_store import Rows
@@ -45,6 +45,7 @@ class DrawOptions:
     shard_rows: int = SHARD_ROWS
 
 
+@shows_progress
 def sample_store(
     sampler: LatentSampler,
     n: int,
@@ -53,7 +54,7 @@ def sample_store(
     seed: int = 0,
     options: DrawOptions = DrawOptions(),
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> FileStore | ShardedStore:
     """Draw ``n`` vectors into a new store: the rows of :meth:`LatentSampler.sample`, on whatever machine.
 
@@ -67,7 +68,7 @@ def sample_store(
         seed: as for :meth:`LatentSampler.sample`; it is recorded in the store.
         options: device, threads, and the like.
         force: replace a store that exists, and discard an interrupted run.
-        progress: shows the progress.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: the strategy is not fitted, the store exists, an interrupted run drew something else, or the

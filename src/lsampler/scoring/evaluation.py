@@ -2,31 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
+from markupsafe import Markup
+
 from lsampler.errors import LsamplerError
-from lsampler.progress import Progress
+from lsampler.progress import ProgressLike, shows_progress
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
 from lsampler.scoring.sample_sets import HELD_OUT_ROW, Given, SampleSet, real_sets
 from lsampler.scoring.samples import RealData, Samples, compared_rows
+from lsampler.scoring.score_tables import facts_of, scores_frame, scores_html, without_ranking
 from lsampler.scoring.scores import Score
 from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.scoring.subject import Subject, as_subject
+from lsampler.scoring.verdict import Verdict, judge
+from lsampler.showing import About, Shown, name_of
+from lsampler.store.latent_store import LatentStore
 from lsampler.store.opening import ReferenceLike
 from lsampler.store.reference import Reference
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """A table of scores: a row for every set of samples, those of the real data first."""
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
+    """A table of scores: a row for every set of samples, those of the real data first.
+
+    Attributes:
+        reference: the name of the real data.
+        rows: the scores of each set of samples.
+        caveats: what a reader has to know, such as scores that no row has, with the reasons.
+        held_out: how many vectors are held out; None if unknown.
+    """
 
     reference: str
     rows: list[Row]
     caveats: list[str]
+    held_out: int | None = None
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the scores say, in words; of several sets of samples also which is the closest to the real data."""
+        found = judge(self.rows, self.held_out)
+        return found if sum(row.kind == "drawn" for row in self.rows) > 1 else without_ranking(found)
+
+    def to_frame(self, *, wide: bool = False) -> Any:
+        """The scores as a ``pandas.DataFrame``.
+
+        Args:
+            wide: False gives a line for every row and score, with the columns ``row``, ``kind``, ``metric``, ``label``,
+                ``group``, ``value``, ``low``, ``high``, ``n``, ``better``, ``unit`` and ``interval``; True a line for
+                every row with the values of its scores, a column for each metric.
+
+        Raises:
+            LsamplerError: pandas is not installed.
+        """
+        return scores_frame(self.rows, "Evaluation", wide=wide, more={})
+
+    def _about(self) -> About:
+        return About("Evaluation", f"on {name_of(self.reference)}", facts_of(self.rows))
+
+    def _parts(self) -> Iterator[Markup]:
+        return scores_html(self.rows, self.verdict, self.caveats)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -42,13 +82,14 @@ class Evaluation:
         return {"reference": self.reference, "rows": rows, "caveats": self.caveats}
 
 
+@shows_progress
 def evaluate(
     samples: Sequence[Samples | SampleSet],
     reference: ReferenceLike | Subject,
     evaluators: Sequence[Evaluator],
     *,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> Evaluation:
     """Score sets of samples by every evaluator, beside real vectors.
 
@@ -58,7 +99,7 @@ def evaluate(
             ``Subject.of(reference, autoencoder)``; a bundle brings its autoencoder along.
         evaluators: which scores.
         seed: of the choice of real vectors that samples are compared with, and of sets that are yet to be drawn.
-        progress: shows the progress.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: samples that are not finite vectors (n, D) of the reference's D, or no evaluator that can
@@ -87,7 +128,8 @@ def evaluate(
         table = evaluate(drawn, subject, evaluators, seed=seed, progress=progress)
         return replace(table, caveats=[*table.caveats, *caveats])
     rows = [*remembered_rows(subject.reference, evaluators), *rows]
-    return Evaluation(subject.reference.name, rows, [*_caveats(rows, subject, drawn), *caveats])
+    held_out = subject.reference.count("held-out") if isinstance(subject.reference, LatentStore) else None
+    return Evaluation(subject.reference.name, rows, [*_caveats(rows, subject, drawn), *caveats], held_out)
 
 
 def _compared(sets: Sequence[SampleSet], subject: Subject) -> int:

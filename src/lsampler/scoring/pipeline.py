@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from lsampler.compute.engine import current_engine
 from lsampler.errors import LsamplerError, plugin_errors
-from lsampler.progress import Progress, begin, track
+from lsampler.progress import ProgressLike, begin, track
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.plot_data import picture_of, plot_data
 from lsampler.scoring.row_cache import Outcome, Record, Row, RowCache
@@ -53,7 +53,7 @@ def _checked(score: Any) -> Score:
 class Bench:
     """Evaluators, which are prepared when they are first needed, and the real data that they learn from."""
 
-    def __init__(self, real: RealData, evaluators: Sequence[Evaluator], progress: Progress | None = None) -> None:
+    def __init__(self, real: RealData, evaluators: Sequence[Evaluator], progress: ProgressLike = None) -> None:
         self.real, self.evaluators, self.progress = real, list(evaluators), progress
         self._unprepared: dict[int, str | None] = {}
 
@@ -135,10 +135,12 @@ class Bench:
             found.problems.append(f"no pictures: {_reason(error)}")
 
 
-def score_rows(bench: Bench, sets: Sequence[SampleSet], cache: RowCache) -> Iterator[Row | None]:
+def score_rows(
+    bench: Bench, sets: Sequence[SampleSet], cache: RowCache, *, illustrated: bool = False
+) -> Iterator[Row | None]:
     """Score sets of samples by every evaluator, on the current engine; the rows are the same whatever the engine.
 
-    Where the cache has a folder, rows have what plots need and, if there is a decoder, a picture.
+    Rows that are ``illustrated`` have what plots need and, if there is a decoder, a picture.
 
     Yields:
         A row for each set, in order, or None for one that is empty. Whatever fails is a problem of its row.
@@ -147,7 +149,7 @@ def score_rows(bench: Bench, sets: Sequence[SampleSet], cache: RowCache) -> Iter
     real = bench.real
     keys = [cache.key(real.subject.fingerprint, each.kind, each.key(), real.rows, real.seed) for each in sets]
     records = [cache.read(key) for key in keys]
-    jobs = [bench.missing(record, digests, illustrated=cache.folder is not None) for record in records]
+    jobs = [bench.missing(record, digests, illustrated=illustrated) for record in records]
     answers = _ask_workers(bench, [(each, job) for each, job in zip(sets, jobs, strict=True) if job])
     every = zip(sets, keys, records, jobs, strict=True)
     for each, key, record, job in track(every, bench.progress, "scoring", len(sets), lambda _: 1):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from lsampler.files import disk_errors, new_file, own_text
@@ -17,14 +18,15 @@ from lsampler.plugins.base import library_digest
 from lsampler.scoring.entries import Entry
 from lsampler.scoring.plot_data import PlotData
 from lsampler.scoring.samples import Kind
-from lsampler.scoring.scores import Score
+from lsampler.scoring.scores import DIRECTIONS, Score
+from lsampler.showing import About, Shown, cautions, counted, table
 
 RECORD = "row.json"
 PICTURE = "images.jpg"
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, repr=False)
+class Row(Shown):
     """The scores of one set of samples, and the reasons for what could not be scored.
 
     Attributes:
@@ -49,7 +51,7 @@ class Row:
     entry: Entry | None = None
     caveats: Sequence[str] = ()
     plots: PlotData | None = None
-    picture: bytes | None = field(default=None, repr=False)
+    picture: bytes | None = None
     seconds: float = field(default=0.0, compare=False)
     note: str = ""
 
@@ -57,6 +59,17 @@ class Row:
     def by_metric(self) -> dict[str, Score]:
         """The scores by the names of their metrics."""
         return {score.metric: score for score in self.scores}
+
+    def _about(self) -> About:
+        problems = counted(len(self.problems), "problem") if self.problems else ""
+        numbers = [counted(self.n, "vector"), counted(len(self.by_metric), "score"), problems]
+        return About("Row", self.name, [self.kind, *numbers])
+
+    def _parts(self) -> Iterator[Markup]:
+        heads = ["metric", "value", "95 % interval", "n", "how to read it"]
+        scores = self.by_metric.values()
+        yield table(heads, [(s.metric, s.text, s.range_text, s.n, DIRECTIONS[s.better]) for s in scores])
+        yield from cautions(self.problems)
 
 
 @dataclass(frozen=True)

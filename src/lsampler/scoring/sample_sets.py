@@ -16,7 +16,7 @@ import numpy as np
 from lsampler.compute.memory import require_memory
 from lsampler.errors import LsamplerError
 from lsampler.plugins.base import Plugin
-from lsampler.progress import Progress, track
+from lsampler.progress import ProgressLike, track
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.entries import Entry
@@ -65,7 +65,7 @@ class SampleSet(ABC):
     required: bool = True
 
     @abstractmethod
-    def samples(self, real: RealData, progress: Progress | None) -> Samples:
+    def samples(self, real: RealData, progress: ProgressLike) -> Samples:
         """Draw or read them; there may be none."""
 
     def check(self, subject: Subject) -> int:
@@ -91,7 +91,7 @@ class Given(SampleSet):
 
     held: Samples
 
-    def samples(self, real: RealData, progress: Progress | None) -> Samples:
+    def samples(self, real: RealData, progress: ProgressLike) -> Samples:
         return self.held
 
     def check(self, subject: Subject) -> int:
@@ -127,7 +127,7 @@ class Drawn(SampleSet):
         """``n`` samples of a strategy, which need not be fitted."""
         return cls(name=entry.label, entry=entry, required=required, sampler=entry.sampler, n=n, own_seed=own_seed)
 
-    def samples(self, real: RealData, progress: Progress | None) -> Samples:
+    def samples(self, real: RealData, progress: ProgressLike) -> Samples:
         fitted = self._live().model_copy().fit(real.reference, progress=progress)
         seed = drawing_seed(fitted, real.seed) if self.own_seed else real.seed
         return Samples.drawn_by(fitted, self.n, seed=seed, name=self.name, decode=real.decode, encode=real.encode)
@@ -159,7 +159,7 @@ class Stored(SampleSet):
         """The samples of a store."""
         return cls(name=Path(path).name, path=str(path))
 
-    def samples(self, real: RealData, progress: Progress | None) -> Samples:
+    def samples(self, real: RealData, progress: ProgressLike) -> Samples:
         stored = self._opened(real.reference)
         few = _few(stored)
         # A store may hold the samples of several runs one after the other.
@@ -195,7 +195,7 @@ def _few(stored: LatentStore) -> int:
 class Real(SampleSet):
     """Vectors of the real data: the judging half of those held out, or train vectors that nothing is compared with."""
 
-    def samples(self, real: RealData, progress: Progress | None) -> Samples:
+    def samples(self, real: RealData, progress: ProgressLike) -> Samples:
         """Read them; of a single other train vector none."""
         if self.kind == "held-out":
             return real.samples(self.name, calibration_split(real.reference.held_out())[1], self.kind)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
+from lsampler.data.pictures import EXAMPLES, grid_html
 from lsampler.errors import LsamplerError
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.scores import seed_of
 from lsampler.scoring.subject import Decode, Encode, Latents, Subject, as_subject
+from lsampler.showing import About, Shown, counted, if_possible, name_of, paragraph
 from lsampler.store.opening import ReferenceLike
 from lsampler.store.reference import Reference
 
@@ -25,7 +28,7 @@ LogProb: TypeAlias = Callable[[Latents], NDArray[np.float64]]
 More: TypeAlias = Callable[[int], Latents]
 
 
-class Samples:
+class Samples(Shown):
     """Latent vectors to be scored, decoded when an evaluator first needs their items.
 
     Args:
@@ -85,6 +88,23 @@ class Samples:
         samples.note = sampler.note()
         return samples
 
+    def _about(self) -> About:
+        density = "with a density" if self.log_prob else ""
+        decoder = "with a decoder" if self._decode else ""
+        n, dimension = (*self.latents.shape, 0)[:2]
+        return About("Samples", self.name, [self.kind, counted(n, "vector"), f"D = {dimension}", density, decoder])
+
+    def _parts(self) -> Iterator[Markup]:
+        if self.note:
+            yield paragraph(self.note)
+        yield from if_possible(self._examples)
+
+    def _examples(self) -> Markup | None:
+        if self._decode is None:
+            return None
+        items = self._decode(self.latents[:EXAMPLES])
+        return grid_html(items, "The first samples, decoded.") if items.dtype == np.uint8 else None
+
     def head(self, n: int) -> Samples:
         """The first ``n`` samples, or all if there are fewer.
 
@@ -101,7 +121,7 @@ class Samples:
             self._heads[n] = head
         return self._heads[n]
 
-    @property
+    @cached_property
     def items(self) -> NDArray[Any]:
         """The decoded items: images (n, H, W, C) uint8, others (n, *shape) float32.
 
@@ -110,7 +130,7 @@ class Samples:
         """
         return self._items.first(len(self.latents))
 
-    @property
+    @cached_property
     def images(self) -> NDArray[np.uint8]:
         """(n, H, W, C) uint8. Raises LsamplerError if there is no decoder, or it makes no images."""
         items = self.items
@@ -159,7 +179,7 @@ class _Growing:
         return rows[:n]
 
 
-class RealData:
+class RealData(Shown):
     """What samples are judged against: a reference, its real vectors, and its autoencoder.
 
     Args:
@@ -178,6 +198,14 @@ class RealData:
         self.subject, self.seed, self.rows = as_subject(subject), seed, rows
         self.reference = self.subject.reference
         self.decode, self.encode, self.item = self.subject.decode, self.subject.encode, self.subject.item
+
+    def _about(self) -> About:
+        decoder = "with a decoder" if self.decode else ""
+        facts = [f"D = {self.reference.dimension}", f"at most {self.rows:,} vectors compared", decoder]
+        return About("RealData", name_of(self.reference.name), [*facts, f"seed {self.seed}"])
+
+    def _parts(self) -> Iterator[Markup]:
+        yield paragraph(repr(self.reference), "dim")
 
     @cached_property
     def held_out(self) -> Latents:

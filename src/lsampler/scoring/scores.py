@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
+
+from lsampler.showing import About, Shown, paragraph
 
 CONFIDENCE = 0.95
 NORMAL_QUANTILE = 1.959964  # of 1 - (1 - CONFIDENCE) / 2
 RESAMPLES = 200
 Better = Literal["higher", "lower", "real"]
 Unit = Literal["share", "number"]
+DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "real": "best near real"}
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Metric:
     about: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Score(Metric):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Score(Shown, Metric):
     """The value of a metric with its 95 % interval.
 
     Attributes:
@@ -56,6 +60,14 @@ class Score(Metric):
     high: float
     n: int
     interval: str = ""
+
+    def _about(self) -> About:
+        reach = f" ({self.range_text})" if self.interval else ""
+        return About("Score", self.metric, [f"{self.text}{reach}", f"n = {self.n:,}", DIRECTIONS.get(self.better, "")])
+
+    def _parts(self) -> Iterator[Markup]:
+        if self.about:
+            yield paragraph(self.about, "dim")
 
     def is_finite(self) -> bool:
         """Whether value and interval are numbers."""

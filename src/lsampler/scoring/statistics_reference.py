@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
+from lsampler.showing import About, counted, encoder
 from lsampler.statistics.statistics import Statistics
 from lsampler.store.carried_state import CarriedState, Recommendation
 from lsampler.store.reference import Reference
@@ -58,6 +59,10 @@ class StatisticsReference(Reference):
             fingerprint=source.fingerprint,
             radii=source.radius_quantiles() if source.statistics().pca.rank == source.statistics().directions else None,
         )
+
+    def _about(self) -> About:
+        count = f"statistics of {counted(self.statistics().count, 'vector')}"
+        return About(type(self).__name__, self.name, [count, f"D = {self.dimension}", encoder(self.fingerprint)])
 
     def statistics(self, trim: float | None = None) -> Statistics:
         """Statistics of the train split, for one of the two trims."""

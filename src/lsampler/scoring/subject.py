@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from lsampler.data.items import Item
 from lsampler.errors import LsamplerError
 from lsampler.models.decoding import decode_images, decode_rows, encode_pixels, encode_rows
 from lsampler.models.protocols import Autoencoder, item_of
+from lsampler.showing import About, Shown, encoder, name_of, paragraph
 from lsampler.store.file_store import FileStore
 from lsampler.store.opening import as_reference, open_store
 from lsampler.store.reference import Reference
@@ -26,8 +28,8 @@ Encode: TypeAlias = Callable[[NDArray[Any]], Latents]
 """The way back."""
 
 
-@dataclass(frozen=True)
-class Subject:
+@dataclass(frozen=True, repr=False)
+class Subject(Shown):
     """What samples belong to: a reference, and the autoencoder whose latent vectors it describes.
 
     Attributes:
@@ -46,6 +48,14 @@ class Subject:
     fingerprint: str = ""
     reopen: Callable[[], Subject] | None = None
     autoencoder: Autoencoder | None = None
+
+    def _about(self) -> About:
+        decoder = "with a decoder" if self.decode else "no decoder"
+        facts = [f"D = {self.reference.dimension}", decoder, encoder(self.fingerprint)]
+        return About("Subject", name_of(self.reference.name), facts)
+
+    def _parts(self) -> Iterator[Markup]:
+        yield from (paragraph(repr(part), "dim") for part in (self.reference, self.autoencoder) if part is not None)
 
     @classmethod
     def of(

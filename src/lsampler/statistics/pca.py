@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lsampler.compute.one_thread import one_thread, product
 from lsampler.errors import LsamplerError
+from lsampler.showing import About, Shown, counted
 
 SINGLE_PRECISION = 2.0**-21
 """How far rounding to float32 may move a sum of a few float32 numbers, relative to their size."""
@@ -21,6 +22,7 @@ LARGEST_SIGMA = 4
 CONSTANT = 1e-7
 LEAST_VARIANCE, NEARLY_FLAT = 1e-12, 1e-6
 SIMILAR_VARIANCES = 1e-8
+MOST_VARIANCE = 0.8
 
 
 def spread(mean: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -37,8 +39,8 @@ def nearly_flat(mean: NDArray[np.float64], covariance: NDArray[np.float64]) -> b
     return bool((shares < NEARLY_FLAT).any())
 
 
-@dataclass(frozen=True)
-class Pca:
+@dataclass(frozen=True, repr=False)
+class Pca(Shown):
     """Principal axes of a covariance.
 
     Attributes:
@@ -78,6 +80,12 @@ class Pca:
         variances = np.pad(np.maximum(variances, 0.0), (0, len(mean) - len(variances)))
         return cls(mean, axes * signs[:, np.newaxis], variances, rank)
 
+    def _about(self) -> About:
+        shares = np.cumsum(self.variances) / max(float(self.variances.sum()), 1e-300)
+        needed = int(np.searchsorted(shares, MOST_VARIANCE)) + 1
+        carry = f"{needed} components carry {100 * MOST_VARIANCE:.0f} % of the variance" if self.rank else ""
+        return About("Pca", "", [f"D = {len(self.mean)}", f"rank {self.rank}", carry])
+
     def transform(self, latents: NDArray[Any], components: int | None = None) -> NDArray[np.float64]:
         """Coordinates (n, components) of latent vectors (n, D) along the leading principal axes."""
         return (latents - self.mean) @ self.axes[:components].T
@@ -87,8 +95,8 @@ class Pca:
         return coordinates @ self.axes[: coordinates.shape[1]] + self.mean
 
 
-@dataclass(frozen=True)
-class Whitening:
+@dataclass(frozen=True, repr=False)
+class Whitening(Shown):
     """The map between latent vectors z (n, D) and whitened vectors w (n, q): z = mean + w @ axes.
 
     Attributes:
@@ -98,6 +106,9 @@ class Whitening:
 
     mean: NDArray[np.float64]
     axes: NDArray[np.float64]
+
+    def _about(self) -> About:
+        return About("Whitening", "", [f"D = {len(self.mean)}", counted(len(self.axes), "component")])
 
     @cached_property
     def variances(self) -> NDArray[np.float64]:

@@ -5,25 +5,28 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, nearest_name
+from lsampler.showing import About, Shown, frame, name_of, paragraph, table
 from lsampler.statistics.half_widths import FWHM_PER_SIGMA, GaussianFit, HalfWidth, width_at_half_maximum
 from lsampler.statistics.histograms import Histograms
 from lsampler.statistics.passes import Segment, View, gather_histograms, gather_moments
 from lsampler.statistics.pca import Pca, Whitening, spread
 
 HALF_WIDTH_BINS_PER_SIGMA = 2
+SHOWN_COMPONENTS = 8
 MOMENTS = ("mean", "covariance", "minimum", "maximum")
 
 
-@dataclass(frozen=True)
-class Statistics:
+@dataclass(frozen=True, repr=False)
+class Statistics(Shown):
     """Count, moments, extremes and, on demand, histograms of a set of latent vectors.
 
     Attributes:
@@ -42,7 +45,7 @@ class Statistics:
     covariance: NDArray[np.float64]
     minimum: NDArray[np.float64]
     maximum: NDArray[np.float64]
-    counted: Histograms | Callable[[Histograms], Histograms] = field(repr=False)
+    counted: Histograms | Callable[[Histograms], Histograms]
 
     @classmethod
     def from_chunks(cls, chunks: Iterable[NDArray[Any]], *, name: str = "latent vectors") -> Statistics:
@@ -83,6 +86,33 @@ class Statistics:
         covariance = (moments.scatter + moments.scatter.T) / (2 * (moments.count - 1))
         known = name, moments.count, moments.mean, covariance, moments.minimum, moments.maximum
         return cls(*known, lambda empty: gather_histograms(segments, view, empty))
+
+    def to_frame(self) -> Any:
+        """The components as a ``pandas.DataFrame``, a line each.
+
+        The columns are ``component``, ``mean``, ``std``, ``half_width`` (2.3548 sigma), ``minimum`` and ``maximum``.
+
+        Raises:
+            LsamplerError: pandas is not installed.
+        """
+        spreads = {"std": self.std, "half_width": FWHM_PER_SIGMA * self.std}
+        extremes = {"minimum": self.minimum, "maximum": self.maximum}
+        return frame({"component": np.arange(self.dimension), "mean": self.mean} | spreads | extremes, "Statistics")
+
+    def _about(self) -> About:
+        constant = self.dimension - self.varying
+        fixed = f"{constant} of them constant" if constant else ""
+        return About(
+            "Statistics", f"of {name_of(self.name)}", [f"{self.count:,} vectors", f"D = {self.dimension}", fixed]
+        )
+
+    def _parts(self) -> Iterator[Markup]:
+        heads = ["component", "mean", "std", "half-width", "minimum", "maximum"]
+        columns = (self.mean, self.std, FWHM_PER_SIGMA * self.std, self.minimum, self.maximum)
+        few = range(min(SHOWN_COMPONENTS, self.dimension))
+        yield table(heads, [(j, *(f"{column[j]:.4g}" for column in columns)) for j in few])
+        if self.dimension > SHOWN_COMPONENTS:
+            yield paragraph(f"The first {SHOWN_COMPONENTS} of {self.dimension} components; to_frame() has all.", "dim")
 
     @cached_property
     def histograms(self) -> Histograms:

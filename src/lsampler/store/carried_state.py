@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.showing import About, Shown, counted
 
-@dataclass(frozen=True)
-class CarriedState:
+
+@dataclass(frozen=True, repr=False)
+class CarriedState(Shown):
     """The fitted state of a strategy that a bundle carries.
 
     Attributes:
@@ -30,6 +32,9 @@ class CarriedState:
     changed: Mapping[str, Any]
     state: Mapping[str, NDArray[Any]]
     file: Path | None = None
+
+    def _about(self) -> About:
+        return About("CarriedState", self.label, [f"{counted(len(self.state), 'array')}, {self.nbytes / 1e6:.1f} MB"])
 
     @property
     def label(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, shortened
+from lsampler.showing import About, Shown
 
 RANDOM, LAST, FOLDER = "random", "last", "folder"
 SUCH_AS = r"one such as '^([^/]+)/'"
@@ -31,8 +32,8 @@ class Division:
     words: str
 
 
-@dataclass(frozen=True)
-class HeldOut:
+@dataclass(frozen=True, repr=False)
+class HeldOut(Shown):
     """How many items of a data set are held out, and which.
 
     Which ones follows from their ids, ``by`` and ``seed`` alone: items, or groups, are ordered by a hash of seed and id
@@ -55,6 +56,10 @@ class HeldOut:
     def scheme(self) -> str:
         """How they are chosen, as stores record it, such as ``random, seed 0``."""
         return self.by if self.by == LAST else f"{self.by}, seed {self.seed}"
+
+    def _about(self) -> About:
+        count = "a tenth" if self.count is None else f"{self.count:,} items"
+        return About("HeldOut", "", [count, shortened(self.scheme)])
 
     def divide(self, ids: Sequence[str] | int, name: str, what: str = "images") -> Division:
         """Choose what is held out.

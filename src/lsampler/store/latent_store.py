@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,10 +12,13 @@ from functools import cached_property, partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
-from lsampler.errors import LsamplerError
-from lsampler.progress import Progress, track
+from lsampler.compute.memory import require_memory
+from lsampler.errors import LsamplerError, nearest_name, shortened
+from lsampler.progress import ProgressLike, progress_of, track
+from lsampler.showing import About, counted, encoder, fold, frame, name_of, table
 from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, segment_rows
 from lsampler.store.reference import Reference, Split
@@ -60,6 +64,47 @@ class LatentStore(Reference):
     attributes: dict[str, Any]
     has_ids: bool
     _length: int
+
+    def _about(self) -> About:
+        known = [f"D = {self.dimension}", "with ids" if self.has_ids else "", encoder(self.fingerprint)]
+        return About(
+            type(self).__name__, name_of(self.name), [self._sizes(), str(self.attributes.get("kind", "")), *known]
+        )
+
+    def _sizes(self) -> str:
+        """How many vectors there are; those of a split only where it is quick to count them."""
+        if len(self) <= COUNTED_ROWS or "_split_counts" in self.__dict__:
+            with contextlib.suppress(LsamplerError):  # of a file that is gone or damaged by now
+                train, held_out = self.count("train"), self.count("held-out")
+                return f"{train:,} train and {held_out:,} held-out vectors" if held_out else counted(train, "vector")
+        return counted(len(self), "vector")
+
+    def _parts(self) -> Iterator[Markup]:
+        if self.attributes:
+            yield fold(
+                "Attributes", table(["attribute", "value"], [(key, shortened(v)) for key, v in self.attributes.items()])
+            )
+
+    def to_frame(self, split: Split | None = None) -> Any:
+        """The rows as a ``pandas.DataFrame``: ``id`` if there are any, ``split``, and a column for each component.
+
+        The columns of the components are ``z0``, ``z1``, and so on, float32.
+
+        Args:
+            split: ``train`` or ``held-out``; None takes all rows.
+
+        Raises:
+            LsamplerError: pandas is not installed, an unknown split, NaN or infinite values, or too little memory.
+        """
+        if split is not None and split not in SPLITS:
+            raise LsamplerError(f"`split={split}` is unknown{nearest_name(str(split), SPLITS)}")
+        require_memory(8.0 * len(self) * self.dimension, f"{self.name}: to_frame()", "read it in parts by `rows`")
+        splits = np.array(self.splits(), dtype=object)
+        chosen = np.ones(len(self), dtype=bool) if split is None else splits == split
+        latents = self.read()[chosen]
+        columns: dict[str, Any] = {"id": np.array(self.ids(), dtype=object)[chosen]} if self.has_ids else {}
+        columns["split"] = splits[chosen]
+        return frame(columns | {f"z{j}": latents[:, j] for j in range(self.dimension)}, type(self).__name__)
 
     def provenance(self) -> dict[str, Any]:
         """The attributes that a copy keeps."""
@@ -144,10 +189,11 @@ class LatentStore(Reference):
             raise LsamplerError(f"{self.name}: damaged, a split is unknown; run 'lsampler store verify' for its rows")
         return [SPLITS[code] for code in codes]
 
-    def verify(self, progress: Progress | None = None) -> list[str]:
+    def verify(self, progress: ProgressLike = None) -> list[str]:
         """Read everything and name what is wrong, by rows; an empty list if nothing is."""
-        checked = track(self._verified(), progress, "verifying", len(self), lambda chunk: chunk[0])
-        return [problem for _, problems in checked for problem in problems]
+        with progress_of(progress) as bars:
+            checked = track(self._verified(), bars, "verifying", len(self), lambda chunk: chunk[0])
+            return [problem for _, problems in checked for problem in problems]
 
     def _steps(self, start: int, stop: int | None, step: int | None = None) -> Iterator[tuple[Read, int, int]]:
         """Opens the files with the rows ``start`` to ``stop``, and divides the rows of each into steps."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
+from lsampler.showing import About, Shown, encoder, name_of
 from lsampler.statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
 from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, View, gather_radius_quantiles
@@ -23,7 +24,7 @@ Split = Literal["train", "held-out"]
 RADIUS_NORMAL_SCORES = np.linspace(-3.5, 3.5, 141)
 
 
-class Reference(ABC):
+class Reference(Shown, ABC):
     """Latent vectors that are known by their statistics; a :class:`LatentStore` also holds the vectors themselves.
 
     Statistics describe the ``train`` split; ``held-out`` vectors calibrate and judge.
@@ -44,6 +45,9 @@ class Reference(ABC):
         self._statistics: dict[float | None, Statistics] = {}
         self._principal: dict[float | None, Statistics] = {}
         self._radii: dict[tuple[int, float | None], NDArray[np.float64]] = {}
+
+    def _about(self) -> About:
+        return About(type(self).__name__, name_of(self.name), [f"D = {self.dimension}", encoder(self.fingerprint)])
 
     def statistics(self, trim: float | None = None) -> Statistics:
         """Statistics of the train split.

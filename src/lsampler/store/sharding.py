@@ -19,7 +19,7 @@ from typing import Any
 from lsampler.compute.engine import current_engine
 from lsampler.errors import LsamplerError
 from lsampler.files import check_folder, check_output
-from lsampler.progress import Progress, track
+from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.store.file_store import FileStore
 from lsampler.store.hdf5_layout import Provenance
 from lsampler.store.latent_store import LatentStore, Rows
@@ -63,7 +63,7 @@ def write_shards(
     provenance: Provenance,
     *,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
     prepare: Callable[[Path], None] = lambda folder: None,
 ) -> tuple[ShardedStore, dict[str, str]]:
     """Run the tasks on the current engine, and make their shards a sharded store.
@@ -149,13 +149,14 @@ def _digest_of(path: Path) -> str:
     return f"{found.st_size} bytes, {found.st_mtime_ns} ns"
 
 
+@shows_progress
 def shard_store(
     store: str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
     shard_rows: int = SHARD_ROWS,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> ShardedStore:
     """Copy a latent store into shards of ``shard_rows`` rows.
 
@@ -170,12 +171,13 @@ def shard_store(
     return write_shards(path, source.dimension, work, source.provenance(), force=force, progress=progress)[0]
 
 
+@shows_progress
 def merge_store(
     store: str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> FileStore:
     """Copy a sharded store into one file.
 

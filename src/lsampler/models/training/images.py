@@ -19,7 +19,7 @@ from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError
 from lsampler.files import new_file, regular_file
 from lsampler.models.training.options import TrainingOptions, mixed_seed
-from lsampler.progress import Progress, track
+from lsampler.progress import ProgressLike, track
 from lsampler.store.held_out import Division
 
 PREPARE_BATCH = 256
@@ -46,7 +46,7 @@ class PreparedImages(L.LightningDataModule):
         options: TrainingOptions,
         *,
         resume: bool,
-        progress: Progress | None,
+        progress: ProgressLike,
     ) -> None:
         super().__init__()
         self.prepare_data_per_node = False

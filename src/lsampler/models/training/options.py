@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from lsampler.data.preprocess import Crop
+from lsampler.errors import LsamplerError
+from lsampler.showing import About, Shown, counted, frame, if_possible, name_of, picture
 from lsampler.store.held_out import RANDOM, HeldOut
+
+CURVE, CURVE_PICTURE, PICTURE = "training.csv", "training.png", "reconstructions.png"
+"""What a training writes beside the model."""
+WIDTH = 460
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,8 @@ class TrainingOptions:
         return {key: value for key, value in asdict(self).items() if key not in ("crop", "strict")}
 
 
-@dataclass(frozen=True)
-class TrainingResult:
+@dataclass(frozen=True, repr=False)
+class TrainingResult(Shown):
     """What a training left behind; ``rank`` is 0 in the process that reports and writes."""
 
     model: Path
@@ -68,6 +77,33 @@ class TrainingResult:
     interrupted: bool
     skipped: dict[str, str]
     rank: int = 0
+
+    def to_frame(self) -> Any:
+        """The curve as a ``pandas.DataFrame``: ``epoch``, ``train_mse``, ``held_out_mse`` and ``seconds``.
+
+        Raises:
+            LsamplerError: pandas is not installed, or the folder of the model holds no curve any more.
+        """
+        path = self.model.with_name(CURVE)
+        try:
+            with path.open(newline="", encoding="utf-8") as handle:
+                rows = list(csv.DictReader(handle))
+            columns: dict[str, list[Any]] = {"epoch": [int(row["epoch"]) for row in rows]}
+            columns |= {head: [float(row[head]) for row in rows] for head in ("train_mse", "held_out_mse", "seconds")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LsamplerError(f"{path}: no readable curve of a training; train the model again") from error
+        return frame(columns, "TrainingResult")
+
+    def _about(self) -> About:
+        epochs = counted(self.epochs, "epoch") + (", interrupted" if self.interrupted else "")
+        skipped = f"{counted(len(self.skipped), 'image')} skipped" if self.skipped else ""
+        error = f"held-out MSE {self.held_out_mse:.5f}"
+        return About("TrainingResult", name_of(self.model), [error, epochs, skipped])
+
+    def _parts(self) -> Iterator[Markup]:
+        for name, caption in ((PICTURE, "Held-out images, and their reconstructions."), (CURVE_PICTURE, "")):
+            path = self.model.with_name(name)
+            yield from if_possible(lambda p=path, c=caption: picture(p.read_bytes(), c, kind="png", width=WIDTH))  # type: ignore[misc]
 
 
 def mixed_seed(*numbers: int) -> int:

@@ -19,8 +19,8 @@ from lsampler.files import Lock, disk_errors, new_file, only_writer
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.training.figures import reconstruction_grid, training_curve
 from lsampler.models.training.images import PreparedImages
-from lsampler.models.training.options import TrainingOptions, TrainingResult
-from lsampler.progress import Progress, begin
+from lsampler.models.training.options import CURVE, CURVE_PICTURE, PICTURE, TrainingOptions, TrainingResult
+from lsampler.progress import ProgressLike, begin
 
 GRID_IMAGES = 16
 # A resumed training may change these; with any other change it would be a different training.
@@ -37,7 +37,7 @@ class Recorder(Callback):
         settings: dict[str, Any],
         *,
         resume: bool,
-        progress: Progress | None,
+        progress: ProgressLike,
         report: Callable[[str], None],
     ) -> None:
         self.out, self.path, self.checkpoint = out, out / "model.safetensors", out / "checkpoints" / "last.ckpt"
@@ -140,7 +140,7 @@ class Recorder(Callback):
         # The weights in the middle of an epoch are of no use: their error was not measured.
         model = self.model or ConvAutoencoder.load(self.path)
         if first:
-            reconstruction_grid(model, images.held_out(GRID_IMAGES), self.out / "reconstructions.png")
+            reconstruction_grid(model, images.held_out(GRID_IMAGES), self.out / PICTURE)
             if not interrupted:
                 images.forget()
         record = model.training_record
@@ -149,7 +149,7 @@ class Recorder(Callback):
 
     def _write(self, trainer: L.Trainer, model: ConvAutoencoder, row: dict[str, float]) -> None:
         with (
-            new_file(self.out / "training.csv", force=True) as beside,
+            new_file(self.out / CURVE, force=True) as beside,
             beside.open("w", newline="") as handle,
         ):
             writer = csv.DictWriter(handle, list(row))
@@ -161,7 +161,7 @@ class Recorder(Callback):
                 self.checkpoint, force=True
             ) as beside:  # so that a kill between the two is next to impossible
                 trainer.save_checkpoint(beside)
-        training_curve(self._rows, self.out / "training.png")
+        training_curve(self._rows, self.out / CURVE_PICTURE)
         self._report(
             f"epoch {row['epoch']}/{self._options.epochs}: train MSE {row['train_mse']:.5f}, "
             f"held-out MSE {row['held_out_mse']:.5f}, {row['seconds']:.0f} s"

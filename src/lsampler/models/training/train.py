@@ -24,7 +24,7 @@ from lsampler.models.training.images import PreparedImages, check_split
 from lsampler.models.training.module import TrainingModule
 from lsampler.models.training.options import TrainingOptions, TrainingResult
 from lsampler.models.training.recorder import Recorder
-from lsampler.progress import Progress
+from lsampler.progress import ProgressLike, shows_progress
 
 # Ordinary gradients are ten times smaller; this keeps one exploding batch from undoing the others.
 GRADIENT_NORM = 0.1
@@ -51,6 +51,7 @@ def _quiet_lightning() -> Iterator[None]:
 
 
 @_quiet_lightning()
+@shows_progress
 def train_autoencoder(
     source: ImageSource,
     out: Path,
@@ -58,7 +59,7 @@ def train_autoencoder(
     config: ConvConfig,
     options: TrainingOptions,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
     report: Callable[[str], None] = print,
 ) -> TrainingResult:
     """Train an autoencoder and write ``model.safetensors``, the curve and a picture to ``out``.

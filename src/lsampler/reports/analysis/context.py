@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.plugins.by_name import load_core, load_sampler, plugin_names
-from lsampler.progress import Progress
+from lsampler.progress import ProgressLike
 from lsampler.reports.analysis.options import AnalysisOptions
 from lsampler.reports.analysis.passes import ALL, RADIUS_BIN, Radii, lengths
 from lsampler.samplers.base import LatentSampler
@@ -49,7 +49,7 @@ class FittedCore:
 class Context:
     """One analysis: its reference, its options (checked), and what several sections need of them."""
 
-    def __init__(self, reference: Reference, options: AnalysisOptions, progress: Progress | None = None) -> None:
+    def __init__(self, reference: Reference, options: AnalysisOptions, progress: ProgressLike = None) -> None:
         self.reference, self.options, self.progress = reference, options, progress
         self.dimension, self.has_latents = reference.dimension, reference.has_latents
 

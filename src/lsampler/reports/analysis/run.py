@@ -6,18 +6,30 @@ import contextlib
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.plugins.base import library_digest
 from lsampler.plugins.by_name import load_core, load_sampler, plugin_names
-from lsampler.progress import Progress, begin
+from lsampler.progress import ProgressLike, begin, shows_progress
 from lsampler.reports.analysis.context import Context
 from lsampler.reports.analysis.findings import Finding, find, suggest
+from lsampler.reports.analysis.notebook import (
+    ShownFigure,
+    TableName,
+    analysis_html,
+    kept_figures,
+    new_figures,
+    table_of,
+)
 from lsampler.reports.analysis.options import AnalysisOptions
 from lsampler.reports.analysis.report import Record, Report, recorded
 from lsampler.reports.analysis.section import Result, Section
@@ -32,6 +44,7 @@ from lsampler.reports.analysis.sections.principal import principal
 from lsampler.reports.analysis.statements import Judgement, judge
 from lsampler.reports.analysis.varying import varying_components
 from lsampler.reports.content_digest import content_digest
+from lsampler.showing import About, Shown, counted, name_of
 from lsampler.statistics.passes import in_double_precision
 from lsampler.store.opening import ReferenceLike, as_reference
 
@@ -39,8 +52,8 @@ SECTIONS = (components, correlations, origin, cubes, gaussianity, principal, gen
 FEWEST = 20
 
 
-@dataclass(frozen=True)
-class Analysis:
+@dataclass(frozen=True, repr=False)
+class Analysis(Shown):
     """What an analysis found.
 
     Attributes:
@@ -51,6 +64,7 @@ class Analysis:
         suggestions: which strategies they suggest, and why.
         judgements: the posts' statements and whether they hold here.
         reused: sections that an earlier run into the same folder had finished.
+        figures: those of the sections, drawn when they are shown; a copy of another process has none.
     """
 
     reference: str
@@ -60,16 +74,23 @@ class Analysis:
     suggestions: Sequence[str]
     judgements: Sequence[Judgement]
     reused: Sequence[str]
+    figures: Sequence[ShownFigure] = field(default=(), compare=False)
 
     @classmethod
-    def of(cls, reference: str, done: Mapping[str, Record], reused: Sequence[str] = ()) -> Analysis:
+    def of(
+        cls,
+        reference: str,
+        done: Mapping[str, Record],
+        reused: Sequence[str] = (),
+        figures: Sequence[ShownFigure] = (),
+    ) -> Analysis:
         """What finished sections found, and how the statements are judged by it."""
         measured = {key: record["measured"] for key, record in done.items() if not record["problem"]}
         problems = {key: record["problem"] for key, record in done.items() if record["problem"]}
         absent = {s.key: f"The section '{s.key}' was not run." for s in SECTIONS if s.key not in measured}
         findings = find(measured)
         judgements = judge(measured, absent | problems)
-        return cls(reference, measured, problems, findings, suggest(findings), judgements, reused)
+        return cls(reference, measured, problems, findings, suggest(findings), judgements, reused, figures)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -83,15 +104,45 @@ class Analysis:
             "sections": dict(self.measured),
         }
 
+    def to_frame(self, table: TableName = "statements") -> Any:
+        """One of the tables as a ``pandas.DataFrame``.
+
+        Args:
+            table: ``statements``, the posts' statements and whether they hold; ``findings``, the main findings; or
+                ``measured``, a line for each number, with its section, its dotted name, and its index in a list.
+
+        Raises:
+            LsamplerError: pandas is not installed, or there is no such table.
+        """
+        return table_of(table, self.findings, self.judgements, self.measured)
+
+    def _about(self) -> About:
+        tally = Counter[str](judgement.status for judgement in self.judgements)
+        said = [f"{tally['holds']} statements hold", f"{tally['differs']} differ"]
+        sections = counted(len(self.measured), "section")
+        return About("Analysis", f"of {name_of(self.reference)}", [sections, f"{len(self.findings)} findings", *said])
+
+    def _parts(self) -> Sequence[Markup]:
+        return self._html
+
+    @cached_property
+    def _html(self) -> Sequence[Markup]:
+        found = analysis_html(self.findings, self.suggestions, self.judgements, self.problems, self.figures)
+        return list(found)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_html"} | {"figures": ()}
+
 
 @in_double_precision()
+@shows_progress
 def analyze(
     latents: ReferenceLike,
     out: str | os.PathLike[str] | None = None,
     *,
     sections: Iterable[str] | None = None,
     options: AnalysisOptions | None = None,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> Analysis:
     """Analyse how an encoder fills its latent space, by the methods of the posts.
 
@@ -104,7 +155,7 @@ def analyze(
             of their plugins have changed. None writes nothing.
         sections: the names of the sections to run; by default all, ``tsne`` only if ``options.tsne`` is given.
         options: how to analyse.
-        progress: shows the progress of each section.
+        progress: shows the progress of each section; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: an unknown section or strategy, an option out of range, latents with NaN, equal or fewer than 20
@@ -127,6 +178,7 @@ def _analysed(context: Context, chosen: Sequence[Section], report: Report | None
     if report:
         content = content_digest(context.reference, context.progress)
         report.begin()
+    figures: list[ShownFigure] = []
     keys = {section.key: _key(section, context.options, content) for section in SECTIONS}
     # The page also shows sections that an earlier run finished with the same latents and options.
     known = {key: report.finished(key, keys[key]) if report else None for key in keys}
@@ -134,16 +186,19 @@ def _analysed(context: Context, chosen: Sequence[Section], report: Report | None
     for number, section in enumerate(chosen, 1):
         if not known[section.key]:
             advance = begin(context.progress, f"{number}/{len(chosen)} {section.title}", 1)
-            known[section.key] = _run(section, context, report, keys[section.key])
+            known[section.key], drawn = _run(section, context, report, keys[section.key])
+            figures += drawn
             advance(1)
+        elif report:
+            figures += kept_figures(section, known[section.key], report.path)
         if report:
             done = {key: record for key, record in known.items() if record}
             report.write(Analysis.of(name, done).as_dict(), [(s, done[s.key]) for s in SECTIONS if s.key in done])
-    return Analysis.of(name, {s.key: record for s in chosen if (record := known[s.key])}, reused)
+    return Analysis.of(name, {s.key: record for s in chosen if (record := known[s.key])}, reused, figures)
 
 
-def _run(section: Section, context: Context, report: Report | None, key: str) -> Record:
-    """One section: measured, and written if there is a report."""
+def _run(section: Section, context: Context, report: Report | None, key: str) -> tuple[Record, list[ShownFigure]]:
+    """One section: measured, and written if there is a report; with its figures."""
     result, problem = Result({}), section.problem(context)
     if problem is None:
         try:
@@ -153,7 +208,7 @@ def _run(section: Section, context: Context, report: Report | None, key: str) ->
     record = recorded(key, result, problem)
     if report:
         report.keep(section.key, record, result)
-    return record
+    return record, new_figures(section, result)
 
 
 def _key(section: Section, options: AnalysisOptions, content: str) -> str:

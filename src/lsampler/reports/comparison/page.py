@@ -11,13 +11,14 @@ from typing import Any
 
 from lsampler.files import new_file
 from lsampler.plots import house_style, save_figure
-from lsampler.reports.comparison.headline import DIRECTIONS, headline, in_order, short, short_range
 from lsampler.reports.comparison.plots import Bars, draw_planes, draw_trade_off, nearest, radii
 from lsampler.reports.comparison.run import FILES, Comparison
-from lsampler.reports.comparison.verdict import best_rows
 from lsampler.reports.pages import as_csv, inline_svg, markdown, plain, render, title_of
+from lsampler.scoring.headline import headline, in_order, short, short_range
 from lsampler.scoring.row_cache import Row
-from lsampler.scoring.scores import Score
+from lsampler.scoring.score_tables import by_group, metrics
+from lsampler.scoring.scores import DIRECTIONS
+from lsampler.scoring.verdict import best_rows
 
 MOST_PLANES = 15
 TRADE_OFF = (
@@ -54,16 +55,6 @@ def write(out: Path, comparison: Comparison) -> None:
         with new_file(out / name, force=True) as beside:
             # The name of a store may hold bytes that are not text.
             beside.write_text(text, encoding="utf-8", errors="replace")
-
-
-def metrics(rows: Sequence[Row]) -> list[Score]:
-    """One score of each metric, which tells its label, group and meaning, in the order of the evaluators."""
-    found: dict[str, Score] = {}
-    for row in rows:
-        for metric, score in row.by_metric.items():
-            found.setdefault(metric, score)
-    groups = list(dict.fromkeys(score.group for score in found.values()))
-    return sorted(found.values(), key=lambda score: groups.index(score.group))
 
 
 def scores_csv(comparison: Comparison) -> str:
@@ -112,7 +103,7 @@ def page(comparison: Comparison) -> str:
         facts=_facts(comparison),
         rows=rows,
         headline=headline(comparison.rows),
-        groups=_by_group(columns),
+        groups=by_group(columns),
         best={score.metric: best_rows(rows, score.metric, verdict) for score in columns},
         directions=DIRECTIONS,
         short=short,
@@ -134,13 +125,6 @@ def _facts(comparison: Comparison) -> str:
     held_out = known["held-out vectors"]
     real = f"{known['train vectors']:,} train" + ("" if held_out is None else f" and {held_out:,} held-out")
     return f"{rows}, beside {real} vectors, D = {known['dimension']}"
-
-
-def _by_group(columns: Sequence[Score]) -> dict[str, list[Score]]:
-    found: dict[str, list[Score]] = {}
-    for score in columns:
-        found.setdefault(score.group, []).append(score)
-    return found
 
 
 def _provenance(comparison: Comparison) -> list[tuple[str, Any]]:

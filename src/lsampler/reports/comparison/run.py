@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
 from lsampler.files import check_folder, mark_folder, only_writer, unmark_folder
 from lsampler.plugins.by_name import load_evaluator, plugin_names
-from lsampler.progress import Progress
-from lsampler.reports.comparison.verdict import Verdict, judge
+from lsampler.progress import ProgressLike, shows_progress
 from lsampler.reports.content_digest import content_digest
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.entries import Entry
@@ -27,15 +27,18 @@ from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
 from lsampler.scoring.sample_sets import Drawn, SampleSet, drawing_seed, real_sets
 from lsampler.scoring.samples import RealData, compared_rows
+from lsampler.scoring.score_tables import facts_of, pictures_html, scores_frame, scores_html
 from lsampler.scoring.subject import Subject, as_subject
+from lsampler.scoring.verdict import CLOSEST, Verdict, judge
+from lsampler.showing import About, Shown, name_of
 from lsampler.store.opening import ReferenceLike
 
 WRITE_SECONDS = 60
 FILES = ("scores.json", "scores.csv", "summary.md", "index.html")
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """What a comparison found.
 
     Attributes:
@@ -51,6 +54,28 @@ class Comparison:
     verdict: Verdict
     caveats: Sequence[str]
     provenance: Mapping[str, Any]
+
+    def to_frame(self, *, wide: bool = False) -> Any:
+        """The scores as a ``pandas.DataFrame``.
+
+        Args:
+            wide: False gives a line for every row and score, with the columns ``row``, ``kind``, ``role`` (in the
+                verdict), ``metric``, ``label``, ``group``, ``value``, ``low``, ``high``, ``n``, ``better``, ``unit``
+                and ``interval``; True a line for every row with the values of its scores, a column for each metric.
+
+        Raises:
+            LsamplerError: pandas is not installed.
+        """
+        return scores_frame(self.rows, "Comparison", wide=wide, more={"role": self.verdict.roles})
+
+    def _about(self) -> About:
+        best = [row.name for row in self.rows if self.verdict.roles.get(row.name) == CLOSEST]
+        closest = f"{CLOSEST}: {' and '.join(best)}" if best else ""
+        return About("Comparison", f"on {name_of(self.reference)}", [*facts_of(self.rows), closest])
+
+    def _parts(self) -> Iterator[Markup]:
+        yield from scores_html(self.rows, self.verdict, self.caveats)
+        yield from pictures_html(self.rows, self.verdict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -94,6 +119,7 @@ class Report:
     command: str = ""
 
 
+@shows_progress
 def compare(
     latents: ReferenceLike | Subject,
     entries: Sequence[Entry | LatentSampler],
@@ -102,7 +128,7 @@ def compare(
     evaluators: Sequence[Evaluator] | None = None,
     n: int = 2000,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> Comparison:
     """Score strategies side by side, beside real data, and say which is best at what.
 
@@ -116,7 +142,7 @@ def compare(
         n: vectors drawn by each strategy.
         seed: of the choice of real vectors. Each strategy draws from a seed of its own that follows from it, and
             that ``scores.json`` holds.
-        progress: shows the progress.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: nothing to compare, an option out of range, or a folder that holds something else.
@@ -142,7 +168,7 @@ def _scored(bench: Bench, sets: Sequence[SampleSet], cache: RowCache, provenance
     """The comparison of all sets; where it has a folder, a report of the rows so far is written every minute."""
     reference, written = bench.real.reference, time.monotonic()
     rows = remembered_rows(reference, bench.evaluators)
-    for done, row in enumerate(score_rows(bench, sets, cache), start=1):
+    for done, row in enumerate(score_rows(bench, sets, cache, illustrated=True), start=1):
         rows += [row] if row else []
         unfinished = [f"unfinished: {done} of {len(sets)} rows are scored"] if done < len(sets) else []
         scored = any(each.scores for each in rows)

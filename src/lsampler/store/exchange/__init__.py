@@ -14,7 +14,7 @@ from typing import Any
 
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
-from lsampler.progress import Progress, track
+from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.store.exchange import arrays, parquet
 from lsampler.store.exchange.table import (
     Reader,
@@ -53,6 +53,7 @@ class ImportResult:
     taken: str | None = None
 
 
+@shows_progress
 def import_latents(
     path: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -61,7 +62,7 @@ def import_latents(
     autoencoder: Any = None,
     dataset: str | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> ImportResult:
     """Write latent vectors that were made elsewhere into a latent store, as float32.
 
@@ -75,7 +76,7 @@ def import_latents(
         dataset: which array of an ``.npz`` or ``.h5``, or which columns of a ``.parquet``: one of lists, or several of
             numbers, as names or patterns such as ``z*`` separated by commas. By default what is certain.
         force: replace an existing store.
-        progress: shows the progress.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: the file is unreadable, ambiguous or not of finite numbers; D is not the model's; ``out`` exists.
@@ -117,13 +118,14 @@ def _origin(path: Path, table: Table, autoencoder: Any) -> dict[str, Any]:
     return {key: value for key, value in origin.items() if value is not None}
 
 
+@shows_progress
 def export_latents(
     store: LatentStore | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     split: Split | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressLike = None,
 ) -> int:
     """Write the latent vectors of a store to a file that other programs read; returns their number.
 
@@ -136,7 +138,7 @@ def export_latents(
             ``.parquet`` with the columns ``id``, ``split`` and ``latent``.
         split: only its rows; None for all.
         force: replace an existing file.
-        progress: shows the progress.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
     Raises:
         LsamplerError: the store is damaged or holds no such rows; ``out`` exists or has another

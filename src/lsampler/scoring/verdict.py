@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from lsampler.scoring.row_cache import Row
 from lsampler.scoring.scores import NORMAL_QUANTILE, Better, Score
+from lsampler.showing import About, Shown, paragraph, table
 
 MISSES_PRECISION = 0.25
 LESS_RECALL = 0.75
@@ -49,8 +52,8 @@ OTHERS = {
 """What is said of the rows of a role, in the order of the report; [one|many] depends on how many rows there are."""
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, repr=False)
+class Verdict(Shown):
     """Up to three sentences for a reader who knows none of the scores, and the role of each row by its name.
 
     Attributes:
@@ -64,6 +67,14 @@ class Verdict:
     roles: Mapping[str, str]
     regret: Mapping[str, float]
     ranks: bool = True
+
+    def _about(self) -> About:
+        return About("Verdict", "", self.sentences[:1])
+
+    def _parts(self) -> Iterator[Markup]:
+        yield from map(paragraph, self.sentences[1:])
+        if self.roles:
+            yield table(["samples", "role"], list(self.roles.items()))
 
 
 def judge(rows: Sequence[Row], held_out: int | None = None) -> Verdict:
@@ -165,7 +176,7 @@ def _quality(closest: Sequence[Row], real: Row | None) -> str:
     scores = sorted((row.by_metric[area] for row in closest), key=lambda score: score.value)
     span = " to ".join(dict.fromkeys(f"{score.value:.2f}" for score in (scores[0], scores[-1])))
     mark = real.by_metric.get(area) if real else None
-    text = f"The AUC of this classifier is {span}, where 0.5 is chance level and 1 is perfect separation"
+    text = f"The AUC of the classifier is {span}, where 0.5 is chance level and 1 is perfect separation"
     text += f" (other real vectors get {mark.value:.2f})" if mark else ""
     if scores[0].low > (mark.high if mark else TELLING_AUC):
         text += ", so even these samples are told apart from real vectors"

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lsampler.reports.comparison.verdict import CLOSEST, FAILED, Verdict, says_nothing
 from lsampler.scoring.row_cache import Row
-from lsampler.scoring.scores import Score
-
-DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "real": "best near real"}
+from lsampler.scoring.scores import DIRECTIONS, Score
+from lsampler.scoring.verdict import CLOSEST, FAILED, Verdict, says_nothing
 
 
 @dataclass(frozen=True)
