@@ -17,6 +17,7 @@ from lsampler.errors import LsamplerError
 from lsampler.progress import Progress, track
 from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, segment_rows
+from lsampler.store.latent_shape import latent_shape_of
 from lsampler.store.reference import Reference, Split
 
 SPLITS: tuple[Split, ...] = ("train", "held-out")
@@ -60,6 +61,11 @@ class LatentStore(Reference):
     attributes: dict[str, Any]
     has_ids: bool
     _length: int
+
+    @property
+    def latent_shape(self) -> tuple[int, ...] | None:
+        """The shape of a latent, as the attribute ``latent_shape`` records it; None if there is none."""
+        return latent_shape_of(self.attributes, self.dimension, self.name)
 
     def provenance(self) -> dict[str, Any]:
         """The attributes that a copy keeps."""

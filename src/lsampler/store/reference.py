@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
+from lsampler.statistics.channels import ChannelStatistics, gather_channels
 from lsampler.statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
 from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, View, gather_radius_quantiles
@@ -44,6 +45,24 @@ class Reference(ABC):
         self._statistics: dict[float | None, Statistics] = {}
         self._principal: dict[float | None, Statistics] = {}
         self._radii: dict[tuple[int, float | None], NDArray[np.float64]] = {}
+
+    @property
+    def latent_shape(self) -> tuple[int, ...] | None:
+        """The shape of a latent, such as (C, h, w), laid out row by row as a vector; None if it is not known."""
+        return None
+
+    def channel_statistics(self) -> ChannelStatistics:
+        """Mean and standard deviation of each channel of the train vectors; this takes a pass.
+
+        Raises:
+            LsamplerError: the shape of a latent is not known, there are no vectors, or they hold NaN.
+        """
+        shape = self.latent_shape
+        if shape is None:
+            raise LsamplerError(
+                f"{self.name}: the shape of a latent is not recorded; encode again, or import (N, C, h, w)"
+            )
+        return gather_channels(self.segments(), shape, self.name)
 
     def statistics(self, trim: float | None = None) -> Statistics:
         """Statistics of the train split.
