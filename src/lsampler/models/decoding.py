@@ -20,6 +20,8 @@ from lsampler.models.protocols import Decoder, Encoder
 from lsampler.progress import Progress, track
 
 BATCH = 256
+LARGE_BATCH = 1 << 20
+"""Pixels of images larger than 128 x 128 that are decoded at a time: a network holds hundreds of numbers for each."""
 MAX_GRID_IMAGES = 4096
 
 
@@ -31,8 +33,9 @@ def decode_images(decoder: Decoder, latents: NDArray[np.float32] | torch.Tensor)
 def encode_pixels(encoder: Encoder, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Decoded images (n, H, W, C) uint8 -> latent vectors (n, D), in batches: the way back."""
     encoded = []
-    for start in range(0, len(images), BATCH):
-        pixels = torch.from_numpy(images[start : start + BATCH].transpose(0, 3, 1, 2).copy())
+    step = _batch_of(encoder)
+    for start in range(0, len(images), step):
+        pixels = torch.from_numpy(images[start : start + step].transpose(0, 3, 1, 2).copy())
         batch = pixels.float().div_(255)
         with torch.inference_mode(), plugin_errors("encoding"):
             encoded.append(dense_tensor(encoder.encode(batch)).float().cpu().numpy())
@@ -59,12 +62,18 @@ def decode_stream(
 def _launched(decoder: Decoder, blocks: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of images (b, H, W, C) uint8 and their extremes, which a GPU may still be at work on."""
     for block in blocks:
-        for batch in torch.split(block, BATCH):
+        for batch in torch.split(block, _batch_of(decoder)):
             with plugin_errors("decoding"):
                 images = dense_tensor(decoder.decode(batch.float())).float()
             if images.ndim != 4 or len(images) != len(batch):
                 raise LsamplerError(f"the decoder gave shape {tuple(images.shape)}, expected (B, C, H, W)")
             yield _as_bytes(images)
+
+
+def _batch_of(model: Encoder | Decoder) -> int:
+    """How many images go through a model at a time."""
+    pixels = getattr(getattr(model, "preprocess", None), "size", 0) ** 2
+    return BATCH if pixels <= 128**2 else max(1, LARGE_BATCH // pixels)
 
 
 @torch.inference_mode()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
-from lsampler.statistics.moments import not_finite
-from lsampler.statistics.passes import Segment, over_segments
-
-PIECE = 1 << 22
-"""Numbers that are converted to float64 at a time: 32 MB."""
+from lsampler.statistics.component_moments import gather_components
+from lsampler.statistics.passes import Segment, View
 
 
 @dataclass(frozen=True)
@@ -62,60 +57,23 @@ class ChannelStatistics:
         return [*each, ("all", self.overall_mean, self.overall_std, self.scaling_factor)]
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Number of vectors, and mean and sum of squared deviations of each channel's values, (C,) float64."""
-
-    count: int
-    mean: NDArray[np.float64]
-    squares: NDArray[np.float64]
-    positions: int
-
-    def __add__(self, other: _Moments) -> _Moments:
-        """Of the vectors of both (Chan, Golub and LeVeque 1983)."""
-        count, shift = self.count + other.count, other.mean - self.mean
-        values = self.positions * self.count * other.count / count
-        squares = self.squares + other.squares + np.square(shift) * values
-        return _Moments(count, self.mean + shift * (other.count / count), squares, self.positions)
-
-
 def gather_channels(segments: Sequence[Segment], shape: tuple[int, ...], name: str) -> ChannelStatistics:
     """One pass over segments of vectors, each a latent of ``shape`` laid out row by row; sums are in float64.
 
     Raises:
         LsamplerError: no vectors, or NaN or infinite values.
     """
-    found = _total(over_segments(partial(_segment, shape, name), segments, "channels"))
+    found = gather_components(segments, View(), name)
     if found is None:
         raise LsamplerError(f"{name}: holds no train vectors; encode some")
-    deviation = np.sqrt(found.squares / (found.count * found.positions))
-    return ChannelStatistics(found.count, shape, found.mean, deviation)
+    mean, variance = by_channel(found.mean, found.squares / found.count, shape[0])
+    return ChannelStatistics(found.count, shape, mean, np.sqrt(variance))
 
 
-def _segment(shape: tuple[int, ...], name: str, segment: Segment) -> _Moments | None:
-    def parts() -> Iterable[_Moments]:
-        row = segment.start
-        for chunk in segment.chunks():
-            step = max(1, PIECE // chunk.shape[1])
-            for first in range(0, len(chunk), step):
-                yield _moments(chunk[first : first + step], shape, name, row + first)
-            row += len(chunk)
-
-    return _total(parts())
-
-
-def _moments(rows: NDArray[Any], shape: tuple[int, ...], name: str, start: int) -> _Moments:
-    if len(bad := not_finite(rows)):
-        raise LsamplerError(f"{name}: row {start + bad[0]} holds NaN or infinite values; encode it again")
-    values = rows.reshape(len(rows), shape[0], -1).astype(np.float64)
-    mean = values.mean(axis=(0, 2))
-    squares = np.square(values - mean[:, np.newaxis]).sum(axis=(0, 2))
-    return _Moments(len(rows), mean, squares, values.shape[2])
-
-
-def _total(parts: Iterable[_Moments | None]) -> _Moments | None:
-    found: _Moments | None = None
-    for part in parts:
-        if part is not None:
-            found = part if found is None else found + part
-    return found
+def by_channel(
+    mean: NDArray[np.float64], variance: NDArray[np.float64], channels: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance (C,) of channels from those of their components (D,): within them, and between their means."""
+    means, variances = mean.reshape(channels, -1), variance.reshape(channels, -1)
+    centre = means.mean(axis=1)
+    return centre, variances.mean(axis=1) + np.square(means - centre[:, np.newaxis]).mean(axis=1)

@@ -17,6 +17,7 @@ from lsampler.statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
 from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, View, gather_radius_quantiles
 from lsampler.statistics.statistics import Statistics, trimmed
+from lsampler.statistics.wide import statistics_of
 from lsampler.store.carried_state import CarriedState, Recommendation
 
 Split = Literal["train", "held-out"]
@@ -73,7 +74,7 @@ class Reference(ABC):
         """
         if trim not in self._statistics:
             name = self.name if trim is None else f"{self.name}, trimmed at {trim} half-widths"
-            self._statistics[trim] = Statistics.from_segments(self.segments(), self._view(trim), name=name)
+            self._statistics[trim] = statistics_of(self.segments(), self._view(trim), self.dimension, name=name)
         return self._statistics[trim]
 
     def _view(self, trim: float | None) -> View:
@@ -96,7 +97,7 @@ class Reference(ABC):
             pca = statistics.pca
             along = View(view.low, view.high, pca.mean, pca.axes[: pca.rank])
             name = f"{statistics.name}, after PCA"
-            self._principal[trim] = Statistics.from_segments(self.segments(), along, name=name)
+            self._principal[trim] = statistics_of(self.segments(), along, pca.rank, name=name)
         return self._principal[trim]
 
     def principal_half_widths(
