@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ class ChannelNormal(LatentSampler):
     """
 
     name = "channel-normal"
+    aggregates_only: ClassVar[bool] = True
 
     dependence: Literal["none", "channels", "separable"] = Field(
         default="none", description="of the channels at one position, or along every axis; the last two need latents"
