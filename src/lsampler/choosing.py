@@ -15,6 +15,7 @@ from lsampler.errors import LsamplerError, nearest_name
 from lsampler.plugins.by_name import load_evaluator, load_sampler
 from lsampler.progress import ProgressLike, shows_progress
 from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.whitened import WhitenedSampler
 from lsampler.scoring.entries import Entry
 from lsampler.scoring.evaluation import Evaluation, evaluate
 from lsampler.scoring.row_cache import Row
@@ -42,6 +43,8 @@ CANDIDATES: Sequence[tuple[str, Mapping[str, object]]] = (
 """Strategies and parameters, the simplest first: of those that cannot be told apart the first is chosen."""
 STRONG_AREA, QUICK_AREA = "strong-auc", "classifier-auc"
 FEWEST = 250
+VECTORS_EACH = 10
+"""Of fewer vectors than components, so many are needed for each principal component that a candidate keeps."""
 JUDGES = 0.2
 """Share of the train vectors that the candidates are not fitted to, and on which they are judged."""
 MANY_COPIES = 0.05
@@ -112,8 +115,9 @@ def choose(
     Args:
         latents: a store or an array (N, D) with 250 train vectors or more.
         wish: what the samples are for.
-        candidates: strategies to choose from, the simplest first; by default ten of those that come with lsampler.
-            Those that cannot be fitted are left out.
+        candidates: strategies to choose from, the simplest first; by default ten of those that come with lsampler,
+            and ``channel-normal`` for spatial latents. For fewer vectors than components they keep a tenth as many
+            principal components as there are vectors. Those that cannot be fitted are left out.
         quick: judge by ``two-sample-classifier``, which takes seconds and sees less.
         seed: of the split and of the judges.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
@@ -126,12 +130,26 @@ def choose(
             f"`wish={wish}` is unknown{nearest_name(wish, get_args(Wish))}; use balanced, varied or clean"
         )
     reference = as_reference(latents)
-    samplers = [load_sampler(name, **settings) for name, settings in CANDIDATES] if candidates is None else candidates
+    samplers = _candidates(reference) if candidates is None else candidates
     entries = {entry.label: entry for entry in map(Entry.of, samplers)}
     table = _judged(reference, list(entries.values()), quick=quick, seed=seed, progress=progress)
     best, why = _best(table.rows, wish, QUICK_AREA if quick else STRONG_AREA)
     sampler = entries[best.name].sampler.model_copy().fit(reference, progress=progress)
     return Choice(sampler, best.name, f"{best.name} {why}", table)
+
+
+def _candidates(reference: Reference) -> list[LatentSampler]:
+    """The candidates, with as many principal components as the number of vectors supports."""
+    named = [*CANDIDATES, *([("channel-normal", {})] if reference.latent_shape else [])]
+    samplers = [load_sampler(name, **settings) for name, settings in named]
+    count = reference.statistics().count
+    if count > reference.dimension:
+        return samplers
+    few = {"components": max(int(count * (1 - JUDGES)) // VECTORS_EACH, 1)}
+    return [
+        one.model_copy(update=few) if isinstance(one, WhitenedSampler) and one.components is None else one
+        for one in samplers
+    ]
 
 
 def _judged(
@@ -152,7 +170,8 @@ def _judged(
     )
     scores = [classifier, load_evaluator("fidelity-diversity"), load_evaluator("novelty")]
     sets = [Drawn.of(entry, max(FEWEST, min(2000, len(judges))), required=False) for entry in entries]
-    return evaluate(sets, MemoryStore(fitted_to, judges), scores, seed=seed, progress=progress)
+    known = MemoryStore(fitted_to, judges, latent_shape=reference.latent_shape)
+    return evaluate(sets, known, scores, seed=seed, progress=progress)
 
 
 def _split(train: np.ndarray, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from lsampler import Core, HalfWidth, LsamplerError, Reference, State, nearest_neighbours, offers
 
+MOST_COMPONENTS = 4096
 SAME = 1e-12
 """Where 1 - r^2 is below, two components are the same."""
 
@@ -46,6 +47,11 @@ class PairEllipses(Core):
 
     def learn(self, reference: Reference) -> State:
         statistics = reference.statistics()
+        if statistics.varying > MOST_COMPONENTS:
+            raise LsamplerError(
+                f"{reference.name}: an ellipse for every two of {statistics.varying} components takes hours; use the "
+                "core pca-ellipses"
+            )
         correlation, kept = statistics.correlation, list[int]()
         for j in np.flatnonzero(statistics.std):
             if all(1 - np.square(correlation[j, kept]) >= SAME):

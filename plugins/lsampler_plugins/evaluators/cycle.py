@@ -32,7 +32,7 @@ class CycleConsistency(Evaluator):
         some, statistics = samples.head(self.images), self._real.reference.statistics()
         moved = np.linalg.norm(some.encoded_again - some.latents.astype(np.float64), axis=1)
         radii = np.linalg.norm(some.latents - statistics.mean, axis=1)
-        if radii.min() <= 1e-6 * np.sqrt(np.trace(statistics.covariance)):
+        if radii.min() <= 1e-6 * np.linalg.norm(statistics.std):
             raise LsamplerError("a sample lies at the centre itself: no distance is relative to that")
         relative = moved / radii
         return [bootstrap_score(DISTANCE, lambda i: float(relative[i].mean()), len(relative))]

@@ -24,6 +24,7 @@ from lsampler import (
 
 Rows = NDArray[np.float64]
 Indices = NDArray[np.int64]
+MOST_COMPONENTS = 2048
 FEW = "It grows for few samples: compare sets of one size."
 
 
@@ -82,6 +83,9 @@ class LatentDistances(Evaluator):
     All but the last are 0 or above, and lower is better. Samples are compared with random train
     vectors; a bundle, which has none, gives frechet and correlation-error only. The intervals are
     those of the samples.
+
+    Of vectors of more than 2,048 components, frechet and radius-distance are those along the leading principal axes,
+    one for every ten train vectors; ks is that of 2,048 random components; and there is no correlation-error.
     """
 
     name = "latent-distances"
@@ -106,6 +110,8 @@ class LatentDistances(Evaluator):
 
     def _moments(self, rows: Rows) -> list[Score]:
         statistics = self._real.reference.statistics()
+        if statistics.dimension > MOST_COMPONENTS:
+            return [self._score(FRECHET, self._principal_frechet(rows), rows)]
 
         def frechet(i: Indices) -> float:
             return frechet_distance(statistics.mean, statistics.covariance, *moments_of(rows[i]))
@@ -123,22 +129,35 @@ class LatentDistances(Evaluator):
             scores.append(self._score(CORRELATION_ERROR, error, rows))
         return scores
 
+    def _principal_frechet(self, rows: Rows) -> Callable[[Indices], float]:
+        """The distance along the leading principal axes, where the covariance of all components would be too large."""
+        statistics = self._real.reference.statistics()
+        q = statistics.judged
+        along, variances = statistics.pca.transform(rows, q), np.diag(statistics.pca.variances[:q])
+        return lambda i: frechet_distance(np.zeros(q), variances, *moments_of(along[i]))
+
     def _projections(self, rows: Rows) -> list[Score]:
         train = self._real.train.astype(np.float64)
         directions = np.random.default_rng(self._real.seed).normal(size=(self.directions, rows.shape[1]))
-        covariance = self._real.reference.statistics().covariance
-        sigma = np.sqrt(np.einsum("kd,de,ke->k", directions, covariance, directions, optimize=True))
-        directions /= sigma[:, np.newaxis]
+        directions /= self._real.reference.statistics().spread_along(directions)[:, np.newaxis]
         projected, expected = directions @ rows.T, np.sort(directions @ train.T, axis=1)
 
         def sliced(i: Indices) -> float:
             return float(wasserstein(np.sort(projected[:, i], axis=1), expected).mean())
 
-        return [self._score(SLICED, sliced, rows), self._score(KS, _Steps(rows, train).distance, rows)]
+        return [self._score(SLICED, sliced, rows), self._score(KS, _Steps(*self._some(rows, train)).distance, rows)]
+
+    def _some(self, *both: Rows) -> list[Rows]:
+        """The same components of both, at most :data:`MOST_COMPONENTS`, chosen at random."""
+        dimension = both[0].shape[1]
+        if dimension <= MOST_COMPONENTS:
+            return list(both)
+        chosen = np.random.default_rng(self._real.seed).choice(dimension, MOST_COMPONENTS, replace=False)
+        return [rows[:, np.sort(chosen)] for rows in both]
 
     def _radii(self, rows: Rows) -> list[Score]:
         statistics, train = self._real.reference.statistics(), self._real.train
-        whitening = statistics.whitening(statistics.pca.rank)
+        whitening = statistics.whitening(statistics.judged)
         found, expected = (np.linalg.norm(whitening.forward(half), axis=1) for half in (rows, train))
         unit, ordered = float(np.median(expected)), np.sort(expected)[np.newaxis]
         plain, real = (np.linalg.norm(half - statistics.mean, axis=1) for half in (rows, train))

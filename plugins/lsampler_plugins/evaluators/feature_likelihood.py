@@ -107,7 +107,7 @@ class FeatureLikelihood(Evaluator):
 
     def _whitened(self, rows: NDArray[np.float32]) -> Rows:
         statistics = self._real.reference.statistics()
-        return statistics.whitening(statistics.pca.rank).forward(rows)
+        return statistics.whitening(statistics.judged).forward(rows)
 
 
 def _error(values: Rows) -> float:

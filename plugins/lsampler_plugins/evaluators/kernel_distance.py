@@ -20,6 +20,7 @@ from lsampler import (
 )
 
 FEWEST = 10
+MANY = 4
 RANK = 1e-6
 """A direction in which the vectors spread less than so much of the widest is left out."""
 MMD = Metric(
@@ -107,7 +108,7 @@ class KernelDistance(Evaluator):
     def _unit(self, rows: NDArray[np.float32]) -> Rows:
         """Whitened vectors of length one."""
         statistics = self._real.reference.statistics()
-        white = statistics.whitening(statistics.pca.rank).forward(rows)
+        white = statistics.whitening(statistics.judged).forward(rows)
         unit: Rows = white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-300)
         return unit
 
@@ -115,8 +116,12 @@ class KernelDistance(Evaluator):
 def _kernel(both: NDArray[np.float32]) -> Rows:
     """(2 n, 2 n) of vectors whitened together: moments of one set alone would tell it from the other."""
     centred = both - both.mean(axis=0, dtype=np.float64)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    white = left[:, sizes > RANK * sizes[0]] * np.sqrt(len(both))
+    if centred.shape[1] > MANY * len(both):  # the eigenvectors of X X' are the left singular vectors, and sooner had
+        squared_sizes, left = np.linalg.eigh(centred @ centred.T)
+        sizes = np.sqrt(np.maximum(squared_sizes, 0.0))
+    else:
+        left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    white = left[:, sizes > RANK * sizes.max()] * np.sqrt(len(both))
     squares = np.square(white).sum(axis=1)
     squared = np.maximum(squares[:, np.newaxis] + squares - 2 * white @ white.T, 0.0)
     median = float(np.median(squared[np.triu_indices(len(squared), 1)]))

@@ -53,7 +53,7 @@ def split_warning(real: RealData) -> list[str]:
 def classifier_features(real: RealData, rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Latent vectors (n, D) whitened by the reference's principal components, their squares, and the radius."""
     statistics = real.reference.statistics()
-    white = statistics.whitening(statistics.pca.rank).forward(rows)
+    white = statistics.whitening(statistics.judged).forward(rows)
     return np.column_stack([white, np.square(white), np.linalg.norm(white, axis=1)]).astype(np.float32)
 
 

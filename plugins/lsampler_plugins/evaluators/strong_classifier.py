@@ -158,7 +158,7 @@ class StrongClassifier(Evaluator):
 
     def _features(self, rows: Rows) -> Rows:
         statistics = self._real.reference.statistics()
-        white = statistics.whitening(statistics.pca.rank).forward(rows)
+        white = statistics.whitening(statistics.judged).forward(rows)
         features = np.column_stack([white, (np.square(white) - 1) / np.sqrt(2), np.linalg.norm(white, axis=1)])
         features[:, -1] -= np.sqrt(white.shape[1])
         return features.astype(np.float32)

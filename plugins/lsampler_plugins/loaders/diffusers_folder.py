@@ -33,26 +33,32 @@ class DiffusersFolder(ForeignLoader):
     def load(self, spec: str) -> Autoencoder:
         """Encoder and decoder in single precision."""
         model = _read_model(spec, _class_name(spec))
-        config: Any = model.config
-        if config.in_channels != config.out_channels or config.in_channels not in (1, 3):
-            raise LsamplerError(
-                f"{spec}: takes images of {config.in_channels} channels and gives {config.out_channels}; "
-                "lsampler takes colour (3) or grey (1)"
-            )
-        own, factor = config.get("sample_size"), 2 ** (len(config.block_out_channels) - 1)
-        edges = self.size if isinstance(self.size, tuple) else (self.size or factor,) * 2
-        if any(edge % factor for edge in edges):
-            raise LsamplerError(f"{spec}: `size={self.size}` must be a multiple of {factor}")
-        # A convolutional model takes any size: the one it was trained on is only a default.
-        edge = None if self.size or not isinstance(own, int) else own
-        return self.adapt(
-            spec,
-            lambda images: _latents(model.encode(images)),
-            lambda latents: model.decode(latents).sample,
-            digest=file_digest([Path(spec) / "config.json"]) + module_digest([model]),
-            shape=(config.in_channels, edge, edge),
-            weights=[model],
+        digest = file_digest([Path(spec) / "config.json"]) + module_digest([model])
+        return adapt_model(self, spec, model, digest, size=model.config.get("sample_size"))
+
+
+def adapt_model(loader: ForeignLoader, spec: str, model: Any, digest: str, *, size: object = None) -> Autoencoder:
+    """Adapt an AutoencoderKL or AutoencoderTiny, in evaluation mode, trained on images of ``size``."""
+    config = model.config
+    if config.in_channels != config.out_channels or config.in_channels not in (1, 3):
+        raise LsamplerError(
+            f"{spec}: takes images of {config.in_channels} channels and gives {config.out_channels}; "
+            "lsampler takes colour (3) or grey (1)"
         )
+    factor = 2 ** (len(config.block_out_channels) - 1)
+    edges = loader.size if isinstance(loader.size, tuple) else (loader.size or factor,) * 2
+    if any(edge % factor for edge in edges):
+        raise LsamplerError(f"{spec}: `size={loader.size}` must be a multiple of {factor}")
+    # A convolutional model takes any size: the one it was trained on is only a default.
+    edge = None if loader.size or not isinstance(size, int) else size
+    return loader.adapt(
+        spec,
+        lambda images: _latents(model.encode(images)),
+        lambda latents: model.decode(latents).sample,
+        digest=digest,
+        shape=(config.in_channels, edge, edge),
+        weights=[model],
+    )
 
 
 def _latents(encoded: Any) -> Any:
@@ -71,7 +77,7 @@ def _class_name(spec: str) -> str:
 
 def _read_model(spec: str, name: str) -> Any:
     diffusers = require_extra("diffusers", extra="diffusers", user=spec)
-    with _quiet_diffusers(), ForeignLoader.opening(f"{spec}: diffusers cannot load it", "save the model again"):
+    with quiet_diffusers(), ForeignLoader.opening(f"{spec}: diffusers cannot load it", "save the model again"):
         model, report = getattr(diffusers, name).from_pretrained(
             spec,
             local_files_only=True,
@@ -96,7 +102,7 @@ def _only_variant(folder: Path) -> str | None:
 
 
 @contextmanager
-def _quiet_diffusers() -> Iterator[None]:
+def quiet_diffusers() -> Iterator[None]:
     """Silence the log, warnings and bars of diffusers while it loads; what matters is checked afterwards."""
     logging = require_extra("diffusers.utils.logging", extra="diffusers", user="diffusers")
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

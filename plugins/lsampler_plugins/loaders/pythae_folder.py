@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_extra, require_trust
@@ -25,9 +26,9 @@ Networks = Literal["mnist-conv", "mnist-resnet", "cifar-conv", "cifar-resnet", "
 class PythaeFolder(ForeignLoader):
     """A folder that pythae saved: AE, RAE, WAE, or a VAE with a Gaussian encoder (extra 'pythae').
 
-    The weights are read from model.pt. Networks of your own, which pythae keeps in encoder.pkl and decoder.pkl,
-    are opened with trusted=true only, because a pickle can run code. Latents are the encoder's ``embedding``: for a
-    VAE, the mean.
+    The weights are read from model.safetensors if you have made one of them, otherwise from model.pt. Networks of your
+    own, which pythae keeps in encoder.pkl and decoder.pkl, are opened with trusted=true only, because a pickle can run
+    code. Latents are the encoder's ``embedding``: for a VAE, the mean.
     """
 
     name = "pythae"
@@ -43,7 +44,8 @@ class PythaeFolder(ForeignLoader):
         config, kind = _read_config(Path(spec) / "model_config.json")
         if self.networks and all(config[f"uses_default_{half}"] for half in HALVES):
             raise LsamplerError(f"{spec}: has pythae's default networks; leave out `networks`")
-        weights = _read_weights(Path(spec) / "model.pt")
+        file = _weights_file(Path(spec))
+        weights = _read_weights(file)
         shape = tuple(config["input_dim"])
         encoder, decoder = (
             _filled(spec, half, self._build(spec, half, config, kind), weights).eval().requires_grad_(False)
@@ -54,7 +56,7 @@ class PythaeFolder(ForeignLoader):
             spec,
             lambda images: encoder(images)["embedding"],
             lambda latents: decoder(latents)["reconstruction"],
-            digest=f"{file_digest(Path(spec) / name for name in ('model_config.json', 'model.pt'))} {self.networks}",
+            digest=f"{file_digest([Path(spec) / 'model_config.json', file])} {self.networks}",
             shape=shape,
             weights=[encoder, decoder],
         )
@@ -118,10 +120,18 @@ def _positive(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _weights_file(folder: Path) -> Path:
+    """The file of the weights; a model.safetensors, which pythae does not make itself, goes before model.pt."""
+    safe = folder / "model.safetensors"
+    return safe if safe.is_file() else folder / "model.pt"
+
+
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise LsamplerError(f"{path}: no such file; give a folder that pythae saved in full")
     with ForeignLoader.opening(f"{path}: damaged, or holds more than weights", "save the model again"):
+        if path.suffix == ".safetensors":
+            return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     weights = found.get("model_state_dict") if isinstance(found, dict) else None
     if not isinstance(weights, Mapping) or not all(isinstance(weight, Tensor) for weight in weights.values()):
@@ -137,7 +147,7 @@ def _filled(spec: str, half: str, network: nn.Module, weights: Mapping[str, Tens
     except RuntimeError as error:
         network_name = type(network).__name__
         raise LsamplerError(
-            f"{spec}: the weights of the {half} in model.pt do not fit the network {network_name} that "
+            f"{spec}: the weights of the {half} do not fit the network {network_name} that "
             "model_config.json and networks call for; give the folder that pythae saved, and the right networks"
         ) from error
     return network.float()

@@ -49,7 +49,7 @@ class NeighbourInterpolation(LatentSampler):
         searched = rows
         if self.space == "whitened":
             statistics = reference.statistics()
-            searched = statistics.whitening(statistics.pca.rank).forward(rows).astype(np.float32)
+            searched = statistics.whitening(statistics.judged).forward(rows).astype(np.float32)
         found = nearest_neighbours(searched, searched, self.k, exclude_self=True)
         return {"rows": rows, "neighbours": found.indices}
 

@@ -331,7 +331,8 @@ def find_bundle(model: str, settings: Mapping[str, Any] | None = None) -> Bundle
         LsamplerError: a name that is none, a bundle that is damaged, or parameters, which no bundle takes.
     """
     named = model in bundled() or (re.fullmatch(r"[\w-]+", model) and not Path(model).exists())
-    if not named and not (model.endswith(".safetensors") and _format_of(model) == FORMAT):
+    file = model.endswith(".safetensors") and os.path.exists(model)  # noqa: PTH110 - Path.exists may raise
+    if not named and not (file and _format_of(model) == FORMAT):
         return None
     found = load_bundle(model)
     for key, value in (settings or {}).items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler.cli.common import Cluster, Seed, cells, console, examples, new_table, say
+from lsampler.cli.common import Cluster, Seed, cells, console, examples, new_table, print_channels, say
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -129,6 +129,8 @@ def _print(analysis: Analysis, out: Path) -> None:
         say(f"- {finding.text} {finding.meaning}")
     for line in analysis.suggestions:
         say(f"- {line}")
+    if channels := analysis.measured.get("components", {}).get("channels"):
+        print_channels(**channels)
     table = new_table(pad_edge=False, title="What the posts found, and what holds here")
     for head in ("statement", "the posts", "here", "judgement"):
         table.add_column(head, overflow="fold")

@@ -12,6 +12,8 @@ import typer
 from lsampler.errors import LsamplerError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -143,6 +145,19 @@ def paragraphs(documented: object) -> str:
     """A docstring whose lines flow, but for indented paragraphs: typer would keep each line break of the source."""
     parts = (inspect.getdoc(documented) or "").split("\n\n")
     return "\n\n".join(part if part.startswith(" ") else " ".join(part.split()) for part in parts)
+
+
+def print_channels(shape: Iterable[int], count: int, rows: Iterable[Sequence[Any]]) -> None:
+    """Print mean, standard deviation and scale of each channel of spatial latents, and how to use them."""
+    title = f"channels of latents {'x'.join(map(str, shape))}, over {count} train vectors"
+    table = new_table("channel", "mean (shift)", "std", "scale (1 / std)", title=title)
+    rows = list(rows)
+    for name, *numbers in rows:
+        table.add_row(*cells(name, *("-" if number is None else f"{number:.6g}" for number in numbers)))
+    console().print(table)
+    _, mean, _, scale = rows[-1]
+    if scale is not None:
+        say(f"unit variance: (z - {mean:.6g}) * {scale:.6g} (shift_factor, scaling_factor), or by channel as above")
 
 
 def report_left_out(source: Source) -> None:

@@ -20,6 +20,7 @@ from lsampler.cli.common import (
     examples,
     model_settings,
     new_table,
+    print_channels,
     report_store,
     say,
 )
@@ -74,7 +75,8 @@ app = typer.Typer(
 
 @app.command()
 def info(path: StoreFile) -> None:
-    """Print what a store holds and where it came from."""
+    """Print what a store holds and where it came from; of spatial latents, also the statistics of their channels."""
+    from lsampler.progress import rich_progress
     from lsampler.store.latent_store import SPLITS
     from lsampler.store.opening import open_store
     from lsampler.store.sharded_store import ShardedStore
@@ -87,6 +89,10 @@ def info(path: StoreFile) -> None:
     for name, value in rows.items():
         table.add_row(*cells(name.replace("_", " "), value))
     console().print(table)
+    if store.latent_shape is not None and store.count("train"):
+        with rich_progress():
+            channels = store.channel_statistics()
+        print_channels(channels.shape, channels.count, channels.rows())
 
 
 @app.command()

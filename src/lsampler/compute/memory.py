@@ -8,6 +8,9 @@ from lsampler.errors import LsamplerError
 
 BUDGET = 2 << 30
 """Bytes that a computation may take whatever the size of its data."""
+MOST_MINUTES = 30
+SECONDS_OF_EIGEN, OPERATIONS = 1.7e-10, 7e10
+"""An eigendecomposition of order m takes so many m^3 seconds, products so many operations a second: on one core."""
 
 
 def require_memory(needed: float, what: str, fix: str, *, data: int = 0) -> None:
@@ -21,6 +24,22 @@ def require_memory(needed: float, what: str, fix: str, *, data: int = 0) -> None
     """
     if needed > max(BUDGET, 4 * data):
         raise LsamplerError(f"{what} needs about {needed / 1e9:,.1f} GB of memory; {fix}")
+
+
+def require_matrix(side: int, held: int, what: str, fix: str) -> None:
+    """Raise LsamplerError if a covariance and its eigenvectors need half of this machine's memory, or half an hour.
+
+    Args:
+        side: the order of the matrix that is decomposed.
+        held: how many numbers of the vectors it is made of are held in memory.
+        what: what needs them, the beginning of the message.
+        fix: what to do instead.
+    """
+    needed = 8.0 * (5 * side * side + 2 * held)
+    minutes = (2 * SECONDS_OF_EIGEN * side**3 + 4 * held * side / OPERATIONS) / 60
+    if needed > max(BUDGET, physical_memory() / 2) or minutes > MOST_MINUTES:
+        amount = f"{needed / 1e9:,.1f} GB of memory and {max(minutes, 1):,.0f} minutes"
+        raise LsamplerError(f"{what} needs about {amount}; {fix}")
 
 
 def physical_memory() -> int:

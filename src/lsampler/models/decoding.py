@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from lsampler.compute.dense import dense_tensor
 from lsampler.compute.prefetch import one_behind
+from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.protocols import Decoder, Encoder, item_of
 
 BATCH = 256
+LARGE_BATCH = 1 << 20
+"""Pixels of images larger than 128 x 128 that are decoded at a time: a network holds hundreds of numbers for each."""
 
 
 def decode(autoencoder: Decoder, latents: Any) -> NDArray[np.float32]:
@@ -65,8 +68,9 @@ def _encoded(
     encoder: Encoder, items: NDArray[Any], prepare: Callable[[torch.Tensor], torch.Tensor]
 ) -> NDArray[np.float32]:
     encoded = []
-    for start in range(0, len(items), BATCH):
-        batch = prepare(torch.from_numpy(np.ascontiguousarray(items[start : start + BATCH])))
+    step = _batch_of(encoder)
+    for start in range(0, len(items), step):
+        batch = prepare(torch.from_numpy(np.ascontiguousarray(items[start : start + step])))
         with torch.inference_mode(), plugin_errors("encoding"):
             encoded.append(dense_tensor(encoder.encode(batch)).float().cpu().numpy())
     found: NDArray[np.float32] = np.concatenate(encoded)
@@ -125,7 +129,7 @@ def _decoded_batches(
 ) -> Iterator[torch.Tensor]:
     """Batches as the decoder gives them; with an origin they are checked for NaN, which waits for a GPU."""
     for block in blocks:
-        for batch in torch.split(block, BATCH):
+        for batch in torch.split(block, _batch_of(decoder)):
             with plugin_errors("decoding"):
                 items = dense_tensor(decoder.decode(batch.float()))
             if len(items) != len(batch):
@@ -133,6 +137,13 @@ def _decoded_batches(
             if origin is not None:
                 _check_finite(items, origin)
             yield items
+
+
+def _batch_of(model: Encoder | Decoder) -> int:
+    """How many images go through a model at a time."""
+    preprocess = getattr(model, "preprocess", None)
+    pixels = preprocess.height * preprocess.width if isinstance(preprocess, Preprocess) else 0
+    return BATCH if pixels <= 128**2 else max(1, LARGE_BATCH // pixels)
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from lsampler.models.trained_split import split_for
 from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.store.file_store import FileStore, committed_shards, partial_folder
 from lsampler.store.held_out import Division, HeldOut
+from lsampler.store.latent_shape import LATENT_SHAPE, shape_attribute
 from lsampler.store.latent_store import RUN, Rows
 from lsampler.store.partial_store import signature
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
@@ -104,16 +105,18 @@ class _Run:
     def provenance(self) -> dict[str, Any]:
         """The attributes of a store of encoded items."""
         item = item_of(self.autoencoder)
-        known = {"encoder": self.autoencoder.fingerprint}
+        known: dict[str, Any] = {"encoder": self.autoencoder.fingerprint}
+        shape = shape_attribute(getattr(self.autoencoder, LATENT_SHAPE, None))
         if not item.is_image:
             words = {"names": json.dumps(item.names), "unit": item.unit}
-            shape = "x".join(map(str, item.shape))
-            return {"kind": f"encoded {item.plural}", **known, "item": item.kind, "item_shape": shape} | {
+            known |= {"item": item.kind, "item_shape": "x".join(map(str, item.shape)), **shape}
+            return {"kind": f"encoded {item.plural}", **known} | {
                 key: text for key, text in words.items() if text not in ("", "[]")
             }
         how = preparation(self.autoencoder, self.options)
         size = how.size if isinstance(how.size, int) else how.size_text
-        return {"kind": "encoded images", **known, "image_size": size, "crop": how.crop, "channels": how.channels}
+        known |= {"crop": how.crop, "channels": how.channels}
+        return {"kind": "encoded images", **known, "image_size": size, **shape}
 
     def origin(self) -> dict[str, str | int]:
         """The attributes that identify the images."""
@@ -148,18 +151,20 @@ def _writer(run: _Run) -> StoreWriter:
     if shards:  # a process was killed after it had merged them, and before it had removed them
         remove(partial_folder(path))
     check_output(path, force=force or append)
-    origin = run.origin()
+    origin, provenance = run.origin(), run.provenance()
     if append and not force and path.exists():
         attributes = FileStore(path).attributes
         if "split" not in attributes:  # version 0.1 did not record it
             del origin["split"]
+        if LATENT_SHAPE not in attributes:  # earlier versions did not record it
+            provenance.pop(LATENT_SHAPE, None)
         names, digests = (str(attributes.get(key)).split(" + ") for key in ("source", "source_digest"))
         # An append that was interrupted after it was complete must not be done again.
         if source.name in names and source_digest(source.ids) in digests:
             fix = "append others, or pass `force=True` to start over"
             raise LsamplerError(f"{path}: holds the images of {source.name} already; {fix}")
     options: dict[str, bool] = {"force": force, "append": append}
-    writer = StoreWriter(path, run.autoencoder.dimension, run.provenance(), origin=origin, **options)
+    writer = StoreWriter(path, run.autoencoder.dimension, provenance, origin=origin, **options)
     if not force and signature(path) != found:  # from now on no other process writes it
         with writer:
             raise LsamplerError(f"{path}: was written by another process meanwhile; run the command again")

@@ -42,7 +42,7 @@ def plot_data(real: RealData, samples: Samples) -> tuple[PlotData, Latents | Non
         The data, and the train vectors (16, D) nearest to the first samples; None where there are no vectors.
     """
     statistics = real.reference.statistics()
-    rank = statistics.pca.rank
+    rank = statistics.judged
     whitened = statistics.whitening(rank).forward(samples.latents)
     levels = np.linspace(0, 1, QUANTILES)
     points = [np.round(whitened[:POINTS, [i, j]], 3).tolist() for i, j in PLANES if max(i, j) < rank]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.memory import require_matrix
 from lsampler.compute.one_thread import product
 from lsampler.errors import LsamplerError
 
@@ -18,6 +19,7 @@ SUMMED_ROWS = 512
 """Rows of a sum in single precision. So many also fit the cache of a core."""
 SAMPLED_ROWS = 16
 """One of so many rows is used to estimate the mean."""
+INSTEAD = "give them as a store or an array, of which a covariance is formed only where it is needed"
 SMALLEST_BLOCK = 64
 """Columns of a product below which smaller ones take as long."""
 
@@ -83,6 +85,8 @@ def moments_of(chunks: Iterable[NDArray[Any]], name: str, *, start: int = 0, sin
     for chunk in chunks:
         if chunk.ndim != 2 or chunk.shape[1] != (dimension or max(chunk.shape[1], 1)):
             raise LsamplerError(f"{name}: a chunk of shape {chunk.shape}, expected (rows, {dimension or 'D'})")
+        if dimension is None:
+            require_matrix(chunk.shape[1], 0, f"{name}: the covariance of vectors of D = {chunk.shape[1]}", INSTEAD)
         for first in range(0, len(chunk), SINGLE_ROWS):
             rows, part = chunk[first : first + SINGLE_ROWS], None
             dimension = chunk.shape[1]

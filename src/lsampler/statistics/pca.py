@@ -27,7 +27,12 @@ MOST_VARIANCE = 0.8
 
 def spread(mean: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     """(D,) standard deviations; exactly 0 where float32 values cannot differ by as little, of a constant component."""
-    std = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    return constant_as_zero(mean, np.diagonal(covariance))
+
+
+def constant_as_zero(mean: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The roots of variances (D,), as :func:`spread` gives them."""
+    std = np.sqrt(np.maximum(variances, 0.0))
     return np.where(std > CONSTANT * np.maximum(np.abs(mean), 1e-30), std, 0.0)
 
 
@@ -46,7 +51,8 @@ class Pca(Shown):
     Attributes:
         mean: (D,) the centre.
         axes: (D, D), row k is the k-th principal axis, of unit length; its sign is fixed so
-            that the entry of largest size is positive.
+            that the entry of largest size is positive. Of fewer vectors than components, where there are more than
+            2,048 of these, (rank, D).
         variances: (D,) along the axes, descending.
         rank: in how many directions the vectors vary by more than float32 rounds them. It does not depend on the
             units of the components, and a constant component adds nothing to it.
@@ -85,6 +91,25 @@ class Pca(Shown):
         needed = int(np.searchsorted(shares, MOST_VARIANCE)) + 1
         carry = f"{needed} components carry {100 * MOST_VARIANCE:.0f} % of the variance" if self.rank else ""
         return About("Pca", "", [f"D = {len(self.mean)}", f"rank {self.rank}", carry])
+
+    @classmethod
+    def of_deviations(cls, mean: NDArray[np.float64], std: NDArray[np.float64], deviations: NDArray[np.float64]) -> Pca:
+        """The principal axes of N vectors of D > N components, from their deviations (N, D) from the mean.
+
+        With X = U S V' the axes are the rows of V' and the variances S^2 / (N - 1). U and S^2 are the eigenvectors
+        and eigenvalues of the N x N matrix X X'. Directions in which the vectors spread less than a millionth of that
+        in the widest, or than float32 rounds them, are left out.
+        """
+        with one_thread():
+            values, vectors = _eigen(product(deviations, np.ascontiguousarray(deviations.T)))
+            kept = values > LEAST_VARIANCE * max(values[0], 0.0)
+            axes = product(vectors[kept], deviations) / np.sqrt(values[kept, np.newaxis])
+            found = values[kept] / (len(deviations) - 1)
+            rounding = np.square(axes) @ np.square(RESOLUTION * (np.abs(mean) + LARGEST_SIGMA * std))
+        rank = int(np.sum(found > rounding))
+        signs = np.sign(axes[np.arange(rank), np.abs(axes[:rank]).argmax(axis=1)])
+        variances = np.pad(found[:rank], (0, len(mean) - rank))
+        return cls(mean, axes[:rank] * signs[:, np.newaxis], variances, rank)
 
     def transform(self, latents: NDArray[Any], components: int | None = None) -> NDArray[np.float64]:
         """Coordinates (n, components) of latent vectors (n, D) along the leading principal axes."""

@@ -171,6 +171,20 @@ class Statistics(Shown):
         """
         return max(self.pca.rank if self.count > self.varying else self.varying, 1)
 
+    @property
+    def judged(self) -> int:
+        """How many leading principal components scores rely on: all along which the vectors vary.
+
+        Of more than 2,048 components, at most one for every ten vectors.
+        """
+        return self.pca.rank
+
+    def spread_along(self, directions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(k,) standard deviations of the projections of the vectors on directions (k, D)."""
+        variances = np.einsum("kd,de,ke->k", directions, self.covariance, directions, optimize=True)
+        spread_: NDArray[np.float64] = np.sqrt(variances)
+        return spread_
+
     def half_widths(self, kind: HalfWidth = "moments", *, bin_width: float | None = None) -> NDArray[np.float64]:
         """(D,) full widths at half maximum, w_j: what the posts call half-width or FHWM; 0 of a constant component.
 

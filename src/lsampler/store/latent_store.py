@@ -21,10 +21,13 @@ from lsampler.progress import ProgressLike, progress_of, track
 from lsampler.showing import About, counted, encoder, fold, frame, name_of, table
 from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, segment_rows
+from lsampler.store.latent_shape import latent_shape_of
 from lsampler.store.reference import Reference, Split
 
 SPLITS: tuple[Split, ...] = ("train", "held-out")
 CHUNK_ROWS, COUNTED_ROWS = 4096, 1 << 20
+CHUNK_BYTES = 1 << 25
+"""Of latents that are read at a time: 4,096 rows of 2,048 components."""
 SHARD, RUN = "shard", "run"
 """Attributes of a shard: its number, and the run that wrote it."""
 # What a writer sets itself; everything else is provenance. Version 0.1 wrote the attribute session.
@@ -106,6 +109,11 @@ class LatentStore(Reference):
         columns["split"] = splits[chosen]
         return frame(columns | {f"z{j}": latents[:, j] for j in range(self.dimension)}, type(self).__name__)
 
+    @property
+    def latent_shape(self) -> tuple[int, ...] | None:
+        """The shape of a latent, as the attribute ``latent_shape`` records it; None if there is none."""
+        return latent_shape_of(self.attributes, self.dimension, self.name)
+
     def provenance(self) -> dict[str, Any]:
         """The attributes that a copy keeps."""
         return {key: value for key, value in self.attributes.items() if key not in OWN_ATTRIBUTES}
@@ -144,9 +152,13 @@ class LatentStore(Reference):
         ]
 
     def chunks(
-        self, split: Split | None = "train", chunk_rows: int = CHUNK_ROWS, *, start: int = 0, stop: int | None = None
+        self, split: Split | None = "train", chunk_rows: int | None = None, *, start: int = 0, stop: int | None = None
     ) -> Iterator[NDArray[np.float32]]:
-        """The latent vectors of a split, or all with None, in order, as arrays (n, D) float32 of a few rows each."""
+        """The latent vectors of a split, or all with None, in order, as arrays (n, D) float32 of a few rows each.
+
+        ``chunk_rows`` is how many are read at a time; by default 4,096, or fewer of many components.
+        """
+        chunk_rows = chunk_rows or min(CHUNK_ROWS, max(1, CHUNK_BYTES // (4 * self.dimension)))
         for read, first, last in self._steps(start, stop, chunk_rows):
             if split is None:
                 yield read("latents", first, last)

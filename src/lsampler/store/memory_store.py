@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lsampler.errors import LsamplerError
 from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment
+from lsampler.store.latent_shape import shape_attribute
 from lsampler.store.latent_store import Read, SingleStore
 from lsampler.store.reference import Split
 
@@ -26,6 +27,7 @@ class MemoryStore(SingleStore):
         name: what messages call it.
         fingerprint: of the encoder, if known.
         ids: one per vector, N + M of them, if they have any.
+        latent_shape: of a latent, such as (C, h, w), if it is known.
     """
 
     def __init__(
@@ -36,10 +38,12 @@ class MemoryStore(SingleStore):
         name: str = "latents",
         fingerprint: str | None = None,
         ids: Sequence[str] | None = None,
+        latent_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.name, self.fingerprint, self.has_ids = name, fingerprint, ids is not None
         self.attributes = {} if fingerprint is None else {"encoder": fingerprint}
+        self.attributes |= shape_attribute(latent_shape)
         rows = _as_float32(latents, name)
         if rows.ndim != 2 or rows.shape[1] == 0:
             raise LsamplerError(f"{name}: shape {rows.shape}, expected (number of vectors, D)")

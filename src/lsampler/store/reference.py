@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.showing import About, Shown, encoder, name_of
+from lsampler.statistics.channels import ChannelStatistics, gather_channels
 from lsampler.statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
 from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, View, gather_radius_quantiles
 from lsampler.statistics.statistics import Statistics, trimmed
+from lsampler.statistics.wide import statistics_of
 from lsampler.store.carried_state import CarriedState, Recommendation
 
 Split = Literal["train", "held-out"]
@@ -49,6 +51,24 @@ class Reference(Shown, ABC):
     def _about(self) -> About:
         return About(type(self).__name__, name_of(self.name), [f"D = {self.dimension}", encoder(self.fingerprint)])
 
+    @property
+    def latent_shape(self) -> tuple[int, ...] | None:
+        """The shape of a latent, such as (C, h, w), laid out row by row as a vector; None if it is not known."""
+        return None
+
+    def channel_statistics(self) -> ChannelStatistics:
+        """Mean and standard deviation of each channel of the train vectors; this takes a pass.
+
+        Raises:
+            LsamplerError: the shape of a latent is not known, there are no vectors, or they hold NaN.
+        """
+        shape = self.latent_shape
+        if shape is None:
+            raise LsamplerError(
+                f"{self.name}: the shape of a latent is not recorded; encode again, or import (N, C, h, w)"
+            )
+        return gather_channels(self.segments(), shape, self.name)
+
     def statistics(self, trim: float | None = None) -> Statistics:
         """Statistics of the train split.
 
@@ -58,7 +78,7 @@ class Reference(Shown, ABC):
         """
         if trim not in self._statistics:
             name = self.name if trim is None else f"{self.name}, trimmed at {trim} half-widths"
-            self._statistics[trim] = Statistics.from_segments(self.segments(), self._view(trim), name=name)
+            self._statistics[trim] = statistics_of(self.segments(), self._view(trim), self.dimension, name=name)
         return self._statistics[trim]
 
     def _view(self, trim: float | None) -> View:
@@ -81,7 +101,7 @@ class Reference(Shown, ABC):
             pca = statistics.pca
             along = View(view.low, view.high, pca.mean, pca.axes[: pca.rank])
             name = f"{statistics.name}, after PCA"
-            self._principal[trim] = Statistics.from_segments(self.segments(), along, name=name)
+            self._principal[trim] = statistics_of(self.segments(), along, pca.rank, name=name)
         return self._principal[trim]
 
     def principal_half_widths(

@@ -28,6 +28,7 @@ from lsampler.store.exchange.table import (
 )
 from lsampler.store.file_store import FileStore
 from lsampler.store.held_out import LAST, RANDOM, Division, HeldOut
+from lsampler.store.latent_shape import LATENT_SHAPE, parsed_shape, shape_attribute
 from lsampler.store.latent_store import SPLITS, LatentStore
 from lsampler.store.opening import open_store
 from lsampler.store.reference import Split
@@ -93,7 +94,9 @@ def import_latents(
         split = held_out if isinstance(held_out, HeldOut) else HeldOut(held_out)
         division = None if table.has_split and held_out is None else _divided(path, table, split)
         chunks = checked_rows(path, table, dimension, division.held_out if division else None)
-        provenance = _origin(path, table, autoencoder) | {"split": split.scheme if division else f"of {path.name}"}
+        provenance = _origin(path, table, dimension, autoencoder) | {
+            "split": split.scheme if division else f"of {path.name}"
+        }
         rows = track(chunks, progress, "importing", table.shape[0], len)
         write_store(out, dimension, rows, provenance, force=force)
     store = FileStore(out)
@@ -110,12 +113,15 @@ def _divided(path: Path, table: Table, split: HeldOut) -> Division:
     return split.divide(ids, str(path), "vectors")
 
 
-def _origin(path: Path, table: Table, autoencoder: Any) -> dict[str, Any]:
+def _origin(path: Path, table: Table, dimension: int, autoencoder: Any) -> dict[str, Any]:
     """The attributes of an imported store."""
     shape = " x ".join(map(str, table.shape[1:])) if len(table.shape) == 4 else None
     origin = {"kind": "imported latents", "source": path.name, "dataset": table.dataset, "shape": shape}
     origin["encoder"] = getattr(autoencoder, "fingerprint", None)
-    return {key: value for key, value in origin.items() if value is not None}
+    known = table.shape[1:] if shape else getattr(autoencoder, LATENT_SHAPE, None)
+    if table.latent_shape is not None and not shape:
+        known = parsed_shape(table.latent_shape, dimension, str(path))
+    return {key: value for key, value in origin.items() if value is not None} | shape_attribute(known)
 
 
 @shows_progress

@@ -22,9 +22,13 @@ from lsampler.hdf5_files import checked_dataset, datasets, open_hdf5
 from lsampler.store.exchange.choice import SHOWN, chosen_array, in_words
 from lsampler.store.exchange.table import RawRows, Table
 from lsampler.store.hdf5_layout import FORMAT, MEANING, MOST_ID_BYTES, encoded, hdf5_file, plain
+from lsampler.store.latent_shape import LATENT_SHAPE
 from lsampler.store.latent_store import SPLITS, LatentStore, Rows
 from lsampler.store.reference import Split
 
+MOST_AXES = 8
+BESIDE = ("ids", "split", LATENT_SHAPE)
+"""What arrays beside the latents are called."""
 MOST_AT_ONCE = 1 << 29
 """Bytes of an array that cannot be read row by row."""
 
@@ -49,12 +53,12 @@ def _table(
     """The latents among named arrays, with the ``ids`` and ``split`` beside them; ``links`` lead out of the file."""
     if links and (dataset in links or not arrays):
         _refuse_links(path, links)
-    vectors = {name: array for name, array in arrays.items() if name.rpartition("/")[2] not in ("ids", "split")}
+    vectors = {name: array for name, array in arrays.items() if name.rpartition("/")[2] not in BESIDE}
     name = chosen_array(path, {name: (array.shape, array.dtype.kind) for name, array in vectors.items()}, dataset)
     latents, group = arrays[name], name.rpartition("/")[0]
-    beside = {key: f"{group}/{key}".lstrip("/") for key in ("ids", "split")}
+    beside = {key: f"{group}/{key}".lstrip("/") for key in BESIDE}
     _refuse_links(path, {name: links[name] for name in beside.values() if name in links})
-    ids, split = map(arrays.get, beside.values())
+    ids, split, shape = map(arrays.get, beside.values())
     latents.check()
     for key, array in (("ids", ids), ("split", split)):
         if array is not None and array.shape != latents.shape[:1]:
@@ -76,7 +80,16 @@ def _table(
 
     used = [other for other in beside.values() if other in arrays]
     words = in_words("array", [name], used, [other for other in (*arrays, *links) if other not in (name, *used)])
-    return Table(latents.shape, latents.dtype, split is not None, chunks, name, words)
+    lengths = None if shape is None or latents.shape[2:] else _lengths(shape)
+    return Table(latents.shape, latents.dtype, split is not None, chunks, name, words, lengths)
+
+
+def _lengths(shape: _Array) -> str:
+    """The shape of a latent as text, from an array of whole numbers; of another array the text says what it is."""
+    shape.check()
+    if len(shape.shape) != 1 or shape.dtype.kind not in "iu" or not 0 < shape.shape[0] <= MOST_AXES:
+        return f"an array of shape {shape.shape} and type {shape.dtype}"
+    return "x".join(map(str, next(shape.chunks(MOST_AXES)).tolist()))
 
 
 def open_npy(path: Path, dataset: str | None, stack: ExitStack) -> Table:
@@ -189,14 +202,14 @@ def write_npy(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]
 
 
 def write_npz(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:
-    """The arrays ``latents``, ``ids`` and ``split``; ids and splits are held in memory."""
+    """The arrays ``latents``, ``ids``, ``split`` and, if known, ``latent_shape``; ids and splits are held in memory."""
     with zipfile.ZipFile(path, "w") as archive:
         with archive.open("latents.npy", "w", force_zip64=True) as stream:
             ids, splits = _write_latents(stream, (total, store.dimension), chunks)
-        for name, texts in (("ids", ids), ("split", splits)):
-            if texts:
+        for name, values in (("ids", ids), ("split", splits), (LATENT_SHAPE, store.latent_shape)):
+            if values:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                    np.lib.format.write_array(stream, np.array(texts), allow_pickle=False)
+                    np.lib.format.write_array(stream, np.array(values), allow_pickle=False)
 
 
 def _write_latents(stream: IO[bytes], shape: tuple[int, int], chunks: Iterator[Rows]) -> tuple[list[str], list[Split]]:
@@ -218,7 +231,7 @@ def _written(
 
 
 def write_hdf5(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:
-    """The datasets ``latents``, ``ids`` and ``split``, in plain HDF5; ids and splits are held in memory."""
+    """The datasets of :func:`write_npz` in plain HDF5; ids and splits are held in memory."""
     with hdf5_file(path) as handle:
         latents = handle.create_dataset("latents", (total, store.dimension), "<f4")
 
@@ -228,6 +241,8 @@ def write_hdf5(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows
         ids, splits = _written(chunks, write)
         handle["split"] = np.array([SPLITS.index(split) for split in splits], np.uint8)
         handle["split"].attrs["meaning"] = MEANING
+        if store.latent_shape:
+            handle[LATENT_SHAPE] = np.array(store.latent_shape)
         if ids:
             texts = [encoded(text) for text in ids]
             handle["ids"] = np.array(texts, h5py.string_dtype("utf-8", max(1, *map(len, texts))))

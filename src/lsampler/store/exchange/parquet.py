@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lsampler.errors import LsamplerError
 from lsampler.store.exchange.choice import Field, chosen_columns, in_words
 from lsampler.store.exchange.table import RawRows, Table
+from lsampler.store.latent_shape import LATENT_SHAPE, shape_attribute
 from lsampler.store.latent_store import LatentStore, Rows
 
 MOST_MORE = 1 << 24
@@ -52,7 +53,9 @@ def open_parquet(path: Path, dataset: str | None, stack: ExitStack) -> Table:
 
     words = in_words("columns", names, beside, [name for name in schema.names if name not in (*names, *beside)])
     shape = (file.metadata.num_rows, dimension)
-    return Table(shape, np.dtype(np.float64), split is not None, chunks, names[0] if as_lists else None, words)
+    recorded = (schema.metadata or {}).get(LATENT_SHAPE.encode())
+    told = recorded.decode("utf-8", "replace") if recorded else None
+    return Table(shape, np.dtype(np.float64), split is not None, chunks, names[0] if as_lists else None, words, told)
 
 
 def _field(arrow: Any, field: Any) -> Field:
@@ -111,10 +114,11 @@ def _list_rows(path: Path, start: int, arrow: Any, column: Any, dimension: int) 
 
 
 def write_parquet(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:
-    """The columns ``id``, ``split`` and ``latent``."""
+    """The columns ``id``, ``split`` and ``latent``; ``latent_shape``, if known, is in the metadata of the schema."""
     arrow = _pyarrow(path)
     latent = arrow.list_(arrow.float32(), store.dimension)
     schema = arrow.schema([("id", arrow.string())] * store.has_ids + [("split", arrow.string()), ("latent", latent)])
+    schema = schema.with_metadata(shape_attribute(store.latent_shape) or None)
     # Latents hardly repeat: a dictionary of them costs memory and time, and makes the file larger.
     with arrow.parquet.ParquetWriter(str(path), schema, use_dictionary=["split"]) as writer:
         for chunk in chunks:

@@ -35,6 +35,7 @@ class Table:
 
     ``chunks`` is called with the largest number of rows per chunk; ``dataset`` is the array or column of the latents,
     where there may be several; ``taken`` says in words what was taken of the file, and what was not.
+    ``latent_shape`` is what the file says of the shape of a latent, such as ``4x8x8``.
     """
 
     shape: tuple[int, ...]
@@ -43,6 +44,7 @@ class Table:
     chunks: Callable[[int], Iterator[RawRows]]
     dataset: str | None = None
     taken: str | None = None
+    latent_shape: str | None = None
 
 
 Reader: TypeAlias = Callable[[Path, str | None, ExitStack], Table]

@@ -93,6 +93,8 @@ def components(context: Context) -> Result:
         "Half-width and mean of every component. Dominant components are red, the widest are numbered.",
         lambda: draw_centres(each, dominant),
     )
+    if context.reference.latent_shape is not None and result.can_measure("The channels", context):
+        add_channels(result, context)
     if result.can_measure("The radius density", context):
         add_radii(result, context)
     return result
@@ -127,6 +129,15 @@ def measure(context: Context, curves: list[Curve]) -> dict[str, Any]:
             "of_centre": float(np.linalg.norm(statistics.mean)),
         },
     }
+
+
+def add_channels(result: Result, context: Context) -> None:
+    """Mean, standard deviation, and the scale that makes them unit, of each channel of spatial latents."""
+    found = context.reference.channel_statistics()
+    heads = "channel", "mean (shift)", "std", "scale (1 / std)"
+    table = {head: list(cells) for head, cells in zip(heads, zip(*found.rows(), strict=True), strict=True)}
+    result.table("channels", f"Channels of latents {' x '.join(map(str, found.shape))}", table, shown=64)
+    result.measured["channels"] = {"shape": list(found.shape), "count": found.count, "rows": found.rows()}
 
 
 def add_radii(result: Result, context: Context) -> None:
