@@ -35,7 +35,8 @@ from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
 from .reports.comparison.verdict import Verdict
-from .samplers.base import LatentSampler, State
+from .samplers.base import LatentSampler
+from .samplers.fitted import State
 from .samplers.sample_store import DrawOptions, sample_store
 from .samplers.whitened import WhitenedReference, WhitenedSampler
 from .scoring.core import Core

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, plugin_errors
-from lsampler.samplers.base import Fitted, State, checked_state
+from lsampler.samplers.fitted import Fitted, State, checked_state
 from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
@@ -37,12 +37,20 @@ class Core(Fitted):
     def nominal(self, state: State) -> float:
         """The level at which the posts (or theory) put the core's boundary."""
 
-    def fit(self, reference: ReferenceLike) -> Self:
-        """Learn from a store, a bundle, or an array (N, D); returns self."""
-        reference = as_reference(reference)
+    def fit(self, X: ReferenceLike, y: object = None) -> Self:
+        """Learn from whatever holds latent vectors (N, D), as :meth:`LatentSampler.fit` does; returns self.
+
+        Args:
+            X: a store, a bundle, the path or name of one, or an array.
+            y: ignored.
+
+        Raises:
+            LsamplerError: ``X`` is no such thing, or lacks what the core needs.
+        """
+        reference = as_reference(X, "X")
         with plugin_errors(f"{self.name}: fitting"):
-            self._state = checked_state(self.learn(reference))
-        self._dimension = reference.dimension
+            state = checked_state(self.learn(reference))
+        self._fitted_to(reference, state)
         return self
 
     def levels(self, latents: NDArray[Any]) -> NDArray[np.float64]:
@@ -51,8 +59,8 @@ class Core(Fitted):
         Raises:
             LsamplerError: not fitted, or latent vectors of another D.
         """
-        state, rows = self.state, np.atleast_2d(latents)
-        self._check_dimension(rows.shape)
+        state = self.state
+        rows = self._vectors(np.atleast_2d(latents), "latents")
         chunks = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
         with plugin_errors(f"{self.name}: its levels"):
             found = [np.empty(0), *(self.level(state, np.asarray(chunk, dtype=np.float64)) for chunk in chunks)]
