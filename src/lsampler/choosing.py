@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -13,7 +13,7 @@ import numpy as np
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.plugins.by_name import load_evaluator, load_sampler
 from lsampler.progress import Progress
-from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.base import LatentSampler, SamplerLike, as_samplers
 from lsampler.scoring.entries import Entry
 from lsampler.scoring.evaluation import Evaluation, evaluate
 from lsampler.scoring.row_cache import Row
@@ -67,7 +67,7 @@ def choose(
     latents: ReferenceLike,
     *,
     wish: Wish = "balanced",
-    candidates: Sequence[LatentSampler] | None = None,
+    candidates: SamplerLike | Iterable[SamplerLike] | None = None,
     quick: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
@@ -86,10 +86,10 @@ def choose(
     Of candidates that are as good as the best, the simplest is chosen.
 
     Args:
-        latents: a store or an array (N, D) with 250 train vectors or more.
+        latents: a store, the path of one, or an array (N, D), with 250 train vectors or more.
         wish: what the samples are for.
-        candidates: strategies to choose from, the simplest first; by default ten of those that come with lsampler.
-            Those that cannot be fitted are left out.
+        candidates: strategies to choose from, the simplest first: names, classes or instances; by default ten of those
+            that come with lsampler. Those that cannot be fitted are left out.
         quick: judge by ``two-sample-classifier``, which takes seconds and sees less.
         seed: of the split and of the judges.
         progress: shows the progress.
@@ -102,7 +102,9 @@ def choose(
             f"`wish={wish}` is unknown{nearest_name(wish, get_args(Wish))}; use balanced, varied or clean"
         )
     reference = as_reference(latents)
-    samplers = [load_sampler(name, **settings) for name, settings in CANDIDATES] if candidates is None else candidates
+    if candidates is None:
+        candidates = [load_sampler(name, **settings) for name, settings in CANDIDATES]
+    samplers = as_samplers(candidates, "candidates")
     entries = {entry.label: entry for entry in map(Entry.of, samplers)}
     table = _judged(reference, list(entries.values()), quick=quick, seed=seed, progress=progress)
     best, why = _best(table.rows, wish, QUICK_AREA if quick else STRONG_AREA)
@@ -133,7 +135,9 @@ def _judged(
 
 def _split(train: np.ndarray, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:
     if len(train) < FEWEST:
-        raise LsamplerError(f"{name}: {len(train)} train vectors; a choice needs {FEWEST} or more")
+        raise LsamplerError(
+            f"{name}: {len(train)} train vectors; a choice needs {FEWEST} or more"
+        )
     order = np.random.default_rng(seed).permutation(len(train))
     judges = round(JUDGES * len(train))
     return train[order[judges:]], train[order[:judges]]

@@ -248,8 +248,13 @@ def as_plugin(base: type[Any], given: Any, argument: str) -> Any:
 
 def as_plugins(base: type[Any], given: Any, argument: str) -> list[Any]:
     """A list of plugins, of which each is given by name, class or as it is; a single one will do."""
-    single = isinstance(given, str | type | Plugin) or not isinstance(given, Iterable)
-    return [as_plugin(base, each, argument) for each in ([given] if single else given)]
+    return [as_plugin(base, each, argument) for each in listed(given)]
+
+
+def listed(given: Any) -> list[Any]:
+    """The items of a list of plugins or the like; of a single one, that one."""
+    # Instances of pydantic's models can be iterated over, and would give their parameters.
+    return [given] if isinstance(given, str | type | Plugin) or not isinstance(given, Iterable) else list(given)
 
 
 @functools.cache

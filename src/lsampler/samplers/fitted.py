@@ -83,7 +83,7 @@ class Fitted(Plugin):
                 f"{self.name}: {argument} {given}: The feature names should match those that were passed during fit, "
                 f"in their order: {known}"
             )
-        require_finite(array, argument)
+        require_finite(array, argument, columns=names)
         return array
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, Self
+from collections.abc import Iterable
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, plugin_errors
+from lsampler.plugins.base import as_plugins
 from lsampler.samplers.fitted import Fitted, State, checked_state
 from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.store.opening import ReferenceLike, as_reference
@@ -102,6 +104,15 @@ class Core(Fitted):
     def calibration_key(self, share: float) -> str:
         """The key of this core, all its parameters and the share in a bundle's table of levels."""
         return f"{self.key()} {share}"
+
+
+CoreLike: TypeAlias = str | type[Core] | Core
+"""A core by its name, its class, or with its parameters."""
+
+
+def as_cores(given: CoreLike | Iterable[CoreLike], argument: str = "cores") -> list[Core]:
+    """Cores that are given by name, by class or as they are; a single one will do."""
+    return as_plugins(Core, given, argument)
 
 
 def calibration_split(held_out: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -14,7 +14,7 @@ from lsampler.errors import LsamplerError
 from lsampler.models.decoding import decode_images, encode_pixels
 from lsampler.models.protocols import Autoencoder
 from lsampler.store.file_store import FileStore
-from lsampler.store.opening import as_reference, open_store
+from lsampler.store.opening import as_reference, open_store, opened
 from lsampler.store.reference import Reference
 from lsampler.store.sharded_store import ShardedStore
 
@@ -47,7 +47,16 @@ class Subject:
     def of(
         cls, latents: Any, autoencoder: Autoencoder | None = None, reopen: Callable[[], Subject] | None = None
     ) -> Subject:
-        """A reference, or anything that can be one, with a live autoencoder."""
+        """A reference, or anything that can be one, with a live autoencoder.
+
+        Args:
+            latents: a store, a bundle, the path or name of one, or an array (N, D).
+            autoencoder: whose latents they are; None if there is none.
+            reopen: makes the same subject in another process.
+
+        Raises:
+            LsamplerError: ``latents`` is no such thing.
+        """
         reference = as_reference(latents)
         if reopen is None and isinstance(reference, FileStore | ShardedStore):
             reopen = partial(_reopened, str(reference.path.absolute()), autoencoder)
@@ -65,10 +74,16 @@ class Subject:
         return self.autoencoder
 
 
-def as_subject(latents: Any) -> Subject:
-    """A subject as it is, that of an object with a ``subject``, or a reference without an autoencoder."""
-    found = getattr(latents, "subject", latents)
-    return found if isinstance(found, Subject) else Subject.of(latents)
+def as_subject(latents: Any, argument: str = "latents") -> Subject:
+    """A subject as it is, that of an object with a ``subject``, or a reference without an autoencoder.
+
+    Args:
+        latents: a subject, or whatever :func:`as_reference` takes; a bundle brings its autoencoder along.
+        argument: what messages call an array.
+    """
+    found = opened(latents)
+    held = getattr(found, "subject", found)
+    return held if isinstance(held, Subject) else Subject.of(as_reference(found, argument))
 
 
 def _reopened(path: str, autoencoder: Autoencoder | None) -> Subject:

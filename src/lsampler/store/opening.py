@@ -82,5 +82,6 @@ def as_reference(latents: ReferenceLike, argument: str = "latents") -> Reference
         raise LsamplerError(f"{argument}: holds no vectors, its shape is {given.shape}; give at least two")
     with np.errstate(over="ignore"):  # what overflows is refused in the next line
         rows = given.astype(np.float32, copy=False)
-    require_finite(rows, argument, given)
-    return MemoryStore(rows, feature_names=column_names(found))
+    names = column_names(found)
+    require_finite(rows, argument, given, names)
+    return MemoryStore(rows, feature_names=names)

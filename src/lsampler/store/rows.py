@@ -99,21 +99,25 @@ def require_table(array: NDArray[Any], argument: str) -> None:
     raise LsamplerError(f"{problem}; give one row for each vector")
 
 
-def require_finite(array: NDArray[Any], argument: str, given: NDArray[Any] | None = None) -> None:
+def require_finite(
+    array: NDArray[Any], argument: str, given: NDArray[Any] | None = None, columns: Sequence[str] | None = None
+) -> None:
     """Raise LsamplerError if a number of the vectors (n, D) is NaN or infinite.
 
     Args:
         array: the vectors.
         argument: what messages call them.
         given: the same before they were rounded to single precision, if they were.
+        columns: their names, if they have any.
     """
     for row in not_finite(array)[:1]:
         column = int(np.flatnonzero(~np.isfinite(array[row]))[0])
         value = (array if given is None else given)[row, column]
         what = "NaN" if np.isnan(value) else "an infinite value (inf)" if np.isinf(value) else f"{value:g}"
         fix = "scale them down" if np.isfinite(value) else "leave out such rows, or fill them"
+        where = column if columns is None else repr(columns[column])
         raise LsamplerError(
-            f"{argument}: row {row}, column {column} holds {what}, not a finite number of single precision; {fix}"
+            f"{argument}: row {row}, column {where} holds {what}, not a finite number of single precision; {fix}"
         )
 
 
