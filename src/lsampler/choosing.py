@@ -135,9 +135,7 @@ def _judged(
 
 def _split(train: np.ndarray, seed: int, name: str) -> tuple[np.ndarray, np.ndarray]:
     if len(train) < FEWEST:
-        raise LsamplerError(
-            f"{name}: {len(train)} train vectors; a choice needs {FEWEST} or more"
-        )
+        raise LsamplerError(f"{name}: {len(train)} train vectors; a choice needs {FEWEST} or more")
     order = np.random.default_rng(seed).permutation(len(train))
     judges = round(JUDGES * len(train))
     return train[order[judges:]], train[order[:judges]]
