@@ -21,11 +21,9 @@ from lsampler import (
     choose,
     compare,
     evaluate,
-    import_latents,
     load_bundle,
     load_evaluator,
     load_sampler,
-    open_store,
     sample_store,
     swept,
 )
@@ -91,11 +89,10 @@ def test_strategies_of_an_analysis_and_of_a_choice(store: MemoryStore) -> None:
         assert choose(store, candidates=given, quick=True).sampler.name == "gaussian"
 
 
-def test_what_a_bundle_carries(tmp_path: Path) -> None:
+def test_what_a_bundle_carries() -> None:
     bundle = load_bundle("digits")
-    np.save(tmp_path / "latents.npy", np.random.default_rng(3).normal(size=(300, 10)).astype(np.float32))
-    import_latents(tmp_path / "latents.npy", tmp_path / "a.h5", held_out=100, fingerprint=bundle.fingerprint)
-    store = open_store(tmp_path / "a.h5")
+    rows = np.random.default_rng(3).normal(size=(300, 10)).astype(np.float32)
+    store = MemoryStore(rows[:200], rows[200:], fingerprint=bundle.fingerprint)
     made = build_bundle("mine", bundle.autoencoder, store, "interval", "core-membership", ["gaussian"])
     made.add(store, type(load_sampler("elliptical")))
     assert [each.name for each in made.strategies] == ["gaussian", "elliptical"]
