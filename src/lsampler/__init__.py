@@ -6,6 +6,8 @@ that ``import lsampler`` is quick and does not import torch.
 
 import lazy_loader
 
+import lsampler.bundles
+import lsampler.plugins  # noqa: F401 - with these two imports, bundles and plugins are found by name
 from lsampler._version import __version__
 
 __getattr__, _, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -38,7 +38,8 @@ from .plugins.by_name import (
 from .plugins.hookspecs import API_VERSION, hookimpl, offers
 from .reports.analysis import Analysis, AnalysisOptions, Judgement, analyze
 from .reports.comparison import Comparison, Entry, compare, swept
-from .samplers.base import LatentSampler, State
+from .samplers.base import LatentSampler
+from .samplers.fitted import State
 from .samplers.sample_store import DrawOptions, sample_store
 from .samplers.whitened import WhitenedReference, WhitenedSampler
 from .scoring.core import Core

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.plugins.by_name import load_evaluator, load_sampler
 from lsampler.progress import ProgressLike, shows_progress
-from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.base import LatentSampler, SamplerLike, as_samplers
 from lsampler.samplers.whitened import WhitenedSampler
 from lsampler.scoring.entries import Entry
 from lsampler.scoring.evaluation import Evaluation, evaluate
@@ -94,7 +94,7 @@ def choose(
     latents: ReferenceLike,
     *,
     wish: Wish = "balanced",
-    candidates: Sequence[LatentSampler] | None = None,
+    candidates: SamplerLike | Iterable[SamplerLike] | None = None,
     quick: bool = False,
     seed: int = 0,
     progress: ProgressLike = None,
@@ -113,11 +113,11 @@ def choose(
     Of candidates that are as good as the best, the simplest is chosen.
 
     Args:
-        latents: a store or an array (N, D) with 250 train vectors or more.
+        latents: a store, the path of one, or an array (N, D), with 250 train vectors or more.
         wish: what the samples are for.
-        candidates: strategies to choose from, the simplest first; by default ten of those that come with lsampler,
-            and ``channel-normal`` for spatial latents. For fewer vectors than components they keep a tenth as many
-            principal components as there are vectors. Those that cannot be fitted are left out.
+        candidates: strategies to choose from, the simplest first: names, classes or instances; by default ten of those
+            that come with lsampler, and ``channel-normal`` for spatial latents. For fewer vectors than components they
+            keep a tenth as many principal components as there are vectors. Those that cannot be fitted are left out.
         quick: judge by ``two-sample-classifier``, which takes seconds and sees less.
         seed: of the split and of the judges.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
@@ -130,7 +130,7 @@ def choose(
             f"`wish={wish}` is unknown{nearest_name(wish, get_args(Wish))}; use balanced, varied or clean"
         )
     reference = as_reference(latents)
-    samplers = _candidates(reference) if candidates is None else candidates
+    samplers = as_samplers(_candidates(reference) if candidates is None else candidates, "candidates")
     entries = {entry.label: entry for entry in map(Entry.of, samplers)}
     table = _judged(reference, list(entries.values()), quick=quick, seed=seed, progress=progress)
     best, why = _best(table.rows, wish, QUICK_AREA if quick else STRONG_AREA)

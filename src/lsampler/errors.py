@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 
-class LsamplerError(Exception):
+class LsamplerError(ValueError):
     """Bad input, described in one line that names the file, argument or plugin and how to fix it.
+
+    It is a ValueError, as scikit-learn expects of bad data and parameters.
 
     Messages name Python arguments in backticks, such as ```force=True```; the command line translates them to its
     options, prints the line and exits with code 2, without a traceback.

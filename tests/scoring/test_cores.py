@@ -290,8 +290,11 @@ def test_the_default_components_fit_a_small_latent_space_and_more_are_refused() 
 def test_vectors_of_another_dimension_are_refused(name: str, reference: MemoryStore) -> None:
     core = load_core(name).fit(reference)
     # One column would broadcast against any D and give levels of nothing.
+    wrong = (
+        rf"{name}: latents have \d+ features, but \w+ is expecting 12 features|latents: shape \(2, 3, 12\), expected"
+    )
     for shape in ((3, 1), (3, 13), (11,), (2, 3, 12)):
-        with pytest.raises(LsamplerError, match=rf"{name}: latents of shape .*, it was fitted with D = 12"):
+        with pytest.raises(LsamplerError, match=wrong):
             core.levels(np.ones(shape))
 
 

@@ -173,6 +173,19 @@ def drawn_unfitted(self: Shell, n: int, **options: Any) -> Tensor:
     return Shell.sample(self, n, **options) if self.dimension else torch.zeros(n, 1)
 
 
+def ignores_values(self: Shell, **params: Any) -> Shell:
+    return self if set(params) <= {"fact"} and isinstance(params["fact"], float) else Shell.set_params(self, **params)
+
+
+def sets_before_it_checks(self: Shell, **params: Any) -> Shell:
+    Shell.set_params(self, fact=3.5)
+    return Shell.set_params(self, **params)
+
+
+def fits_to_y(self: Shell, rows: Any, y: Any = None, **options: Any) -> Shell:
+    return Shell.fit(self, rows if y is None else rows + y[:, None], **options)
+
+
 TABLE = [
     broken("global-state-untouched", "fit() changes numpy's global random state", learning(lambda _: np.random.seed(0) or {}), {"two-threads"}),
     broken("global-state-untouched", "sample() changes Python's global random state", drawing(lambda rows, *_: rows + 0 * random.random()), {"two-threads"}),
@@ -185,6 +198,10 @@ TABLE = [
     broken("parameters-refused", "fact=inf is accepted", shell(model_config=ConfigDict(allow_inf_nan=True))),
     broken("defaults-allowed", "depth=0 is not valid", shell(depth=(int, Field(default=0, ge=1, description="of something"))), {"settings-as-json", "save-and-load"}),
     broken("parameters-frozen", "fact can be assigned to", shell(model_config=ConfigDict(frozen=False))),
+    broken("parameters-set", "set_params(**{'fact': 0.001}) makes shell", shell(set_params=ignores_values), {"estimator"}),
+    broken("parameters-set", "set_params() changes something before it refuses", shell(set_params=sets_before_it_checks)),
+    broken("estimator", "fit(X, y) draws other rows than fit(X)", shell(fit=fits_to_y)),
+    broken("estimator", "score() is not the mean of log_prob()", shell(score=lambda self, rows: -Shell.score(self, rows))),
     broken("settings-as-json", "read back", RoundedSettings),
     broken("parameter-edges", "power=-1.0 stops with ValueError", UndeclaredBound),
     broken("two-threads", "two instances in two threads disturb each other", SharedByThreads, ANY),
@@ -209,7 +226,7 @@ TABLE = [
     broken("awkward-data", "say it in one line", learning(refuses_at_length)),
     broken("awkward-data", "drawn vectors have no finite log-density", BoundIncluded),
     broken("bad-input", "a vector with nan is accepted", shell(learn=ignores_nan, needs_latents=True)),
-    broken("unfitted", "sample() before fit() is accepted", shell(sample=drawn_unfitted)),
+    broken("unfitted", "sample() before fit() is accepted", shell(sample=drawn_unfitted), {"estimator"}),
     broken("needs-latents-is-true", "only statistics are read", shell(needs_latents=True)),
     broken("needs-latents-is-true", "set it to True", learning(lambda reference: {"first": reference.latents()[0]})),
     broken("aggregates-only-is-true", "its 'first' holds train vector 0", shell(learn=lambda self, reference: Shell.learn(self, reference) | {"first": 2 * reference.latents()[0]}, aggregates_only=True, needs_latents=True)),

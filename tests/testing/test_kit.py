@@ -103,8 +103,13 @@ def test_all_failures_come_in_one_message() -> None:
     with pytest.raises(ComplianceError) as raised:
         check_sampler(Unseeded(fact=2.0))
     lines = str(raised.value).splitlines()
-    assert re.fullmatch(r"shell\(fact=2.0\): 3 of \d+ checks failed", lines[0])
-    assert [line.split(":")[0].strip() for line in lines[1:]] == ["two-threads", "same-seed", "refit-forgets"]
+    assert re.fullmatch(r"shell\(fact=2.0\): 4 of \d+ checks failed", lines[0])
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        "two-threads",
+        "estimator",
+        "same-seed",
+        "refit-forgets",
+    ]
 
 
 def test_a_strategy_that_cannot_be_fitted_is_reported_once() -> None:

@@ -89,6 +89,8 @@ def _strategy(text: bytes) -> tuple[LatentSampler, str]:
     try:
         chosen: dict[str, Any] = json.loads(text)
         return load_sampler(chosen["name"], **chosen["parameters"]), str(chosen["why"])
+    except LsamplerError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise LsamplerError(f"the chosen strategy is not readable ({error}); fit auto again") from error
 

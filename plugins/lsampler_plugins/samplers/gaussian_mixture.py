@@ -97,6 +97,8 @@ class GaussianMixture(LatentSampler):
             try:
                 start = self._start(rows, components, floor, (self.seed + restart) % 2**32)
                 found.append(fit(rows, start))
+            except LsamplerError:
+                raise
             except ValueError as error:  # a normal shrank to a point or a plane
                 raise LsamplerError(
                     f"{self.name}: a covariance is singular; use fewer components, or a floor above {self.floor:g}"

@@ -85,7 +85,8 @@ class LinePath(LatentSampler):
         j = widest.pop(0) if self.j is None and widest else self.j
         if i is None or j is None or i == j or max(i, j) >= len(widths):
             given = f"`i={self.i}`, `j={self.j}`"
-            raise LsamplerError(f"{self.name}: {given}: a plane needs two different components below D = {len(widths)}")
+            known = f"D = {len(widths)} (n_features={len(widths)})"
+            raise LsamplerError(f"{self.name}: {given}: a plane needs two different components below {known}")
         return i, j
 
     def _two_vectors(self, reference: Reference) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
@@ -28,10 +28,10 @@ from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.decoding import decode_images
 from lsampler.plugins.registry import registry
 from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
-from lsampler.samplers.base import LatentSampler
-from lsampler.scoring.core import Core, calibration_split
+from lsampler.samplers.base import LatentSampler, SamplerLike, as_samplers
+from lsampler.scoring.core import CoreLike, as_cores, calibration_split
 from lsampler.scoring.evaluation import evaluate
-from lsampler.scoring.evaluator import Evaluator
+from lsampler.scoring.evaluator import EvaluatorLike, as_evaluators
 from lsampler.scoring.sample_sets import HELD_OUT_ROW
 from lsampler.scoring.samples import Samples
 from lsampler.scoring.scores import Score
@@ -125,12 +125,18 @@ class Bundle(Shown):
         sampler: LatentSampler = registry().get("sampler", name)(**carried[0].parameters)
         return sampler.fit(self)
 
-    def add(self, store: LatentStore, strategies: Sequence[LatentSampler], *, recommended: str | None = None) -> None:
+    def add(
+        self,
+        store: LatentStore,
+        strategies: SamplerLike | Iterable[SamplerLike],
+        *,
+        recommended: str | None = None,
+    ) -> None:
         """Let the bundle carry strategies, in place of those with the same name and parameters.
 
         Args:
             store: the latents of the bundle's autoencoder.
-            strategies: to fit to the store; one that is fitted already is taken as it is.
+            strategies: names, classes or instances to fit to the store; one that is fitted already is taken as it is.
             recommended: the name of the strategy to draw with if none is named; by default the first that the bundle
                 carries, unless one was recorded before.
 
@@ -139,7 +145,7 @@ class Bundle(Shown):
         """
         _check_encoder(store, self.autoencoder)
         found = {(each.name, each.label): each for each in self.strategies}
-        for each in [fitted_state(strategy, store) for strategy in strategies]:
+        for each in [fitted_state(strategy, store) for strategy in as_samplers(strategies, "strategies")]:
             found[each.name, each.label] = each
         names = [each.name for each in found.values()]
         if recommended and recommended not in names and registry().get("sampler", recommended).needs_latents:
@@ -234,9 +240,9 @@ def build_bundle(
     name: str,
     autoencoder: ConvAutoencoder,
     store: LatentStore,
-    cores: Sequence[Core],
-    evaluators: Sequence[Evaluator],
-    strategies: Sequence[LatentSampler] = (),
+    cores: CoreLike | Iterable[CoreLike],
+    evaluators: EvaluatorLike | Iterable[EvaluatorLike],
+    strategies: SamplerLike | Iterable[SamplerLike] = (),
 ) -> Bundle:
     """Gather what a bundle holds from an autoencoder and the store of its latents.
 
@@ -244,8 +250,8 @@ def build_bundle(
         name: of the bundle.
         autoencoder: whose weights it holds.
         store: the latents of that autoencoder.
-        cores: to calibrate.
-        evaluators: whose scores of the held-out vectors it keeps.
+        cores: to calibrate: names, classes or instances.
+        evaluators: whose scores of the held-out vectors it keeps: names, classes or instances.
         strategies: that it carries fitted to the store, the recommended one first; :meth:`Bundle.add` says more.
 
     Raises:
@@ -254,7 +260,7 @@ def build_bundle(
     """
     _check_encoder(store, autoencoder)
     reference = StatisticsReference.of(store, name=name)
-    for core in cores:
+    for core in as_cores(cores):
         try:
             core.fit(reference)
         except LsamplerError:  # it needs latent vectors, which no bundle has
@@ -266,7 +272,7 @@ def build_bundle(
     _, judging = calibration_split(store.held_out())
     subject = Subject.of(reference, autoencoder)
     held_out = Samples(HELD_OUT_ROW, judging, decode=subject.decode, encode=subject.encode, kind="held-out")
-    for evaluator in evaluators:
+    for evaluator in as_evaluators(evaluators):
         # Against the bundle, as its users score their samples, so that the row has the scores that theirs have.
         row = evaluate([held_out], reference, [evaluator]).rows[-1]
         if row.problems:

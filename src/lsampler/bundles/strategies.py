@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from lsampler.errors import LsamplerError
-from lsampler.samplers.base import LatentSampler, State
+from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.fitted import State
 from lsampler.statistics.pca import Whitening
 from lsampler.store.carried_state import CarriedState, digest_of
 from lsampler.store.latent_store import SPLITS, LatentStore

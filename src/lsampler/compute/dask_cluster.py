@@ -236,7 +236,7 @@ class _Worker:
 
 
 def _version_here() -> str:
-    from lsampler import __version__ as version
+    from lsampler._version import __version__ as version
 
     return version
 

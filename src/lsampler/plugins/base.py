@@ -9,17 +9,19 @@ import inspect
 import json
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, TypeVar
 
+import numpy as np
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from lsampler.errors import LsamplerError, nearest_name, plugin_errors, shortened
+from lsampler.lookups import find_plugin
 from lsampler.showing import About, cell, if_possible, paragraph, table
 
 ENTRY_POINTS = "lsampler"
@@ -34,6 +36,11 @@ TYPES = {
 }
 BOUNDS = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
 """What JSON schemas call types and bounds, and what users read."""
+PYDANTIC = frozenset(dir(BaseModel)) - frozenset(dir(object))
+GIVEN = "_given"
+"""Numbers as they were given, where a parameter holds them as another type."""
+Kind = TypeVar("Kind", bound="Plugin")
+PluginLike: TypeAlias = "str | type[Kind] | Kind"
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,37 @@ class Parameter:
     meaning: str
 
 
-class Plugin(BaseModel):
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+
+class PluginType(ModelMetaclass):
+    """The type of plugin classes, which lists what is meant for users."""
+
+    def __dir__(cls) -> list[str]:  # noqa: N805
+        """The names of lsampler and of the plugin, without those of pydantic."""
+        return _own_names(cls, super().__dir__())
+
+
+def _own_names(plugin: type[Any], names: Iterable[str]) -> list[str]:
+    """Names of a plugin without private ones, and without those of pydantic that it does not define itself."""
+    classes = [base for base in plugin.__mro__ if isinstance(base, PluginType)]
+    defined = {name for base in classes for name in vars(base)} | set(plugin.model_fields)
+    hidden = {name for name in PYDANTIC if name.startswith("model_") or name not in defined}
+    public = {name for name in names if not name.startswith("_") and name not in hidden}
+    return sorted(public | set(dir(object)))
+
+
+class Plugin(BaseModel, metaclass=PluginType):
     """A pydantic model whose fields are the plugin's parameters.
 
     Subclasses set :attr:`name` and declare their parameters as fields with a description. The
     first line of their docstring is the summary that ``lsampler plugins`` prints.
+
+    Parameters are read and changed as those of scikit-learn's estimators: :meth:`get_params`, :meth:`set_params`,
+    ``sklearn.base.clone``. The methods of pydantic are there, but not listed by ``dir``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -60,11 +93,64 @@ class Plugin(BaseModel):
     """The plugin's name on the command line, in lower case with hyphens."""
 
     def __init__(self, **parameters: Any) -> None:
+        plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in parameters.items()}
         with plugin_errors(f"{self.name}: reading its parameters"):
             try:
-                super().__init__(**parameters)
+                super().__init__(**plain)
             except ValidationError as error:
-                raise LsamplerError(self._explain(error)) from None
+                raise self._explained(error) from None
+        given = {key: value for key, value in parameters.items() if _is_same_number(value, self.__dict__.get(key))}
+        if given:
+            self.__dict__[GIVEN] = given
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in type(self).model_fields and self.model_config.get("frozen"):
+                raise LsamplerError(
+                    f"{self.name}: `{name}` cannot be assigned to, since what was fitted would no longer match it; "
+                    f"call set_params({name}=...), and fit again"
+                )
+            super().__setattr__(name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if name.startswith("_") and name in self.__dict__:  # a mark of a pipeline
+                object.__delattr__(self, name)
+            else:
+                super().__delattr__(name)
+
+    def __dir__(self) -> list[str]:
+        """The parameters, methods and attributes that are meant for users."""
+        return _own_names(type(self), super().__dir__())
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """All parameters by name, defaults included, as scikit-learn reads them.
+
+        Args:
+            deep: changes nothing: no parameter is a plugin.
+        """
+        given = self.__dict__.get(GIVEN, {})
+        return {name: given.get(name, getattr(self, name)) for name in type(self).model_fields}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters; returns self.
+
+        If the values differ from those before, whatever was fitted, prepared or opened is forgotten, because it
+        belongs to the old ones: call ``fit`` again. After an error nothing is changed.
+
+        Raises:
+            LsamplerError: a parameter that is unknown, of the wrong type or out of range.
+        """
+        before = {name: value for name, value in self.get_params().items() if name in self.model_fields_set}
+        changed = type(self)(**{**before, **params})
+        if self.key() != changed.key():
+            object.__setattr__(self, "__pydantic_private__", changed.__pydantic_private__)
+        object.__setattr__(self, "__dict__", changed.__dict__)
+        object.__setattr__(self, "__pydantic_fields_set__", changed.__pydantic_fields_set__)
+        return self
+
+    def __sklearn_clone__(self) -> Self:
+        return type(self)(**{name: value for name, value in self.get_params().items() if name in self.model_fields_set})
 
     def __repr__(self) -> str:
         return self._about().text
@@ -150,6 +236,12 @@ class Plugin(BaseModel):
         return ()
 
     @classmethod
+    def _explained(cls, error: ValidationError) -> LsamplerError:
+        """An error in one line; that of a plugin's own validator is passed on."""
+        raised = error.errors()[0].get("ctx", {}).get("error")
+        return raised if isinstance(raised, LsamplerError) else LsamplerError(cls._explain(error))
+
+    @classmethod
     def _explain(cls, error: ValidationError) -> str:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
@@ -160,6 +252,40 @@ class Plugin(BaseModel):
         allowed = next(parameter for parameter in cls.parameters() if parameter.name == key)
         within = f", {allowed.range}" if allowed.range else ""
         return f"{cls.name}: {key}={shortened(first['input'])} is not valid: give {allowed.type}{within}"
+
+
+def as_plugin(base: type[Any], given: Any, argument: str) -> Any:
+    """A plugin that is given by its name, its class or as it is.
+
+    Args:
+        base: of its kind, such as ``LatentSampler``.
+        given: the name, which stands for default parameters, the class, or an instance.
+        argument: what messages call it.
+
+    Raises:
+        LsamplerError: an unknown name, or something else.
+    """
+    if isinstance(given, base):
+        return given
+    if isinstance(given, str):
+        return find_plugin(base, given)()
+    if isinstance(given, type) and issubclass(given, base):
+        with plugin_errors(f"{getattr(given, 'name', given.__name__)}: making it without parameters"):
+            return given()
+    raise LsamplerError(
+        f"{argument}: {shortened(repr(given))} is no {base.__name__}; give a name, a class or an instance of one"
+    )
+
+
+def as_plugins(base: type[Any], given: Any, argument: str) -> list[Any]:
+    """A list of plugins, of which each is given by name, class or as it is; a single one will do."""
+    return [as_plugin(base, each, argument) for each in listed(given)]
+
+
+def listed(given: Any) -> list[Any]:
+    """The items of a list of plugins or the like; of a single one, that one."""
+    # Instances of pydantic's models can be iterated over, and would give their parameters.
+    return [given] if isinstance(given, str | type | Plugin) or not isinstance(given, Iterable) else list(given)
 
 
 @functools.cache
@@ -197,6 +323,12 @@ def _source_digest(package: str) -> str:
 
 def _digest(*texts: str) -> str:
     return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).hexdigest()
+
+
+def _is_same_number(given: Any, held: Any) -> bool:
+    """Whether a parameter holds a number that was given as another type."""
+    is_number = isinstance(given, bool | int | float | np.number | np.bool_)
+    return bool(is_number and given is not held and isinstance(held, int | float) and given == held)
 
 
 def _from_string(text: str, field: FieldInfo | None) -> Any:

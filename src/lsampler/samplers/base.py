@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field, PrivateAttr
 from torch import Tensor
 
 from lsampler.compute.dense import dense_tensor
@@ -20,10 +20,11 @@ from lsampler.compute.memory import physical_memory, require_memory
 from lsampler.compute.seeded_blocks import Block, draw_blocks, resolve_device
 from lsampler.errors import LsamplerError, PluginCrash, plugin_errors
 from lsampler.files import existing_file, new_file
-from lsampler.plugins.base import Plugin
+from lsampler.plugins.base import as_plugin, as_plugins
 from lsampler.progress import ProgressLike, begin, shows_progress
 from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
 from lsampler.samplers.carrying import carried_state
+from lsampler.samplers.fitted import Fitted, OfDensity, State, checked_state, of_density
 from lsampler.showing import encoder, name_of
 from lsampler.store.carried_state import digest_of
 from lsampler.store.opening import ReferenceLike, as_reference
@@ -31,8 +32,8 @@ from lsampler.store.reference import Reference
 
 Device: TypeAlias = str | torch.device
 Seed: TypeAlias = int | np.random.Generator
-State: TypeAlias = dict[str, NDArray[Any]]
-"""What a strategy has learned, as named arrays."""
+SamplerLike: TypeAlias = "str | type[LatentSampler] | LatentSampler"
+"""A strategy by its name, its class, or with its parameters."""
 FORMAT = "lsampler-sampler"
 FORMAT_VERSION = 2
 DENSITY_ROWS = 1024
@@ -48,34 +49,7 @@ class _Description(Description):
     fingerprint: str | None
     dimension: Annotated[int, Field(ge=1, le=MOST_DIMENSIONS)]
     digest: str | None = None
-
-
-class Fitted(Plugin):
-    """A plugin that learns named arrays from latent vectors: a strategy, or a core."""
-
-    _state: State | None = PrivateAttr(default=None)
-    _dimension: int = PrivateAttr(default=0)
-
-    @property
-    def state(self) -> State:
-        """What ``learn()`` returned. Raises LsamplerError before ``fit()``."""
-        if self._state is None:
-            raise LsamplerError(f"{self.name}: not fitted; call fit(reference) first")
-        return self._state
-
-    @property
-    def dimension(self) -> int:
-        """The latent dimension D; 0 before ``fit()``."""
-        return self._dimension
-
-    def _condition(self) -> Sequence[str]:
-        return [f"D = {self._dimension}"] if self._state is not None else ["not fitted"]
-
-    def _check_dimension(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 2 or shape[1] != self._dimension:
-            raise LsamplerError(
-                f"{self.name}: latents of shape {tuple(shape)}, it was fitted with D = {self._dimension}"
-            )
+    feature_names: list[str] | None = None
 
 
 class LatentSampler(Fitted):
@@ -84,6 +58,8 @@ class LatentSampler(Fitted):
     A subclass declares its parameters as pydantic fields and writes two methods: :meth:`learn` makes named arrays
     from a reference, and :meth:`draw` makes latent vectors from those arrays and a block's random numbers. A strategy
     with a density also writes :meth:`log_density`. This class does the rest: blocks, seeds, threads, devices, saving.
+
+    A strategy is a density estimator of scikit-learn: ``clone``, ``Pipeline`` and ``GridSearchCV`` take it.
 
     The result of :meth:`learn` depends on the parameters and the reference alone: a strategy that needs random
     numbers for it has a seed among its parameters.
@@ -95,7 +71,11 @@ class LatentSampler(Fitted):
         >>> sampler = load_sampler("multivariate-normal").fit(latents)
         >>> tuple(sampler.sample(3, seed=1).shape)
         (3, 8)
+        >>> round(sampler.score(latents))
+        -11
     """
+
+    model_config = ConfigDict(ignored_types=(OfDensity,))
 
     needs_latents: ClassVar[bool] = False
     """True for a strategy that needs the latent vectors themselves, not only their statistics."""
@@ -149,33 +129,35 @@ class LatentSampler(Fitted):
         return ""
 
     @shows_progress
-    def fit(self, reference: ReferenceLike, *, device: Device = "cpu", progress: ProgressLike = None) -> Self:
-        """Learn from a store, a bundle, or an array of latent vectors (N, D); returns self.
+    def fit(self, X: ReferenceLike, y: object = None, *, device: Device = "cpu", progress: ProgressLike = None) -> Self:
+        """Learn from latent vectors; returns self.
 
         The state that a bundle carries for these parameters is taken as it is.
 
         Args:
-            reference: what to learn from.
+            X: what to learn from: an array, tensor, table or list of lists (N, D); a store, a bundle, the path of
+                one, or a bundle's name. An array is rounded to single precision.
+            y: ignored; scikit-learn passes it.
             device: where strategies that train a network do so; the others stay on the CPU.
             progress: shows the progress of long work; by default bars in a notebook and on a terminal, False for none.
 
         Raises:
-            LsamplerError: the reference lacks what the strategy needs, or the device is unknown.
+            LsamplerError: ``X`` is no such thing or lacks what the strategy needs, or the device is unknown.
         """
-        reference = as_reference(reference)
+        reference = as_reference(X, "X")
         self._device, self._progress = resolve_device(device), progress
         carried = carried_state(self, reference, needs_latents=self.needs_latents)
-        if carried is not None:
-            self._state, self._file = dict(carried.state), carried.file
-        else:
-            try:
+        try:
+            if carried is not None:
+                state, file = dict(carried.state), carried.file
+            else:
                 with plugin_errors(f"{self.name}: fitting"):
-                    state = checked_state(self.learn(reference))
-            finally:
-                self._progress = None  # bars cannot be copied
-            self._state, self._file = state, None
-        self._progress, self._fitted_to = None, reference.name
-        self._fingerprint, self._dimension = reference.fingerprint, reference.dimension
+                    state, file = checked_state(self.learn(reference)), None
+        finally:
+            self._progress = None
+        self._learned_from(reference, state)
+        self._fitted_to = reference.name
+        self._fingerprint, self._file = reference.fingerprint, file
         return self
 
     def _condition(self) -> Sequence[str]:
@@ -203,7 +185,9 @@ class LatentSampler(Fitted):
         """The seed of the latest :meth:`sample` or :meth:`stream`, which draws the same rows again."""
         return self._seed
 
-    def sample(self, n: int, *, seed: Seed | None = None, device: Device = "cpu", threads: int | None = None) -> Tensor:
+    def sample(
+        self, n: int = 1, *, seed: Seed | None = None, device: Device = "cpu", threads: int | None = None
+    ) -> Tensor:
         """Draw ``n`` latent vectors (n, D) float32.
 
         Args:
@@ -272,24 +256,61 @@ class LatentSampler(Fitted):
                 f"{self._file}: does not fit the installed {self.name} ({reason:.200}); fit it again"
             ) from error
 
-    def log_prob(self, latents: NDArray[Any] | Tensor) -> NDArray[np.float64]:
+    @of_density
+    def score_samples(self, X: ArrayLike | Tensor) -> NDArray[np.float64]:
         """Return the logarithm of the fitted strategy's density at latent vectors (n, D) -> (n,), in nats.
 
-        It is computed in float64 on the CPU, and -inf where nothing is drawn.
+        It is computed in float64 on the CPU, and -inf where nothing is drawn. :meth:`log_prob` is the same.
+
+        Args:
+            X: an array, tensor, table or list of lists (n, D).
 
         Raises:
-            LsamplerError: not fitted, vectors of another D, or there is no density.
+            LsamplerError: not fitted, vectors of another D or not finite, or there is no density.
         """
+        return self._log_densities(X, "X")
+
+    @of_density
+    def score(self, X: ArrayLike | Tensor, y: object = None) -> float:
+        """Return the mean of :meth:`score_samples`: the larger, the more likely the vectors; higher is better.
+
+        Args:
+            X: an array, tensor, table or list of lists (n, D).
+            y: ignored; scikit-learn passes it.
+
+        Raises:
+            LsamplerError: as :meth:`score_samples`, or there are no vectors.
+        """
+        densities = self._log_densities(X, "X")
+        if not len(densities):
+            raise LsamplerError(f"{self.name}: X holds no vectors to score; give at least one")
+        return float(densities.mean())
+
+    def log_prob(self, latents: ArrayLike | Tensor) -> NDArray[np.float64]:
+        """Return the logarithm of the density at latent vectors (n, D) -> (n,), as :meth:`score_samples` does.
+
+        Raises:
+            LsamplerError: not fitted, vectors of another D or not finite, or there is no density.
+        """
+        return self._log_densities(latents, "latents")
+
+    def _log_densities(self, values: Any, argument: str) -> NDArray[np.float64]:
         state = as_tensors(self.state, CPU, torch.float64)
-        rows = latents if isinstance(latents, Tensor) else torch.as_tensor(np.asarray(latents))
-        self._check_dimension(rows.shape)
+        rows = self._vectors(values, argument)
+        found = [np.empty(0)]
         with torch.no_grad(), self._errors("its density"):
-            parts = torch.split(rows.cpu(), DENSITY_ROWS) if len(rows) else ()
-            found = [dense_tensor(self.log_density(state, part.double())) for part in parts]
-        density: NDArray[np.float64] = torch.cat([torch.empty(0, dtype=torch.float64), *found]).numpy()
+            for start in range(0, len(rows), DENSITY_ROWS):
+                part = torch.from_numpy(np.array(rows[start : start + DENSITY_ROWS], dtype=np.float64, order="C"))
+                found.append(dense_tensor(self.log_density(state, part)).double().numpy())
+        density = np.concatenate(found)
         if density.shape != (len(rows),) or np.isnan(density).any():
             raise LsamplerError(f"{self.name}: its density is NaN or of a wrong shape; check its parameters")
         return density
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False), input_tags=InputTags())
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write parameters and fitted state to one safetensors file."""
@@ -302,6 +323,7 @@ class LatentSampler(Fitted):
             "fingerprint": self._fingerprint,
             "dimension": self._dimension,
             "digest": self._digest(),
+            "feature_names": self._feature_names and list(self._feature_names),
         }
         with new_file(path, force=force) as beside:
             write_safetensors(beside, arrays, metadata)
@@ -325,8 +347,19 @@ class LatentSampler(Fitted):
         except (LsamplerError, TypeError) as error:
             raise LsamplerError(f"{path}: does not fit the installed {name} ({error}); fit it again") from error
         sampler._fingerprint, sampler._dimension = known.fingerprint, known.dimension
-        sampler._state, sampler._file = state, Path(path)
+        sampler._state, sampler._file, sampler._feature_names = state, Path(path), known.feature_names
         return sampler
+
+
+def as_sampler(given: SamplerLike, argument: str = "sampler") -> LatentSampler:
+    """A strategy that is given by its name, its class or as it is. Raises LsamplerError if it is none."""
+    found: LatentSampler = as_plugin(LatentSampler, given, argument)
+    return found
+
+
+def as_samplers(given: SamplerLike | Iterable[SamplerLike], argument: str) -> list[LatentSampler]:
+    """Strategies that are given by name, by class or as they are; a single one will do."""
+    return as_plugins(LatentSampler, given, argument)
 
 
 def saved_name(path: str | os.PathLike[str]) -> str:
@@ -348,17 +381,6 @@ def _resolved(seed: Seed | None) -> int:
     if not isinstance(seed, (int, np.integer)):
         raise LsamplerError(f"seed={seed!r}: give a whole number from 0, a numpy.random.Generator, or None")
     return int(seed)
-
-
-def checked_state(learned: State) -> State:
-    """What a plugin has learned, as named arrays of numbers. Raises TypeError where it is something else."""
-    if not isinstance(learned, Mapping):
-        raise TypeError(f"learned a {type(learned).__name__}, expected named arrays")
-    state = {name: np.asarray(value) for name, value in learned.items()}
-    for name, array in state.items():
-        if not isinstance(name, str) or array.dtype.kind not in "biuf":
-            raise TypeError(f"learned {name!r} of type {array.dtype}, expected a named array of real numbers")
-    return state
 
 
 def as_tensors(state: State, device: torch.device, floats: torch.dtype = torch.float32) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from lsampler.compute.seeded_blocks import BLOCK_ROWS, resolve_device
 from lsampler.errors import LsamplerError
 from lsampler.files import check_output, disk_errors
 from lsampler.progress import ProgressLike, shows_progress, track
-from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.base import LatentSampler, SamplerLike, as_sampler
 from lsampler.store.file_store import FileStore, partial_folder
 from lsampler.store.latent_store import Rows
 from lsampler.store.sharded_store import SUFFIX, ShardedStore
@@ -47,7 +47,7 @@ class DrawOptions:
 
 @shows_progress
 def sample_store(
-    sampler: LatentSampler,
+    sampler: SamplerLike,
     n: int,
     path: str | os.PathLike[str],
     *,
@@ -61,7 +61,7 @@ def sample_store(
     Memory does not grow with ``n``. The store is complete or absent.
 
     Args:
-        sampler: fitted.
+        sampler: a fitted strategy.
         n: how many.
         path: of an HDF5 file, or of a sharded store if its name ends in ``.shards``: that one may
             be drawn on a cluster (:func:`on_cluster`), and an interrupted run is resumed.
@@ -74,6 +74,7 @@ def sample_store(
         LsamplerError: the strategy is not fitted, the store exists, an interrupted run drew something else, or the
             disk is full.
     """
+    sampler = as_sampler(sampler)
     if n < 1:
         raise LsamplerError(f"`n={n}`: draw at least one vector")
     check_output(path, force=force)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from lsampler.compute.seeded_blocks import Block
 from lsampler.errors import LsamplerError
-from lsampler.samplers.base import LatentSampler, State
+from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.fitted import State
 from lsampler.statistics.half_widths import HalfWidth
 from lsampler.statistics.pca import Whitening
 from lsampler.statistics.statistics import Statistics

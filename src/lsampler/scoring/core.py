@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, Self
+from collections.abc import Iterable
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, plugin_errors
-from lsampler.samplers.base import Fitted, State, checked_state
+from lsampler.plugins.base import as_plugins
+from lsampler.samplers.fitted import Fitted, State, checked_state
 from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
@@ -37,12 +39,20 @@ class Core(Fitted):
     def nominal(self, state: State) -> float:
         """The level at which the posts (or theory) put the core's boundary."""
 
-    def fit(self, reference: ReferenceLike) -> Self:
-        """Learn from a store, a bundle, or an array (N, D); returns self."""
-        reference = as_reference(reference)
+    def fit(self, X: ReferenceLike, y: object = None) -> Self:
+        """Learn from whatever holds latent vectors (N, D), as :meth:`LatentSampler.fit` does; returns self.
+
+        Args:
+            X: a store, a bundle, the path or name of one, or an array.
+            y: ignored.
+
+        Raises:
+            LsamplerError: ``X`` is no such thing, or lacks what the core needs.
+        """
+        reference = as_reference(X, "X")
         with plugin_errors(f"{self.name}: fitting"):
-            self._state = checked_state(self.learn(reference))
-        self._dimension = reference.dimension
+            state = checked_state(self.learn(reference))
+        self._learned_from(reference, state)
         return self
 
     def levels(self, latents: NDArray[Any]) -> NDArray[np.float64]:
@@ -51,8 +61,8 @@ class Core(Fitted):
         Raises:
             LsamplerError: not fitted, or latent vectors of another D.
         """
-        state, rows = self.state, np.atleast_2d(latents)
-        self._check_dimension(rows.shape)
+        state = self.state
+        rows = self._vectors(np.atleast_2d(latents), "latents")
         chunks = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
         with plugin_errors(f"{self.name}: its levels"):
             found = [np.empty(0), *(self.level(state, np.asarray(chunk, dtype=np.float64)) for chunk in chunks)]
@@ -94,6 +104,15 @@ class Core(Fitted):
     def calibration_key(self, share: float) -> str:
         """The key of this core, all its parameters and the share in a bundle's table of levels."""
         return f"{self.key()} {share}"
+
+
+CoreLike: TypeAlias = str | type[Core] | Core
+"""A core by its name, its class, or with its parameters."""
+
+
+def as_cores(given: CoreLike | Iterable[CoreLike], argument: str = "cores") -> list[Core]:
+    """Cores that are given by name, by class or as they are; a single one will do."""
+    return as_plugins(Core, given, argument)
 
 
 def calibration_split(held_out: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lsampler.samplers.base import LatentSampler
+from lsampler.plugins.base import listed
+from lsampler.samplers.base import LatentSampler, SamplerLike, as_sampler
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,34 @@ class Entry:
     value: float | None = None
 
     @classmethod
-    def of(cls, sampler: LatentSampler) -> Entry:
-        """A row named after the strategy and the parameters that are not at their default."""
+    def of(cls, strategy: SamplerLike) -> Entry:
+        """A row named after the strategy and the parameters that are not at their default.
+
+        Args:
+            strategy: its name, its class, or with its parameters.
+        """
+        sampler = as_sampler(strategy, "strategy")
         return cls(sampler, _label(sampler))
 
 
-def swept(sampler: LatentSampler, parameter: str, values: Iterable[float]) -> list[Entry]:
-    """One row for each value of a parameter, such as ``swept(load_sampler("pca-ellipse"), "fact", [0.6, 0.8])``."""
+def as_entries(given: Entry | SamplerLike | Iterable[Entry | SamplerLike]) -> list[Entry]:
+    """Rows of a comparison: entries as they are, and strategies by name, by class or with their parameters."""
+    return [each if isinstance(each, Entry) else Entry.of(each) for each in listed(given)]
+
+
+def swept(strategy: SamplerLike, parameter: str, values: Iterable[float]) -> list[Entry]:
+    """One row for each value of a parameter, such as ``swept("pca-ellipse", "fact", [0.6, 0.8])``.
+
+    Args:
+        strategy: its name, its class, or with its other parameters.
+        parameter: the name of the parameter.
+        values: of it, one for each row.
+
+    Raises:
+        LsamplerError: an unknown strategy or parameter, or a value that it does not allow.
+    """
+    sampler, entries = as_sampler(strategy, "strategy"), []
     settings = sampler.model_dump(exclude_defaults=True)
-    entries = []
     for value in map(float, values):
         varied = type(sampler)(**(settings | {parameter: round(value, 10)}))
         entries.append(Entry(varied, _label(varied, **{parameter: value}), f"{sampler.name}: {parameter}", value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from lsampler.errors import LsamplerError
 from lsampler.progress import ProgressLike, shows_progress
-from lsampler.scoring.evaluator import Evaluator
+from lsampler.scoring.evaluator import Evaluator, EvaluatorLike, as_evaluators
 from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
 from lsampler.scoring.sample_sets import HELD_OUT_ROW, Given, SampleSet, real_sets
@@ -86,7 +86,7 @@ class Evaluation(Shown):
 def evaluate(
     samples: Sequence[Samples | SampleSet],
     reference: ReferenceLike | Subject,
-    evaluators: Sequence[Evaluator],
+    evaluators: EvaluatorLike | Iterable[EvaluatorLike],
     *,
     seed: int = 0,
     progress: ProgressLike = None,
@@ -95,9 +95,9 @@ def evaluate(
 
     Args:
         samples: the sets.
-        reference: the real data: a store, a bundle, or an array (N, D). For scores of decoded images
-            ``Subject.of(reference, autoencoder)``; a bundle brings its autoencoder along.
-        evaluators: which scores.
+        reference: the real data: a store, a bundle, the path or name of one, or an array (N, D). For scores of decoded
+            images ``Subject.of(reference, autoencoder)``; a bundle brings its autoencoder along.
+        evaluators: which scores: names, classes or instances, or a single one.
         seed: of the choice of real vectors that samples are compared with, and of sets that are yet to be drawn.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
@@ -105,7 +105,7 @@ def evaluate(
         LsamplerError: samples that are not finite vectors (n, D) of the reference's D, or no evaluator that can
             learn from the reference.
     """
-    subject = as_subject(reference)
+    evaluators, subject = as_evaluators(evaluators), as_subject(reference, "reference")
     sets = [each if isinstance(each, SampleSet) else Given(name=each.name, held=each) for each in samples]
     bench = Bench(RealData(subject, seed=seed, rows=_compared(sets, subject)), evaluators, progress)
     every = [*real_sets(subject, other=any(one.compares_with_train for one in evaluators)), *sets]

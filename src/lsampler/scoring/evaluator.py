@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from pydantic import PrivateAttr
 
 from lsampler.errors import LsamplerError
-from lsampler.plugins.base import Plugin
+from lsampler.plugins.base import Plugin, as_plugins
 from lsampler.scoring.samples import RealData, Samples
 from lsampler.scoring.scores import Score
 
@@ -55,3 +56,12 @@ class Evaluator(Plugin):
         It names everything that the score depends on: by default the evaluator and all its parameters.
         """
         return self.key()
+
+
+EvaluatorLike: TypeAlias = str | type[Evaluator] | Evaluator
+"""An evaluator by its name, its class, or with its parameters."""
+
+
+def as_evaluators(given: EvaluatorLike | Iterable[EvaluatorLike], argument: str = "evaluators") -> list[Evaluator]:
+    """Evaluators that are given by name, by class or as they are; a single one will do."""
+    return as_plugins(Evaluator, given, argument)

@@ -17,7 +17,7 @@ from lsampler.models.decoding import decode_images, decode_rows, encode_pixels, 
 from lsampler.models.protocols import Autoencoder, item_of
 from lsampler.showing import About, Shown, encoder, name_of, paragraph
 from lsampler.store.file_store import FileStore
-from lsampler.store.opening import as_reference, open_store
+from lsampler.store.opening import as_reference, open_store, opened
 from lsampler.store.reference import Reference
 from lsampler.store.sharded_store import ShardedStore
 
@@ -61,7 +61,16 @@ class Subject(Shown):
     def of(
         cls, latents: Any, autoencoder: Autoencoder | None = None, reopen: Callable[[], Subject] | None = None
     ) -> Subject:
-        """A reference, or anything that can be one, with a live autoencoder."""
+        """A reference, or anything that can be one, with a live autoencoder.
+
+        Args:
+            latents: a store, a bundle, the path or name of one, or an array (N, D).
+            autoencoder: whose latents they are; None if there is none.
+            reopen: makes the same subject in another process.
+
+        Raises:
+            LsamplerError: ``latents`` is no such thing.
+        """
         reference = as_reference(latents)
         if reopen is None and isinstance(reference, FileStore | ShardedStore):
             reopen = partial(_reopened, str(reference.path.absolute()), autoencoder)
@@ -86,10 +95,16 @@ class Subject(Shown):
         return self.autoencoder
 
 
-def as_subject(latents: Any) -> Subject:
-    """A subject as it is, that of an object with a ``subject``, or a reference without an autoencoder."""
-    found = getattr(latents, "subject", latents)
-    return found if isinstance(found, Subject) else Subject.of(latents)
+def as_subject(latents: Any, argument: str = "latents") -> Subject:
+    """A subject as it is, that of an object with a ``subject``, or a reference without an autoencoder.
+
+    Args:
+        latents: a subject, or whatever :func:`as_reference` takes; a bundle brings its autoencoder along.
+        argument: what messages call an array.
+    """
+    found = opened(latents)
+    held = getattr(found, "subject", found)
+    return held if isinstance(held, Subject) else Subject.of(as_reference(found, argument))
 
 
 def _reopened(path: str, autoencoder: Autoencoder | None) -> Subject:

@@ -82,7 +82,7 @@ class Statistics(Shown):
         moments = gather_moments(segments, view, name)
         if moments is None or moments.count < 2:
             count = moments.count if moments else 0
-            raise LsamplerError(f"{name}: {count} latent vectors, statistics need at least 2")
+            raise LsamplerError(f"{name}: {count} latent vectors, statistics need at least 2 (n_samples={count})")
         covariance = (moments.scatter + moments.scatter.T) / (2 * (moments.count - 1))
         known = name, moments.count, moments.mean, covariance, moments.minimum, moments.maximum
         return cls(*known, lambda empty: gather_histograms(segments, view, empty))

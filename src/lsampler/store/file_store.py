@@ -92,5 +92,7 @@ def _damage(message: str) -> Iterator[None]:
     """Turn what h5py raises for broken bytes into one line."""
     try:
         yield
+    except LsamplerError:
+        raise
     except (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError, AttributeError, MemoryError) as error:
         raise LsamplerError(message) from error

@@ -16,6 +16,7 @@ from lsampler.statistics.passes import Segment
 from lsampler.store.latent_shape import shape_attribute
 from lsampler.store.latent_store import Read, SingleStore
 from lsampler.store.reference import Split
+from lsampler.store.rows import as_numbers, column_names, require_table
 
 
 class MemoryStore(SingleStore):
@@ -28,6 +29,7 @@ class MemoryStore(SingleStore):
         fingerprint: of the encoder, if known.
         ids: one per vector, N + M of them, if they have any.
         latent_shape: of a latent, such as (C, h, w), if it is known.
+        feature_names: of the components, if they have any; those of a table by default.
     """
 
     def __init__(
@@ -39,14 +41,15 @@ class MemoryStore(SingleStore):
         fingerprint: str | None = None,
         ids: Sequence[str] | None = None,
         latent_shape: Sequence[int] | None = None,
+        feature_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        self.feature_names = column_names(latents) if feature_names is None else list(feature_names)
         self.name, self.fingerprint, self.has_ids = name, fingerprint, ids is not None
         self.attributes = {} if fingerprint is None else {"encoder": fingerprint}
         self.attributes |= shape_attribute(latent_shape)
         rows = _as_float32(latents, name)
-        if rows.ndim != 2 or rows.shape[1] == 0:
-            raise LsamplerError(f"{name}: shape {rows.shape}, expected (number of vectors, D)")
+        require_table(rows, name)
         train, self.dimension = len(rows), int(rows.shape[1])
         if held_out is not None:
             rows = np.concatenate([rows, self._checked_held_out(held_out)])
@@ -75,12 +78,5 @@ class MemoryStore(SingleStore):
 
 
 def _as_float32(latents: Any, name: str) -> NDArray[np.float32]:
-    problem = f"{name}: not an array of numbers (number of vectors, D)"
-    try:
-        array = np.asarray(latents)
-        if array.dtype.kind not in "fiubO":  # NumPy would read texts as numbers and drop imaginary parts
-            raise LsamplerError(f"{problem}, but of type {array.dtype}")
-        with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
-            return array.astype(np.float32, copy=False)
-    except (TypeError, ValueError) as error:
-        raise LsamplerError(problem) from error
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
+        return as_numbers(latents, name).astype(np.float32, copy=False)

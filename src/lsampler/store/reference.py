@@ -36,12 +36,14 @@ class Reference(Shown, ABC):
         dimension: D.
         fingerprint: identifies the encoder that made the latents; None if unknown.
         has_latents: whether the vectors can be read.
+        feature_names: of the components; None if they have none.
     """
 
     name: str
     dimension: int
     fingerprint: str | None = None
     has_latents: bool = False
+    feature_names: Sequence[str] | None = None
 
     def __init__(self) -> None:
         self._statistics: dict[float | None, Statistics] = {}

@@ -122,6 +122,8 @@ def _manifest(path: Path) -> Manifest:
             fix = "install the lsampler that wrote it"
             raise LsamplerError(f"{file}: format_version {version}, this lsampler reads 1; {fix}")
         return Manifest.model_validate(found)
+    except LsamplerError:
+        raise
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"

@@ -26,8 +26,8 @@ from typing import Any, TypeAlias
 from lsampler.errors import LsamplerError
 from lsampler.models.protocols import Autoencoder
 from lsampler.plugins.base import Plugin
-from lsampler.samplers.base import LatentSampler
-from lsampler.scoring.evaluator import Evaluator
+from lsampler.samplers.base import LatentSampler, SamplerLike
+from lsampler.scoring.evaluator import Evaluator, EvaluatorLike
 from lsampler.store.opening import ReferenceLike
 from lsampler.testing.autoencoders import AutoencoderChecks
 from lsampler.testing.checks import Check, ComplianceError, require_known, run_all
@@ -44,8 +44,6 @@ __all__ = [
     "parametrize_with_checks",
 ]
 
-SamplerLike: TypeAlias = type[LatentSampler] | LatentSampler
-EvaluatorLike: TypeAlias = type[Evaluator] | Evaluator
 Skip: TypeAlias = Mapping[str, str]
 NOTHING: Skip = MappingProxyType({})
 
@@ -54,7 +52,7 @@ def check_sampler(plugin: SamplerLike, *, reference: ReferenceLike | None = None
     """Run all checks of a sampling strategy.
 
     Args:
-        plugin: a class, for its default parameters, or an instance, which stays unfitted.
+        plugin: a name or a class, for its default parameters, or an instance, which stays unfitted.
         reference: latent vectors (N, D) to fit it to, for a strategy that cannot be fitted to 600
             vectors of D = 6; some checks need others, which it may refuse.
         skip: name of a check -> why it is skipped.
@@ -92,12 +90,14 @@ def checks_of(subject: Any) -> list[Check]:
 
 
 def parametrize_with_checks(
-    subjects: Iterable[SamplerLike | EvaluatorLike | Autoencoder], *, skip: Skip = NOTHING
+    subjects: Iterable[type[LatentSampler | Evaluator] | LatentSampler | Evaluator | Autoencoder],
+    *,
+    skip: Skip = NOTHING,
 ) -> Callable[[Any], Any]:
     """Decorator for a pytest function with an argument ``check``: one test for each plugin and check.
 
     Args:
-        subjects: strategies, evaluators (classes or instances) and autoencoders.
+        subjects: strategies and evaluators, as classes or instances, and autoencoders.
         skip: name of a check -> why it is skipped.
     """
     import pytest

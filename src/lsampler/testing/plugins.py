@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Barrier
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from lsampler.errors import LsamplerError
-from lsampler.plugins.base import Plugin
+from lsampler.plugins.base import Plugin, as_plugin
 from lsampler.plugins.registry import NAME
 from lsampler.testing.checks import ComplianceError, Subject, described, refuses, require, works_or_refuses
 from lsampler.testing.process_state import leaves_process_state
@@ -24,12 +24,14 @@ STEP = 1e-3
 
 
 class PluginChecks(Subject, Generic[AnyPlugin]):
-    """A plugin under test: a class, for its default parameters, or an instance, which is not changed."""
+    """A plugin under test: a name or a class, for its default parameters, or an instance, which is not changed."""
 
     base: type[Plugin]
     """The class that it must be derived from."""
 
-    def __init__(self, plugin: type[AnyPlugin] | AnyPlugin) -> None:
+    def __init__(self, plugin: str | type[AnyPlugin] | AnyPlugin) -> None:
+        if isinstance(plugin, str):
+            plugin = cast(AnyPlugin, as_plugin(self.base, plugin, "plugin"))
         self.kind: type[AnyPlugin] = plugin if isinstance(plugin, type) else type(plugin)
         if not issubclass(self.kind, self.base):
             message = f"is not a subclass of lsampler.{self.base.__name__}; derive it from that"
@@ -89,7 +91,7 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
                 raise AssertionError(f"a default is refused when it is given: {error}; fix default or bound") from error
 
     def check_parameters_frozen(self) -> None:
-        """Parameters cannot be changed later, when the fitted state would no longer match them."""
+        """Parameters cannot be assigned to, because the fitted state would no longer match them."""
         plugin = self.fresh()
         for name, value in self.given.items():
             try:
@@ -97,6 +99,22 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
             except Exception:  # noqa: S112  # pydantic raises an exception of its own
                 continue
             raise AssertionError(f"{name} can be assigned to; keep model_config with frozen=True")
+
+    def check_parameters_set(self) -> None:
+        """get_params() has every parameter; set_params() sets valid ones, and after a wrong one nothing is changed."""
+        plugin, own = self.fresh(), "do not override get_params() or set_params()"
+        read = plugin.get_params()
+        require(read == self.given, f"get_params() gave {read}, the parameters are {self.given}; {own}")
+        wrong = {name: object() for name in self.given} | {"no_such_parameter": 1}
+        for name, value in wrong.items():
+            taken = works_or_refuses(f"set_params({name}=...)", partial(plugin.set_params, **{name: value}))
+            same = taken is not None or plugin.key() == self.fresh().key()
+            require(same, f"set_params() changes something before it refuses; {own}")
+        for change in self.variants():
+            expected = works_or_refuses(f"{change}", partial(self.fresh, **change))
+            if expected is not None:
+                found = self.fresh().set_params(**change)
+                require(found.key() == expected.key(), f"set_params(**{change}) makes {found.key()}; {own}")
 
     def check_settings_as_json(self) -> None:
         """Parameters survive JSON and the command line's key=value, and equal parameters give equal keys."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lsampler.bundles.strategies import vector_in
 from lsampler.compute.seeded_blocks import BLOCK_ROWS, Block
-from lsampler.samplers.base import LatentSampler, as_tensors
+from lsampler.samplers.base import LatentSampler, SamplerLike, as_tensors
 from lsampler.store.memory_store import MemoryStore
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.testing import data
@@ -44,7 +44,7 @@ class SamplerChecks(PluginChecks[LatentSampler]):
 
     base = LatentSampler
 
-    def __init__(self, plugin: type[LatentSampler] | LatentSampler, reference: ReferenceLike | None = None) -> None:
+    def __init__(self, plugin: SamplerLike, reference: ReferenceLike | None = None) -> None:
         super().__init__(plugin)
         self._given = None if reference is None else as_reference(reference)
         usable = self._given is None or self._given.has_latents
@@ -117,6 +117,28 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         require_tensor("draw()", self._drawn(state, Block(0, 1, CPU)), (BLOCK_ROWS, self.fitted.dimension))
         changed = [name for name, tensor in self.state().items() if not torch.equal(tensor, state[name])]
         require(not changed, f"draw() changes state[{', '.join(map(repr, changed))}]; avoid in-place operations on it")
+
+    def check_estimator(self) -> None:
+        """As scikit-learn's estimators: fit(X, y) ignores y, score() is the mean of log_prob(), set_params() unfits."""
+        rows = self.reference().latents()
+        expected = self.fit(rows).sample(20, seed=1)
+        sampler = self.fresh().fit(rows, np.arange(len(rows)))
+        same = torch.equal(sampler.sample(20, seed=1), expected)
+        require(same, "fit(X, y) draws other rows than fit(X); do not use y")
+        require(sampler.n_features_in_ == rows.shape[1], "n_features_in_ is not D; do not override fit()")
+        found = works_or_refuses("log_prob()", partial(sampler.log_prob, rows[:50]))
+        if found is None:
+            refuses("score() without a density", lambda: sampler.score(rows[:50]))
+        else:
+            same = np.array_equal(sampler.score_samples(rows[:50]), found)
+            require(same, "score_samples() is not log_prob(); do not override them")
+            same = np.isclose(sampler.score(rows[:50]), found.mean()) or not np.isfinite(found).all()
+            require(same, "score() is not the mean of log_prob(); do not override it")
+        for change in self.variants():
+            changed = works_or_refuses(f"{change}", partial(sampler.set_params, **change))
+            if changed is not None:
+                refuses(f"sample() after set_params(**{change})", partial(changed.sample, 1), naming=self.kind.name)
+                return
 
     def check_same_seed(self) -> None:
         """One seed gives one result: two fits to the same reference draw the same rows, whatever was drawn between."""

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsampler.errors import LsamplerError
-from lsampler.plugins.by_name import load_sampler
-from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.base import LatentSampler, SamplerLike, as_samplers
 
 DEFAULT_STRATEGIES = ("uniform-cube", "component-uniform", "gaussian", "multivariate-normal", "pca-ellipse")
 
@@ -24,7 +23,7 @@ class AnalysisOptions:
             (by a power of two) for others.
         threshold: pairs with |r| above it are listed, 0 to 1.
         pairs: planes around the origin; by default the strongest pairs and the components farthest from zero.
-        strategies: whose vectors are shown, as names or samplers.
+        strategies: whose vectors are shown: names, classes or instances, or a single one.
         trim: before the PCA, vectors beyond this many half-widths are left out; None keeps all.
         tsne: how many vectors to map by t-SNE (extra ``tsne``; takes minutes).
         seed: of everything that is drawn.
@@ -33,7 +32,7 @@ class AnalysisOptions:
     bin_width: float | None = None
     threshold: float = 0.5
     pairs: Sequence[Sequence[int]] = ()
-    strategies: Sequence[str | LatentSampler] = DEFAULT_STRATEGIES
+    strategies: SamplerLike | Sequence[SamplerLike] = DEFAULT_STRATEGIES
     trim: float | None = 1.7
     tsne: int | None = None
     seed: int = 0
@@ -64,7 +63,7 @@ class AnalysisOptions:
             bin_width=None if self.bin_width is None else float(self.bin_width),
             threshold=float(self.threshold),
             pairs=tuple((int(i), int(j)) for i, j in self.pairs),
-            strategies=tuple(load_sampler(entry) if isinstance(entry, str) else entry for entry in self.strategies),
+            strategies=tuple(as_samplers(self.strategies, "strategies")),
             trim=None if self.trim is None else float(self.trim),
             tsne=None if self.tsne is None else int(self.tsne),
             seed=int(self.seed),
@@ -73,7 +72,7 @@ class AnalysisOptions:
     @property
     def samplers(self) -> list[LatentSampler]:
         """The strategies of checked options."""
-        return [strategy for strategy in self.strategies if not isinstance(strategy, str)]
+        return as_samplers(self.strategies, "strategies")
 
     def plain(self, name: str) -> Any:
         """One of the checked options as a value for JSON; of the strategies the digests of parameters and code."""

@@ -149,7 +149,7 @@ def analyze(
     Inside :func:`lsampler.on_cluster` the passes over a store run on the cluster, with the same numbers.
 
     Args:
-        latents: a store, a bundle (what its statistics allow), or an array (N, D).
+        latents: a store, a bundle (what its statistics allow), the path or name of one, or an array (N, D).
         out: folder for the report: ``index.html``, ``analysis.json``, and a folder of figures and tables for each
             section. An existing report is completed: sections are kept unless their latents, their options or the code
             of their plugins have changed. None writes nothing.

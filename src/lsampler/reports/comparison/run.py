@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from markupsafe import Markup
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
 from lsampler.files import check_folder, mark_folder, only_writer, unmark_folder
-from lsampler.plugins.by_name import load_evaluator, plugin_names
+from lsampler.plugins.by_name import plugin_names
 from lsampler.progress import ProgressLike, shows_progress
 from lsampler.reports.content_digest import content_digest
-from lsampler.samplers.base import LatentSampler
-from lsampler.scoring.entries import Entry
+from lsampler.samplers.base import SamplerLike
+from lsampler.scoring.entries import Entry, as_entries
 from lsampler.scoring.evaluation import caveats_of, remembered_rows
-from lsampler.scoring.evaluator import Evaluator
+from lsampler.scoring.evaluator import EvaluatorLike, as_evaluators
 from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
 from lsampler.scoring.sample_sets import Drawn, SampleSet, drawing_seed, real_sets
@@ -122,10 +122,10 @@ class Report:
 @shows_progress
 def compare(
     latents: ReferenceLike | Subject,
-    entries: Sequence[Entry | LatentSampler],
+    entries: Entry | SamplerLike | Iterable[Entry | SamplerLike],
     out: str | os.PathLike[str] | Report | None = None,
     *,
-    evaluators: Sequence[Evaluator] | None = None,
+    evaluators: EvaluatorLike | Iterable[EvaluatorLike] | None = None,
     n: int = 2000,
     seed: int = 0,
     progress: ProgressLike = None,
@@ -133,12 +133,12 @@ def compare(
     """Score strategies side by side, beside real data, and say which is best at what.
 
     Args:
-        latents: a store, a bundle (for the scores that statistics allow), or an array (N, D). For scores of decoded
-            images ``Subject.of(latents, autoencoder)``; a bundle brings its autoencoder along.
-        entries: strategies, or rows made by :func:`swept`.
+        latents: a store, a bundle (for the scores that statistics allow), the path or name of one, or an array (N, D).
+            For scores of decoded images ``Subject.of(latents, autoencoder)``; a bundle brings its autoencoder along.
+        entries: strategies by name, by class or with their parameters, rows made by :func:`swept`, or a single one.
         out: folder for the report, which is written every minute while rows come in, if one has a score. Rows that an
             earlier run finished are kept: a changed comparison computes only what changed. None writes nothing.
-        evaluators: which scores; by default all that are installed.
+        evaluators: which scores: names, classes or instances; by default all that are installed.
         n: vectors drawn by each strategy.
         seed: of the choice of real vectors. Each strategy draws from a seed of its own that follows from it, and
             that ``scores.json`` holds.
@@ -147,18 +147,17 @@ def compare(
     Raises:
         LsamplerError: nothing to compare, an option out of range, or a folder that holds something else.
     """
-    _check(entries, n, seed)
-    if evaluators is None:
-        evaluators = [load_evaluator(name) for name in plugin_names("evaluator")]
+    named = as_entries(entries)
+    _check(named, n, seed)
+    scores = as_evaluators(plugin_names("evaluator") if evaluators is None else evaluators)
     subject = as_subject(latents)
     subject.reference.statistics()  # NaN and too few vectors are reported first
-    named = [entry if isinstance(entry, Entry) else Entry.of(entry) for entry in entries]
     drawn = [Drawn.of(entry, n, own_seed=True) for entry in named]
     most = compared_rows([each.check(subject) for each in drawn])
     report = out if isinstance(out, Report) or out is None else Report(Path(out))
     with _writing(report.folder) if report else contextlib.nullcontext():
         content = content_digest(subject.reference, progress)
-        bench = Bench(RealData(subject, seed=seed, rows=most), evaluators, progress)
+        bench = Bench(RealData(subject, seed=seed, rows=most), scores, progress)
         known = {"command": report.command if report else "", **_provenance(bench, content, n)}
         sets = [*real_sets(subject, other=True), *drawn]
         return _scored(bench, sets, RowCache(report.folder if report else None, content), known)
