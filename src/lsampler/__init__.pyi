@@ -15,12 +15,14 @@ from .data.items import Item
 from .data.preprocess import Preprocess
 from .errors import LsamplerError, nearest_name
 from .extras import require_extra
+from .models.adapt import adapt
 from .models.adapter import AdaptedAutoencoder, Layout
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode, decode_images
 from .models.encode_ranges import EncodeOptions
 from .models.encoding import encode_images
 from .models.foreign_loader import ForeignLoader, file_digest, module_digest
+from .models.in_memory import EncodedStore, encode
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder, item_of
 from .models.training.options import TrainingOptions, TrainingResult
 from .models.training.train import train_autoencoder
@@ -86,6 +88,7 @@ __all__ = [
     "Decoder",
     "DrawOptions",
     "EncodeOptions",
+    "EncodedStore",
     "Encoder",
     "Entry",
     "Evaluation",
@@ -125,6 +128,7 @@ __all__ = [
     "WhitenedSampler",
     "Whitening",
     "__version__",
+    "adapt",
     "analyze",
     "as_reference",
     "ball_counts",
@@ -135,6 +139,7 @@ __all__ = [
     "compare",
     "decode",
     "decode_images",
+    "encode",
     "encode_images",
     "evaluate",
     "export_latents",

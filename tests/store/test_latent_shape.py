@@ -21,9 +21,9 @@ from lsampler import (
     AdaptedAutoencoder,
     EncodeOptions,
     FileStore,
+    Item,
     LsamplerError,
     MemoryStore,
-    Preprocess,
     StoreWriter,
     as_reference,
     encode_images,
@@ -60,7 +60,7 @@ def adapted() -> AdaptedAutoencoder:
         return z.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
     pool = torch.nn.AvgPool2d(2)
-    return AdaptedAutoencoder("pool", pool, decode, preprocess=Preprocess(8, "none", 1), fingerprint="f")
+    return AdaptedAutoencoder("pool", pool, decode, item=Item("image", (1, 8, 8)), fingerprint="f")
 
 
 def test_encode_records_the_shape_and_appends_to_stores_without_it(digits_npy: Path, tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.arrays import as_numbers, column_names
 from lsampler.data.items import Item
 from lsampler.data.row_files import RawRows, open_rows
 from lsampler.errors import LsamplerError, printable, shortened
@@ -44,7 +44,7 @@ class ItemRows:
     """
 
     def __init__(self, raw: RawRows, item: Item | None = None, ids: Sequence[str] | None = None) -> None:
-        self.name, self._raw = raw.name, raw
+        self.name, self.raw = raw.name, raw
         self.left_out: Counter[str] = Counter()
         count, *shape = raw.shape or (0,)
         if not count or not shape or min(shape) < 1:
@@ -63,12 +63,12 @@ class ItemRows:
 
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """The items from ``start`` up to, not including, ``stop``: (n, *shape) float32."""
-        found = self._raw.read(start, stop)
+        found = self.raw.read(start, stop)
         with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
             return np.ascontiguousarray(found, dtype=np.float32).reshape(-1, *self.item.shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._raw, self.item, self.ids)
+        return type(self), (self.raw, self.item, self.ids)
 
 
 def open_items(path: str | os.PathLike[str], item: Item | None = None, *, dataset: str | None = None) -> ItemRows:
@@ -134,27 +134,18 @@ def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f"'{printable(shortened(name))}'" for name in names[:SHOWN]) + more
 
 
-def as_rows(items: Any, item: Item | None = None, name: str = "items", *, dataset: str | None = None) -> ItemRows:
-    """Items from whatever holds them: an array, tensor, list, DataFrame, AnnData's ``X``, or the path of a file.
+def as_rows(items: Any, item: Item | None = None, name: str = "items") -> ItemRows:
+    """Items from whatever holds them: an array, tensor, list, DataFrame, or the path of a file.
 
     Raises:
         LsamplerError: they are not numbers in rows of equal length, or other items than the model takes.
     """
     if isinstance(items, ItemRows):
         return items
-    if isinstance(items, str | Path):
-        return open_items(items, item, dataset=dataset)
-    names: tuple[str, ...] = ()
-    ids: list[str] | None = None
-    if hasattr(items, "columns") and hasattr(items, "to_numpy"):  # pandas and polars
-        names, ids = tuple(map(str, items.columns)), _index_of(items)
-        _refuse_texts(items, name)
-        items = items.to_numpy()
-    elif hasattr(items, "detach"):
-        items = items.detach().cpu().float().numpy()
-    elif hasattr(items, "toarray"):  # sparse
-        items = items.toarray()
-    return ItemRows(RawRows.of_array(name, as_numbers(items, name), names), item, ids)
+    if isinstance(items, str | os.PathLike):
+        return open_items(items, item)
+    array = as_numbers(items, name, "give an array, a table or the path of a file", "(N, ...)")
+    return ItemRows(RawRows.of_array(name, array, column_names(items) or ()), item, _index_of(items))
 
 
 def _index_of(frame: Any) -> list[str] | None:
@@ -163,32 +154,3 @@ def _index_of(frame: Any) -> list[str] | None:
     if getattr(getattr(index, "dtype", None), "kind", "") != "O" or not getattr(index, "is_unique", False):
         return None
     return list(map(str, index))
-
-
-def _refuse_texts(frame: Any, name: str) -> None:
-    for column in frame.columns:
-        if np.asarray(frame[column]).dtype.kind not in "fiub":
-            raise LsamplerError(
-                f"{name}: column '{shortened(str(column))}' holds no numbers; leave it out, or encode it as numbers, "
-                "such as by pandas.get_dummies"
-            )
-
-
-def as_numbers(items: Any, name: str) -> NDArray[Any]:
-    """An array of real numbers, or one line that says why it is none."""
-    try:
-        array = np.asarray(items)
-    except (TypeError, ValueError) as error:
-        raise LsamplerError(
-            f"{name}: rows of different lengths or something other than numbers; give an array (N, ...)"
-        ) from error
-    if array.dtype.kind == "O":
-        try:
-            return array.astype(np.float32)
-        except (TypeError, ValueError) as error:
-            raise LsamplerError(
-                f"{name}: an array of Python objects; give numbers, such as by numpy.asarray(..., dtype=float)"
-            ) from error
-    if array.dtype.kind not in "fiub":
-        raise LsamplerError(f"{name}: an array of type {array.dtype}; give numbers, floats or integers")
-    return array

@@ -95,7 +95,7 @@ class AdaptedAutoencoder(Shown):
             self.preprocess = Preprocess((height, width), self._layout.crop, channels)
         self.device = torch.device("cpu")
         self.latent_shape: tuple[int, ...] = ()
-        self.latent_shape = probe(self, self._own_example())
+        self.latent_shape = probe(self, None if self._layout.example is None else self.own_items(self._layout.example))
         self.dimension = math.prod(self.latent_shape)
 
     def _about(self) -> About:
@@ -172,13 +172,9 @@ class AdaptedAutoencoder(Shown):
             )
         return items
 
-    def _own_example(self) -> Tensor | None:
-        """The example as items (B, *shape), or None without one."""
-        example = self._layout.example
-        if example is None:
-            return None
-        items = self._from_own(example.detach().to("cpu", torch.float32), len(example))
-        return (items - self._low) / self._span
+    def own_items(self, own: Tensor) -> Tensor:
+        """Items in the model's own layout and units (B, ...) -> items (B, *shape), images in [0, 1]."""
+        return (self._from_own(own.detach().to("cpu", torch.float32), len(own)) - self._low) / self._span
 
 
 def probe(model: AdaptedAutoencoder, example: Tensor | None) -> tuple[int, ...]:

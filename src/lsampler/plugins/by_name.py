@@ -65,7 +65,7 @@ def load_evaluator(name: str, **parameters: Any) -> Evaluator:
     return evaluator
 
 
-def load_autoencoder(spec: str, **parameters: Any) -> Autoencoder:
+def load_autoencoder(spec: str | os.PathLike[str], **parameters: Any) -> Autoencoder:
     """Return the autoencoder of a bundle, or from a specification, by the first loader that accepts it.
 
     Args:
@@ -75,6 +75,12 @@ def load_autoencoder(spec: str, **parameters: Any) -> Autoencoder:
     Raises:
         LsamplerError: no loader accepts it, or the one that does cannot read it.
     """
+    if not isinstance(spec, str | os.PathLike):
+        raise LsamplerError(
+            f"load_autoencoder: opens names and files, and this is of type {type(spec).__name__}; make live objects an "
+            "autoencoder by lsampler.adapt(encoder, decoder, example=X[:2])"
+        )
+    spec = os.fspath(spec)
     if bundle := find_bundle(spec, parameters):
         return bundle.autoencoder
     return load_by(find_loader(spec)(**parameters), spec)

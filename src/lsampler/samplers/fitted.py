@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
+from lsampler.compute.arrays import as_numbers, column_names, require_finite, require_table
 from lsampler.errors import LsamplerError, shortened
 from lsampler.plugins.base import Plugin
 from lsampler.store.reference import Reference
-from lsampler.store.rows import as_numbers, column_names, require_finite, require_table
 
 State: TypeAlias = dict[str, NDArray[Any]]
 """What a strategy has learned, as named arrays."""

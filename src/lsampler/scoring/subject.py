@@ -72,6 +72,7 @@ class Subject(Shown):
             LsamplerError: ``latents`` is no such thing.
         """
         reference = as_reference(latents)
+        autoencoder = autoencoder or getattr(reference, "autoencoder", None)
         if reopen is None and isinstance(reference, FileStore | ShardedStore):
             reopen = partial(_reopened, str(reference.path.absolute()), autoencoder)
         if autoencoder is None:

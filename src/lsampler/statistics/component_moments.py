@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.arrays import not_finite
 from lsampler.errors import LsamplerError
-from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, View, over_segments
 
 PIECE = 1 << 22

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.arrays import not_finite
 from lsampler.compute.memory import require_matrix
 from lsampler.compute.one_thread import product
 from lsampler.errors import LsamplerError
@@ -50,12 +51,6 @@ class Moments:
         scatter += np.outer(shift, shift) * (self.count * other.count / count)
         low, high = np.minimum(self.minimum, other.minimum), np.maximum(self.maximum, other.maximum)
         return Moments(count, self.mean + shift * (other.count / count), scatter, low, high)
-
-
-def not_finite(rows: NDArray[Any]) -> NDArray[np.intp]:
-    """The numbers of the vectors (n, D) that hold NaN or infinite values."""
-    finite = np.isfinite(rows)
-    return np.flatnonzero([] if finite.all() else ~finite.all(axis=1))
 
 
 def total(parts: Iterable[Moments | None]) -> Moments | None:

@@ -15,11 +15,11 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from lsampler.compute.arrays import not_finite
 from lsampler.compute.memory import require_memory
 from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.progress import ProgressLike, progress_of, track
 from lsampler.showing import About, counted, encoder, fold, frame, name_of, table
-from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, segment_rows
 from lsampler.store.latent_shape import latent_shape_of
 from lsampler.store.reference import Reference, Split

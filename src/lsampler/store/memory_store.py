@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.arrays import as_numbers, column_names, not_finite, require_table
 from lsampler.errors import LsamplerError
-from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment
 from lsampler.store.latent_shape import shape_attribute
 from lsampler.store.latent_store import Read, SingleStore
 from lsampler.store.reference import Split
-from lsampler.store.rows import as_numbers, column_names, require_table
 
 
 class MemoryStore(SingleStore):
@@ -30,7 +29,12 @@ class MemoryStore(SingleStore):
         ids: one per vector, N + M of them, if they have any.
         latent_shape: of a latent, such as (C, h, w), if it is known.
         feature_names: of the components, if they have any; those of a table by default.
+
+    Attributes:
+        labels: properties of the items, arrays (N + M,) by name; empty where none are known.
     """
+
+    labels: dict[str, NDArray[Any]]
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class MemoryStore(SingleStore):
     ) -> None:
         super().__init__()
         self.feature_names = column_names(latents) if feature_names is None else list(feature_names)
-        self.name, self.fingerprint, self.has_ids = name, fingerprint, ids is not None
+        self.name, self.fingerprint, self.has_ids, self.labels = name, fingerprint, ids is not None, {}
         self.attributes = {} if fingerprint is None else {"encoder": fingerprint}
         self.attributes |= shape_attribute(latent_shape)
         rows = _as_float32(latents, name)

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from lsampler.compute.arrays import VECTORS, as_numbers, column_names, require_finite, require_table
 from lsampler.errors import LsamplerError
 from lsampler.lookups import find_bundle
 from lsampler.store.file_store import FileStore, check_finished
 from lsampler.store.memory_store import MemoryStore
 from lsampler.store.reference import Reference
-from lsampler.store.rows import VECTORS, as_numbers, column_names, require_finite, require_table
 from lsampler.store.sharded_store import ShardedStore, is_sharded
 
 ReferenceLike: TypeAlias = Any
@@ -50,6 +50,8 @@ def open_reference(name: str | os.PathLike[str]) -> Any:
         if where.exists() or not is_word:
             raise
         raise LsamplerError(f"{error}, or the path of a store") from error
+    if bundle is None and not is_word and not where.exists():
+        raise LsamplerError(f"{text}: no such model file; check the path")
     if bundle is None and not is_word:
         raise LsamplerError(f"{text}: no bundle, and holds no latent vectors; give a bundle, or a store of latents")
     return open_store(where) if bundle is None else bundle

@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.arrays import not_finite
 from lsampler.errors import LsamplerError
 from lsampler.showing import About, Shown, encoder, name_of
 from lsampler.statistics.channels import ChannelStatistics, gather_channels
 from lsampler.statistics.half_widths import FWHM_PER_SIGMA, HalfWidth
-from lsampler.statistics.moments import not_finite
 from lsampler.statistics.passes import Segment, View, gather_radius_quantiles
 from lsampler.statistics.statistics import Statistics, trimmed
 from lsampler.statistics.wide import statistics_of

@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.arrays import not_finite
 from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.files import check_output, new_file
-from lsampler.statistics.moments import not_finite
 from lsampler.store.file_store import FileStore
 from lsampler.store.hdf5_layout import Provenance, storable, write_file
 from lsampler.store.latent_store import RUN, SPLITS, Rows

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.arrays import not_finite
 from lsampler.errors import LsamplerError, shortened
-from lsampler.statistics.moments import not_finite
 from lsampler.store.hdf5_layout import MAX_DIMENSION, decoded, storable
 from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, LatentStore, Rows
 from lsampler.store.reference import Split

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, shortened
-from lsampler.statistics.moments import not_finite
 
 VECTORS = "(number of vectors, D)"
 
@@ -18,7 +17,9 @@ class NotNumbers(LsamplerError, TypeError):  # noqa: N818
     """An array of Python objects of which one is no number; a TypeError, as scikit-learn expects of it."""
 
 
-def as_numbers(values: Any, argument: str, instead: str = f"give an array of numbers {VECTORS}") -> NDArray[Any]:
+def as_numbers(
+    values: Any, argument: str, instead: str = f"give an array of numbers {VECTORS}", shape: str = VECTORS
+) -> NDArray[Any]:
     """An array of real numbers, of any shape and of NumPy's own types.
 
     Args:
@@ -26,6 +27,7 @@ def as_numbers(values: Any, argument: str, instead: str = f"give an array of num
             method ``to_numpy``.
         argument: what messages call it.
         instead: what to give instead of something that is none of these.
+        shape: that messages ask for.
 
     Raises:
         LsamplerError: it is something else, sparse, ragged, complex, or holds texts or other objects.
@@ -47,19 +49,19 @@ def as_numbers(values: Any, argument: str, instead: str = f"give an array of num
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:  # rows of unequal length, or objects that NumPy does not know
-        problem = f"{argument}: not an array of numbers {VECTORS}"
+        problem = f"{argument}: not an array of numbers {shape}"
         raise LsamplerError(f"{problem}; give rows of the same length, with a number for each component") from error
     if array.dtype.kind == "O":
-        return _numbers(array, argument, columns)
+        return _numbers(array, argument, columns, shape)
     if array.dtype.kind == "c":
         raise LsamplerError(f"{argument}: Complex data not supported; give real numbers, such as {argument}.real")
     if array.dtype.kind not in "fiub":  # NumPy would read texts as numbers
         what = "texts" if array.dtype.kind in "US" else f"values of type {array.dtype}"
-        raise LsamplerError(f"{argument}: not an array of numbers {VECTORS}, but of {what}; turn them into numbers")
+        raise LsamplerError(f"{argument}: not an array of numbers {shape}, but of {what}; turn them into numbers")
     return array
 
 
-def _numbers(array: NDArray[np.object_], argument: str, columns: Any) -> NDArray[np.float64]:
+def _numbers(array: NDArray[np.object_], argument: str, columns: Any, shape: str) -> NDArray[np.float64]:
     """Python objects as numbers; the first that is none is named with its place."""
     try:
         if not any(issubclass(kind, str | bytes | complex) for kind in set(map(type, array.flat))):
@@ -78,7 +80,7 @@ def _numbers(array: NDArray[np.object_], argument: str, columns: Any) -> NDArray
             if len(place) == 2:
                 where += f", column {place[1] if columns is None else repr(columns[place[1]])}"
             raise NotNumbers(
-                f"{argument}: not an array of numbers {VECTORS}: {where} holds {shortened(repr(value), 40)} "
+                f"{argument}: not an array of numbers {shape}: {where} holds {shortened(repr(value), 40)} "
                 f"({shortened(reason, 90)}); leave it out, or turn it into a number"
             )
     return array.astype(np.float64)
@@ -128,3 +130,9 @@ def column_names(values: Any) -> Sequence[str] | None:
         return None
     names = list(columns)
     return [str(name) for name in names] if names and all(isinstance(name, str) for name in names) else None
+
+
+def not_finite(rows: NDArray[Any]) -> NDArray[np.intp]:
+    """The numbers of the vectors (n, D) that hold NaN or infinite values."""
+    finite = np.isfinite(rows)
+    return np.flatnonzero([] if finite.all() else ~finite.all(axis=1))
