@@ -12,7 +12,7 @@ from lsampler import Evaluator, Metric, Samples, Score, offers, require_extra, s
 
 WITH_FACE = Metric(
     "faces",
-    group="decoded images",
+    group="decoded items",
     label="with a face",
     better="higher",
     about="Share of decoded images in which dlib's frontal detector sees a face. "
@@ -33,6 +33,8 @@ class Faces(Evaluator):
 
     name = "faces"
     by_default = False
+    made_for = ("faces",)
+    needs_images = True
 
     images: int = Field(default=500, ge=1, le=10_000, description="how many samples are decoded and searched for faces")
     enlarge: int = Field(default=2, ge=0, le=4, description="how often the image is doubled in size before detection")

@@ -59,6 +59,8 @@ class ImageDistance(Evaluator):
 
     name = "image-distance"
     by_default = False
+    made_for = ("image",)
+    needs_images = True
     compares_with_train = True
 
     features: str | None = Field(
@@ -102,7 +104,7 @@ class ImageDistance(Evaluator):
         extractor = self._extractor_name()
         metric = Metric(
             "image-frechet",
-            group="decoded images",
+            group="decoded items",
             label=f"Frechet distance\n{extractor}",
             better="lower",
             about="Difference of the decoded images from decoded real ones, as means and covariances of features "
@@ -116,7 +118,7 @@ class ImageDistance(Evaluator):
         extractor, n = self._extractor_name(), min(len(features), len(self._known))
         metric = Metric(
             "image-kernel",
-            group="decoded images",
+            group="decoded items",
             label=f"kernel distance\n{extractor}",
             better="lower",
             about="Difference of the decoded images from decoded real ones, as three moments of features "

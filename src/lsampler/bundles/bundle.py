@@ -81,6 +81,7 @@ class Bundle(Shown):
         self, autoencoder: ConvAutoencoder, reference: StatisticsReference, *, licence: str | None = None
     ) -> None:
         self.autoencoder, self.reference, self.licence = autoencoder, reference, licence
+        reference.autoencoder = autoencoder
 
     @property
     def name(self) -> str:

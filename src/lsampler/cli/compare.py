@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from lsampler.errors import LsamplerError, nearest_name
 
 if TYPE_CHECKING:
     from lsampler.reports.comparison import Comparison, Entry
+    from lsampler.scoring.subject import Subject
 
 Sweeps = Annotated[
     list[str],
@@ -56,7 +57,9 @@ def compare(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples drawn by each strategy.")] = 2000,
     evaluator: Annotated[
         list[str],
-        typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="all"),
+        typer.Option(
+            "--evaluator", "-e", help="Which scores; may be repeated.", show_default="all that suit the items"
+        ),
     ] = [],  # noqa: B006
     quick: Quick = False,
     model: Model = None,
@@ -84,24 +87,24 @@ def compare(
     sweeps = [_sweep(text) for text in sweep]
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
-    scores = evaluator or _all_scores(quick=quick)
+    subject = open_subject(model, store, model_settings(model, model_param))
+    scores, left_out = (evaluator, []) if evaluator else _scores(subject, settings, quick=quick)
     entries = _entries(names, settings, sweeps, scores)
     evaluators = load_evaluators(scores, settings)
-    subject = open_subject(model, store, model_settings(model, model_param))
-    report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]))
+    report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]), left_out)
     with on_cluster(cluster), rich_progress() as progress:
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
     require_scores(comparison.rows, evaluators)
     _print(comparison, out)
 
 
-def _all_scores(*, quick: bool) -> list[str]:
-    """The names of all installed scores; if quick, of those that do not take minutes."""
-    from lsampler.plugins.registry import registry
+def _scores(subject: Subject, settings: Iterable[str], *, quick: bool) -> tuple[list[str], list[str]]:
+    """The names of the scores that suit the items, and of those that a setting names; and why others are left out."""
+    from lsampler.plugins.by_name import evaluators_for, plugin_names
 
-    known = registry()
-    names = known.of_kind("evaluator")
-    return [name for name in names if not (quick and known.get("evaluator", name).takes_minutes)]
+    names, left_out = evaluators_for(subject, quick=quick)
+    named = [name for name in settings if name in plugin_names("evaluator")]
+    return list(dict.fromkeys([*names, *named])), left_out
 
 
 def _entries(

@@ -53,7 +53,7 @@ def encode(
         LsamplerError: items of another shape than the model takes, NaN, texts, or labels of another number.
     """
     item = item_of(autoencoder)
-    source = as_rows(_pixels(items, item), item)
+    source = as_rows(as_pixels(items, item), item)
     if ids is not None:
         source = ItemRows(source.raw, item, ids)
     split = held_out if isinstance(held_out, HeldOut) else HeldOut(held_out)
@@ -89,7 +89,7 @@ def _labels(labels: Any, count: int) -> dict[str, Any]:
     return found
 
 
-def _pixels(items: Any, item: Item) -> Any:
+def as_pixels(items: Any, item: Item) -> Any:
     """Images as bytes, or without an axis for grey, as the model takes them; anything else as it is."""
     shape = getattr(items, "shape", ())
     if not item.is_image or len(shape) not in (3, 4) or hasattr(items, "columns"):

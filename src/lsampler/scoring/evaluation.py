@@ -20,6 +20,7 @@ from lsampler.scoring.score_tables import facts_of, scores_frame, scores_html, w
 from lsampler.scoring.scores import Score
 from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.scoring.subject import Subject, as_subject
+from lsampler.scoring.suitable import require_suitable
 from lsampler.scoring.verdict import Verdict, judge
 from lsampler.showing import About, Shown, name_of
 from lsampler.store.latent_store import LatentStore
@@ -106,6 +107,7 @@ def evaluate(
             learn from the reference.
     """
     evaluators, subject = as_evaluators(evaluators), as_subject(reference, "reference")
+    require_suitable(evaluators, subject)
     sets = [each if isinstance(each, SampleSet) else Given(name=each.name, held=each) for each in samples]
     bench = Bench(RealData(subject, seed=seed, rows=_compared(sets, subject)), evaluators, progress)
     every = [*real_sets(subject, other=any(one.compares_with_train for one in evaluators)), *sets]

@@ -22,7 +22,7 @@ from lsampler.scoring.scores import DIRECTIONS, Score
 from lsampler.showing import About, Shown, cautions, counted, table
 
 RECORD = "row.json"
-PICTURE = "images.jpg"
+PICTURE = "items"
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,7 +38,7 @@ class Row(Shown):
         entry: the strategy that drew them, in a comparison.
         caveats: what is missing from every row of an evaluator, and why.
         plots: what the plots of a report need.
-        picture: in a report, the first decoded images as JPEG.
+        picture: in a report, the first items: decoded images as JPEG, others as a figure in SVG.
         seconds: how long drawing and scoring took, when it was done.
         note: what the strategy says of its fit, in one sentence.
     """

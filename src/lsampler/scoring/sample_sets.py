@@ -92,7 +92,7 @@ class Given(SampleSet):
     held: Samples
 
     def samples(self, real: RealData, progress: ProgressLike) -> Samples:
-        return self.held
+        return self.held.decoded_by(real.decode, real.encode)
 
     def check(self, subject: Subject) -> int:
         check_samples(self.held, subject.reference)

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
+from lsampler.data.item_plots import PLOT_WIDTH
 from lsampler.scoring.headline import headline, in_order, short, short_range
 from lsampler.scoring.row_cache import Row
 from lsampler.scoring.scores import DIRECTIONS, Score
@@ -18,6 +19,11 @@ from lsampler.showing import cautions, cell, counted, fold, frame, if_possible, 
 
 MOST_PICTURES = 12
 PICTURE_WIDTH, PICTURE_QUALITY = 300, 75
+JPEG = b"\xff\xd8"
+PAIRED = ("image", "signal")
+"""Kinds of items whose pictures show the nearest real one beneath each sample."""
+PAIRS = "Samples, decoded, and beneath each its nearest real vector, decoded."
+DENSITIES = "The density of each feature: of the samples (red) over that of real vectors, decoded (grey)."
 
 
 def metrics(rows: Sequence[Row]) -> list[Score]:
@@ -97,15 +103,22 @@ def _texts(score: Score | None, *, brief: bool) -> tuple[str, str]:
     return short(score) if brief else score.text, reach
 
 
-def pictures_html(rows: Sequence[Row], verdict: Verdict) -> Iterator[Markup]:
-    """The first decoded samples of each row, small."""
+def pictures_html(rows: Sequence[Row], verdict: Verdict, kind: str) -> Iterator[Markup]:
+    """The first samples of each row, small; ``kind`` is that of the items."""
     having = [row for row in in_order(rows, verdict) if row.picture]
     for row in having[:MOST_PICTURES]:
-        yield from if_possible(lambda row=row: picture(_small(row.picture or b""), row.name))  # type: ignore[misc]
+        yield from if_possible(lambda row=row: _picture(row))  # type: ignore[misc]
     if len(having) > MOST_PICTURES:
         yield paragraph(f"{MOST_PICTURES} of {len(having)} rows are pictured.", "dim")
     if having:
-        yield paragraph("Decoded samples, and beneath each its nearest real vector, decoded.", "dim")
+        yield paragraph(PAIRS if kind in PAIRED else DENSITIES, "dim")
+
+
+def _picture(row: Row) -> Markup:
+    data = row.picture or b""
+    if data.startswith(JPEG):
+        return picture(_small(data), row.name)
+    return picture(data, row.name, kind="svg+xml", width=PLOT_WIDTH)
 
 
 def _small(jpeg: bytes) -> bytes:

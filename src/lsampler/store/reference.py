@@ -6,7 +6,7 @@ from abc import ABC
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ class Reference(Shown, ABC):
         fingerprint: identifies the encoder that made the latents; None if unknown.
         has_latents: whether the vectors can be read.
         feature_names: of the components; None if they have none.
+        autoencoder: whose latent vectors they are, where it is at hand: samples are then decoded without being told by
+            what. None elsewhere.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Reference(Shown, ABC):
     fingerprint: str | None = None
     has_latents: bool = False
     feature_names: Sequence[str] | None = None
+    autoencoder: Any = None
 
     def __init__(self) -> None:
         self._statistics: dict[float | None, Statistics] = {}

@@ -16,19 +16,20 @@ from markupsafe import Markup
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
 from lsampler.files import check_folder, mark_folder, only_writer, unmark_folder
-from lsampler.plugins.by_name import plugin_names
+from lsampler.plugins.by_name import evaluators_for
 from lsampler.progress import ProgressLike, shows_progress
 from lsampler.reports.content_digest import content_digest
 from lsampler.samplers.base import SamplerLike
 from lsampler.scoring.entries import Entry, as_entries
 from lsampler.scoring.evaluation import caveats_of, remembered_rows
-from lsampler.scoring.evaluator import EvaluatorLike, as_evaluators
+from lsampler.scoring.evaluator import Evaluator, EvaluatorLike, as_evaluators
 from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
 from lsampler.scoring.sample_sets import Drawn, SampleSet, drawing_seed, real_sets
 from lsampler.scoring.samples import RealData, compared_rows
 from lsampler.scoring.score_tables import facts_of, pictures_html, scores_frame, scores_html
 from lsampler.scoring.subject import Subject, as_subject
+from lsampler.scoring.suitable import require_suitable
 from lsampler.scoring.verdict import CLOSEST, Verdict, judge
 from lsampler.showing import About, Shown, name_of
 from lsampler.store.opening import ReferenceLike
@@ -75,7 +76,7 @@ class Comparison(Shown):
 
     def _parts(self) -> Iterator[Markup]:
         yield from scores_html(self.rows, self.verdict, self.caveats)
-        yield from pictures_html(self.rows, self.verdict)
+        yield from pictures_html(self.rows, self.verdict, self.provenance["kind of items"])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -113,10 +114,11 @@ def _as_dict(row: Row, seed: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Report:
-    """The folder of a report, and the command that repeats the comparison."""
+    """The folder of a report, the command that repeats the comparison, and what a reader of it has to know."""
 
     folder: Path
     command: str = ""
+    caveats: Sequence[str] = ()
 
 
 @shows_progress
@@ -138,7 +140,8 @@ def compare(
         entries: strategies by name, by class or with their parameters, rows made by :func:`swept`, or a single one.
         out: folder for the report, which is written every minute while rows come in, if one has a score. Rows that an
             earlier run finished are kept: a changed comparison computes only what changed. None writes nothing.
-        evaluators: which scores: names, classes or instances; by default all that are installed.
+        evaluators: which scores: names, classes or instances; by default all that are installed and made for the items
+            of the autoencoder.
         n: vectors drawn by each strategy.
         seed: of the choice of real vectors. Each strategy draws from a seed of its own that follows from it, and
             that ``scores.json`` holds.
@@ -149,8 +152,8 @@ def compare(
     """
     named = as_entries(entries)
     _check(named, n, seed)
-    scores = as_evaluators(plugin_names("evaluator") if evaluators is None else evaluators)
     subject = as_subject(latents)
+    scores, left_out = _evaluators(evaluators, subject)
     subject.reference.statistics()  # NaN and too few vectors are reported first
     drawn = [Drawn.of(entry, n, own_seed=True) for entry in named]
     most = compared_rows([each.check(subject) for each in drawn])
@@ -159,6 +162,7 @@ def compare(
         content = content_digest(subject.reference, progress)
         bench = Bench(RealData(subject, seed=seed, rows=most), scores, progress)
         known = {"command": report.command if report else "", **_provenance(bench, content, n)}
+        known["caveats"] = [*left_out, *(report.caveats if report else ())]
         sets = [*real_sets(subject, other=True), *drawn]
         return _scored(bench, sets, RowCache(report.folder if report else None, content), known)
 
@@ -179,7 +183,20 @@ def _scored(bench: Bench, sets: Sequence[SampleSet], cache: RowCache, provenance
 
 def _judged(name: str, rows: list[Row], caveats: list[str], provenance: Mapping[str, Any]) -> Comparison:
     verdict = judge(rows, provenance["held-out vectors"])
-    return Comparison(name, list(rows), verdict, [*caveats, *caveats_of(rows)], provenance)
+    every = [*caveats, *provenance["caveats"], *caveats_of(rows)]
+    return Comparison(name, list(rows), verdict, every, {k: v for k, v in provenance.items() if k != "caveats"})
+
+
+def _evaluators(
+    given: EvaluatorLike | Iterable[EvaluatorLike] | None, subject: Subject
+) -> tuple[list[Evaluator], list[str]]:
+    """The evaluators that are given, or all that suit the items, and a line about those that do not."""
+    if given is None:
+        names, left_out = evaluators_for(subject)
+        return as_evaluators(names), left_out
+    found = as_evaluators(given)
+    require_suitable(found, subject)
+    return found, []
 
 
 @contextlib.contextmanager
@@ -212,7 +229,7 @@ def _provenance(bench: Bench, content: str, n: int) -> dict[str, Any]:
     """Where the numbers come from."""
     import torch
 
-    reference = bench.real.reference
+    reference, item = bench.real.reference, bench.real.item
     return {
         "lsampler": __version__,
         "torch": torch.__version__,
@@ -221,6 +238,8 @@ def _provenance(bench: Bench, content: str, n: int) -> dict[str, Any]:
         "train vectors": reference.statistics().count,
         "held-out vectors": len(reference.held_out()) if reference.has_latents else None,
         "dimension": reference.dimension,
+        "kind of items": item.kind if item else "image",
+        "items": item.words if item else "",
         "encoder fingerprint": bench.real.subject.fingerprint or "unknown",
         "content digest": content,
         "vectors per strategy": n,
