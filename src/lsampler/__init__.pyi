@@ -47,6 +47,7 @@ from .samplers.whitened import WhitenedReference, WhitenedSampler
 from .scoring.core import Core
 from .scoring.evaluation import Evaluation, evaluate
 from .scoring.evaluator import Evaluator
+from .scoring.real_items import RealItems
 from .scoring.row_cache import Row
 from .scoring.samples import RealData, Samples
 from .scoring.scores import Metric, Score, bootstrap_score, normal_score, share_score
@@ -110,6 +111,7 @@ __all__ = [
     "Pca",
     "Preprocess",
     "RealData",
+    "RealItems",
     "Reference",
     "SINGLE_PRECISION",
     "Row",

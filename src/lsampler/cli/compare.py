@@ -80,8 +80,7 @@ def compare(
     from lsampler.reports.comparison import compare as run
     from lsampler.workspace import open_subject
 
-    names = strategy_names(plugin, all_plugins=all_plugins)
-    settings = _settings(param)
+    names, settings = strategy_names(plugin, all_plugins=all_plugins), _settings(param)
     if quick and CHOOSES in names:  # its own judge takes minutes as well
         settings[CHOOSES] = {"quick": "true"} | settings.get(CHOOSES, {})
     sweeps = [_sweep(text) for text in sweep]

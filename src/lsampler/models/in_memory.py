@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lsampler.data.encoded_items import EncodedItems
 from lsampler.data.item_rows import ItemRows, as_rows
 from lsampler.data.items import Item
 from lsampler.errors import LsamplerError
@@ -22,9 +23,11 @@ class EncodedStore(MemoryStore):
 
     Attributes:
         autoencoder: the one whose latent vectors these are.
+        items: what was encoded, for scores that compare items.
     """
 
     autoencoder: Autoencoder
+    items: EncodedItems
 
 
 @shows_progress
@@ -72,6 +75,7 @@ def encode(
         latent_shape=getattr(autoencoder, "latent_shape", None),
     )
     store.autoencoder = autoencoder
+    store.items = EncodedItems(source, item, order[:train], order[train:])
     store.labels = {name: values[order] for name, values in _labels(labels, count).items()}
     return store
 

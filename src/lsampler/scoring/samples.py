@@ -113,7 +113,8 @@ class Samples(Shown):
         """Items that something else has made, such as a model of the raw data, to be scored beside decoded samples.
 
         Scores of items look at the items as they are given; scores of latent vectors at the vectors to which the
-        autoencoder encodes them.
+        autoencoder encodes them. The items are shuffled, because other libraries may draw them in groups, and some
+        scores take the first ones.
 
         Args:
             name: the row's name.
@@ -132,6 +133,7 @@ class Samples(Shown):
             raise LsamplerError(f"{name}: item {row} {reason}; leave it out")
         low, high = item.value_range
         shown: NDArray[Any] = to_uint8((rows - low) / (high - low)) if item.is_image else rows
+        shown = shown[np.random.default_rng(0).permutation(len(shown))]
         samples = cls(name, decode.back(shown), decode=decode, encode=decode.back, kind=kind)
         samples.are_decoded, samples._items = False, _Growing(lambda start, stop: shown[start:stop], len(shown))
         return samples
@@ -297,12 +299,17 @@ class RealData(Shown):
         return self._halves[1]
 
     @cached_property
-    def _halves(self) -> tuple[Latents, Latents]:
+    def chosen(self) -> NDArray[np.int64]:
+        """(2, k): which train vectors, in the order of the store, :attr:`train` and :attr:`other` are."""
         count = self.reference.statistics().count
         rows = min(self.rows, count // 2)
-        chosen = np.random.default_rng([self.seed, seed_of("halves")]).choice(count, 2 * rows, replace=False)
-        taken = rows_by_index(self.reference.chunks(), self.reference.dimension, chosen)
-        return taken[:rows], taken[rows:]
+        rng = np.random.default_rng([self.seed, seed_of("halves")])
+        return rng.choice(count, 2 * rows, replace=False).reshape(2, rows)
+
+    @cached_property
+    def _halves(self) -> tuple[Latents, Latents]:
+        taken = rows_by_index(self.reference.chunks(), self.reference.dimension, self.chosen.ravel())
+        return taken[: len(taken) // 2], taken[len(taken) // 2 :]
 
     def rows_of(self, samples: Samples) -> Latents:
         """At most as many samples as :attr:`train` has rows, so that all sets are of one size."""

@@ -100,7 +100,7 @@ def _texts(score: Score | None, *, brief: bool) -> tuple[str, str]:
     if score is None:
         return "-", ""
     reach = (short_range(score) if brief else score.range_text) if score.interval else ""
-    return short(score) if brief else score.text, reach
+    return short(score) if brief else score.text, ", ".join(filter(None, (reach, score.note)))
 
 
 def pictures_html(rows: Sequence[Row], verdict: Verdict, kind: str) -> Iterator[Markup]:

@@ -39,6 +39,7 @@ class Reference(Shown, ABC):
         feature_names: of the components; None if they have none.
         autoencoder: whose latent vectors they are, where it is at hand: samples are then decoded without being told by
             what. None elsewhere.
+        items: the items that the vectors were encoded from, where they are at hand: scores of items compare with them.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Reference(Shown, ABC):
     has_latents: bool = False
     feature_names: Sequence[str] | None = None
     autoencoder: Any = None
+    items: Any = None
 
     def __init__(self) -> None:
         self._statistics: dict[float | None, Statistics] = {}
