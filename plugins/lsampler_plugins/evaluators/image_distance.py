@@ -72,7 +72,7 @@ class ImageDistance(Evaluator):
         self._extract = NamedFeatures(self.features, IMAGES, trusted=self.trusted) if self.features else None
         rows = real.samples("train", real.train).head(self.images)
         if len(rows.latents) < 2:
-            raise LsamplerError("a single train vector has no covariance; encode more images")
+            raise LsamplerError("a single train vector has no covariance; encode more items")
         self._known = self._features_of(rows)
         self._moments = moments_of(self._known)
 

@@ -36,8 +36,9 @@ class ItemClassifier(Evaluator):
 
     The classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv 1610.06545), as two-sample-classifier, but on items:
     features are the numbers of an item in standard deviations (256 evenly spaced ones of longer items), their principal
-    components whitened by the real items, the squares of these, and the radius. AUC = P(a sample looks more like a
-    sample than a real item does): 0.5 is guessing, 1 is no mistake; by chance it may fall below 0.5. Lower is better.
+    components whitened by the real items, the radius, and for logistic regression the squares of the components.
+    AUC = P(a sample looks more like a sample than a real item does): 0.5 is guessing, 1 is no mistake; by chance it may
+    fall below 0.5. Lower is better.
 
     - item-auc: against the held-out items that were encoded, where a store of lsampler.encode knows them or ``items``
       names their file. It can be compared with samples of any other model of the same data;
@@ -64,8 +65,8 @@ class ItemClassifier(Evaluator):
         super().prepare(real)
         _ = real.held_out
         self._items = RealItems(real, self.items)
-        self._of_decoded = _Features(values(self._items.decoded_train))
-        self._of_items = _Features(values(self._items.train)) if self._items.originals else None
+        self._of_decoded = _Features(values(self._items.decoded_train), self.learner)
+        self._of_items = _Features(values(self._items.train), self.learner) if self._items.originals else None
         self._caveats = [NOT_AT_HAND] if self._of_items is None else self._loss(self._of_items)
 
     def depends_on(self) -> Sequence[str]:
@@ -105,9 +106,13 @@ class ItemClassifier(Evaluator):
 
 
 class _Features:
-    """Rows of numbers in standard deviations, their whitened principal components, these squared, and the radius."""
+    """Rows of numbers in standard deviations, their whitened principal components, and the radius.
 
-    def __init__(self, known: Rows) -> None:
+    Trees find what lies far to both sides of the centre by themselves; a linear learner is given squares.
+    """
+
+    def __init__(self, known: Rows, learner: Learner) -> None:
+        self._squares = learner == "logistic"
         self._mean, spread = known.mean(axis=0), known.std(axis=0)
         self._scale = np.where(spread > 0, spread, 1.0)
         covariance = np.atleast_2d(np.cov(self._scaled(known).T))
@@ -123,7 +128,8 @@ class _Features:
         """(n, V) -> (n, F) float32."""
         scaled = self._scaled(rows)
         white = scaled @ self._axes
-        return np.column_stack([scaled, white, np.square(white), np.linalg.norm(white, axis=1)]).astype(np.float32)
+        squares = [np.square(white)] if self._squares else []
+        return np.column_stack([scaled, white, *squares, np.linalg.norm(white, axis=1)]).astype(np.float32)
 
 
 lsampler_evaluators = offers(ItemClassifier)

@@ -108,7 +108,7 @@ def evaluate(
     """
     evaluators, subject = as_evaluators(evaluators), as_subject(reference, "reference")
     require_suitable(evaluators, subject)
-    sets = [each if isinstance(each, SampleSet) else Given(name=each.name, held=each) for each in samples]
+    sets = [each if isinstance(each, SampleSet) else Given.of(each) for each in samples]
     bench = Bench(RealData(subject, seed=seed, rows=_compared(sets, subject)), evaluators, progress)
     every = [*real_sets(subject, other=any(one.compares_with_train for one in evaluators)), *sets]
     rows: list[Row] = []

@@ -30,6 +30,8 @@ QUESTIONS = (
         (
             ("faces", "share with a face"),
             ("image-frechet", "Frechet distance of features"),
+            ("item-auc", "AUC, decoded and real items"),
+            ("reconstruction-auc", "AUC, both decoded"),
             ("cycle-distance", "error, decoded and encoded again"),
         ),
     ),

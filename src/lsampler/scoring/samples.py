@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -137,6 +138,14 @@ class Samples(Shown):
         samples = cls(name, decode.back(shown), decode=decode, encode=decode.back, kind=kind)
         samples.are_decoded, samples._items = False, _Growing(lambda start, stop: shown[start:stop], len(shown))
         return samples
+
+    def digest(self) -> str:
+        """A digest of the name, the vectors and, if they were not decoded, the items."""
+        items = b"" if self.are_decoded else np.ascontiguousarray(self.items).tobytes()
+        found = hashlib.blake2b(f"{self.name}\n{self.latents.shape}".encode(), digest_size=16)
+        found.update(np.ascontiguousarray(self.latents).tobytes())
+        found.update(items)
+        return found.hexdigest()
 
     @property
     def item(self) -> Item | None:

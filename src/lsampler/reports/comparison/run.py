@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from markupsafe import Markup
@@ -16,6 +16,7 @@ from markupsafe import Markup
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
 from lsampler.files import check_folder, mark_folder, only_writer, unmark_folder
+from lsampler.plugins.base import listed
 from lsampler.plugins.by_name import evaluators_for
 from lsampler.progress import ProgressLike, shows_progress
 from lsampler.reports.content_digest import content_digest
@@ -25,8 +26,8 @@ from lsampler.scoring.evaluation import caveats_of, remembered_rows
 from lsampler.scoring.evaluator import Evaluator, EvaluatorLike, as_evaluators
 from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
-from lsampler.scoring.sample_sets import Drawn, SampleSet, drawing_seed, real_sets
-from lsampler.scoring.samples import RealData, compared_rows
+from lsampler.scoring.sample_sets import Drawn, Given, SampleSet, drawing_seed, real_sets
+from lsampler.scoring.samples import RealData, Samples, compared_rows
 from lsampler.scoring.score_tables import facts_of, pictures_html, scores_frame, scores_html
 from lsampler.scoring.subject import Subject, as_subject
 from lsampler.scoring.suitable import require_suitable
@@ -34,6 +35,8 @@ from lsampler.scoring.verdict import CLOSEST, Verdict, judge
 from lsampler.showing import About, Shown, name_of
 from lsampler.store.opening import ReferenceLike
 
+Compared: TypeAlias = Entry | SamplerLike | Samples
+"""What a row of a comparison is made from: a strategy, or samples."""
 WRITE_SECONDS = 60
 FILES = ("scores.json", "scores.csv", "summary.md", "index.html")
 
@@ -124,7 +127,7 @@ class Report:
 @shows_progress
 def compare(
     latents: ReferenceLike | Subject,
-    entries: Entry | SamplerLike | Iterable[Entry | SamplerLike],
+    entries: Compared | Iterable[Compared],
     out: str | os.PathLike[str] | Report | None = None,
     *,
     evaluators: EvaluatorLike | Iterable[EvaluatorLike] | None = None,
@@ -137,7 +140,8 @@ def compare(
     Args:
         latents: a store, a bundle (for the scores that statistics allow), the path or name of one, or an array (N, D).
             For scores of decoded images ``Subject.of(latents, autoencoder)``; a bundle brings its autoencoder along.
-        entries: strategies by name, by class or with their parameters, rows made by :func:`swept`, or a single one.
+        entries: strategies by name, by class or with their parameters, rows made by :func:`swept`, samples that
+            something else has made (:meth:`Samples.of_items`), or a single one.
         out: folder for the report, which is written every minute while rows come in, if one has a score. Rows that an
             earlier run finished are kept: a changed comparison computes only what changed. None writes nothing.
         evaluators: which scores: names, classes or instances; by default all that are installed and made for the items
@@ -150,12 +154,11 @@ def compare(
     Raises:
         LsamplerError: nothing to compare, an option out of range, or a folder that holds something else.
     """
-    named = as_entries(entries)
-    _check(named, n, seed)
+    drawn = _sets(entries, n)
+    _check(drawn, n, seed)
     subject = as_subject(latents)
     scores, left_out = _evaluators(evaluators, subject)
     subject.reference.statistics()  # NaN and too few vectors are reported first
-    drawn = [Drawn.of(entry, n, own_seed=True) for entry in named]
     most = compared_rows([each.check(subject) for each in drawn])
     report = out if isinstance(out, Report) or out is None else Report(Path(out))
     with _writing(report.folder) if report else contextlib.nullcontext():
@@ -185,6 +188,17 @@ def _judged(name: str, rows: list[Row], caveats: list[str], provenance: Mapping[
     verdict = judge(rows, provenance["held-out vectors"])
     every = [*caveats, *provenance["caveats"], *caveats_of(rows)]
     return Comparison(name, list(rows), verdict, every, {k: v for k, v in provenance.items() if k != "caveats"})
+
+
+def _sets(given: Compared | Iterable[Compared], n: int) -> list[SampleSet]:
+    """What is compared: samples as they are, and ``n`` of each strategy."""
+    found: list[SampleSet] = []
+    for each in [given] if isinstance(given, Samples) else listed(given):
+        if isinstance(each, Samples):
+            found.append(Given.of(each))
+        else:
+            found += [Drawn.of(entry, n, own_seed=True) for entry in as_entries(each)]
+    return found
 
 
 def _evaluators(
