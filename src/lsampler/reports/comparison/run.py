@@ -35,7 +35,7 @@ from lsampler.scoring.verdict import CLOSEST, Verdict, judge
 from lsampler.showing import About, Shown, name_of
 from lsampler.store.opening import ReferenceLike
 
-Compared: TypeAlias = Entry | SamplerLike | Samples
+Compared: TypeAlias = "Entry | SamplerLike | Samples"
 """What a row of a comparison is made from: a strategy, or samples."""
 WRITE_SECONDS = 60
 FILES = ("scores.json", "scores.csv", "summary.md", "index.html")
