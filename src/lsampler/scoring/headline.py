@@ -30,11 +30,11 @@ QUESTIONS = (
         (
             ("faces", "share with a face"),
             ("image-frechet", "Frechet distance of features"),
-            ("item-auc", "AUC, decoded and real items"),
-            ("reconstruction-auc", "AUC, both decoded"),
+            ("reconstruction-auc", "AUC beside decoded real vectors"),
             ("cycle-distance", "error, decoded and encoded again"),
         ),
     ),
+    Question("Beside real items", (("item-auc", "AUC, decoder included"),)),
     Question("Fidelity", (("clipped-density", "clipped density"), ("precision", "precision"))),
     Question("Diversity", (("symmetric-recall", "symmetric recall"), ("recall", "recall"))),
     Question("Copies", (("near-copies", "share of near-copies"),)),

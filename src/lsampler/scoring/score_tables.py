@@ -10,7 +10,6 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
-from lsampler.data.item_plots import PLOT_WIDTH
 from lsampler.scoring.headline import headline, in_order, short, short_range
 from lsampler.scoring.row_cache import Row
 from lsampler.scoring.scores import DIRECTIONS, Score
@@ -18,7 +17,7 @@ from lsampler.scoring.verdict import CLOSEST, Verdict, best_rows
 from lsampler.showing import cautions, cell, counted, fold, frame, if_possible, paragraph, picture, table
 
 MOST_PICTURES = 12
-PICTURE_WIDTH, PICTURE_QUALITY = 300, 75
+PICTURE_WIDTH, PICTURE_QUALITY, DRAWING_WIDTH = 300, 75, 420
 JPEG = b"\xff\xd8"
 PAIRED = ("image", "signal")
 """Kinds of items whose pictures show the nearest real one beneath each sample."""
@@ -118,7 +117,7 @@ def _picture(row: Row) -> Markup:
     data = row.picture or b""
     if data.startswith(JPEG):
         return picture(_small(data), row.name)
-    return picture(data, row.name, kind="svg+xml", width=PLOT_WIDTH)
+    return picture(data, row.name, kind="svg+xml", width=DRAWING_WIDTH)
 
 
 def _small(jpeg: bytes) -> bytes:
