@@ -16,7 +16,9 @@ from sklearn.mixture import GaussianMixture
 
 from lsampler import (
     EncodedStore,
+    Item,
     LsamplerError,
+    MemoryStore,
     RealData,
     RealItems,
     Samples,
@@ -88,9 +90,10 @@ def test_real_vectors_are_scored_by_the_items_that_were_encoded() -> None:
     assert f"an item-frechet of {decoded['item-frechet'].value:.3g}" in line
 
 
-# With 300 rows of each kind and no shift, the largest of five KS statistics exceeds 0.16 in about 1 % of all sets of
-# samples, and an AUC 0.60 in fewer. A shift by 0.8 standard deviations gives KS statistics of 0.31 (standard deviation
-# 0.04) and an AUC of at least 0.71: both are found in more than 99.9 % of all sets.
+# Simulated, 1,500 sets of 300 rows: without a shift the largest of five KS statistics exceeds 0.16 in 0.8 % of them; a
+# shift by 0.8 standard deviations gives 0.33 (standard deviation 0.03), at least 0.23, and the right name each time. In
+# 20 such sets the AUC is 0.48 (0.03) without a shift, and 0.70 (0.03) with one, its lower end 0.66 (0.03): the bounds
+# below are 3.4 and 4 standard deviations away.
 def test_a_planted_shift_of_one_feature_is_seen_and_named() -> None:
     model, store = same()
     real, rows = RealData(store, rows=300), normals(300, seed=7)
@@ -100,7 +103,7 @@ def test_a_planted_shift_of_one_feature_is_seen_and_named() -> None:
         samples = Samples.of_items("shifted", shifted, model)
         found = scores_of("item-statistics", samples, real)["item-ks-worst"]
         assert (found.note, found.value > 0.2) == (name, True)
-    assert scores_of("item-classifier", samples, real)["item-auc"].low > 0.6
+    assert scores_of("item-classifier", samples, real)["item-auc"].low > 0.55
     plain = Samples.of_items("plain", rows, model)
     assert scores_of("item-statistics", plain, real)["item-ks-worst"].value < 0.16
     assert scores_of("item-classifier", plain, real)["item-auc"].value < 0.6
@@ -109,7 +112,7 @@ def test_a_planted_shift_of_one_feature_is_seen_and_named() -> None:
 def test_the_classifier_sees_what_the_decoder_loses_only_against_real_items() -> None:
     _, model, store = cancer()
     sets = [drawn(store, 120), Samples.of_items("decoded", drawn(store, 120).items, model)]
-    table = evaluate(sets, store, ["item-classifier"], progress=False)
+    table = evaluate(sets, store, load_evaluator("item-classifier", learner="logistic"), progress=False)
     rows = {row.name: row.by_metric for row in table.rows}
     own = rows["multivariate-normal"]
     assert own["item-auc"].value > 0.95 > own["reconstruction-auc"].high  # 6 of 30 components are kept
@@ -121,7 +124,7 @@ def test_the_classifier_sees_what_the_decoder_loses_only_against_real_items() ->
 
 def test_items_of_another_model_stand_beside_decoded_samples() -> None:
     signals, model, store = waves()
-    mixture = GaussianMixture(3, reg_covar=1e-3, random_state=0).fit(signals[:, 0].astype(np.float64))
+    mixture = GaussianMixture(3, covariance_type="diag", random_state=0).fit(signals[:, 0].astype(np.float64))
     raw = mixture.sample(200)[0].reshape(-1, 1, 64).astype(np.float32)
     samples = Samples.of_items("mixture of raw signals", raw, model)
     assert sorted(map(bytes, samples.items)) == sorted(map(bytes, raw))
@@ -200,9 +203,10 @@ def test_a_store_in_a_file_is_told_where_its_items_are(kept: tuple[Subject, Path
     frame, _, store = cancer()
     np.testing.assert_allclose(items.train, items_of(real.train, frame, store), rtol=1e-6)
     samples = drawn(store)
-    known = scores_of("item-classifier", samples, real, items=str(path))
+    known = scores_of("item-classifier", samples, real, items=str(path), learner="logistic")
     assert set(known) == {"item-auc", "reconstruction-auc"}
-    without = evaluate([samples], subject, ["item-statistics", "item-classifier"], progress=False)
+    quick = [load_evaluator("item-statistics", resamples=2), load_evaluator("item-classifier", learner="logistic")]
+    without = evaluate([samples], subject, quick, progress=False)
     assert [line for line in without.caveats if "items=FILE" in line] == [
         "samples are compared with decoded real vectors, since the real items are not at hand; give item-statistics "
         "and item-classifier `items=FILE`, the file that was encoded"
@@ -246,6 +250,16 @@ def test_a_file_of_other_items_is_refused(kept: tuple[Subject, Path], tmp_path: 
 def test_items_that_the_model_does_not_take_are_refused(items: Any, message: str) -> None:
     with pytest.raises(LsamplerError, match=message):
         Samples.of_items("mine", items, same()[0])
+
+
+def test_items_that_do_not_fit_into_memory_are_refused() -> None:
+    class Large:
+        item = Item("table", (1 << 21,))
+
+    subject = Subject(MemoryStore(normals(400, 1)), decode=lambda z: z, autoencoder=Large())  # type: ignore[arg-type]
+    message = r"comparing 200 rows of 2097152 features needs about 6.7 GB of memory; leave scores of items out"
+    with pytest.raises(LsamplerError, match=message):
+        RealItems(RealData(subject))
 
 
 def test_constant_features_and_few_samples_are_scored_or_refused_in_one_line() -> None:

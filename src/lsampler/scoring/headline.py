@@ -1,4 +1,4 @@
-"""The six questions that the first table of a comparison answers, each by the score that is best suited to it."""
+"""The questions that the first table of a comparison answers, each by the score that is best suited to it."""
 
 from __future__ import annotations
 

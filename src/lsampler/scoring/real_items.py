@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.memory import require_memory
 from lsampler.data.encoded_items import EncodedItems
 from lsampler.data.item_rows import open_items
 from lsampler.data.items import Item
@@ -20,6 +22,9 @@ from lsampler.store.latent_store import LatentStore
 Items = NDArray[Any]
 """As :attr:`Samples.items`: images (n, H, W, C) uint8, others (n, *shape) float32."""
 CHECKED, TOLERANCE = 8, 0.02
+VALUE_BYTES = 16.0
+"""For each number of an item: real and decoded ones, train and held-out."""
+LEAVE_OUT = "leave scores of items out"
 NO_DECODER = "needs decoded items; give `model=...`"
 
 
@@ -45,6 +50,10 @@ class RealItems:
         if real.decode is None:
             raise LsamplerError(NO_DECODER)
         self._real, self._decode = real, real.decode
+        if real.item is not None:
+            rows = min(real.rows, real.reference.statistics().count // 2)
+            needed = VALUE_BYTES * rows * math.prod(real.item.shape)
+            require_memory(needed, f"comparing {rows:,} {real.item.plural_words}", LEAVE_OUT)
         self._kept: EncodedItems | None = real.reference.items if path is None else _in_file(real, path)
         self.originals = self._kept is not None
 

@@ -163,11 +163,12 @@ def compare(
     report = out if isinstance(out, Report) or out is None else Report(Path(out))
     with _writing(report.folder) if report else contextlib.nullcontext():
         content = content_digest(subject.reference, progress)
+        known_items = "" if subject.reference.items is None else " with items"  # scores of items depend on it
         bench = Bench(RealData(subject, seed=seed, rows=most), scores, progress)
         known = {"command": report.command if report else "", **_provenance(bench, content, n)}
         known["caveats"] = [*left_out, *(report.caveats if report else ())]
         sets = [*real_sets(subject, other=True), *drawn]
-        return _scored(bench, sets, RowCache(report.folder if report else None, content), known)
+        return _scored(bench, sets, RowCache(report.folder if report else None, content + known_items), known)
 
 
 def _scored(bench: Bench, sets: Sequence[SampleSet], cache: RowCache, provenance: Mapping[str, Any]) -> Comparison:
