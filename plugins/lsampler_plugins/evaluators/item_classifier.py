@@ -8,7 +8,7 @@ from pydantic import Field, PrivateAttr
 
 from lsampler import Evaluator, LsamplerError, Metric, RealData, RealItems, Samples, Score, offers
 from lsampler_plugins.evaluators.cross_validation import LEARNER, Learner, cross_validated_auc, require_rows
-from lsampler_plugins.evaluators.item_values import ITEMS, NOT_AT_HAND, Rows, item_digests, values
+from lsampler_plugins.evaluators.item_values import ITEMS, Rows, item_digests, origin_caveats, values
 
 SMALLEST = 1e-6
 """Variance of a principal component, of the largest: below it a component is rounding."""
@@ -64,10 +64,12 @@ class ItemClassifier(Evaluator):
     def prepare(self, real: RealData) -> None:
         super().prepare(real)
         _ = real.held_out
+        if len(real.train) < 2:
+            raise LsamplerError("a single real item has no covariance; encode more items")
         self._items = RealItems(real, self.items)
         self._of_decoded = _Features(values(self._items.decoded_train), self.learner)
         self._of_items = _Features(values(self._items.train), self.learner) if self._items.originals else None
-        self._caveats = [NOT_AT_HAND] if self._of_items is None else self._loss(self._of_items)
+        self._caveats = origin_caveats(self._items) if self._of_items is None else self._loss(self._of_items)
 
     def depends_on(self) -> Sequence[str]:
         return item_digests(self.items)

@@ -24,10 +24,10 @@ from lsampler import (
 from lsampler_plugins.evaluators.features import NamedFeatures, digests, short_name
 from lsampler_plugins.evaluators.item_values import (
     ITEMS,
-    NOT_AT_HAND,
     Rows,
     as_floats,
     item_digests,
+    origin_caveats,
     value_names,
     values,
 )
@@ -109,7 +109,7 @@ class ItemStatistics(Evaluator):
             raise LsamplerError("a single real item has no covariance; encode more items")
         self._known = values(train)
         self._moments = moments_of(self._features_of(train))
-        self._caveats = [NOT_AT_HAND] if not self._items.originals else [self._loss()]
+        self._caveats = [self._loss()] if self._items.originals else origin_caveats(self._items)
 
     def depends_on(self) -> Sequence[str]:
         return [*digests(self.features), *item_digests(self.items)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler import Item, file_digest
+from lsampler import Item, RealItems, file_digest
 
 Rows = NDArray[np.float64]
 MOST_VALUES = 256
@@ -17,6 +17,11 @@ NOT_AT_HAND = (
     "item-classifier `items=FILE`, the file that was encoded"
 )
 ITEMS = "the file of items that the store was encoded from; none: those that the store knows, or decoded real vectors"
+
+
+def origin_caveats(items: RealItems) -> list[str]:
+    """The line that says so where items, which a file could give, are not at hand."""
+    return [] if items.originals or items.item.is_image else [NOT_AT_HAND]
 
 
 def item_digests(path: str | None) -> Sequence[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ class EncodedItems:
     item: Item
     train: NDArray[np.int64]
     held_out: NDArray[np.int64]
+
+    def read(self, split: Literal["train", "held-out"]) -> NDArray[np.float32]:
+        """All items (n, *shape) of a split, in the order of its vectors; another model of them learns from these."""
+        return self.take(self.held_out if split == "held-out" else self.train)
 
     def take(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """Items (k, *shape) by their numbers in the source, in that order; it is read in parts."""

@@ -60,7 +60,10 @@ class RealItems:
     @cached_property
     def item(self) -> Item:
         """What one item is."""
-        return self._real.item or Item.guessed(self.decoded_train.shape[1:])
+        if self._real.item is not None:
+            return self._real.item
+        shape, is_image = self.decoded_train.shape[1:], self.decoded_train.dtype == np.uint8
+        return Item("image", (shape[2], *shape[:2])) if is_image else Item.guessed(shape)
 
     @cached_property
     def train(self) -> Items:
