@@ -11,14 +11,13 @@ from markupsafe import Markup
 from PIL import Image
 
 from lsampler.scoring.headline import headline, in_order, short, short_range
-from lsampler.scoring.row_cache import Row
+from lsampler.scoring.row_cache import JPEG, Row
 from lsampler.scoring.scores import DIRECTIONS, Score
 from lsampler.scoring.verdict import CLOSEST, Verdict, best_rows
 from lsampler.showing import cautions, cell, counted, fold, frame, if_possible, paragraph, picture, table
 
 MOST_PICTURES = 12
 PICTURE_WIDTH, PICTURE_QUALITY, DRAWING_WIDTH = 300, 75, 420
-JPEG = b"\xff\xd8"
 PAIRED = ("image", "signal")
 """Kinds of items whose pictures show the nearest real one beneath each sample."""
 PAIRS = "Samples, decoded, and beneath each its nearest real vector, decoded."

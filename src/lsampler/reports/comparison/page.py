@@ -15,8 +15,8 @@ from lsampler.reports.comparison.plots import Bars, draw_planes, draw_trade_off,
 from lsampler.reports.comparison.run import FILES, Comparison
 from lsampler.reports.pages import as_csv, inline_svg, markdown, plain, render, title_of
 from lsampler.scoring.headline import headline, in_order, short, short_range
-from lsampler.scoring.row_cache import Row
-from lsampler.scoring.score_tables import JPEG, PAIRED, by_group, metrics
+from lsampler.scoring.row_cache import JPEG, Row
+from lsampler.scoring.score_tables import PAIRED, by_group, metrics
 from lsampler.scoring.scores import DIRECTIONS
 from lsampler.scoring.verdict import best_rows
 
