@@ -97,7 +97,8 @@ def evaluate(
     Args:
         samples: the sets.
         reference: the real data: a store, a bundle, the path or name of one, or an array (N, D). For scores of decoded
-            images ``Subject.of(reference, autoencoder)``; a bundle brings its autoencoder along.
+            items ``Subject.of(reference, autoencoder)``; a bundle, and a store of :func:`lsampler.encode`, bring their
+            autoencoder along.
         evaluators: which scores: names, classes or instances, or a single one.
         seed: of the choice of real vectors that samples are compared with, and of sets that are yet to be drawn.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.

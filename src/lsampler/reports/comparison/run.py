@@ -139,7 +139,8 @@ def compare(
 
     Args:
         latents: a store, a bundle (for the scores that statistics allow), the path or name of one, or an array (N, D).
-            For scores of decoded images ``Subject.of(latents, autoencoder)``; a bundle brings its autoencoder along.
+            For scores of decoded items ``Subject.of(latents, autoencoder)``; a bundle, and a store of
+            :func:`lsampler.encode`, bring their autoencoder along.
         entries: strategies by name, by class or with their parameters, rows made by :func:`swept`, samples that
             something else has made (:meth:`Samples.of_items`), or a single one.
         out: folder for the report, which is written every minute while rows come in, if one has a score. Rows that an
