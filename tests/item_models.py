@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from lsampler import AdaptedAutoencoder, EncodedStore, adapt, encode
+from lsampler import adapt, encode
+from lsampler.models import AdaptedAutoencoder, EncodedStore
 
 HELD_OUT = 120
 NAMES = tuple(f"x{j}" for j in range(5))

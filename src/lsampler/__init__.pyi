@@ -20,7 +20,7 @@ from .models.adapter import AdaptedAutoencoder, Layout
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode, decode_images
 from .models.encode_ranges import EncodeOptions
-from .models.encoding import encode_images
+from .models.encoding import encode_to_store
 from .models.foreign_loader import ForeignLoader, file_digest, module_digest
 from .models.in_memory import EncodedStore, encode
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder, item_of
@@ -142,7 +142,7 @@ __all__ = [
     "decode",
     "decode_images",
     "encode",
-    "encode_images",
+    "encode_to_store",
     "evaluate",
     "export_latents",
     "file_digest",

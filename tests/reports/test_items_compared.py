@@ -17,24 +17,12 @@ from item_models import cancer, normals, same, waves
 from PIL import Image
 from torch import nn
 
-from lsampler import (
-    Comparison,
-    EncodedStore,
-    LsamplerError,
-    RealData,
-    Samples,
-    adapt,
-    choose,
-    compare,
-    decode,
-    encode,
-    evaluate,
-    load_bundle,
-    load_evaluator,
-    load_sampler,
-    plugin_names,
-)
+from lsampler import LsamplerError, adapt, choose, compare, decode, encode, evaluate, load_bundle, load_sampler
+from lsampler.models import EncodedStore
+from lsampler.plugins import load_evaluator, plugin_names
 from lsampler.plugins.by_name import evaluators_for
+from lsampler.reports import Comparison
+from lsampler.scoring import RealData, Samples
 
 LEFT_OUT = "left out: faces, image-distance and sharpness need images; the model makes rows of 30 features"
 QUICK = ["latent-distances", "item-statistics"]

@@ -14,24 +14,12 @@ from scipy.stats import ks_2samp
 from scored import brute_frechet
 from sklearn.mixture import GaussianMixture
 
-from lsampler import (
-    EncodedStore,
-    Item,
-    LsamplerError,
-    MemoryStore,
-    RealData,
-    RealItems,
-    Samples,
-    Score,
-    Subject,
-    adapt,
-    encode,
-    encode_images,
-    evaluate,
-    load_evaluator,
-    load_sampler,
-    open_items,
-)
+from lsampler import LsamplerError, RealItems, adapt, encode, evaluate, load_sampler
+from lsampler.data import Item, open_items
+from lsampler.models import EncodedStore, encode_to_store
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import RealData, Samples, Score, Subject
+from lsampler.store import MemoryStore
 
 Rows = NDArray[Any]
 STATISTICS = {"item-ks", "item-ks-worst", "item-correlation-error", "item-frechet"}
@@ -191,7 +179,7 @@ def kept(tmp_path: Path) -> tuple[Subject, Path]:
     frame, model, _ = cancer()
     path = tmp_path / "rows.csv"
     frame.to_csv(path, index=False)
-    store = encode_images(model, open_items(path, model.item), tmp_path / "rows.h5", held_out=120).store
+    store = encode_to_store(model, open_items(path, model.item), tmp_path / "rows.h5", held_out=120).store
     return Subject.of(store, model), path
 
 

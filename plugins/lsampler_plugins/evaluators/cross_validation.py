@@ -5,7 +5,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler import LsamplerError, Metric, Score, bootstrap_score, one_thread
+from lsampler import LsamplerError
+from lsampler.compute import one_thread
+from lsampler.scoring import Metric, Score, bootstrap_score
 from lsampler_plugins.evaluators.split_check import boosted_trees
 
 Learner: TypeAlias = Literal["boosting", "logistic"]

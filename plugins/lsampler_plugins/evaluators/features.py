@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lsampler import ForeignLoader, LsamplerError, file_digest, require_extra, require_trust
+from lsampler import LsamplerError
+from lsampler.extras import require_extra
+from lsampler.models import ForeignLoader, file_digest, require_trust
 
 Features = NDArray[np.float64]
 Extractor: TypeAlias = Callable[[NDArray[Any]], Any]

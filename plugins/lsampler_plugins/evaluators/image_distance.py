@@ -7,20 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import (
-    Evaluator,
-    LsamplerError,
-    Metric,
-    RealData,
-    Samples,
-    Score,
-    bootstrap_score,
-    frechet_distance,
-    moments_of,
-    normal_score,
-    offers,
-    one_thread,
-)
+from lsampler import LsamplerError
+from lsampler.compute import frechet_distance, moments_of, one_thread
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score, normal_score
 from lsampler_plugins.evaluators.features import Features, NamedFeatures, digests, short_name
 
 IMAGES = "images (B, C, H, W) in [0, 1]"

@@ -7,20 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import (
-    Evaluator,
-    LsamplerError,
-    Metric,
-    RealData,
-    RealItems,
-    Samples,
-    Score,
-    bootstrap_score,
-    frechet_distance,
-    moments_of,
-    offers,
-    one_thread,
-)
+from lsampler import LsamplerError, RealItems
+from lsampler.compute import frechet_distance, moments_of, one_thread
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score
 from lsampler_plugins.evaluators.features import NamedFeatures, digests, short_name
 from lsampler_plugins.evaluators.item_values import (
     ITEMS,

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler import Item, RealItems, file_digest
+from lsampler import RealItems
+from lsampler.data import Item
+from lsampler.models import file_digest
 
 Rows = NDArray[np.float64]
 MOST_VALUES = 256

@@ -2,7 +2,8 @@
 
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, Metric, RealData, Samples, Score, offers
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score
 from lsampler_plugins.evaluators.cross_validation import LEARNER, Learner, cross_validated_auc, require_rows
 from lsampler_plugins.evaluators.split_check import CHECK_SPLIT, classifier_features, split_warning
 

@@ -25,7 +25,7 @@ CHANNELS = (1, 3)
 
 
 class ItemSettings(TypedDict, total=False):
-    """What an example does not show of an item; see :class:`lsampler.Item`."""
+    """What an example does not show of an item; see :class:`lsampler.data.Item`."""
 
     kind: Kind
     shape: Sequence[int]
@@ -74,7 +74,7 @@ def adapt(
         channel_order: ``last`` for images (B, H, W, C) and signals (B, L, C); needed where the example does not tell.
         **item: what the example does not show: ``shape``, such as (1, 8, 8), for a model that takes images as flat
             rows; ``value_range`` for images whose black and white are not 0 and 1; and ``kind``, ``names``, ``unit``
-            and ``content``, as of :class:`lsampler.Item`.
+            and ``content``, as of :class:`lsampler.data.Item`.
 
     Raises:
         LsamplerError: an object that is no half of a model, an example that is no array of items, or a pair that does

@@ -120,7 +120,7 @@ class Samples(Shown):
         Args:
             name: the row's name.
             items: (n, *shape) in the units of the model: an array, tensor, list or DataFrame, or the path of a file
-                that :func:`lsampler.open_items` reads, as :func:`lsampler.encode` takes them.
+                that :func:`lsampler.data.open_items` reads, as :func:`lsampler.encode` takes them.
             autoencoder: that of the reference.
             kind: ``drawn``, or what the rows of real data are.
 
