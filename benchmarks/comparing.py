@@ -13,22 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Row, Settings, in_turn
-from lsampler import (
-    Subject,
-    compare,
-    encode_images,
-    load_autoencoder,
-    load_evaluator,
-    load_sampler,
-    on_cluster,
-    one_thread,
-    open_images,
-    open_store,
-    plugin_names,
-)
+from lsampler import compare, load_autoencoder, load_sampler, open_store
+from lsampler.compute import on_cluster, one_thread
 from lsampler.compute.dask_cluster import local_cluster
+from lsampler.data import open_images
+from lsampler.models import encode_images
 from lsampler.models.decoding import BATCH
+from lsampler.plugins import load_evaluator, plugin_names
 from lsampler.plugins.registry import registry
+from lsampler.scoring import Subject
 
 MODEL = "celeba96"
 SAMPLES = 2000

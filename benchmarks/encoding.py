@@ -18,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Row, Settings, in_turn, own_process
-from lsampler import ConvAutoencoder, EncodeOptions, encode_images, load_bundle, open_images
+from lsampler import load_bundle
+from lsampler.data import open_images
 from lsampler.data.image_sources import ImageSource
+from lsampler.models import ConvAutoencoder, EncodeOptions, encode_images
 from lsampler.models.decoding import BATCH, image_stream
 
 COUNT = 2000

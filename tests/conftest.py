@@ -17,18 +17,11 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from support import Answer
 
-from lsampler import (
-    ConvAutoencoder,
-    ConvConfig,
-    HeldOut,
-    LatentStore,
-    MemoryStore,
-    Preprocess,
-    encode_images,
-    open_images,
-    open_store,
-)
+from lsampler import open_store
 from lsampler.cli import main
+from lsampler.data import Preprocess, open_images
+from lsampler.models import ConvAutoencoder, ConvConfig, encode_images
+from lsampler.store import HeldOut, LatentStore, MemoryStore
 
 CELEBA_ARCHIVE = "img_align_celeba.zip"
 # The same examples in every run, however long one takes.

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from lsampler import ConvAutoencoder, EncodeOptions, HeldOut, LatentStore, LsamplerError, encode_images, open_images
+from lsampler import LsamplerError
+from lsampler.data import open_images
+from lsampler.models import ConvAutoencoder, EncodeOptions, encode_images
+from lsampler.store import HeldOut, LatentStore
 
 IMAGES, HELD_OUT, COMMIT = 1797, 297, 1024
 

@@ -15,20 +15,12 @@ import pytest
 from conftest import untrained
 from shown import HOSTILE, samples, store, vectors
 
-from lsampler import (
-    Evaluator,
-    Samples,
-    Score,
-    analyze,
-    choose,
-    compare,
-    encode_images,
-    evaluate,
-    load_evaluator,
-    load_sampler,
-    open_images,
-    sample_store,
-)
+from lsampler import analyze, choose, compare, evaluate, load_sampler
+from lsampler.data import open_images
+from lsampler.models import encode_images
+from lsampler.plugins import load_evaluator
+from lsampler.samplers import sample_store
+from lsampler.scoring import Evaluator, Samples, Score
 
 Terminal = Callable[[], StringIO]
 

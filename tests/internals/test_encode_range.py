@@ -20,22 +20,14 @@ import torch
 from numpy.typing import NDArray
 from support import committed_shards
 
-from lsampler import (
-    ConvAutoencoder,
-    EncodeOptions,
-    HeldOut,
-    LsamplerError,
-    Preprocess,
-    decode_images,
-    encode_images,
-    open_images,
-    open_store,
-)
+from lsampler import LsamplerError, open_store
 from lsampler.compute.prefetch import one_behind
-from lsampler.models import encoding
+from lsampler.data import Preprocess, open_images
+from lsampler.models import ConvAutoencoder, EncodeOptions, decode_images, encode_images, encoding
 from lsampler.models.conv_autoencoder import CPU_BATCH
 from lsampler.models.decoding import image_stream
 from lsampler.models.encode_ranges import encode_range
+from lsampler.store import HeldOut
 from lsampler.store.latent_store import Rows
 
 
@@ -198,7 +190,7 @@ def test_decoding_nothing_gives_nothing() -> None:
 INTERRUPTED_AFTER_ONE_COMMIT = """
 import multiprocessing, os, signal
 from lsampler.cli import main
-from lsampler import StoreWriter
+from lsampler.store import StoreWriter
 
 commit = StoreWriter.commit
 def commit_and_interrupt(self):

@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from lsampler import ConvAutoencoder, EncodeOptions, LsamplerError, Preprocess, encode_images, open_images
+from lsampler import LsamplerError
+from lsampler.data import Preprocess, open_images
 from lsampler.data.batches import ImageBatches, PixelBatch
+from lsampler.models import ConvAutoencoder, EncodeOptions, encode_images
 
 PREPROCESS = Preprocess(8, "none", 1)
 

@@ -14,16 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from support import Answer
 
-from lsampler import (
-    ConvAutoencoder,
-    HeldOut,
-    LatentStore,
-    LsamplerError,
-    encode_images,
-    open_images,
-    open_store,
-)
+from lsampler import LsamplerError, open_store
+from lsampler.data import open_images
 from lsampler.data.image_sources import source_digest
+from lsampler.models import ConvAutoencoder, encode_images
+from lsampler.store import HeldOut, LatentStore
 
 RANDOM = HeldOut(HELD_OUT)
 

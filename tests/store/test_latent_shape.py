@@ -17,21 +17,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import Answer
 
-from lsampler import (
-    AdaptedAutoencoder,
-    EncodeOptions,
+from lsampler import LsamplerError, open_store
+from lsampler.data import Item, open_images
+from lsampler.models import AdaptedAutoencoder, EncodeOptions, encode_images
+from lsampler.store import (
     FileStore,
-    Item,
-    LsamplerError,
     MemoryStore,
     StoreWriter,
     as_reference,
-    encode_images,
     export_latents,
     import_latents,
     merge_store,
-    open_images,
-    open_store,
     shard_store,
 )
 

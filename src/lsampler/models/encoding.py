@@ -68,7 +68,7 @@ def encode_images(
 
     Args:
         autoencoder: whose encoder is used, with its preprocessing.
-        source: the images of :func:`lsampler.open_images`, or the rows of :func:`lsampler.open_items`.
+        source: the images of :func:`lsampler.data.open_images`, or the rows of :func:`lsampler.data.open_items`.
         path: of an HDF5 file, or of a sharded store if its name ends in ``.shards``: that one may be encoded on a
             cluster (:func:`on_cluster`).
         held_out: how many images are held out, or which (:class:`HeldOut`). A number, or None, follows what the

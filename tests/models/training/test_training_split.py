@@ -14,7 +14,9 @@ from PIL import Image
 from support import Answer
 from trained import SHAPE, interrupt_after, same_weights, train
 
-from lsampler import ConvAutoencoder, HeldOut, encode_images, open_images
+from lsampler.data import open_images
+from lsampler.models import ConvAutoencoder, encode_images
+from lsampler.store import HeldOut
 
 
 @pytest.fixture
