@@ -89,7 +89,7 @@ def adapt(
         >>> model.item.words, model.dimension
         ('a row of 5 features', 2)
     """
-    rows = as_numbers(example, "example", "give items as the encoder takes them", "(B, ...)")
+    rows = as_numbers(example, "`example`", "give items as the encoder takes them", "(B, ...)")
     if rows.ndim < 2 or len(rows) < 2 or 0 in rows.shape:
         raise LsamplerError(f"`example`: shape {rows.shape}; give two or more items, (B, ...), such as X[:2]")
     rows = rows[:MOST_EXAMPLES]
