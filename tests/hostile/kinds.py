@@ -115,9 +115,8 @@ def make_sound(folder: Path) -> None:
     config = lsampler.models.ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=6)
     model = lsampler.models.ConvAutoencoder(config, preprocess=lsampler.data.Preprocess(8, "none", 1)).eval()
     model.save(folder / "tiny.safetensors")
-    lsampler.models.encode_images(
-        model, lsampler.data.open_images(folder / "all.npy"), folder / "store.h5", held_out=60
-    )
+    images = lsampler.data.open_images(folder / "all.npy")
+    lsampler.models.encode_images(model, images, folder / "store.h5", held_out=60)
     store = lsampler.open_store(folder / "store.h5")
     lsampler.store.shard_store(folder / "store.h5", folder / "store.shards", shard_rows=100)
     cores = [lsampler.plugins.load_core(name) for name in lsampler.plugins.plugin_names("core")]

@@ -11,7 +11,7 @@ from .protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder, item_of
 from .training.options import TrainingOptions, TrainingResult
 from .training.train import train_autoencoder
 from .trust import require_trust
-from .writing import save_grid, write_items
+from .writing import save_items
 
 __all__ = [
     "AdaptedAutoencoder",
@@ -33,7 +33,6 @@ __all__ = [
     "item_of",
     "module_digest",
     "require_trust",
-    "save_grid",
+    "save_items",
     "train_autoencoder",
-    "write_items",
 ]
