@@ -69,7 +69,7 @@ def make_sound(folder: Path) -> None:
     lsampler.store.import_latents(folder / "big.npy", folder / "big.h5", held_out=1000, autoencoder=model)
     lsampler.store.shard_store(folder / "big.h5", folder / "big.shards", shard_rows=2048)
     small = lsampler.data.open_images(folder / "many.npy")
-    lsampler.models.encode_images(model, small, folder / "before.h5", held_out=10)
+    lsampler.models.encode_to_store(model, small, folder / "before.h5", held_out=10)
     sample = [word.replace("BASE", str(folder)) for word in f"{PICTURES} -n 30 --out BASE/before".split()]
     code, _, err = redirected(sample)
     assert code == 0, err

@@ -116,7 +116,7 @@ def make_sound(folder: Path) -> None:
     model = lsampler.models.ConvAutoencoder(config, preprocess=lsampler.data.Preprocess(8, "none", 1)).eval()
     model.save(folder / "tiny.safetensors")
     images = lsampler.data.open_images(folder / "all.npy")
-    lsampler.models.encode_images(model, images, folder / "store.h5", held_out=60)
+    lsampler.models.encode_to_store(model, images, folder / "store.h5", held_out=60)
     store = lsampler.open_store(folder / "store.h5")
     lsampler.store.shard_store(folder / "store.h5", folder / "store.shards", shard_rows=100)
     cores = [lsampler.plugins.load_core(name) for name in lsampler.plugins.plugin_names("core")]
@@ -157,10 +157,10 @@ def _interrupt(folder: Path, model: Any) -> None:
         lsampler.data.open_images(folder / "images.npy"),
         _Interrupting(),
     )
-    lsampler.models.encode_images(model, many, folder / "many.h5", held_out=9)
+    lsampler.models.encode_to_store(model, many, folder / "many.h5", held_out=9)
     options = lsampler.models.EncodeOptions(8)
     with contextlib.suppress(KeyboardInterrupt):
-        lsampler.models.encode_images(
+        lsampler.models.encode_to_store(
             model, many, folder / "unfinished" / "x.h5", held_out=9, options=options, progress=stop
         )
     training = lsampler.models.TrainingOptions(epochs=4, batch_size=8, held_out=8, flip=False)

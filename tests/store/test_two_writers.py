@@ -16,7 +16,7 @@ from support import Answer, numbered, partial_folder
 
 from lsampler import LsamplerError, open_store
 from lsampler.data import open_images
-from lsampler.models import ConvAutoencoder, EncodeOptions, encode_images
+from lsampler.models import ConvAutoencoder, EncodeOptions, encode_to_store
 from lsampler.store import LatentStore, StoreWriter, export_latents, import_latents, merge_store, shard_store
 
 
@@ -105,7 +105,7 @@ def test_rows_are_not_appended_to_a_store_that_was_replaced_meanwhile(
         (tmp_path / "other.h5").replace(out)
 
     with pytest.raises(LsamplerError, match=r"tiny\.h5: was written by another process meanwhile"):
-        encode_images(
+        encode_to_store(
             tiny_model,
             open_images(tmp_path / "few.npy"),
             out,

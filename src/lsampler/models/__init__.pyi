@@ -4,7 +4,7 @@ from .adapter import AdaptedAutoencoder, Layout
 from .conv_autoencoder import ConvAutoencoder, ConvConfig
 from .decoding import decode_images
 from .encode_ranges import EncodeOptions
-from .encoding import encode_images
+from .encoding import encode_to_store
 from .foreign_loader import ForeignLoader, file_digest, module_digest
 from .in_memory import EncodedStore
 from .protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder, item_of
@@ -28,7 +28,7 @@ __all__ = [
     "TrainingOptions",
     "TrainingResult",
     "decode_images",
-    "encode_images",
+    "encode_to_store",
     "file_digest",
     "item_of",
     "module_digest",

@@ -52,7 +52,7 @@ class EncodingResult:
 
 
 @shows_progress
-def encode_images(
+def encode_to_store(
     autoencoder: Autoencoder,
     source: Source,
     path: str | os.PathLike[str],
@@ -88,7 +88,7 @@ def encode_images(
 
 @dataclass(frozen=True)
 class _Run:
-    """The arguments of :func:`encode_images`."""
+    """The arguments of :func:`encode_to_store`."""
 
     autoencoder: Autoencoder
     source: Source
@@ -188,7 +188,7 @@ def _missing(ids: Sequence[str], stored: Sequence[str], reasons: dict[str, str])
 
 
 def _encode_shards(run: _Run, progress: ProgressLike) -> EncodingResult:
-    """The latents of :func:`encode_images`, up to the rounding of the number of threads, one task per shard."""
+    """The latents of :func:`encode_to_store`, up to the rounding of the number of threads, one task per shard."""
     autoencoder, source, options = run.autoencoder, run.source, run.options
     if options.append:
         raise LsamplerError("`append=True` does not go with a sharded store; choose a name ending in .h5")
