@@ -3,8 +3,8 @@
     python -m benchmarks.table_rows [--rows 1000000] [--scratch DIR]
 
 The rows have 30 features. The model is an MLP of 30, 128, 64 and 6 units in PyTorch, and its mirror image; the bare
-model reads the file in parts of 16,384 rows, and writes the latents to another. Every command runs in a process of its own:
-seconds and peak memory are those of the whole process. A tenth of the rows shows what the number of rows costs.
+model reads the file in parts of 16,384 rows, and writes the latents to another. Every command runs in a process of its
+own: seconds and peak memory are those of the whole process. A tenth of the rows shows what the number of rows costs.
 """
 
 from __future__ import annotations
