@@ -3,6 +3,7 @@
 from .exchange import export_latents, import_latents
 from .file_store import FileStore
 from .held_out import HeldOut
+from .labels import Label, Labels
 from .latent_store import LatentStore
 from .memory_store import MemoryStore
 from .opening import as_reference
@@ -14,6 +15,8 @@ from .writer import StoreWriter
 __all__ = [
     "FileStore",
     "HeldOut",
+    "Label",
+    "Labels",
     "LatentStore",
     "MemoryStore",
     "Reference",
