@@ -42,8 +42,8 @@ codes of labels (n, L) float32."""
 class Rows:
     """Latent vectors (n, D) with an id each, or None, and the split of each, or None if all are ``train``.
 
-    ``labels`` are their codes (n, L), as of :class:`Labels`; None where there are no labels. ``skipped`` names the items
-    before the last of these that could not be used, with the reasons.
+    ``labels`` are their codes (n, L), as of :class:`Labels`; None where there are no labels. ``skipped`` names the
+    items before the last of these that could not be used, with the reasons.
     """
 
     latents: NDArray[np.float32]
