@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand
 
+from lsampler.cli.help import print_examples, readable
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -18,7 +19,18 @@ RENAMED = {"reference": "store", "latents": "store", "autoencoder": "model", "ad
 
 
 class Command(TyperCommand):
-    """A command that names options where the library names arguments."""
+    """A command with readable help, which names options where the library names arguments."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options and arguments, as help shows them."""
+        return readable(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, and the examples as they are typed."""
+        epilog, self.epilog = self.epilog, None
+        super().format_help(ctx, formatter)
+        self.epilog = epilog
+        print_examples(epilog)
 
     def invoke(self, ctx: Context) -> Any:  # type: ignore[override]
         """Run the command. Raises LsamplerError, with options in place of Python arguments."""

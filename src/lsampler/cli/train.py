@@ -14,10 +14,14 @@ from lsampler.cli.common import (
     SplitSeed,
     Strict,
     examples,
+    out_option,
     report_left_out,
     report_skipped,
     say,
 )
+from lsampler.cli.completion import words
+from lsampler.cli.help import DATA
+from lsampler.cli.values import number, whole_number
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -40,30 +44,58 @@ app = typer.Typer()
 def train(
     ctx: typer.Context,
     images: Images,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoints, curve and pictures.")],
-    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the images.")] = 25,
-    batch_size: Annotated[int, typer.Option(min=1, max=65_536, help="Images per step, in each process.")] = 32,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Peak of the one-cycle schedule (Adam).")] = 8e-4,
+    out: Annotated[Path, out_option("Folder for model, checkpoints, curve and pictures.", metavar="FOLDER")],
+    epochs: Annotated[
+        int, typer.Option(metavar="N", parser=whole_number(1, 100_000), help="Passes over the images.")
+    ] = 25,
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", parser=whole_number(1, 65_536), help="Images per step, in each process.")
+    ] = 32,
+    learning_rate: Annotated[
+        float, typer.Option(metavar="NUMBER", parser=number(1e-8), help="Peak of the one-cycle schedule (Adam).")
+    ] = 8e-4,
     held_out: Annotated[
         int | None,
-        typer.Option(min=1, help="How many images are held out.", show_default="a tenth"),
+        typer.Option(
+            metavar="N",
+            parser=whole_number(1),
+            help="How many images are held out.",
+            show_default="a tenth",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     held_out_by: HeldOutBy = None,
     split_seed: SplitSeed = None,
-    size: Annotated[int, typer.Option(help="Edge of the square images in pixels.")] = 96,
-    crop: Annotated[str, typer.Option(help="centre, celeba (148/178 of the width) or none.")] = "centre",
+    size: Annotated[int, typer.Option(metavar="PIXELS", help="Edge of the square images in pixels.")] = 96,
+    crop: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="centre, celeba (148/178 of the width) or none.",
+            autocompletion=words("centre", "celeba", "none"),
+        ),
+    ] = "centre",
     grey: Annotated[bool, typer.Option("--grey", help="Grey images instead of colour.")] = False,
     flip: Annotated[bool, typer.Option(help="Mirror training images at random.")] = True,
-    filters: Annotated[str, typer.Option(help="Filters of the encoder's layers; the decoder mirrors them.")] = (
-        "64,64,128,128"
-    ),
-    latent_dim: Annotated[int, typer.Option(help="Latent dimension D.")] = 256,
-    activation: Annotated[str, typer.Option(help="leaky-relu, relu, elu, selu or silu.")] = "leaky-relu",
+    filters: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Filters of the encoder's layers; the decoder mirrors them.")
+    ] = ("64,64,128,128"),
+    latent_dim: Annotated[int, typer.Option(metavar="N", help="Latent dimension D.")] = 256,
+    activation: Annotated[
+        str, typer.Option(metavar="NAME", help="leaky-relu, relu, elu, selu or silu.")
+    ] = "leaky-relu",
     seed: Seed = 0,
-    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, 16-mixed.")] = "32-true",
-    accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps.")] = "auto",
-    devices: Annotated[str, typer.Option(help="Lightning's: auto, a number, or which GPUs (0,2).")] = "auto",
-    nodes: Annotated[int, typer.Option(min=1, help="Machines that train together, started with torchrun.")] = 1,
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="Lightning's: 32-true, bf16-mixed, 16-mixed.")
+    ] = "32-true",
+    accelerator: Annotated[str, typer.Option(metavar="NAME", help="Lightning's: auto, cpu, gpu, mps.")] = "auto",
+    devices: Annotated[
+        str, typer.Option(metavar="DEVICES", help="Lightning's: auto, a number, or which GPUs (0,2).")
+    ] = "auto",
+    nodes: Annotated[
+        int,
+        typer.Option(metavar="N", parser=whole_number(1), help="Machines that train together, started with torchrun."),
+    ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     strict: Strict = False,
 ) -> None:
