@@ -195,7 +195,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, suffix: str, cli: Cli
     limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
     try:
-        answer = cli("store", "export", tmp_path / "a.h5", tmp_path / f"b{suffix}")
+        answer = cli("store", "export", tmp_path / "a.h5", "--out", tmp_path / f"b{suffix}")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
@@ -214,7 +214,7 @@ def test_missing_pyarrow_is_one_line_with_the_extra(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     arguments = {
         "import": [tmp_path / "a.parquet", "--out", tmp_path / "b.h5"],
-        "export": [store.path, tmp_path / "b.parquet"],
+        "export": [store.path, "--out", tmp_path / "b.parquet"],
     }
     answer = cli("store", direction, *arguments[direction])
     assert answer.code == 2

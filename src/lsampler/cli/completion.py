@@ -128,6 +128,7 @@ def _settings(node: ast.AnnAssign) -> tuple[list[str], str]:
     """What may be written after ``--param``: the choices of a parameter, or its default."""
     name = getattr(node.target, "id", "")
     keywords = {each.arg: each.value for each in node.value.keywords} if isinstance(node.value, ast.Call) else {}
+    meaning = _constant(keywords.get("description"))
     default = _constant(keywords.get("default") if keywords else node.value)
     if isinstance(node.annotation, ast.Subscript) and ast.unparse(node.annotation.value) == "Literal":
         values = [_text(_constant(each)) for each in ast.walk(node.annotation.slice) if isinstance(each, ast.Constant)]
@@ -135,7 +136,7 @@ def _settings(node: ast.AnnAssign) -> tuple[list[str], str]:
         values = ["true", "false"]
     else:
         values = [_text(default)]
-    return [f"{name}={value}" for value in values], str(_constant(keywords.get("description")) or "")
+    return [f"{name}={value}" for value in values], meaning if isinstance(meaning, str) else ""
 
 
 def _assigned(plugin: ast.ClassDef, name: str) -> ast.expr | None:
@@ -228,20 +229,20 @@ def answer_shell(run: Callable[[], Any]) -> None:
     Bash divides a word at every ``:`` and ``=``, and replaces only the last part: the parts are joined for typer, and
     what stands before the last part is removed from the answer.
     """
-    joined = ""
+    before = ""
     if os.environ.get(ASKED) == "complete_bash":
-        words, at = os.environ.get("COMP_WORDS", "").split("\n"), int(os.environ.get("COMP_CWORD") or 0)
-        words = _joined(words[: at + 1])
-        joined = words[-1].partition("=")[2] if words[-1].startswith("--") else words[-1]
+        parts = os.environ.get("COMP_WORDS", "").split("\n")[: int(os.environ.get("COMP_CWORD") or 0) + 1]
+        words = _joined(parts)
         os.environ |= {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
+        value = words[-1].partition("=")[2] if words[-1].startswith("--") else words[-1]
+        before = value.removesuffix(parts[-1] if parts[-1].strip(":=") else "")
     answer, code = io.StringIO(), 1
     with contextlib.redirect_stdout(answer), contextlib.suppress(Exception):
         try:
             run()
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 0
-    typed = joined[: max(joined.rfind(":"), joined.rfind("=")) + 1]
-    sys.stdout.write("".join(line.removeprefix(typed) for line in answer.getvalue().splitlines(keepends=True)))
+    sys.stdout.write("".join(line.removeprefix(before) for line in answer.getvalue().splitlines(keepends=True)))
     sys.stdout.flush()
     sys.exit(code)
 

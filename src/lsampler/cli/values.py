@@ -90,9 +90,11 @@ def parameters_of(
         name, setting = _divided(text)
         if not name:
             if len(strategies) != 1:
-                several = "there are several strategies" if strategies else "there is no single --plugin"
+                if not strategies:
+                    raise LsamplerError(f"--param {text}: belongs to a --plugin; give one")
+                such_as = f"{next(iter(strategies))}:{text}"
                 raise LsamplerError(
-                    f"--param {text}: {several}; write it as NAME:KEY=VALUE, such as pca-ellipse:fact=0.8"
+                    f"--param {text}: there are several strategies; write it as NAME:KEY=VALUE, such as {such_as}"
                 )
             [name] = strategies
         elif name not in strategies and name not in scores:
