@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,35 @@ def test_completing_imports_neither_torch_nor_a_plugin(answers: dict[str, Any]) 
     assert not [module for module in answers["modules"] if module.startswith("lsampler_plugins")]
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
-def test_bash_itself_completes_through_the_installed_script(tmp_path: Path) -> None:
-    program = tmp_path / "lsampler"
+@pytest.fixture
+def bash(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Run a script of bash in which the command is ``lsampler``, in an empty home."""
+    if not shutil.which("bash"):
+        pytest.skip("needs bash")
+    program = tmp_path / "bin" / "lsampler"
+    program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{RUN}" "$@"\n')
     program.chmod(0o755)
-    script = (
-        'eval "$(_LSAMPLER_COMPLETE=source_bash lsampler)"\n'
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "HOME": str(tmp_path)}
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-c", script]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+def test_bash_itself_completes_through_the_installed_script(
+    bash: Callable[[str], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    installed = bash("lsampler --install-completion; exit $?")
+    assert (installed.returncode, installed.stderr) == (0, "")
+    assert "bash completion installed" in installed.stdout
+    script = tmp_path / ".bash_completions" / "lsampler.sh"
+    completed = bash(
+        f"source '{script}'\n"
         "COMP_WORDS=(lsampler compare -p kde -p flow --param kde : ba); COMP_CWORD=9\n"
         '_lsampler_completion lsampler; echo "${COMPREPLY[@]}"\n'
     )
-    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=True
-    )
-    assert (done.stdout, done.stderr) == ("bandwidth=none\n", "")
+    assert (completed.stdout, completed.stderr) == ("bandwidth=none\n", "")

@@ -71,6 +71,8 @@ COMMANDS = {
 
 LONGEST, LONGEST_WORD = 1500, 300
 """Characters of a message, and of a path or value in it; of longer ones the middle is left out."""
+COMPLETION = {"--install-completion", "--show-completion"}
+"""Options of typer that end the process themselves."""
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -166,7 +168,7 @@ def main() -> None:
 def _run() -> int:
     """Run the command that ``sys.argv`` names; returns the exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="lsampler", standalone_mode=False)
         check_interrupts()
     except LsamplerError as error:
         return _ended_by(Interrupted.pending) if Interrupted.pending else _complain(str(error))
@@ -180,6 +182,8 @@ def _run() -> int:
         message = getattr(error, "format_message", None)  # what typer raises for wrong usage
         if message is not None:
             return _complain(message() or "see --help")
+        if isinstance(error, SystemExit) and COMPLETION & set(sys.argv[1:2]):
+            return error.code if isinstance(error.code, int) else 0
         cause = (
             error.__context__ if isinstance(error, SystemExit) else error
         )  # rich ends the process where a pipe broke
