@@ -20,8 +20,7 @@ from typer.main import get_group
 from lsampler._version import __version__
 from lsampler.cli import completion
 from lsampler.cli.common import examples, paragraphs
-from lsampler.cli.help import Group
-from lsampler.cli.messages import Command
+from lsampler.cli.messages import Command, Group
 from lsampler.errors import Interrupted, LsamplerError, check_interrupts, one_line, printable, shortened
 
 DRAW, JUDGE, OWN, HOUSE = "Draw samples", "Choose and judge", "Use your own data", "Explore and tidy up"

@@ -135,8 +135,8 @@ app = typer.Typer()
     )
 )
 def analyze(
+    *,
     latents: Latents,
-    out: Annotated[Path, out_option("Folder for the report; a report that is there is completed.", metavar="FOLDER")],
     section: Sections = [],  # noqa: B006
     pair: Pairs = [],  # noqa: B006
     threshold: Threshold = 0.5,
@@ -145,6 +145,7 @@ def analyze(
     tsne: Tsne = None,
     plugin: Shown = [],  # noqa: B006
     param: Params = [],  # noqa: B006
+    out: Annotated[Path, out_option("Folder for the report; a report that is there is completed.", metavar="FOLDER")],
     json_out: Json = None,
     seed: Seed = 0,
     cluster: Cluster = None,

@@ -81,15 +81,16 @@ DEFAULT_EVALUATOR = "core-membership"
     )
 )
 def bundle(
+    *,
     model: Model,
     store: Store,
-    out: Annotated[Path, out_option("The bundle to write (.safetensors).")],
     licence: Licence = None,
     plugin: Plugins = [],  # noqa: B006
     param: Params = [],  # noqa: B006
     recommended: Recommended = None,
     add: Add = False,
     evaluator: Evaluators = [],  # noqa: B006
+    out: Annotated[Path, out_option("The bundle to write (.safetensors).")],
     device: Device = "auto",
     force: Force = False,
 ) -> None:

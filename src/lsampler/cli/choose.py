@@ -34,8 +34,8 @@ Wish = Annotated[
     typer.Option(
         metavar="WISH",
         parser=one_of(*WISHES),
-        help="What the samples are for: balanced (hardest to tell from real data), varied (as varied as it), or clean "
-        "(as clean as it).",
+        help="What the samples are for: balanced (hardest to tell from real data), varied (as varied as real "
+        "data), or clean (as clean as real data).",
         autocompletion=completion.words(*WISHES),
         rich_help_panel=STRATEGY,
     ),

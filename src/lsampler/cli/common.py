@@ -91,7 +91,7 @@ Params = Annotated[
     typer.Option(
         "--param",
         metavar="[NAME:]KEY=VALUE",
-        help="A parameter, of the plugin NAME where there are several; may be repeated.",
+        help="A parameter of the strategy, or of the plugin NAME where there are several; may be repeated.",
         autocompletion=completion.parameters,
         rich_help_panel=STRATEGY,
     ),

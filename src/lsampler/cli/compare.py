@@ -90,7 +90,7 @@ CHOOSES = "auto"
     )
 )
 def compare(
-    out: Annotated[Path, out_option("Folder for the report; a report that is there is completed.", metavar="FOLDER")],
+    *,
     plugin: Plugins = [],  # noqa: B006
     all_plugins: AllPlugins = False,
     param: Params = [],  # noqa: B006
@@ -101,6 +101,7 @@ def compare(
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
+    out: Annotated[Path, out_option("Folder for the report; a report that is there is completed.", metavar="FOLDER")],
     json_out: Json = None,
     seed: Seed = 0,
     cluster: Cluster = None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -43,6 +44,7 @@ class Described:
     parameters: dict[str, tuple[list[str], str]] = field(default_factory=dict)
 
 
+@functools.cache
 def described(kind: str) -> dict[str, Described]:
     """The plugins of a kind, such as ``samplers``, by name; of one that cannot be read there is nothing."""
     found: dict[str, Described] = {}

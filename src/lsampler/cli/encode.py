@@ -74,8 +74,8 @@ FAR_ABOVE = 2.0
     )
 )
 def encode(
+    *,
     items: common.Items,
-    out: Annotated[Path, common.out_option("The latent store to write (.h5 or .shards).")],
     dataset: common.Dataset = None,
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
@@ -84,6 +84,7 @@ def encode(
     held_out_by: common.HeldOutBy = None,
     split_seed: common.SplitSeed = None,
     strict: common.Strict = False,
+    out: Annotated[Path, common.out_option("The latent store to write (.h5 or .shards).")],
     append: Append = False,
     batch_size: BatchSize = None,
     workers: Workers = None,
@@ -93,7 +94,7 @@ def encode(
 ) -> None:
     """Encode images, or the rows of an array or a table, into a latent store.
 
-    Rerun the command to resume it after an interruption. Which kind of items the model takes, it says itself. What its
+    Rerun the command to resume it after an interruption. The model knows which kind of items it takes. What its
     training held out of the same items is held out again, unless options say otherwise.
     """
     from lsampler.compute.dask_cluster import on_cluster

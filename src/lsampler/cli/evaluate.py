@@ -35,8 +35,8 @@ Settings = Mapping[str, Mapping[str, str]]
 
 @app.command(
     epilog=common.examples(
-        "lsampler evaluate --plugin pca-ellipse --param fact=0.8 --n 2000 --json scores.json",
-        "lsampler evaluate -p gaussian -p pca-ellipse --param pca-ellipse:fact=0.8",
+        "lsampler evaluate --plugin pca-ellipse --param fact=0.8 --n 500 --json scores.json",
+        "lsampler evaluate -p gaussian -p pca-ellipse --param pca-ellipse:fact=0.8 --n 500",
         "lsampler example --out digits",
         "lsampler evaluate -p elliptical -p kde -e novelty --store digits/latents.h5",
         "lsampler sample --plugin elliptical --store digits/latents.h5 --n 500 --out vectors.h5",

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from typer.core import TyperGroup
-
 DATA = "Model and data"
 STRATEGY = "Strategy"
 SCORES = "Scores"
@@ -17,21 +15,6 @@ OTHER = "Other"
 """The panels of options."""
 WIDTH = 78
 """Columns of an example; longer ones are continued on the next line, as a shell reads them."""
-
-
-class Group(TyperGroup):
-    """A group of commands with readable help."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """The options, as help shows them."""
-        return readable(super().get_params(ctx))
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the help, and the examples as they are typed."""
-        epilog, self.epilog = self.epilog, None
-        super().format_help(ctx, formatter)
-        self.epilog = epilog
-        print_examples(epilog)
 
 
 def readable(parameters: list[Any]) -> list[Any]:

@@ -23,7 +23,7 @@ from lsampler.cli.common import (
     say,
     write_json,
 )
-from lsampler.cli.help import Group
+from lsampler.cli.messages import Group
 from lsampler.cli.values import one_of
 from lsampler.errors import LsamplerError, nearest_name
 

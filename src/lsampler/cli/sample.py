@@ -72,13 +72,13 @@ app = typer.Typer()
     epilog=common.examples(
         "lsampler sample --out faces.png",
         "lsampler sample --plugin pca-ellipse --param fact=0.8 --param components=120 --seed 7 --out more.png",
-        "lsampler sample --plugin gaussian --n 100000 --out vectors.h5",
+        "lsampler sample --plugin gaussian --n 10000 --out vectors.h5",
         "lsampler sample --model digits --out digits.png",
         "lsampler example --out digits",
         "lsampler sample --plugin line-path --model digits --store digits/latents.h5 --out walk",
         "lsampler fit --plugin elliptical --store digits/latents.h5 --out fitted.safetensors",
         "lsampler sample --fitted fitted.safetensors --model digits --out fitted.png",
-        "lsampler sample --plugin gaussian --n 10000000 --out vectors.shards --cluster local:4",
+        "lsampler sample --plugin gaussian --n 100000 --out vectors.shards --cluster local:4",
     )
 )
 def sample(
@@ -139,12 +139,13 @@ def sample(
     )
 )
 def fit(
-    out: FittedOut,
+    *,
     plugin: common.Plugin = None,
     param: common.Params = [],  # noqa: B006
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
     store: common.Store = None,
+    out: FittedOut,
     device: common.Device = "auto",
     cluster: common.Cluster = None,
     force: common.Force = False,

@@ -29,8 +29,8 @@ from lsampler.cli.common import (
     say,
     write_json,
 )
-from lsampler.cli.help import DATA, OUTPUT, Group
-from lsampler.cli.messages import in_options
+from lsampler.cli.help import DATA, OUTPUT
+from lsampler.cli.messages import Group, in_options
 from lsampler.cli.values import one_of, whole_number
 from lsampler.errors import LsamplerError
 
@@ -223,8 +223,8 @@ def verify(path: StoreFile) -> None:
     ),
 )
 def import_(
+    *,
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A .npy, .npz, .h5 or .parquet file.")],
-    out: Annotated[Path, out_option("The latent store to write (.h5).")],
     dataset: Dataset = None,
     columns: Columns = None,
     held_out: HeldOutCount = None,
@@ -232,6 +232,7 @@ def import_(
     split_seed: SplitSeed = None,
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
+    out: Annotated[Path, out_option("The latent store to write (.h5).")],
     force: Force = False,
 ) -> None:
     """Make a latent store of latent vectors from elsewhere.
@@ -284,9 +285,10 @@ def _naming_columns(path: Path) -> Iterator[None]:
     )
 )
 def export(
+    *,
     path: StoreFile,
-    out: Annotated[Path, out_option("The file to write: .npy, .npz, .h5 or .parquet.")],
     split: Split = None,
+    out: Annotated[Path, out_option("The file to write: .npy, .npz, .h5 or .parquet.")],
     force: Force = False,
 ) -> None:
     """Write the latent vectors of a store to a file for other programs.
@@ -312,6 +314,7 @@ def export(
     )
 )
 def shard(
+    *,
     path: StoreFile,
     out: Annotated[Path, out_option("The sharded store to write, a folder (.shards).", metavar="FOLDER")],
     rows: Rows = 1 << 20,
