@@ -11,19 +11,11 @@ import pytest
 import torch
 from support import Answer
 
-from lsampler import (
-    Bundle,
-    ConvAutoencoder,
-    LatentStore,
-    LsamplerError,
-    build_bundle,
-    load_autoencoder,
-    load_core,
-    load_evaluator,
-    load_fitted,
-    load_safetensors_autoencoder,
-    load_sampler,
-)
+from lsampler import LsamplerError, load_autoencoder, load_sampler
+from lsampler.bundles import Bundle, build_bundle, load_safetensors_autoencoder
+from lsampler.models import ConvAutoencoder
+from lsampler.plugins import load_core, load_evaluator, load_fitted
+from lsampler.store import LatentStore
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
 

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from lsampler import LatentStore, Samples, evaluate, load_bundle, load_evaluator, load_sampler, open_store
+from lsampler import evaluate, load_bundle, load_sampler, open_store
 from lsampler.cli import main
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import Samples
+from lsampler.store import LatentStore
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ import pytest
 import torch
 from support import Answer
 
-from lsampler import LatentStore, load_bundle, load_sampler, open_store, plugin_names
+from lsampler import load_bundle, load_sampler, open_store
+from lsampler.plugins import plugin_names
+from lsampler.store import LatentStore
 
 Cli = Callable[..., Answer]
 KINDS = ("sampler", "core", "evaluator", "autoencoder loader")

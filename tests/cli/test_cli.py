@@ -20,7 +20,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 from support import Answer, listing, store_of
 
-from lsampler import LatentStore, load_bundle, load_sampler, open_store
+from lsampler import load_bundle, load_sampler, open_store
+from lsampler.store import LatentStore
 
 Cli = Callable[..., Answer]
 

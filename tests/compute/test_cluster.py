@@ -17,16 +17,10 @@ import numpy as np
 import pytest
 from support import Answer
 
-from lsampler import (
-    DrawOptions,
-    LatentSampler,
-    LsamplerError,
-    ShardedStore,
-    load_bundle,
-    load_sampler,
-    on_cluster,
-    sample_store,
-)
+from lsampler import LsamplerError, load_bundle, load_sampler
+from lsampler.compute import on_cluster
+from lsampler.samplers import DrawOptions, LatentSampler, sample_store
+from lsampler.store import ShardedStore
 
 distributed = pytest.importorskip("distributed")
 

@@ -65,11 +65,11 @@ def make_sound(folder: Path) -> None:
     """The inputs of the commands, large enough that writing takes a while."""
     rng = np.random.default_rng(1)
     np.save(folder / "big.npy", rng.normal(size=(ROWS, 6)).astype(np.float32) * [1, 2, 3, 1, 1, 1])
-    model = lsampler.load_safetensors_autoencoder(folder / "tiny.safetensors")
-    lsampler.import_latents(folder / "big.npy", folder / "big.h5", held_out=1000, autoencoder=model)
-    lsampler.shard_store(folder / "big.h5", folder / "big.shards", shard_rows=2048)
-    small = lsampler.open_images(folder / "many.npy")
-    lsampler.encode_images(model, small, folder / "before.h5", held_out=10)
+    model = lsampler.bundles.load_safetensors_autoencoder(folder / "tiny.safetensors")
+    lsampler.store.import_latents(folder / "big.npy", folder / "big.h5", held_out=1000, autoencoder=model)
+    lsampler.store.shard_store(folder / "big.h5", folder / "big.shards", shard_rows=2048)
+    small = lsampler.data.open_images(folder / "many.npy")
+    lsampler.models.encode_to_store(model, small, folder / "before.h5", held_out=10)
     sample = [word.replace("BASE", str(folder)) for word in f"{PICTURES} -n 30 --out BASE/before".split()]
     code, _, err = redirected(sample)
     assert code == 0, err

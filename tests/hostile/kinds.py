@@ -35,7 +35,6 @@ FITTED = [
     "multivariate-normal",
     "flow",
 ]
-
 ODD_NAMES = (b"\xff\xfe", b"\x1b[31m", b"a\nb", b"x" * 240, b"\xe2\x80\xae", b" ", b"`seed=1`", b"[bold]", b"a`b")
 
 # In a command FILE is the mutated file, BASE the folder of sound inputs, OUT that of outputs, and TEXT a hostile text.
@@ -113,22 +112,23 @@ def make_sound(folder: Path) -> None:
         for path in sorted((folder / "photos").iterdir()):
             archive.write(path, path.name)
     torch.manual_seed(7)
-    config = lsampler.ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=6)
-    model = lsampler.ConvAutoencoder(config, preprocess=lsampler.Preprocess(8, "none", 1)).eval()
+    config = lsampler.models.ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=6)
+    model = lsampler.models.ConvAutoencoder(config, preprocess=lsampler.data.Preprocess(8, "none", 1)).eval()
     model.save(folder / "tiny.safetensors")
-    lsampler.encode_images(model, lsampler.open_images(folder / "all.npy"), folder / "store.h5", held_out=60)
+    images = lsampler.data.open_images(folder / "all.npy")
+    lsampler.models.encode_to_store(model, images, folder / "store.h5", held_out=60)
     store = lsampler.open_store(folder / "store.h5")
-    lsampler.shard_store(folder / "store.h5", folder / "store.shards", shard_rows=100)
-    cores = [lsampler.load_core(name) for name in lsampler.plugin_names("core")]
-    scores = [lsampler.load_evaluator("core-membership")]
+    lsampler.store.shard_store(folder / "store.h5", folder / "store.shards", shard_rows=100)
+    cores = [lsampler.plugins.load_core(name) for name in lsampler.plugins.plugin_names("core")]
+    scores = [lsampler.plugins.load_evaluator("core-membership")]
     carried = [lsampler.load_sampler("gaussian-mixture")]
-    lsampler.build_bundle("sound", model, store, cores, scores, carried).save(folder / "bundle.safetensors")
+    lsampler.bundles.build_bundle("sound", model, store, cores, scores, carried).save(folder / "bundle.safetensors")
     for name in FITTED:
         sampler = lsampler.load_sampler(name, **({"max_epochs": 1} if name == "flow" else {})).fit(store)
         sampler.save(folder / f"fitted-{name}.safetensors")
-    lsampler.sample_store(lsampler.load_sampler("gaussian").fit(store), 40, folder / "samples.h5", seed=1)
+    lsampler.samplers.sample_store(lsampler.load_sampler("gaussian").fit(store), 40, folder / "samples.h5", seed=1)
     for suffix in ("npy", "npz", "h5", "parquet"):
-        lsampler.export_latents(store, folder / f"latents.{suffix}")
+        lsampler.store.export_latents(store, folder / f"latents.{suffix}")
     np.savetxt(folder / "latents.csv", store.read(), delimiter=",")
     _interrupt(folder, model)
 
@@ -153,18 +153,22 @@ def _interrupt(folder: Path, model: Any) -> None:
         (folder / name).mkdir()
     shutil.copy(folder / "store.h5", folder / "append" / "x.h5")
     many, images, stop = (
-        lsampler.open_images(folder / "many.npy"),
-        lsampler.open_images(folder / "images.npy"),
+        lsampler.data.open_images(folder / "many.npy"),
+        lsampler.data.open_images(folder / "images.npy"),
         _Interrupting(),
     )
-    lsampler.encode_images(model, many, folder / "many.h5", held_out=9)
-    options = lsampler.EncodeOptions(8)
+    lsampler.models.encode_to_store(model, many, folder / "many.h5", held_out=9)
+    options = lsampler.models.EncodeOptions(8)
     with contextlib.suppress(KeyboardInterrupt):
-        lsampler.encode_images(model, many, folder / "unfinished" / "x.h5", held_out=9, options=options, progress=stop)
-    training = lsampler.TrainingOptions(epochs=4, batch_size=8, held_out=8, flip=False)
-    config = lsampler.ConvConfig(image_size=8, channels=1, filters=(4,), latent_dim=3)
+        lsampler.models.encode_to_store(
+            model, many, folder / "unfinished" / "x.h5", held_out=9, options=options, progress=stop
+        )
+    training = lsampler.models.TrainingOptions(epochs=4, batch_size=8, held_out=8, flip=False)
+    config = lsampler.models.ConvConfig(image_size=8, channels=1, filters=(4,), latent_dim=3)
     out = folder / "training" / "x"
-    lsampler.train_autoencoder(images, out, config=config, options=training, progress=stop, report=lambda _: None)
+    lsampler.models.train_autoencoder(
+        images, out, config=config, options=training, progress=stop, report=lambda _: None
+    )
     command = UNFINISHED["reports"].replace("BASE", str(folder)).replace("OUT", str(folder / "reports"))
     assert redirected(command.split())[0] == 0
 

@@ -19,7 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import numbered
 
-from lsampler import ConvAutoencoder, HeldOut, LatentStore, LsamplerError, export_latents, import_latents
+from lsampler import LsamplerError
+from lsampler.models import ConvAutoencoder
+from lsampler.store import HeldOut, LatentStore, export_latents, import_latents
 
 LABELLED = [".npz", ".h5", ".parquet"]
 
@@ -257,7 +259,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from lsampler import export_latents, import_latents\n"
+        "from lsampler.store import export_latents, import_latents\n"
         "for name in ('few.npy', 'many.npy'):\n"
         "    import_latents(name, 'a.h5', force=True)\n"
         "    for suffix in sys.argv[1:]:\n"

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import numbered
 
-from lsampler import LsamplerError, export_latents, import_latents
+from lsampler import LsamplerError
+from lsampler.store import export_latents, import_latents
 
 # Every row: what is wrong, the arguments, what the one line must say. {dir} holds the files of `bad`.
 BAD_INPUT = [

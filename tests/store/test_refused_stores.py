@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from support import Answer, numbered
 
-from lsampler import LsamplerError, StoreWriter, open_store, shard_store
+from lsampler import LsamplerError, open_store
+from lsampler.store import StoreWriter, shard_store
 
 SECRET = b"a line of another file\n" * 20
 Change = Callable[[h5py.File], object]

@@ -15,19 +15,9 @@ from numpy.typing import NDArray
 from sharded import ROWS, D, draw, work
 from support import Answer, damage_chunk
 
-from lsampler import (
-    DrawOptions,
-    LatentSampler,
-    LatentStore,
-    LsamplerError,
-    ShardedStore,
-    load_bundle,
-    load_sampler,
-    merge_store,
-    open_store,
-    sample_store,
-    shard_store,
-)
+from lsampler import LsamplerError, load_bundle, load_sampler, open_store
+from lsampler.samplers import DrawOptions, LatentSampler, sample_store
+from lsampler.store import LatentStore, ShardedStore, merge_store, shard_store
 from lsampler.store.sharding import write_shards
 from lsampler.store.writer import write_store
 

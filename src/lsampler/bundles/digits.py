@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lsampler.bundles.bundle import load_bundle
 from lsampler.data.image_sources import open_images
 from lsampler.files import new_directory
-from lsampler.models.encoding import encode_images
+from lsampler.models.encoding import encode_to_store
 from lsampler.progress import ProgressLike, shows_progress
 from lsampler.store.held_out import LAST, HeldOut
 from lsampler.store.latent_store import LatentStore
@@ -45,5 +45,5 @@ def write_digits(folder: str | os.PathLike[str], *, progress: ProgressLike = Non
     with new_directory(folder) as beside:
         np.save(beside / "images.npy", digit_images())
         source = open_images(beside / "images.npy")
-        encode_images(model, source, beside / "latents.h5", held_out=HELD_OUT, progress=progress)
+        encode_to_store(model, source, beside / "latents.h5", held_out=HELD_OUT, progress=progress)
     return open_store(Path(folder) / "latents.h5")

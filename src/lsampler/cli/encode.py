@@ -100,7 +100,7 @@ def encode(
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.models.encode_ranges import EncodeOptions
-    from lsampler.models.encoding import encode_images
+    from lsampler.models.encoding import encode_to_store
     from lsampler.models.trained_split import split_for
     from lsampler.progress import rich_progress
     from lsampler.workspace import OpenedEncoder, absolute
@@ -115,7 +115,7 @@ def encode(
     split, why = split_for(autoencoder, source, held_out, held_out_by, split_seed)
     _report(autoencoder, source, options, split, why)
     with on_cluster(cluster), rich_progress() as progress:
-        result = encode_images(
+        result = encode_to_store(
             autoencoder, source, out, held_out=split, options=options, force=force, progress=progress
         )
     if result.resumed:

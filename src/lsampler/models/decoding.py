@@ -39,8 +39,10 @@ def decode(autoencoder: Decoder, latents: Any) -> NDArray[np.float32]:
         raise LsamplerError(
             f"latent vectors of shape {tuple(rows.shape)}; give (n, D), such as `latents[None]` for one"
         )
+    if not len(rows):
+        return np.empty((0, *item.shape), np.float32)
     parts = [items.float().cpu().numpy() for items in _decoded_batches(autoencoder, [rows], "the latent vectors")]
-    found: NDArray[np.float32] = np.concatenate([np.empty((0, *item.shape), np.float32), *parts])
+    found: NDArray[np.float32] = np.concatenate(parts)
     return found * np.float32(high - low) + np.float32(low) if (low, high) != (0.0, 1.0) else found
 
 

@@ -52,7 +52,7 @@ class EncodeOptions:
             import the calling script: there, guard the call by ``if __name__ == "__main__":``.
         shard_images: images per shard of a sharded store; rounded up to whole batches.
         opened: opens the model and the images on a worker of a cluster; hashable.
-        crop: how images are cropped, see :class:`lsampler.Preprocess`; None as for the autoencoder's own images.
+        crop: how images are cropped, see :class:`lsampler.data.Preprocess`; None as for the autoencoder's own images.
     """
 
     batch_size: int | None = None

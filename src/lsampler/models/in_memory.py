@@ -42,7 +42,7 @@ def encode(
     Args:
         autoencoder: such as one made by :func:`lsampler.adapt`.
         items: (N, *shape) in the units of the model: an array, tensor, list or DataFrame, or the path of a file that
-            :func:`lsampler.open_items` reads. Images may also be (N, H, W), (N, H, W, C) uint8.
+            :func:`lsampler.data.open_items` reads. Images may also be (N, H, W), (N, H, W, C) uint8.
         labels: properties of the items, an array (N,) or a mapping of names to such arrays; the store keeps them as
             ``labels``, in its own order.
         held_out: how many items are held out, or which; by default a tenth at random, with seed 0.

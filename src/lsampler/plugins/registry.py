@@ -201,8 +201,8 @@ def _check_api(module: object) -> None:
     for version in stated or {getattr(module, "LSAMPLER_API", None)}:
         if version is None:
             raise LsamplerError(
-                "does not state the plugin API that it was written for; implement its hook with lsampler.offers, "
-                f"or add LSAMPLER_API = {API_VERSION} to the module"
+                "does not state the plugin API that it was written for; implement its hook with "
+                f"lsampler.plugins.offers, or add LSAMPLER_API = {API_VERSION} to the module"
             )
         if version != API_VERSION:
             raise LsamplerError(

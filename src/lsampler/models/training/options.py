@@ -30,9 +30,9 @@ class TrainingOptions:
         batch_size: images per step, in each process.
         learning_rate: the peak of the one-cycle schedule (Adam).
         held_out: how many images are not used for training.
-        held_out_by: which ones, see :class:`lsampler.HeldOut`.
+        held_out_by: which ones, see :class:`lsampler.store.HeldOut`.
         split_seed: of their random choice; it does not depend on ``seed``, so that models can be compared.
-        crop: how images are cropped, see :class:`lsampler.Preprocess`.
+        crop: how images are cropped, see :class:`lsampler.data.Preprocess`.
         flip: mirror every training image with probability 1/2.
         seed: fixes the initial weights, the order of the images and the flips.
         precision: Lightning's precision, such as ``32-true`` or ``bf16-mixed``.
