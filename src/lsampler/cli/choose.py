@@ -65,7 +65,6 @@ app = typer.Typer()
         "lsampler choose --store digits/latents.h5 -p elliptical -p gaussian-mixture --quick --out chosen.safetensors",
         "lsampler sample --fitted chosen.safetensors --model digits --out chosen.png",
         "lsampler choose --store digits/latents.h5 --wish clean --json scores.json",
-        "lsampler sample --plugin auto --param quick=true --store digits/latents.h5 --model digits --out best.png",
     )
 )
 def choose(

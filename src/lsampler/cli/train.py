@@ -79,7 +79,8 @@ app = typer.Typer()
         "--epochs 5 --out run",
         "lsampler encode digits/images.npy --model run/model.safetensors --out own.h5",
         "lsampler sample --model run/model.safetensors --store own.h5 --out new.png",
-        "lsampler train digits/images.npy --size 8 --crop none --grey --held-out 297 --held-out-by last --out default",
+        "lsampler train digits/images.npy --size 8 --crop none --grey --filters 8,16 --latent-dim 4 --epochs 1 "
+        "--held-out 297 --held-out-by last --out small",
     )
 )
 def train(
