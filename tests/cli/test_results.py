@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from support import Answer
 
-from lsampler import LatentStore, bundled, load_sampler, open_store, plugin_names
+from lsampler import load_sampler, open_store
+from lsampler.bundles import bundled
+from lsampler.plugins import plugin_names
+from lsampler.store import LatentStore
 
 Cli = Callable[..., Answer]
 SCORED = ("-p", "gaussian", "-n", 50, "-e", "core-membership")

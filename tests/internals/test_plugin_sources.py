@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from lsampler import load_sampler, plugin_names
+from lsampler import load_sampler
 from lsampler.cli.completion import STRATEGY, described
+from lsampler.plugins import plugin_names
 from lsampler.plugins.registry import registry
 
 

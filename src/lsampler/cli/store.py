@@ -183,7 +183,9 @@ def info(path: StoreFile, json_out: Json = None, force: Force = False) -> None:
         with rich_progress():
             channels = store.channel_statistics()
     plain = {name.strip().replace(" ", "_"): value for name, value in rows.items()}
-    measured = {"channels": [dict(zip(CHANNEL, row, strict=True)) for row in channels.rows()]} if channels else {}
+    measured = (
+        {"channel_statistics": [dict(zip(CHANNEL, row, strict=True)) for row in channels.rows()]} if channels else {}
+    )
     if write_json(json_out, {"store": str(path), **plain, **measured}, force=force):
         return
     table = new_table(title=cells(path)[0], show_header=False)
