@@ -250,7 +250,7 @@ BAD_INPUT = [
     ("strategy to compare", "compare -p gausian --out {dir}/r", "did you mean 'gaussian'?"),
     ("parameter of the only one", "compare -p gaussian --param fact=1 --out {dir}/r", "no parameter 'fact'"),
     ("parameter of none", "compare --sweep gaussian:temperature=0.5:1:2 -p flow --param fact=1 --out {dir}/r", "NAME:KEY=VALUE"),
-    ("parameter of no strategy to bundle", "bundle --model digits --store no.h5 --out b.safetensors --param fact=1", "--param fact=1: belongs to a --plugin; give one"),
+    ("parameter of no strategy to bundle", "bundle --model digits --store few.h5 --out b.safetensors --param fact=1", "--param fact=1: belongs to a --plugin; give one"),
     ("whole number", "sample -p gaussian -n many", "'--n' / '-n': many is not a whole number; give 1 or more."),
     ("number", "train {dir}/images.npy --learning-rate fast --out {dir}/run", "'--learning-rate': fast is not a number; give 1e-08 or more."),
     ("no number", "train {dir}/images.npy --learning-rate nan --out {dir}/run", "'--learning-rate': nan is out of range; give 1e-08 or more."),

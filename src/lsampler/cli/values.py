@@ -54,8 +54,9 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 
     def read(text: Any) -> str:
         if text not in choices:
-            words = f"{', '.join(choices[:-1])} or {choices[-1]}"
-            raise typer.BadParameter(f"'{text}' is not known; give {words}.")
+            near = nearest_name(text, choices)
+            words = near if "did you mean" in near else f"; give {', '.join(choices[:-1])} or {choices[-1]}."
+            raise typer.BadParameter(f"'{text}' is not known{words}")
         return str(text)
 
     return read
