@@ -67,7 +67,7 @@ BAD_INPUT = [
     ("an array named .npz", "import {dir}/array.npz --out {dir}/x.h5", "array.npz: not a readable .npz file"),
     ("a later .npy format", "import {dir}/version.npy --out {dir}/x.h5", "version (3, 0) of the .npy format"),
     ("damaged member", "import {dir}/damaged.npz --out {dir}/x.h5", "damaged.npz: not a readable .npz file"),
-    ("export to odd format", "export {dir}/store.h5 --out {dir}/x.csv", "x.csv: cannot tell the format by this name; choose"),
+    ("export to odd format", "export {dir}/store.h5 --out {dir}/x.csv", "x.csv: cannot tell the format by this name"),
     ("export of odd split", "export {dir}/store.h5 --out {dir}/x.npy --split held_out", "did you mean 'held-out'?"),
     ("export of empty split", "export {dir}/store.h5 --out {dir}/x.npy --split held-out", "holds no held-out vectors"),
     ("export to what exists", "export {dir}/store.h5 --out {dir}/z.npy", "z.npy: exists already"),
