@@ -41,16 +41,16 @@ ODD_NAMES = (b"\xff\xfe", b"\x1b[31m", b"a\nb", b"x" * 240, b"\xe2\x80\xae", b" 
 STORE = """
 store info FILE
 store verify FILE
-store export FILE OUT/x.npy
-store export FILE OUT/x.npz
-store export FILE OUT/x.parquet
-store shard FILE OUT/x.shards --rows 128
+store export FILE --out OUT/x.npy
+store export FILE --out OUT/x.npz
+store export FILE --out OUT/x.parquet
+store shard FILE --out OUT/x.shards --rows 128
 sample -p multivariate-normal -n 9 --store FILE --out OUT/x.h5
 sample -p gaussian -n 4 --store FILE --model BASE/tiny.safetensors --out OUT/x.png
 decode FILE --n 4 --model BASE/tiny.safetensors --out OUT/x.png
 evaluate FILE --store BASE/store.h5
 fit -p gaussian --store FILE --out OUT/x.safetensors
-bundle OUT/x.safetensors --model BASE/tiny.safetensors --store FILE
+bundle --out OUT/x.safetensors --model BASE/tiny.safetensors --store FILE
 analyze FILE --section components --out OUT/x
 """
 IMPORT = """
@@ -366,7 +366,7 @@ def case_of(kind: str, seed: int) -> tuple[Build, Random]:
 
 KINDS: dict[str, Build] = {
     "stores": of_file("store.h5", of_hdf5, STORE),
-    "shards": of_folder("store.shards", STORE + "store merge FILE OUT/x.h5\n"),
+    "shards": of_folder("store.shards", STORE + "store merge FILE --out OUT/x.h5\n"),
     "samples": of_file("samples.h5", of_hdf5, "decode FILE --model BASE/tiny.safetensors --out OUT/x.png"),
     ".npy latents": of_file("latents.npy", mutations.of_npy, IMPORT, SANE),
     ".npz latents": of_file("latents.npz", mutations.of_zip, IMPORT),
