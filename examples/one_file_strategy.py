@@ -37,7 +37,8 @@ lsampler_samplers = lsampler.plugins.offers(Shell)
 if __name__ == "__main__":
     bundle = lsampler.load_bundle()
     latents = Shell().fit(bundle).sample(500, seed=0)
-    lsampler.save_grid(lsampler.models.decode_images(bundle.autoencoder, latents[:64]), "shell.png", force=True)
+    faces = lsampler.decode(bundle.autoencoder, latents[:64])
+    lsampler.models.save_items(faces, "shell.png", bundle.autoencoder, force=True)
     samples = lsampler.scoring.Samples("shell", latents.numpy())
     table = lsampler.evaluate([samples], bundle, [lsampler.plugins.load_evaluator("core-membership")])
     for row in table.rows:

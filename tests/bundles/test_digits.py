@@ -22,7 +22,7 @@ from lsampler.store import LatentStore
 def store(tmp_path_factory: pytest.TempPathFactory) -> LatentStore:
     folder = tmp_path_factory.mktemp("digits") / "example"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lsampler", "example", str(folder)])
+        patch.setattr(sys, "argv", ["lsampler", "example", "--out", str(folder)])
         with pytest.raises(SystemExit):
             main()
     return open_store(folder / "latents.h5")
@@ -73,10 +73,10 @@ def test_a_bundle_keeps_its_name_beside_a_folder_of_the_same_name(
 def test_the_example_is_written_by_one_command_and_never_over_something(
     tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
-    first = cli("example", tmp_path / "here")
+    first = cli("example", "--out", tmp_path / "here")
     assert first.code == 0
     assert "1797 digits" in first.out
-    again = cli("example", tmp_path / "here")
+    again = cli("example", "--out", tmp_path / "here")
     assert again.code == 2
     assert "exists already" in again.err
 

@@ -99,7 +99,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
     """Regression: the workers heard it too, and each wrote its traceback."""
     out = tmp_path / "a.shards"
     sample_store(sampler, 40 * 2048, tmp_path / "whole.shards", options=DrawOptions(shard_rows=2048))
-    command = ("store", "shard", tmp_path / "whole.shards", out, "--rows", "2048")
+    command = ("store", "shard", tmp_path / "whole.shards", "--out", out, "--rows", "2048")
     started = subprocess.Popen(
         [sys.executable, "-m", "lsampler", *command, "--cluster", "local:1"],
         stderr=subprocess.PIPE,

@@ -35,23 +35,22 @@ FITTED = [
     "multivariate-normal",
     "flow",
 ]
-
 ODD_NAMES = (b"\xff\xfe", b"\x1b[31m", b"a\nb", b"x" * 240, b"\xe2\x80\xae", b" ", b"`seed=1`", b"[bold]", b"a`b")
 
 # In a command FILE is the mutated file, BASE the folder of sound inputs, OUT that of outputs, and TEXT a hostile text.
 STORE = """
 store info FILE
 store verify FILE
-store export FILE OUT/x.npy
-store export FILE OUT/x.npz
-store export FILE OUT/x.parquet
-store shard FILE OUT/x.shards --rows 128
+store export FILE --out OUT/x.npy
+store export FILE --out OUT/x.npz
+store export FILE --out OUT/x.parquet
+store shard FILE --out OUT/x.shards --rows 128
 sample -p multivariate-normal -n 9 --store FILE --out OUT/x.h5
 sample -p gaussian -n 4 --store FILE --model BASE/tiny.safetensors --out OUT/x.png
 decode FILE --n 4 --model BASE/tiny.safetensors --out OUT/x.png
 evaluate FILE --store BASE/store.h5
 fit -p gaussian --store FILE --out OUT/x.safetensors
-bundle OUT/x.safetensors --model BASE/tiny.safetensors --store FILE
+bundle --out OUT/x.safetensors --model BASE/tiny.safetensors --store FILE
 analyze FILE --section components --out OUT/x
 """
 IMPORT = """
@@ -116,9 +115,8 @@ def make_sound(folder: Path) -> None:
     config = lsampler.models.ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=6)
     model = lsampler.models.ConvAutoencoder(config, preprocess=lsampler.data.Preprocess(8, "none", 1)).eval()
     model.save(folder / "tiny.safetensors")
-    lsampler.models.encode_to_store(
-        model, lsampler.data.open_images(folder / "all.npy"), folder / "store.h5", held_out=60
-    )
+    images = lsampler.data.open_images(folder / "all.npy")
+    lsampler.models.encode_to_store(model, images, folder / "store.h5", held_out=60)
     store = lsampler.open_store(folder / "store.h5")
     lsampler.store.shard_store(folder / "store.h5", folder / "store.shards", shard_rows=100)
     cores = [lsampler.plugins.load_core(name) for name in lsampler.plugins.plugin_names("core")]
@@ -368,7 +366,7 @@ def case_of(kind: str, seed: int) -> tuple[Build, Random]:
 
 KINDS: dict[str, Build] = {
     "stores": of_file("store.h5", of_hdf5, STORE),
-    "shards": of_folder("store.shards", STORE + "store merge FILE OUT/x.h5\n"),
+    "shards": of_folder("store.shards", STORE + "store merge FILE --out OUT/x.h5\n"),
     "samples": of_file("samples.h5", of_hdf5, "decode FILE --model BASE/tiny.safetensors --out OUT/x.png"),
     ".npy latents": of_file("latents.npy", mutations.of_npy, IMPORT, SANE),
     ".npz latents": of_file("latents.npz", mutations.of_zip, IMPORT),

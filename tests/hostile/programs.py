@@ -96,8 +96,8 @@ analyze BASE/store.h5 --section components --bin-width TEXT --out OUT/x
 analyze BASE/store.h5 --section principal --trim TEXT --out OUT/x
 analyze TEXT --out OUT/x
 store import BASE/latents.npz --dataset TEXT --out OUT/x.h5
-store export BASE/store.h5 OUT/x.npy --split TEXT
-store shard BASE/store.h5 OUT/x.shards --rows TEXT
+store export BASE/store.h5 --out OUT/x.npy --split TEXT
+store shard BASE/store.h5 --out OUT/x.shards --rows TEXT
 decode BASE/samples.h5 --model BASE/tiny.safetensors -n TEXT --out OUT/x.png
 plugins show TEXT
 plugins new TEXT --out OUT/x

@@ -139,7 +139,7 @@ MISFITS = {
         "was written for plugin API 3, this lsampler has 2",
     ),
     "taken": ('name = "student-t"', 'name = "gaussian"', "the sampler name 'gaussian' is taken by lsampler; choose"),
-    "crash": ("WhitenedSampler, offers", "WhitenedSampler, nonsense, offers", "cannot import name 'nonsense'"),
+    "crash": ("import offers", "import nonsense, offers", "cannot import name 'nonsense'"),
 }
 
 

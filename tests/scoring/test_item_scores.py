@@ -14,11 +14,11 @@ from scipy.stats import ks_2samp
 from scored import brute_frechet
 from sklearn.mixture import GaussianMixture
 
-from lsampler import LsamplerError, RealItems, adapt, encode, evaluate, load_sampler
+from lsampler import LsamplerError, adapt, encode, evaluate, load_sampler
 from lsampler.data import Item, open_items
 from lsampler.models import EncodedStore, encode_to_store
 from lsampler.plugins import load_evaluator
-from lsampler.scoring import RealData, Samples, Score, Subject
+from lsampler.scoring import RealData, RealItems, Samples, Score, Subject
 from lsampler.store import MemoryStore
 
 Rows = NDArray[Any]

@@ -85,7 +85,7 @@ def test_one_process_at_a_time_writes_a_store(source: Path, tmp_path: Path, cli:
 
     def second() -> None:
         for force in ([], ["--force"]):
-            answer = cli("store", "shard", source, tmp_path / "out.shards", *force)
+            answer = cli("store", "shard", source, "--out", tmp_path / "out.shards", *force)
             assert (answer.code, answer.err.count("\n")) == (2, 1)
             assert "out.shards: another process or writer is writing it; wait until it has finished" in answer.err
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import LsamplerError, RealItems
+from lsampler import LsamplerError
 from lsampler.plugins import offers
-from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score
+from lsampler.scoring import Evaluator, Metric, RealData, RealItems, Samples, Score
 from lsampler_plugins.evaluators.cross_validation import LEARNER, Learner, cross_validated_auc, require_rows
 from lsampler_plugins.evaluators.item_values import ITEMS, Rows, item_digests, origin_caveats, values
 

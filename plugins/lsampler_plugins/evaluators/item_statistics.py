@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import LsamplerError, RealItems
+from lsampler import LsamplerError
 from lsampler.compute import frechet_distance, moments_of, one_thread
 from lsampler.plugins import offers
-from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score
+from lsampler.scoring import Evaluator, Metric, RealData, RealItems, Samples, Score, bootstrap_score
 from lsampler_plugins.evaluators.features import NamedFeatures, digests, short_name
 from lsampler_plugins.evaluators.item_values import (
     ITEMS,

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler import RealItems
 from lsampler.data import Item
 from lsampler.models import file_digest
+from lsampler.scoring import RealItems
 
 Rows = NDArray[np.float64]
 MOST_VALUES = 256

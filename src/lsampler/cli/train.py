@@ -14,58 +14,100 @@ from lsampler.cli.common import (
     SplitSeed,
     Strict,
     examples,
+    out_option,
     report_left_out,
     report_skipped,
     say,
 )
+from lsampler.cli.completion import words
+from lsampler.cli.help import COMPUTING, DATA, OUTPUT
+from lsampler.cli.values import LARGEST, number, whole_number
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
     from lsampler.models.training.options import TrainingResult
 
 
+NETWORK, TRAINING = "Network", "Training"
+
+
+def _option(meaning: str, panel: str = TRAINING, **settings: Any) -> Any:
+    return typer.Option(help=meaning, rich_help_panel=panel, **settings)
+
+
+def _count(meaning: str, most: int, **settings: Any) -> Any:
+    return _option(meaning, metavar="N", parser=whole_number(1, most), **settings)
+
+
+Rate = Annotated[float, _option("Peak of the one-cycle schedule (Adam).", metavar="NUMBER", parser=number(1e-8))]
+HeldOutCount = Annotated[
+    int | None, _count("How many images are held out.", LARGEST, panel=DATA, show_default="a tenth")
+]
+Crop = Annotated[
+    str,
+    _option(
+        "centre, celeba (148/178 of the width) or none.",
+        DATA,
+        metavar="HOW",
+        autocompletion=words("centre", "celeba", "none"),
+    ),
+]
+Grey = Annotated[bool, typer.Option("--grey", help="Grey images instead of colour.", rich_help_panel=DATA)]
+Filters = Annotated[str, _option("Filters of the encoder's layers; the decoder mirrors them.", NETWORK, metavar="N,N")]
+Activation = Annotated[
+    str,
+    _option(
+        "leaky-relu, relu, elu, selu or silu.",
+        NETWORK,
+        metavar="NAME",
+        autocompletion=words("leaky-relu", "relu", "elu", "selu", "silu"),
+    ),
+]
+Precision = Annotated[str, _option("Lightning's: 32-true, bf16-mixed, 16-mixed.", COMPUTING, metavar="NAME")]
+Accelerator = Annotated[str, _option("Lightning's: auto, cpu, gpu, mps.", COMPUTING, metavar="NAME")]
+Devices = Annotated[str, _option("Lightning's: auto, a number, or which GPUs (0,2).", COMPUTING, metavar="DEVICES")]
+Nodes = Annotated[int, _count("Machines that train together, started with torchrun.", LARGEST, panel=COMPUTING)]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.", rich_help_panel=OUTPUT)]
+
 app = typer.Typer()
 
 
 @app.command(
     epilog=examples(
-        "lsampler train photos/ --out runs/photos",
-        "lsampler train img_align_celeba.zip --crop celeba --held-out 1000 --epochs 25 --out runs/celeba96",
-        "lsampler train digits.npy --size 8 --grey --no-flip --filters 16,32 --latent-dim 8 --out runs/digits",
-        "lsampler train photos/ --held-out 500 --held-out-by folder --out runs/photos",
-        "lsampler train photos/ --out runs/photos --resume",
-        "lsampler train photos/ --out runs/photos --devices 4",
+        "lsampler example --out digits",
+        "lsampler train digits/images.npy --size 8 --crop none --grey --no-flip --filters 16,32 --latent-dim 8 "
+        "--epochs 5 --out run",
+        "lsampler encode digits/images.npy --model run/model.safetensors --out own.h5",
+        "lsampler sample --model run/model.safetensors --store own.h5 --out new.png",
+        "lsampler train digits/images.npy --size 8 --crop none --grey --filters 8,16 --latent-dim 4 --epochs 1 "
+        "--held-out 297 --held-out-by last --out small",
     )
 )
 def train(
     ctx: typer.Context,
     images: Images,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoints, curve and pictures.")],
-    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the images.")] = 25,
-    batch_size: Annotated[int, typer.Option(min=1, max=65_536, help="Images per step, in each process.")] = 32,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Peak of the one-cycle schedule (Adam).")] = 8e-4,
-    held_out: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many images are held out.", show_default="a tenth"),
-    ] = None,
+    *,
+    held_out: HeldOutCount = None,
     held_out_by: HeldOutBy = None,
     split_seed: SplitSeed = None,
-    size: Annotated[int, typer.Option(help="Edge of the square images in pixels.")] = 96,
-    crop: Annotated[str, typer.Option(help="centre, celeba (148/178 of the width) or none.")] = "centre",
-    grey: Annotated[bool, typer.Option("--grey", help="Grey images instead of colour.")] = False,
-    flip: Annotated[bool, typer.Option(help="Mirror training images at random.")] = True,
-    filters: Annotated[str, typer.Option(help="Filters of the encoder's layers; the decoder mirrors them.")] = (
-        "64,64,128,128"
-    ),
-    latent_dim: Annotated[int, typer.Option(help="Latent dimension D.")] = 256,
-    activation: Annotated[str, typer.Option(help="leaky-relu, relu, elu, selu or silu.")] = "leaky-relu",
-    seed: Seed = 0,
-    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, 16-mixed.")] = "32-true",
-    accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps.")] = "auto",
-    devices: Annotated[str, typer.Option(help="Lightning's: auto, a number, or which GPUs (0,2).")] = "auto",
-    nodes: Annotated[int, typer.Option(min=1, help="Machines that train together, started with torchrun.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    crop: Crop = "centre",
+    grey: Grey = False,
     strict: Strict = False,
+    size: Annotated[int, _option("Edge of the square images in pixels.", NETWORK, metavar="PIXELS")] = 96,
+    filters: Filters = "64,64,128,128",
+    latent_dim: Annotated[int, _option("Latent dimension D.", NETWORK, metavar="N")] = 256,
+    activation: Activation = "leaky-relu",
+    epochs: Annotated[int, _count("Passes over the images.", 100_000)] = 25,
+    batch_size: Annotated[int, _count("Images per step, in each process.", 65_536)] = 32,
+    learning_rate: Rate = 8e-4,
+    flip: Annotated[bool, _option("Mirror training images at random.")] = True,
+    out: Annotated[Path, out_option("Folder for model, checkpoints, curve and pictures.", metavar="FOLDER")],
+    resume: Resume = False,
+    seed: Seed = 0,
+    precision: Precision = "32-true",
+    accelerator: Accelerator = "auto",
+    devices: Devices = "auto",
+    nodes: Nodes = 1,
 ) -> None:
     """Train the posts' autoencoder on images (extra 'train').
 

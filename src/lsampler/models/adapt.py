@@ -89,14 +89,11 @@ def adapt(
         >>> model.item.words, model.dimension
         ('a row of 5 features', 2)
     """
-    rows, names = (
-        as_numbers(example, "example", "give items as the encoder takes them", "(B, ...)"),
-        column_names(example),
-    )
+    rows = as_numbers(example, "`example`", "give items as the encoder takes them", "(B, ...)")
     if rows.ndim < 2 or len(rows) < 2 or 0 in rows.shape:
         raise LsamplerError(f"`example`: shape {rows.shape}; give two or more items, (B, ...), such as X[:2]")
     rows = rows[:MOST_EXAMPLES]
-    what, order, flat = _described(rows, names, channel_order, item)
+    what, order, flat = _described(rows, column_names(example), channel_order, item)
     halves = _halves(encoder, decoder, tensors=isinstance(example, Tensor))
     called = name or type(halves[0].owner).__name__
     owners = [half.owner for half in halves]

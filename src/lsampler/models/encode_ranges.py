@@ -95,7 +95,7 @@ def encode_range(
         for batch, latents in one_behind(launched) if device.type == "cuda" else launched:
             rows = latents.float().cpu().numpy()
             ids = [source.ids[index] for index in batch.indices]
-            yield Rows(rows, ids, [SPLITS[int(held_out[index])] for index in batch.indices], batch.skipped)
+            yield Rows(rows, ids, [SPLITS[int(held_out[index])] for index in batch.indices], skipped=batch.skipped)
 
 
 def _row_batches(source: ItemRows, starts: range, stop: int, *, strict: bool) -> Generator[PixelBatch, None, None]:

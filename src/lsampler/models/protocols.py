@@ -38,8 +38,8 @@ class Autoencoder(Encoder, Decoder, Protocol):
     """Both, with what identifies it.
 
     What its items are it says by the attribute ``item``, an :class:`lsampler.data.Item`. One for images may have
-    ``preprocess`` instead, an :class:`lsampler.data.Preprocess`: the crop, size and channels of its images. With both, the
-    preprocess says how images of other sizes are prepared.
+    ``preprocess`` instead, an :class:`lsampler.data.Preprocess`: the crop, size and channels of its images. With both,
+    the preprocess says how images of other sizes are prepared.
     """
 
     def to(self, device: torch.device) -> Self:

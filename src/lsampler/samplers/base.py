@@ -330,7 +330,7 @@ class LatentSampler(Fitted):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a fitted sampler of this class that :meth:`save` wrote; ``lsampler.plugins.load_fitted`` reads one of any class.
+        """Read a fitted sampler of this class, as saved; ``lsampler.plugins.load_fitted`` reads one of any class.
 
         Raises:
             LsamplerError: the file is missing, damaged, or holds another strategy.
