@@ -19,11 +19,14 @@ from .models.adapt import adapt
 from .models.adapter import AdaptedAutoencoder, Layout
 from .models.conv_autoencoder import ConvAutoencoder, ConvConfig
 from .models.decoding import decode, decode_images
+from .models.dense_autoencoder import DenseAutoencoder, DenseConfig
 from .models.encode_ranges import EncodeOptions
 from .models.encoding import encode_images
 from .models.foreign_loader import ForeignLoader, file_digest, module_digest
 from .models.in_memory import EncodedStore, encode
 from .models.protocols import Autoencoder, AutoencoderLoader, Decoder, Encoder, item_of
+from .models.signal_autoencoder import SignalAutoencoder, SignalConfig
+from .models.trained_autoencoder import TrainedAutoencoder
 from .models.training.options import TrainingOptions, TrainingResult
 from .models.training.train import train_autoencoder
 from .models.trust import require_trust
@@ -86,6 +89,8 @@ __all__ = [
     "ConvConfig",
     "Core",
     "Decoder",
+    "DenseAutoencoder",
+    "DenseConfig",
     "DrawOptions",
     "EncodeOptions",
     "EncodedStore",
@@ -116,11 +121,14 @@ __all__ = [
     "Samples",
     "Score",
     "ShardedStore",
+    "SignalAutoencoder",
+    "SignalConfig",
     "State",
     "Statistics",
     "StatisticsReference",
     "StoreWriter",
     "Subject",
+    "TrainedAutoencoder",
     "TrainingOptions",
     "TrainingResult",
     "Verdict",

@@ -155,12 +155,11 @@ def bundles(
 
 
 def _described(found: Bundle) -> list[tuple[str, str]]:
-    prepared, statistics = found.autoencoder.preprocess, found.reference.statistics()
-    colour = "grey" if prepared.channels == 1 else "colour"
+    statistics = found.reference.statistics()
     carried = [f"{each.label} ({_size(each.nbytes)})" for each in found.strategies]
     return [
         ("D", str(found.dimension)),
-        ("items", f"{colour} images of {prepared.size} x {prepared.size} pixels"),
+        ("items", found.autoencoder.item_words),
         ("statistics", f"of {statistics.count} latent vectors"),
         ("strategies", ", ".join(carried) or "none; those that need statistics only can be fitted"),
         ("recommended", found.recommended),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from lsampler.data.items import Item
 from lsampler.errors import shortened
-from lsampler.plots import BLUE, INK, VERMILION, panels
+from lsampler.plots import BLUE, INK, RASTER_DPI, VERMILION, house_style, panels
+from lsampler.showing import picture
 
 Rows = NDArray[np.float32]
 SIGNALS, COLUMNS = 12, 4
@@ -38,6 +41,14 @@ def figure_of(items: Rows, item: Item, real: Rows | None = None) -> Any:
     names = [str(tuple(map(int, np.unravel_index(k, item.shape)))) for k in range(math.prod(item.shape))]
     flat = None if real is None else real.reshape(len(real), -1)
     return _densities(items.reshape(len(items), -1), names, flat, item.unit)
+
+
+def plot_html(items: Rows, item: Item, caption: str) -> Markup:
+    """The figure of items as a picture for a notebook."""
+    buffer = io.BytesIO()
+    with house_style():
+        figure_of(items, item).savefig(buffer, format="png", dpi=RASTER_DPI)
+    return picture(buffer.getvalue(), caption, kind="png")
 
 
 def _signals(items: Rows, item: Item) -> Any:
