@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Row, Settings, in_turn, own_process
-from lsampler import TrainedAutoencoder, EncodeOptions, encode_images, load_bundle, open_images
+from lsampler import EncodeOptions, TrainedAutoencoder, encode_images, load_bundle, open_images
 from lsampler.data.image_sources import ImageSource
 from lsampler.models.decoding import BATCH, image_stream
+from lsampler.models.protocols import preprocess_of
 
 COUNT = 2000
 AT_ONCE = 128
@@ -74,7 +75,7 @@ def bare(network: Callable[[torch.Tensor], object], batches: Sequence[torch.Tens
 
 def ready_batches(autoencoder: TrainedAutoencoder, source: ImageSource) -> list[torch.Tensor]:
     """All images as the encoder expects them."""
-    images = np.stack([autoencoder.preprocess(source.read(k)) for k in range(len(source.ids))])
+    images = np.stack([preprocess_of(autoencoder)(source.read(k)) for k in range(len(source.ids))])
     batches = torch.split(torch.from_numpy(images), AT_ONCE)
     return [batch.contiguous(memory_format=torch.channels_last) for batch in batches]
 

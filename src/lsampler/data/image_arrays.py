@@ -66,6 +66,20 @@ class ArrayImages(FileSource):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._path, self._dataset)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image, as the file holds it."""
+        return tuple(map(int, self._data.shape[1:]))
+
+    def in_unit_range(self, most: int) -> bool:
+        """Whether the numbers of some images, evenly spaced, are those of pixels: bytes, or floats in [0, 1]."""
+        if self._data.dtype == np.uint8:
+            return True
+        step = max(1, len(self.ids) // most)
+        values = np.stack([np.asarray(self._data[index]) for index in range(0, len(self.ids), step)])
+        known = values[np.isfinite(values)]
+        return not known.size or bool(known.min() >= 0 and known.max() <= 1)
+
     def read(self, index: int) -> NDArray[Any]:
         """Image ``index`` as (H, W, C). Raises ImageError."""
         try:

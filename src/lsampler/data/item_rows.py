@@ -113,12 +113,12 @@ def _check_names(raw: RawRows, item: Item) -> None:
     missing, other = [n for n in item.names if n not in raw.names], [n for n in raw.names if n not in item.names]
     if missing:
         raise LsamplerError(
-            f"{raw.name}: holds no column {_quoted(missing)}, which the model takes; it holds {_quoted(raw.names)}"
+            f"{raw.name}: holds no column {quoted(missing)}, which the model takes; it holds {quoted(raw.names)}"
         )
     if other:
         wanted = ",".join(item.names)
         raise LsamplerError(
-            f"{raw.name}: column {_quoted(other)} is not one that the model takes; leave it out, as by "
+            f"{raw.name}: column {quoted(other)} is not one that the model takes; leave it out, as by "
             f"`dataset='{shortened(wanted)}'`"
         )
     place = next(i for i, (own, wanted) in enumerate(zip(raw.names, item.names, strict=True)) if own != wanted)
@@ -129,7 +129,8 @@ def _check_names(raw: RawRows, item: Item) -> None:
     )
 
 
-def _quoted(names: Sequence[str]) -> str:
+def quoted(names: Sequence[str]) -> str:
+    """Names in quotation marks; of many the first three, and how many more."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(f"'{printable(shortened(name))}'" for name in names[:SHOWN]) + more
 
