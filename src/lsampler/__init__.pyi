@@ -8,6 +8,7 @@ from .compute.memory import require_memory
 from .compute.neighbours import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 from .compute.one_thread import one_thread
 from .compute.seeded_blocks import Block
+from .data.any_items import ItemHints, open_any
 from .data.batches import ImageBatches
 from .data.image_sources import open_images
 from .data.item_rows import open_items
@@ -104,6 +105,7 @@ __all__ = [
     "HeldOut",
     "ImageBatches",
     "Item",
+    "ItemHints",
     "Judgement",
     "LatentSampler",
     "LatentStore",
@@ -173,6 +175,7 @@ __all__ = [
     "offers",
     "on_cluster",
     "one_thread",
+    "open_any",
     "open_images",
     "open_items",
     "open_store",

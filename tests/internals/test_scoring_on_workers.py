@@ -30,7 +30,7 @@ from lsampler import (
     load_sampler,
     on_cluster,
 )
-from lsampler.bundles.digits import write_digits
+from lsampler.bundles.examples import write_example
 from lsampler.scoring.sample_sets import Drawn, Stored
 from lsampler.store.writer import write_store
 from lsampler.workspace import open_subject
@@ -48,7 +48,7 @@ def address(cluster: Any) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with latents of digits, and 50 samples in a store."""
     made: Path = tmp_path_factory.mktemp("scored")
-    store = write_digits(made / "digits")
+    store = write_example(made / "digits")
     rows = load_sampler("gaussian").fit(store).sample(50, seed=0).numpy()
     write_store(made / "few.h5", 10, [rows], {"kind": "samples", "encoder": store.fingerprint})
     return made

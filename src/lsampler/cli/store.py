@@ -44,7 +44,7 @@ Dataset = Annotated[
     str | None,
     typer.Option(
         metavar="KEY",
-        help="Which array of an .npz or .h5.",
+        help="Which array of an .npz or .h5, or of an .h5ad, such as obsm/X_pca.",
         show_default="latents, or the only one",
     ),
 ]
@@ -116,11 +116,12 @@ def verify(path: StoreFile) -> None:
         "lsampler store import latents.npy --out latents.h5 --held-out 1000",
         "lsampler store import results.npz --dataset z --model my.safetensors --out latents.h5",
         "lsampler store import latents.npz --held-out 1000 --held-out-by folder --out latents.h5",
+        "lsampler store import cells.h5ad --dataset obsm/X_pca --out cells.h5",
         "lsampler store import latents.parquet --columns 'z*' --out latents.h5",
     ),
 )
 def import_(
-    path: Annotated[Path, typer.Argument(help="A .npy, .npz, .h5 or .parquet file.")],
+    path: Annotated[Path, typer.Argument(help="A .npy, .npz, .h5, .parquet or .h5ad file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5).")],
     held_out: HeldOutCount = None,
     held_out_by: HeldOutBy = None,
@@ -138,7 +139,8 @@ def import_(
 
     A .parquet holds the latents in a column 'latent' of lists, or a component in each numeric column; and, optionally,
     columns 'id' and 'split'. It needs the extra 'parquet'. What else might be an id, a label or the latents is refused
-    until --columns names the columns.
+    until --columns names the columns. Of an .h5ad (extra 'anndata') an array of 'obsm' is taken, with the names of the
+    cells as ids.
 
     All numbers become float32 and must be finite.
     """

@@ -37,7 +37,7 @@ class ItemRows:
     Args:
         raw: the rows as they are.
         item: what the model takes; None accepts what is there, see :meth:`Item.guessed`.
-        ids: one per item; by default their numbers.
+        ids: one per item; by default those of the file, or their numbers.
 
     Raises:
         LsamplerError: the rows are of another shape, or their columns have other names or another order.
@@ -59,7 +59,8 @@ class ItemRows:
                 "give items of that shape"
             )
         width = len(str(count - 1))
-        self.ids = list(ids) if ids is not None else [f"{index:0{width}d}" for index in range(count)]
+        known = raw.ids if ids is None else ids
+        self.ids = list(known) if known is not None else [f"{index:0{width}d}" for index in range(count)]
 
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """The items from ``start`` up to, not including, ``stop``: (n, *shape) float32."""

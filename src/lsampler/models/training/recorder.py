@@ -29,7 +29,7 @@ from lsampler.progress import ProgressLike, begin
 GRID_IMAGES, SHOWN_ROWS = 16, 2000
 MOST_LINES = 50
 """Of a training with more epochs, not every one is reported."""
-DRAWN_AFTER = 2.0
+DRAWN_AFTER = 10.0
 """Seconds after which the curve is drawn again."""
 
 
