@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import lsampler
-from lsampler import ConvAutoencoder, ConvConfig, TrainingOptions, TrainingResult, open_images
+from lsampler import ConvConfig, TrainingOptions, TrainingResult, open_images
 
 SHAPE = ("--size", "8", "--grey", "--no-flip", "--filters", "8,16", "--latent-dim", "6", "--accelerator", "cpu")
 CONFIG = ConvConfig(image_size=8, channels=1, filters=(8, 16), latent_dim=6)
@@ -43,7 +43,7 @@ def train(source: Path, out: Path, **changes: Any) -> TrainingResult:
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    return ConvAutoencoder.load(out / "model.safetensors").state_dict()
+    return lsampler.load_safetensors_autoencoder(out / "model.safetensors").state_dict()
 
 
 def same_weights(first: Path, second: Path) -> bool:

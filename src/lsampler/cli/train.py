@@ -41,7 +41,7 @@ Names = Annotated[
 Unit = Annotated[str | None, typer.Option(metavar="TEXT", help="Of the values, such as mV, for plots.")]
 Epochs = Annotated[
     int | None,
-    typer.Option(min=1, max=100_000, help="Passes over the items.", show_default="25; not images: 10 to 150"),
+    typer.Option(min=1, max=100_000, help="Passes over the items.", show_default="25; not images: 10 to 200"),
 ]
 BatchSize = Annotated[
     int | None,

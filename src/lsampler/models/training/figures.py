@@ -58,7 +58,7 @@ def _signals(items: NDArray[np.float32], decoded: NDArray[np.float32], model: Tr
             lines = axis.plot(values - channel * apart, color=INK, alpha=0.35, linewidth=2.4)
             lines += axis.plot(again - channel * apart, color=VERMILION, linewidth=1.0)
         axis.margins(x=0)
-        axis.tick_params(labelleft=not apart)
+        axis.tick_params(left=not apart, labelleft=not apart)
     figure.legend(lines, ["held out", "reconstructed"], loc="outside upper right", ncols=2)
     figure.supxlabel("step", fontsize=9)
     return figure
@@ -79,6 +79,7 @@ def _explained(items: NDArray[np.float32], decoded: NDArray[np.float32], model: 
     axis.invert_yaxis()
     left_out = f"; the 5 best and the {MOST_FEATURES - 5} worst" if len(shown) < len(order) else ""
     axis.set(xlim=(0, 1), xlabel="share of the variance that is kept", title=f"Held-out {model.item.plural}{left_out}")
+    axis.margins(y=0.01)
     axis.grid(axis="x")
     return figure
 

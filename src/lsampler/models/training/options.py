@@ -23,7 +23,7 @@ CURVE, CURVE_PICTURE, PICTURE = "training.csv", "training.png", "reconstructions
 WIDTH = 460
 IMAGE_EPOCHS, IMAGE_BATCH, IMAGE_RATE = 25, 32, 8e-4
 """The posts' settings."""
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS, ROW_RATE = 2000, 10, 150, 3e-3
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS, ROW_RATE = 3000, 10, 200, 3e-3
 """Of items that are no images: steps in all, as far as the epochs allow it, and the learning rate."""
 
 
@@ -32,7 +32,7 @@ class TrainingOptions:
     """How to train; what is None is chosen by the kind of the items and by their number.
 
     Args:
-        epochs: passes over the training items: 25 for images; for others as many as make 2,000 steps, from 10 to 150.
+        epochs: passes over the training items: 25 for images; for others as many as make 3,000 steps, from 10 to 200.
             A training that is resumed keeps its number unless a larger one extends it.
         batch_size: items per step, in each process: 32 for images; for others one for every 64 items, from 32 to 1,024.
         learning_rate: the peak of the one-cycle schedule (Adam): 0.0008 for images, 0.003 for others.

@@ -101,10 +101,7 @@ class PreparedRows(PreparedItems):
         names = [self.item.features[place] for place in still]
         if not names:
             return ""
-        are = (
-            "is the same in all training data, and is" if len(names) == 1 else "are the same in all training data, and"
-        )
-        return f"{quoted(names)}: {are} decoded as it was"
+        return f"the same in all training {self.what}, and decoded as such: {quoted(names)}"
 
 
 def one(item: Item) -> str:
