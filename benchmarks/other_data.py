@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.other_data`` writes the two tables of docs/other-data.md and its figures anew. Everything learns
 from the training items alone. A classifier is cross-validated on the held-out real items and as many samples; its area
-under the ROC curve (AUC) is 0.5 for samples that it cannot tell from real items, and 1 for those that it always can. The
-peer is scikit-learn's ``GaussianMixture``, fitted to the items themselves.
+under the ROC curve (AUC) is 0.5 for samples that it cannot tell from real items, and 1 for those that it always can.
+The peer is scikit-learn's ``GaussianMixture``, fitted to the items themselves.
 """
 
 from __future__ import annotations
@@ -31,7 +31,15 @@ from lsampler.plots import house_style
 
 PAGE = Path(__file__).parents[1] / "docs" / "other-data.md"
 IMAGES = PAGE.parent / "images"
-STRATEGIES = ("gaussian-mixture", "gaussian-copula", "elliptical", "multivariate-normal", "kde", "pca-ellipse", "gaussian")
+STRATEGIES = (
+    "gaussian-mixture",
+    "gaussian-copula",
+    "elliptical",
+    "multivariate-normal",
+    "kde",
+    "pca-ellipse",
+    "gaussian",
+)
 COMPONENTS = (1, 2, 3, 5, 8, 12)
 DRAWS, FOLDS = 5, 5
 SHOWN = 2000
@@ -71,7 +79,6 @@ def aucs(real: Rows, drawn: Rows, seed: int) -> tuple[float, float]:
 def drawers(bundle: Bundle, train: Rows) -> Iterator[tuple[str, Callable[[int, int], Rows]]]:
     """The name of each kind of samples, and what draws n of them with a seed."""
     model = bundle.autoencoder
-    shape = model.item.shape
     latents = _latents(bundle, train)
 
     def some(n: int, seed: int) -> Rows:
@@ -82,7 +89,6 @@ def drawers(bundle: Bundle, train: Rows) -> Iterator[tuple[str, Callable[[int, i
     for name in STRATEGIES:
         fitted = load_sampler(name).fit(latents)
         yield f"`{name}`, decoded", lambda n, seed, of=fitted: _flat(decode(model, of.sample(n, seed=seed)))  # type: ignore[misc]
-    assert shape == model.item.shape
     yield "scikit-learn's `GaussianMixture` of the items", mixture_of(train)
 
 
@@ -119,7 +125,9 @@ def measured(what: str) -> list[str]:
 def draw_figure(bundle: Bundle, train: Rows, real: Rows, path: Path) -> None:
     """Samples beside real items: the densities of a table's features, or some signals."""
     item = bundle.autoencoder.item
-    drawn = decode(bundle.autoencoder, load_sampler("gaussian-mixture").fit(_latents(bundle, train)).sample(SHOWN, seed=1))
+    drawn = decode(
+        bundle.autoencoder, load_sampler("gaussian-mixture").fit(_latents(bundle, train)).sample(SHOWN, seed=1)
+    )
     known = real.reshape(-1, *item.shape)
     with house_style():
         figure = figure_of(np.concatenate([known[:4], drawn[:8]]) if item.kind == "signal" else drawn, item, known)

@@ -78,7 +78,7 @@ def test_a_constant_is_decoded_as_it_was_and_does_not_count() -> None:
 
 
 def test_defaults_follow_the_items() -> None:
-    assert [DenseConfig.for_item(Item("table", (f,))).latent_dim for f in (1, 2, 3, 30, 1000)] == [1, 2, 2, 15, 64]
+    assert [DenseConfig.for_item(Item("table", (f,))).latent_dim for f in (1, 2, 3, 30, 1000)] == [1, 2, 2, 20, 64]
     lengths = {1: 1, 15: 1, 32: 2, 64: 3, 128: 4, 100_000: 4}
     assert {n: len(SignalConfig.for_item(Item("signal", (1, n))).filters) for n in lengths} == lengths
     assert SignalConfig.for_item(Item("signal", (2, 9)), latent_dim="4", filters=["3"]).filters == (3,)
@@ -120,4 +120,4 @@ def test_half_precision_is_for_weights_and_not_for_scales() -> None:
         "mean": torch.float32,
         "scale": torch.float32,
     }
-    assert stored["encoder.1.weight"].dtype == torch.float16
+    assert stored["encoder.2.weight"].dtype == torch.float16

@@ -85,4 +85,5 @@ def _beats(
         towards = np.radians(wave.degrees + axis)[:, None] - AXES
         beats += np.cos(towards)[..., None] * shape[:, None]
     swing = 0.04 * np.sin(breath[:, None] + 2 * np.pi * 0.25 * times)
-    return beats + swing[:, None] * np.array([0.6, 1.0])[:, None]
+    beats += swing[:, None] * np.array([0.6, 1.0])[:, None]
+    return beats

@@ -78,7 +78,7 @@ Widths = Annotated[
     str | None,
     typer.Option(
         metavar="N,N,...",
-        help="Tables, arrays: widths of the encoder's hidden layers; the decoder mirrors them.",
+        help="Tables, arrays: widths of the hidden layers of the encoder, and of the decoder.",
         show_default="128,128",
     ),
 ]
@@ -86,7 +86,7 @@ LatentDim = Annotated[
     int | None,
     typer.Option(
         help="Latent dimension D.",
-        show_default="256; signals: half the values, at most 32; tables: half the features, at most 64",
+        show_default="256; signals: half the values, at most 32; tables: two thirds of the features, at most 64",
     ),
 ]
 Activation = Annotated[

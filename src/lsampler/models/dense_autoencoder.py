@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
-from torch import nn
+from torch import Tensor, nn
 
 from lsampler.data.items import Item
 from lsampler.models.layers import initialise
@@ -27,7 +27,7 @@ class DenseConfig(NetworkConfig):
     """
 
     widths: tuple[PositiveInt, ...] = Field(
-        default=(128, 128), description="widths of the encoder's hidden layers; the decoder mirrors them"
+        default=(128, 128), description="widths of the hidden layers of the encoder, and of the decoder"
     )
     latent_dim: int = latent_dim_field(16)
     activation: Literal["leaky-relu", "relu", "elu", "selu", "silu"] = Field(
@@ -36,13 +36,16 @@ class DenseConfig(NetworkConfig):
 
     @classmethod
     def for_item(cls, item: Item, **settings: Any) -> DenseConfig:
-        """A network for items of a shape: D is half the number of their values, from 2 to 64, unless it is given."""
+        """A network for items of a shape: D is two thirds of the number of values, from 2 to 64."""
         values = math.prod(item.shape)
-        return cls(**{"latent_dim": min(values, MOST_LATENT, max(2, -(-values // 2)))} | settings)
+        return cls(**{"latent_dim": min(values, MOST_LATENT, max(2, -(-2 * values // 3)))} | settings)
 
 
 class DenseAutoencoder(StandardisedAutoencoder):
-    """Dense layers to the latent vector, and their mirror image; every value is standardised.
+    """A linear map to the latent vector and one back, each with a correction by dense layers; values are standardised.
+
+    Before it is trained, the network is linear. So it soon reconstructs as well as principal components do, also from a
+    few hundred rows, and what it learns beyond that are the curved relations between features.
 
     Args:
         item: what one item is: a row of a table, or another array, whose values the network takes as one row.
@@ -60,17 +63,29 @@ class DenseAutoencoder(StandardisedAutoencoder):
         self, item: Item, config: DenseConfig | None = None, training: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(item, config or DenseConfig.for_item(item), training)
-        widths = [math.prod(item.shape), *self.config.widths, self.config.latent_dim]
-        self.encoder = nn.Sequential(nn.Flatten(), *_dense(widths, activation_of(self.config)))
-        back = _dense(widths[::-1], activation_of(self.config))
-        self.decoder = nn.Sequential(*back, nn.Unflatten(1, item.shape))
-        for layers in (self.encoder, self.decoder):
-            initialise(layers)
+        values, dimension = math.prod(item.shape), self.config.latent_dim
+        there, back = nn.Linear(values, dimension), nn.Linear(dimension, values)
+        self.encoder = nn.Sequential(nn.Flatten(), _Corrected(values, self.config), there)
+        self.decoder = nn.Sequential(back, _Corrected(values, self.config), nn.Unflatten(1, item.shape))
+        if not there.weight.is_meta:  # a file's weights follow
+            for layer in (there, back):
+                nn.init.orthogonal_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
 
-def _dense(widths: Sequence[int], activation: Any) -> list[nn.Module]:
-    """Dense layers from each width to the next, with activations in between."""
-    layers: list[nn.Module] = []
-    for width, following in itertools.pairwise(widths):
-        layers += [nn.Linear(width, following), activation()]
-    return layers[:-1]
+class _Corrected(nn.Module):
+    """Rows of values, each with what dense layers add to it; at first they add nothing."""
+
+    def __init__(self, values: int, config: DenseConfig) -> None:
+        super().__init__()
+        widths, activation = (values, *config.widths, values), activation_of(config)
+        layers: list[nn.Module] = []
+        for width, following in itertools.pairwise(widths):
+            layers += [nn.Linear(width, following), activation()]
+        self.correction = nn.Sequential(*layers[:-1])
+        initialise(self.correction)
+        nn.init.zeros_(layers[-2].weight)  # type: ignore[arg-type]
+
+    def forward(self, rows: Tensor) -> Tensor:
+        corrected: Tensor = rows + self.correction(rows)
+        return corrected

@@ -71,7 +71,7 @@ def test_a_table_is_learnt_in_its_own_units(of_table: tuple[Path, TrainingResult
     assert files(out / "run") == FILES
     model = load_autoencoder(str(result.model))
     assert model.item == Item("table", (5,), ("a", "b", "c", "d", "e"))
-    assert model.dimension == 3
+    assert model.dimension == 4
     rows = table()
     decoded = model.decode(model.encode(torch.from_numpy(rows))).numpy()
     assert decoded[:, 4] == pytest.approx(7.25, abs=1e-6)
