@@ -147,9 +147,11 @@ def test_bundles_lists_those_that_come_with_lsampler(ok: Cli, monkeypatch: pytes
         "celeba96, comes with lsampler, ",
         "D 256 items 96 x 96 colour images",
         "digits, comes with",
+        "D 20 items a row of 30 features",
+        "D 20 items a signal of 2 x 180",
     ):
         assert part in text
-    assert text.count("recommended gaussian-mixture licence ") == 2
+    assert text.count("recommended gaussian-mixture licence ") == 4
     assert max(map(len, answer.out.splitlines())) <= 80
 
 
