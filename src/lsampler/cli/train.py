@@ -171,7 +171,10 @@ def _train(settings: dict[str, Any]) -> None:
         from lsampler.models.training.train import train_autoencoder
     except ImportError as error:
         raise LsamplerError(f"training needs {error.name}; install it with: pip install 'lsampler[train]'") from error
-    config = network_config(_item(source), **network)
+    item = _item(source)
+    config = network_config(item, **network)
+    if not item.is_image:
+        say(f"{source.name}: {len(source.ids)} {item.plural}; one is {item.words}; D = {config.latent_dim}")
     with rich_progress() as progress:
         result = train_autoencoder(
             source,

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
-from lsampler.data.image_arrays import HDF5_SUFFIXES, ArrayImages
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler.data.image_arrays import HDF5_SUFFIXES, ArrayImages, unit_range
+from lsampler.data.image_files import checked_floats
 from lsampler.data.image_sources import ImageSource, open_images
 from lsampler.data.item_rows import ItemRows, as_rows
 from lsampler.data.items import Item, Kind
@@ -18,6 +22,7 @@ from lsampler.files import existing_file
 
 AnySource: TypeAlias = ImageSource | ItemRows
 ARRAYS = (".npy", ".npz", *HDF5_SUFFIXES)
+CHANNELS = (1, 3)
 FEWEST_PIXELS, MOST_CHANNELS = 4, 12
 """Along an edge of an image; and of a signal, as of the twelve leads of an electrocardiogram."""
 LOOKED_AT = 64
@@ -68,10 +73,50 @@ def as_training_source(source: Any) -> AnySource:
     """A source as it is, the path of one opened, or an array or a table in memory."""
     if isinstance(source, str | os.PathLike):
         return open_any(source)
-    if isinstance(source, ItemRows) or all(hasattr(source, name) for name in ("ids", "read")):
+    if isinstance(source, ItemRows):
+        images = MemoryImages.of(source) if source.item.is_image else None
+        return images or source
+    if all(hasattr(source, name) for name in ("ids", "read")):
         opened: AnySource = source
         return opened
-    return as_rows(source)
+    rows = as_rows(source)
+    images = MemoryImages.of(rows)
+    return images if images and _are_images(images) else _rows(rows.raw, ItemHints())
+
+
+class MemoryImages:
+    """Images of an array in memory: (N, H, W), (N, H, W, C) or (N, C, H, W); uint8, or floats in [0, 1]."""
+
+    def __init__(self, name: str, array: NDArray[Any], ids: list[str]) -> None:
+        self.name, self.ids, self._array = name, ids, array
+
+    @classmethod
+    def of(cls, rows: ItemRows) -> MemoryImages | None:
+        """The images of an array; None if its shape or its type is not that of images."""
+        array = rows.raw.read(0, len(rows.ids))
+        shape = array.shape[1:]
+        shaped = len(shape) == 2 or (len(shape) == 3 and (shape[2] in CHANNELS or shape[0] in CHANNELS))
+        return (
+            cls(rows.name, array, rows.ids) if shaped and (array.dtype == np.uint8 or array.dtype.kind == "f") else None
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image, as the array holds it."""
+        return tuple(map(int, self._array.shape[1:]))
+
+    def in_unit_range(self, most: int) -> bool:
+        """Whether the numbers of some images, evenly spaced, are those of pixels: bytes, or floats in [0, 1]."""
+        return unit_range(self._array[:: max(1, len(self.ids) // most)])
+
+    def read(self, index: int) -> NDArray[Any]:
+        """Image ``index`` as (H, W, C). Raises ImageError."""
+        pixels = self._array[index]
+        if pixels.ndim == 2:
+            pixels = pixels[..., np.newaxis]
+        elif pixels.shape[2] not in CHANNELS:
+            pixels = pixels.transpose(1, 2, 0)
+        return pixels if pixels.dtype == np.uint8 else checked_floats(pixels)
 
 
 def _images(path: Path, hints: ItemHints) -> ImageSource:
@@ -89,10 +134,10 @@ def _tried(path: Path, dataset: str | None) -> ArrayImages | None:
         return None
 
 
-def _are_images(images: ArrayImages) -> bool:
+def _are_images(images: ArrayImages | MemoryImages) -> bool:
     """Whether an array that has the shape of images holds any. Raises LsamplerError if it may hold something else."""
     shape = images.shape
-    if min(edge for edge in shape if len(shape) == 2 or edge not in (1, 3)) < FEWEST_PIXELS:
+    if min(edge for edge in shape if len(shape) == 2 or edge not in CHANNELS) < FEWEST_PIXELS:
         return False
     if images.in_unit_range(LOOKED_AT):
         return True

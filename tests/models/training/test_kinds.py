@@ -146,6 +146,20 @@ def test_images_that_are_not_square(tmp_path: Path) -> None:
         ConvConfig(image_size=(8, 10), filters=(4, 8))
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (1, 8, 8)])
+def test_images_in_memory(shape: tuple[int, ...], digits: NDArray[np.float32], tmp_path: Path) -> None:
+    """Also as bytes: they give the same model as the file."""
+    config = ConvConfig(image_size=8, channels=1, filters=(4,), latent_dim=2)
+    np.save(tmp_path / "d.npy", np.rint(digits[:60] * 255).astype(np.uint8))
+    for name, source in (
+        ("memory", np.rint(digits[:60] * 255).astype(np.uint8).reshape(-1, *shape)),
+        ("file", tmp_path / "d.npy"),
+    ):
+        options = TrainingOptions(**QUICK | {"held_out": 10, "epochs": 1})
+        lsampler.train_autoencoder(source, tmp_path / name, config=config, options=options, **LINES)
+    assert same_weights(tmp_path / "memory", tmp_path / "file")
+
+
 # Resuming
 
 
