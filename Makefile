@@ -87,6 +87,8 @@ heartbeats: $(VENV)/.installed-dev ## train the bundled signals, simulated heart
 	$(call example-bundle,runs/heartbeats,beats.npy,'MIT; see LICENSE-weights.txt',$(HEARTBEATS))
 
 other-data: $(VENV)/.installed-dev ## measure and draw docs/other-data.md again, after cancer and heartbeats; some minutes
+	test -d runs/example || $(BIN)/lsampler example runs/example --what table
+	$(BIN)/lsampler sample --plugin gaussian-mixture --store runs/example/latents.h5 -n 2000 --out docs/images/cancer.png --force
 	$(BIN)/python -m benchmarks.other_data
 
 # The bundle's own weights, in half precision, encode the latents that its strategies are fitted to.
