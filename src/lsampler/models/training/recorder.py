@@ -59,8 +59,12 @@ class Recorder(Callback):
         self._made: list[Path] = []
         self._lock: Lock | None = None
 
-    def check_folder(self) -> None:
-        """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
+    def begin(self, line: str) -> None:
+        """Make the folder, and report a line unless a training is resumed.
+
+        Raises:
+            LsamplerError: it holds a training already, or none to resume.
+        """
         if self._resume and not self.checkpoint.is_file():
             raise LsamplerError(f"{self.out}: no checkpoint to resume; leave out `resume=True` to start")
         self._made = [folder for folder in (self.checkpoint.parent, self.out) if not folder.exists()]
@@ -72,6 +76,8 @@ class Recorder(Callback):
             raise LsamplerError(
                 f"{self.out}: holds a training already; pass `resume=True` to continue it, or choose another folder"
             )
+        if not self._resume:
+            self._report(line)
 
     def close(self) -> None:
         """Let other processes write the folder, and remove the folders that this training made and left empty."""

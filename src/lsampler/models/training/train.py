@@ -16,7 +16,7 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
-from lsampler.data.any_items import as_training_source
+from lsampler.data.any_items import AnySource, as_training_source
 from lsampler.data.image_sources import source_digest
 from lsampler.errors import LsamplerError
 from lsampler.models.trained_autoencoder import NetworkConfig
@@ -69,24 +69,18 @@ def train_autoencoder(
     signals (C, L) a convolutional one. Of all but images, mean and standard deviation of the training items become part
     of the model, so that it takes and gives items in their own units, and errors are in units of the variance.
 
-    A checkpoint is written after every epoch; ``resume`` continues from the last one. With the same number of
-    processes the result equals that of an uninterrupted training, because the order of the items depends on seed
-    and epoch only, and the flips on seed, step and process. Ctrl-C stops the training and keeps the model of the last
-    finished epoch. Resuming with more epochs extends a training, finished or not: the epochs that are left form another
-    cycle of the learning rate.
-
-    With several devices Lightning starts the running program once more for each of them; with several machines,
-    torchrun or the cluster's scheduler starts all processes. Each calls this function, and the first one prepares the
-    items, reports and writes.
+    A checkpoint is written after every epoch; Ctrl-C stops the training and keeps the model of the last finished epoch.
+    With several devices, or with torchrun, each process calls this function, and the first one reports and writes.
 
     Args:
-        source: images of :func:`lsampler.open_images`; rows of :func:`lsampler.open_items`; an array (N, ...), a table
-            or a DataFrame, whose shape says what the items are; or the path of any of them.
+        source: images of :func:`lsampler.open_images`; rows of :func:`lsampler.open_items`; an array (N, ...) or a
+            DataFrame, whose shape says what the items are; or the path of any of them.
         out: the folder.
         config: the network's shape: a :class:`lsampler.ConvConfig` for images, a :class:`lsampler.SignalConfig` or a
             :class:`lsampler.DenseConfig`; by default one that suits the items.
         options: how to train.
-        resume: continue the training in the folder.
+        resume: continue from the last checkpoint, as if there had been no interruption. With more epochs, also that of
+            a finished training: the epochs that are left form another cycle of the learning rate.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
         report: takes the lines that tell how the training goes.
 
@@ -96,26 +90,32 @@ def train_autoencoder(
     """
     items, out = as_training_source(source), Path(out)
     model = ModelPlan.of(items, config, options)
-    plan = options.plan(model.item, len(items.ids), _epochs_begun(out) if resume else None)
-    extends = resume and plan.epochs != _epochs_begun(out)
+    begun = _epochs_begun(out) if resume else None
+    plan = options.plan(model.item, len(items.ids), begun)
     trainer = _trainer(plan, model.gradient_norm)
     prepared = model.prepared(items, out, plan, resume=resume, progress=progress)
-    record = plan.record() | {"source": items.name, "source_digest": source_digest(items.ids)}
-    settings = {"training": record, "config": model.config.model_dump(mode="json"), "items": model.identity}
-    recorder = Recorder(out, plan, settings, resume=resume, progress=progress, report=report)
+    recorder = Recorder(out, plan, _settings(items, model, plan), resume=resume, progress=progress, report=report)
     with contextlib.closing(recorder):
         if trainer.is_global_zero:
             check_split(items.name, prepared.what, len(items.ids), plan.held_out, (trainer.world_size, None))
-            divided = f"held out: {prepared.division.words}"
-            recorder.check_folder()
-            if not resume:
-                report(divided)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(plan.seed)
-            module = TrainingModule(model.built(), plan, extends=extends)
+            recorder.begin(f"held out: {prepared.division.words}")
+        module = _module(model, plan, extends=begun is not None and plan.epochs != begun)
         trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
         interrupted = _fit(trainer, module, prepared, recorder, resume=resume)
         return recorder.finish(trainer, prepared, interrupted=interrupted)
+
+
+def _settings(items: AnySource, model: ModelPlan, plan: Plan) -> dict[str, Any]:
+    """What the checkpoint and the file of the model say of a training."""
+    record = plan.record() | {"source": items.name, "source_digest": source_digest(items.ids)}
+    return {"training": record, "config": model.config.model_dump(mode="json"), "items": model.identity}
+
+
+def _module(model: ModelPlan, plan: Plan, *, extends: bool) -> TrainingModule:
+    """The network with the first weights that the seed gives."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        return TrainingModule(model.built(), plan, extends=extends)
 
 
 def _epochs_begun(out: Path) -> int | None:

@@ -75,9 +75,8 @@ def import_latents(
         held_out: how many rows are held out, at random, or which (:class:`HeldOut`; rows are known by their numbers,
             groups by the ids); by default the file's own ``split``, or a tenth at random.
         autoencoder: the model that encoded them, if known: its D is compared, its fingerprint recorded.
-        dataset: which array of an ``.npz`` or ``.h5``, or which columns of a ``.parquet``: one of lists, or several of
-            numbers, as names or patterns such as ``z*`` separated by commas; of an ``.h5ad`` such as ``obsm/X_pca``. By
-            default what is certain.
+        dataset: which array of an ``.npz``, ``.h5`` or ``.h5ad``, or which columns of a ``.parquet``: one of lists, or
+            several of numbers, as names or patterns such as ``z*`` with commas. By default what is certain.
         force: replace an existing store.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
