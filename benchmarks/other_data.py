@@ -135,7 +135,7 @@ def main() -> None:
     for what in parser.parse_args().what or ("table", "signal"):
         lines = "\n".join(measured(what))
         mark = f"<!-- measured: {what} -->"
-        text = re.sub(rf"(?s){mark}\n.*?\n{mark}", lambda _, m=mark, t=lines: f"{m}\n{t}\n{m}", PAGE.read_text())  # type: ignore[misc]
+        text = re.sub(rf"(?s){mark}\n(.*?\n)??{mark}", lambda _, m=mark, t=lines: f"{m}\n{t}\n{m}", PAGE.read_text())  # type: ignore[misc]
         PAGE.write_text(text)
 
 
