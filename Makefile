@@ -47,17 +47,17 @@ bundle: $(VENV)/.installed-dev ## train, encode and bundle celeba96 again; hours
 	$(BIN)/lsampler train $(DATA) --crop celeba --size 96 --held-out 1000 --held-out-by last --epochs 24 \
 		--out runs/celeba96
 	$(BIN)/lsampler encode $(DATA) --model runs/celeba96/model.safetensors --out runs/celeba96/latents.h5 --force
-	$(BIN)/lsampler bundle $(BUNDLES)/celeba96.safetensors --model runs/celeba96/model.safetensors \
+	$(BIN)/lsampler bundle --out $(BUNDLES)/celeba96.safetensors --model runs/celeba96/model.safetensors \
 		--store runs/celeba96/latents.h5 --evaluator core-membership --evaluator faces --force
 	$(MAKE) carried-celeba96
 
 digits: $(VENV)/.installed-dev ## train the bundled digits again; a few minutes
-	test -d runs/digits || $(BIN)/lsampler example runs/digits
+	test -d runs/digits || $(BIN)/lsampler example --out runs/digits
 	$(BIN)/lsampler train runs/digits/images.npy --size 8 --crop none --grey --no-flip --filters 32,64 --latent-dim 10 \
 		--epochs 120 --learning-rate 0.004 --held-out 597 --held-out-by last --out runs/digits/training
 	$(BIN)/lsampler encode runs/digits/images.npy --model runs/digits/training/model.safetensors \
 		--held-out 597 --held-out-by last --out runs/digits/training/latents.h5 --force
-	$(BIN)/lsampler bundle $(BUNDLES)/digits.safetensors --model runs/digits/training/model.safetensors \
+	$(BIN)/lsampler bundle --out $(BUNDLES)/digits.safetensors --model runs/digits/training/model.safetensors \
 		--store runs/digits/training/latents.h5 --force
 	$(MAKE) carried-digits
 
@@ -71,10 +71,10 @@ endef
 define example-bundle
 	$(BIN)/lsampler train $(1)/$(2) $(4) --out $(1)/training
 	$(BIN)/lsampler encode $(1)/$(2) --model $(1)/training/model.safetensors --out $(1)/training/latents.h5 --force
-	$(BIN)/lsampler bundle $(BUNDLES)/$(notdir $(1)).safetensors --model $(1)/training/model.safetensors \
+	$(BIN)/lsampler bundle --out $(BUNDLES)/$(notdir $(1)).safetensors --model $(1)/training/model.safetensors \
 		--store $(1)/training/latents.h5 --force
 	$(BIN)/lsampler encode $(1)/$(2) --model $(notdir $(1)) --out $(1)/carried.h5 --force
-	$(BIN)/lsampler bundle $(BUNDLES)/$(notdir $(1)).safetensors --model $(notdir $(1)) --store $(1)/carried.h5 --add \
+	$(BIN)/lsampler bundle --out $(BUNDLES)/$(notdir $(1)).safetensors --model $(notdir $(1)) --store $(1)/carried.h5 --add \
 		--plugin gaussian-mixture --plugin gaussian-copula --device cpu --force --licence $(3)
 endef
 
@@ -87,7 +87,7 @@ heartbeats: $(VENV)/.installed-dev ## train the bundled signals, simulated heart
 	$(call example-bundle,runs/heartbeats,beats.npy,'MIT; see LICENSE-weights.txt',$(HEARTBEATS))
 
 other-data: $(VENV)/.installed-dev ## measure and draw docs/other-data.md again, after cancer and heartbeats; some minutes
-	test -d runs/example || $(BIN)/lsampler example runs/example --what table
+	test -d runs/example || $(BIN)/lsampler example --what table --out runs/example
 	$(BIN)/lsampler sample --plugin gaussian-mixture --store runs/example/latents.h5 -n 2000 --out docs/images/cancer.png --force
 	$(BIN)/python -m benchmarks.other_data
 
@@ -95,14 +95,14 @@ other-data: $(VENV)/.installed-dev ## measure and draw docs/other-data.md again,
 carried-celeba96: $(VENV)/.installed-dev ## fit the strategies that celeba96 carries again; some minutes
 	mkdir -p runs
 	$(BIN)/lsampler encode $(DATA) --model celeba96 --held-out-by last --out runs/celeba96-carried.h5 --force
-	$(BIN)/lsampler bundle $(BUNDLES)/celeba96.safetensors --model celeba96 --store runs/celeba96-carried.h5 \
+	$(BIN)/lsampler bundle --out $(BUNDLES)/celeba96.safetensors --model celeba96 --store runs/celeba96-carried.h5 \
 		--add $(CARRIED) --device cpu --force \
 		--licence 'non-commercial research only, as the images of CelebA; see LICENSE-weights.txt'
 
 carried-digits: $(VENV)/.installed-dev ## fit the strategies that digits carries again; some seconds
-	test -d runs/digits || $(BIN)/lsampler example runs/digits
+	test -d runs/digits || $(BIN)/lsampler example --out runs/digits
 	$(BIN)/lsampler encode runs/digits/images.npy --model digits --held-out-by last --out runs/digits/carried.h5 --force
-	$(BIN)/lsampler bundle $(BUNDLES)/digits.safetensors --model digits --store runs/digits/carried.h5 \
+	$(BIN)/lsampler bundle --out $(BUNDLES)/digits.safetensors --model digits --store runs/digits/carried.h5 \
 		--add $(CARRIED) --device cpu --force \
 		--licence 'MIT; name the data set, which is CC BY 4.0; see LICENSE-weights.txt'
 

@@ -18,8 +18,10 @@ from sklearn.neighbors import NearestNeighbors
 from benchmarks.measuring import Row, Settings, in_turn
 from benchmarks.neighbours import NEIGHBOURS, sets
 from benchmarks.sampling import draw, fitted
-from lsampler import Block, nearest_neighbours, open_store, sample_store
+from lsampler import open_store
+from lsampler.compute import Block, nearest_neighbours
 from lsampler.compute.engine import Threads
+from lsampler.samplers import sample_store
 from lsampler.statistics.passes import in_double_precision
 
 DRAWN_ROWS = 400_000

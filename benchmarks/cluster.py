@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.measuring import Row, Settings, in_turn
 from benchmarks.sampling import fitted
-from lsampler import DrawOptions, on_cluster, open_store, sample_store
+from lsampler import open_store
+from lsampler.compute import on_cluster
 from lsampler.compute.dask_cluster import local_cluster
+from lsampler.samplers import DrawOptions, sample_store
 
 ROWS = 5_000_000
 SHARD_ROWS = 1 << 18

@@ -13,22 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Row, Settings, in_turn
-from lsampler import (
-    Subject,
-    compare,
-    encode_images,
-    load_autoencoder,
-    load_evaluator,
-    load_sampler,
-    on_cluster,
-    one_thread,
-    open_images,
-    open_store,
-    plugin_names,
-)
+from lsampler import compare, load_autoencoder, load_sampler, open_store
+from lsampler.compute import on_cluster, one_thread
 from lsampler.compute.dask_cluster import local_cluster
+from lsampler.data import open_images
+from lsampler.models import encode_to_store
 from lsampler.models.decoding import BATCH
+from lsampler.plugins import load_evaluator, plugin_names
 from lsampler.plugins.registry import registry
+from lsampler.scoring import Subject
 
 MODEL = "celeba96"
 SAMPLES = 2000
@@ -118,7 +111,7 @@ def measure(settings: Settings) -> Iterator[Row]:
     strategies = [name for name in plugin_names("sampler") if name != CHOOSES]
     with tempfile.TemporaryDirectory(dir=settings.scratch) as folder:
         store = Path(folder) / "latents.h5"
-        encode_images(load_autoencoder(MODEL), open_images(settings.images), store, held_out=HELD_OUT)
+        encode_to_store(load_autoencoder(MODEL), open_images(settings.images), store, held_out=HELD_OUT)
         ours, parts = in_turn([partial(whole, store, strategies), partial(bare, store, strategies)], 1, warm=False)
         yield Row(
             f"compare {len(strategies)} strategies, {SAMPLES:,} samples each, by all quick scores",

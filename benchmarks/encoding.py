@@ -18,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Row, Settings, in_turn, own_process
-from lsampler import EncodeOptions, TrainedAutoencoder, encode_images, load_bundle, open_images
+from lsampler import load_bundle
+from lsampler.data import open_images
 from lsampler.data.image_sources import ImageSource
+from lsampler.models import EncodeOptions, TrainedAutoencoder, encode_to_store
 from lsampler.models.decoding import BATCH, image_stream
 from lsampler.models.protocols import preprocess_of
 
@@ -42,7 +44,7 @@ class First:
 def encode_all(autoencoder: TrainedAutoencoder, source: ImageSource) -> None:
     """From the files of the images to the finished store."""
     with tempfile.TemporaryDirectory() as folder:
-        encode_images(autoencoder, source, Path(folder) / "store.h5", held_out=0, options=EncodeOptions(AT_ONCE))
+        encode_to_store(autoencoder, source, Path(folder) / "store.h5", held_out=0, options=EncodeOptions(AT_ONCE))
 
 
 def decode_all(autoencoder: TrainedAutoencoder, latents: torch.Tensor) -> None:

@@ -10,8 +10,9 @@ import torch
 from benchmarks.encoding import AT_ONCE, bare
 from benchmarks.measuring import DIMENSION, Row, Settings, in_turn
 from benchmarks.sampling import draw, fitted
-from lsampler import load_bundle, plugin_names
+from lsampler import load_bundle
 from lsampler.models.decoding import image_stream
+from lsampler.plugins import plugin_names
 
 ROWS = 4_000_000
 IMAGES = 16_384

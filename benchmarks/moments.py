@@ -12,7 +12,8 @@ from sklearn.decomposition import PCA
 
 from benchmarks.measuring import Row, Settings, in_turn, own_process
 from benchmarks.sampling import fitted
-from lsampler import open_store, sample_store
+from lsampler import open_store
+from lsampler.samplers import sample_store
 
 ROWS = 600_000
 

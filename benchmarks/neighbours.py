@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import DIMENSION, Row, Settings, in_turn, own_process
-from lsampler import mutual_ball_counts, nearest_neighbours
+from lsampler.compute import mutual_ball_counts, nearest_neighbours
 
 NEIGHBOURS = 5
 ROWS = 10_000

@@ -24,8 +24,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_te
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lsampler import Bundle, decode, load_bundle, load_sampler, open_items
+from lsampler import decode, load_bundle, load_sampler
+from lsampler.bundles import Bundle
 from lsampler.bundles.examples import EXAMPLES
+from lsampler.data import open_items
 from lsampler.data.item_plots import figure_of
 from lsampler.plots import house_style
 

@@ -14,7 +14,10 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 from benchmarks.measuring import DIMENSION, Row, Settings, in_turn, own_process
-from lsampler import LatentSampler, MemoryStore, load_sampler, plugin_names
+from lsampler import load_sampler
+from lsampler.plugins import plugin_names
+from lsampler.samplers import LatentSampler
+from lsampler.store import MemoryStore
 
 COMPONENTS = 120
 LOOP_ROWS = 60

@@ -24,9 +24,10 @@ from benchmarks.document import KEPT as PERFORMANCE
 from benchmarks.document import machine_line
 from benchmarks.measuring import DIMENSION, ROOT, machine, own_process
 from benchmarks.sampling import fitted
-from lsampler import DrawOptions, load_bundle, open_store, sample_store
+from lsampler import load_bundle, open_store
 from lsampler.compute.engine import Threads, working_on
 from lsampler.plots import SERIES, house_style, save_figure, single
+from lsampler.samplers import DrawOptions, sample_store
 from lsampler.scoring.sample_sets import MOST_BYTES
 from lsampler.scoring.samples import MOST_ROWS
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.measuring import DIMENSION, Row, Settings, in_turn, own_process
 from benchmarks.sampling import BLOCK, draw, fitted
-from lsampler import sample_store
+from lsampler.samplers import sample_store
 from lsampler.store.writer import write_store
 
 ROWS = 10_000_000

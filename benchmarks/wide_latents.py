@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from lsampler import StoreWriter
+from lsampler.store import StoreWriter
 
 SHAPE = (4, 64, 64)
 FEW = ("--param", "components=200")

@@ -18,27 +18,28 @@ from torch import Tensor
 import lsampler
 
 
-class Shell(lsampler.WhitenedSampler):
+class Shell(lsampler.samplers.WhitenedSampler):
     """On one ellipsoidal shell around the centre."""
 
     name = "shell"
 
     radius: float = Field(default=0.8, gt=0, description="Mahalanobis distance, in units of sqrt(D)")
 
-    def draw_white(self, state: Mapping[str, Tensor], block: lsampler.Block, q: int) -> Tensor:
+    def draw_white(self, state: Mapping[str, Tensor], block: lsampler.compute.Block, q: int) -> Tensor:
         """A random direction times the radius, in whitened principal coordinates."""
         x = block.normal(q)
         return x.mul_(self.radius * q**0.5 / x.norm(dim=1, keepdim=True))
 
 
-lsampler_samplers = lsampler.offers(Shell)
+lsampler_samplers = lsampler.plugins.offers(Shell)
 
 
 if __name__ == "__main__":
     bundle = lsampler.load_bundle()
     latents = Shell().fit(bundle).sample(500, seed=0)
-    lsampler.save_grid(lsampler.decode_images(bundle.autoencoder, latents[:64]), "shell.png", force=True)
-    samples = lsampler.Samples("shell", latents.numpy())
-    table = lsampler.evaluate([samples], bundle, [lsampler.load_evaluator("core-membership")])
+    faces = lsampler.decode(bundle.autoencoder, latents[:64])
+    lsampler.models.save_items(faces, "shell.png", bundle.autoencoder, force=True)
+    samples = lsampler.scoring.Samples("shell", latents.numpy())
+    table = lsampler.evaluate([samples], bundle, [lsampler.plugins.load_evaluator("core-membership")])
     for row in table.rows:
         print(row.name, {score.metric: round(score.value, 3) for score in row.scores})

@@ -20,7 +20,9 @@ from scipy import stats
 from scipy.spatial.distance import cdist, mahalanobis
 from sklearn.decomposition import PCA
 
-from lsampler import Analysis, AnalysisOptions, MemoryStore, analyze, load_sampler
+from lsampler import analyze, load_sampler
+from lsampler.reports import Analysis, AnalysisOptions
+from lsampler.store import MemoryStore
 
 Rows = NDArray[np.float64]
 D, N, HELD_OUT = 6, 3000, 400

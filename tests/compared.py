@@ -9,7 +9,10 @@ import torch
 from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
-from lsampler import Block, Evaluator, LatentSampler, RealData, Reference, Samples, Score, State
+from lsampler.compute import Block
+from lsampler.samplers import LatentSampler, State
+from lsampler.scoring import Evaluator, RealData, Samples, Score
+from lsampler.store import Reference
 
 D = 8
 

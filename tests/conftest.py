@@ -17,18 +17,11 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from support import Answer
 
-from lsampler import (
-    ConvAutoencoder,
-    ConvConfig,
-    HeldOut,
-    LatentStore,
-    MemoryStore,
-    Preprocess,
-    encode_images,
-    open_images,
-    open_store,
-)
+from lsampler import open_store
 from lsampler.cli import main
+from lsampler.data import Preprocess, open_images
+from lsampler.models import ConvAutoencoder, ConvConfig, encode_to_store
+from lsampler.store import HeldOut, LatentStore, MemoryStore
 
 CELEBA_ARCHIVE = "img_align_celeba.zip"
 # The same examples in every run, however long one takes.
@@ -92,7 +85,7 @@ def tiny_model_file(tiny_model_bytes: bytes, tmp_path: Path) -> Path:
 def tiny_store_bytes(digits_npy: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The file of the tiny store."""
     path: Path = tmp_path_factory.mktemp("tiny") / "tiny.h5"
-    encode_images(untrained(), open_images(digits_npy), path, held_out=HeldOut(297, "last"))
+    encode_to_store(untrained(), open_images(digits_npy), path, held_out=HeldOut(297, "last"))
     return path.read_bytes()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from lsampler import LatentSampler
+from lsampler.samplers import LatentSampler
 
 ALPHA = 1e-3
 """Level of every test of a distribution. Seeds are fixed, so a passing test stays passing; each states its power."""

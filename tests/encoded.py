@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from lsampler import ConvAutoencoder, EncodeOptions, HeldOut, LatentStore, LsamplerError, encode_images, open_images
+from lsampler import LsamplerError
+from lsampler.data import open_images
+from lsampler.models import ConvAutoencoder, EncodeOptions, encode_to_store
+from lsampler.store import HeldOut, LatentStore
 
 IMAGES, HELD_OUT, COMMIT = 1797, 297, 1024
 
@@ -52,7 +55,9 @@ def encode(
 ) -> Any:
     """Encode images, of which the last are held out where only their number is given."""
     split = held_out if isinstance(held_out, HeldOut) else HeldOut(held_out, "last")
-    return encode_images(model, open_images(source), out, held_out=split, force=force, options=EncodeOptions(**options))
+    return encode_to_store(
+        model, open_images(source), out, held_out=split, force=force, options=EncodeOptions(**options)
+    )
 
 
 def interrupt(counting: Counting, source: Path, out: Path, after: int, **options: Any) -> None:

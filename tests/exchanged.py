@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lsampler import LatentStore, open_store
+from lsampler import open_store
+from lsampler.store import LatentStore
 from lsampler.store.latent_store import Rows
 from lsampler.store.writer import write_store
 

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
-from lsampler import MemoryStore, RealData, Reference, Score, load_evaluator
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import RealData, Score
+from lsampler.store import MemoryStore, Reference
 
 Rows = NDArray[Any]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import committed_shards
 
-from lsampler import DrawOptions, LatentSampler, sample_store
+from lsampler.samplers import DrawOptions, LatentSampler, sample_store
 from lsampler.store.latent_store import Rows
 from lsampler.store.sharding import ShardWork
 

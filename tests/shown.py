@@ -11,33 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lsampler import (
-    AdaptedAutoencoder,
-    Analysis,
-    Bundle,
-    Choice,
-    Comparison,
-    ConvAutoencoder,
-    ConvConfig,
-    Evaluation,
-    HeldOut,
-    Item,
-    MemoryStore,
-    Preprocess,
-    RealData,
-    Samples,
-    StatisticsReference,
-    Subject,
-    TrainingResult,
-    analyze,
-    choose,
-    compare,
-    evaluate,
-    load_bundle,
-    load_core,
-    load_evaluator,
-    load_sampler,
-)
+from lsampler import analyze, choose, compare, evaluate, load_bundle, load_sampler
+from lsampler.bundles import Bundle
+from lsampler.choosing import Choice
+from lsampler.data import Item, Preprocess
+from lsampler.models import AdaptedAutoencoder, ConvAutoencoder, ConvConfig, TrainingResult
+from lsampler.plugins import load_core, load_evaluator
+from lsampler.reports import Analysis, Comparison
+from lsampler.scoring import Evaluation, RealData, Samples, StatisticsReference, Subject
+from lsampler.store import HeldOut, MemoryStore
 
 HOSTILE = "<script src=\"x\">alert(1)<b onclick='y'> & co"
 D, TRAIN, HELD_OUT = 5, 500, 520

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler import LatentStore, StoreWriter, open_store
+from lsampler import open_store
+from lsampler.store import LatentStore, StoreWriter
 
 D = 6
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lsampler import StoreWriter
+from lsampler.store import StoreWriter
 
 
 class Answer(NamedTuple):

@@ -10,8 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lsampler import MemoryStore, Samples, compare, load_bundle, load_evaluator, load_sampler, open_images
+from lsampler import compare, load_bundle, load_sampler
+from lsampler.data import open_images
 from lsampler.data.batches import ImageBatches
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import Samples
+from lsampler.store import MemoryStore
 
 HELD_OUT = 1000
 

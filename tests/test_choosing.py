@@ -12,7 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from support import Answer, store_of
 
-from lsampler import LatentSampler, LsamplerError, MemoryStore, choose, load_bundle, load_fitted, load_sampler
+from lsampler import LsamplerError, choose, load_bundle, load_sampler
+from lsampler.plugins import load_fitted
+from lsampler.samplers import LatentSampler
+from lsampler.store import MemoryStore
 from lsampler.testing import checks_of
 
 D = 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -11,19 +12,39 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import lsampler
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks_of(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
 
 
 def test_the_readme_python_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    block = blocks_of(ROOT / "README.md")[0]
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {})
     assert "pca-ellipses/calibrated" in capsys.readouterr().out
     with Image.open("faces.png") as grid:
         assert grid.size == (786, 786)
+
+
+def test_the_notebook_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From live modules to two reports, with a tenth of the training, one score and one section."""
+    _, training, rest = blocks_of(ROOT / "README.md")
+    assert len(rest.strip().splitlines()) < 12
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lsampler, "compare", functools.partial(lsampler.compare, evaluators="latent-distances"))
+    monkeypatch.setattr(lsampler, "analyze", functools.partial(lsampler.analyze, sections=["components"]))
+    exec(compile(training.replace("range(1000)", "range(100)") + rest, "README.md", "exec"), {})
+    for page in ("comparison", "report"):
+        assert (tmp_path / page / "index.html").stat().st_size > 10_000
+    with Image.open("new.png") as grid:
+        assert min(grid.size) > 300
 
 
 def test_the_one_file_strategy_runs(tmp_path: Path) -> None:

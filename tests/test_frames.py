@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from shown import analysis, choice, comparison, evaluation, store, training, vectors
 
-from lsampler import FileStore, LatentStore, LsamplerError, MemoryStore, Row, TrainingResult
+from lsampler import LsamplerError
+from lsampler.models import TrainingResult
+from lsampler.scoring import Row
+from lsampler.store import FileStore, LatentStore, MemoryStore
 
 TABLES: dict[str, Callable[[], Any]] = {"evaluation": evaluation, "comparison": comparison, "choice": choice}
 LONG = ["metric", "label", "group", "value", "low", "high", "n", "better", "unit", "interval"]

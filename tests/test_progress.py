@@ -15,20 +15,12 @@ import pytest
 from conftest import untrained
 from shown import HOSTILE, samples, store, vectors
 
-from lsampler import (
-    Evaluator,
-    Samples,
-    Score,
-    analyze,
-    choose,
-    compare,
-    encode_images,
-    evaluate,
-    load_evaluator,
-    load_sampler,
-    open_images,
-    sample_store,
-)
+from lsampler import analyze, choose, compare, evaluate, load_sampler
+from lsampler.data import open_images
+from lsampler.models import encode_to_store
+from lsampler.plugins import load_evaluator
+from lsampler.samplers import sample_store
+from lsampler.scoring import Evaluator, Samples, Score
 
 Terminal = Callable[[], StringIO]
 
@@ -85,7 +77,7 @@ def call(kind: str, out: Path, digits: Path, **options: Any) -> None:
         "analyze": lambda: analyze(store(), sections=["cubes"], **options),
         "choose": lambda: choose(store(), quick=True, candidates=[normal], **options),
         "sample_store": lambda: sample_store(normal.fit(store()), 3000, out / "drawn.h5", **options),
-        "encode_images": lambda: encode_images(untrained(), open_images(digits), out / "encoded.h5", **options),
+        "encode_to_store": lambda: encode_to_store(untrained(), open_images(digits), out / "encoded.h5", **options),
         "fit": lambda: load_sampler("kde").fit(vectors()[:150], **options),
     }
     calls[kind]()
@@ -101,7 +93,7 @@ KINDS = {
     "analyze": "1/1 ",
     "choose": "scoring",
     "sample_store": "drawing",
-    "encode_images": "encoding",
+    "encode_to_store": "encoding",
     "fit": "bandwidth",
 }
 

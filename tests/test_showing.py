@@ -13,19 +13,12 @@ import pytest
 from PIL import Image
 from shown import HOSTILE, OBJECTS, D, comparison, evaluation, model, store, vectors
 
-from lsampler import (
-    Bundle,
-    LatentStore,
-    MemoryStore,
-    Samples,
-    Score,
-    StatisticsReference,
-    TrainingResult,
-    analyze,
-    load_fitted,
-    load_sampler,
-    shard_store,
-)
+from lsampler import analyze, load_sampler
+from lsampler.bundles import Bundle
+from lsampler.models import TrainingResult
+from lsampler.plugins import load_fitted
+from lsampler.scoring import Samples, Score, StatisticsReference
+from lsampler.store import LatentStore, MemoryStore, shard_store
 
 VOID = {"br", "img"}
 SMALL, LARGE = 60_000, 600_000

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 
 import lsampler
-from lsampler import ConvConfig, TrainingOptions, TrainingResult, open_images
+from lsampler.bundles import load_safetensors_autoencoder
+from lsampler.data import open_images
+from lsampler.models import ConvConfig, TrainingOptions, TrainingResult
 
 SHAPE = ("--size", "8", "--grey", "--no-flip", "--filters", "8,16", "--latent-dim", "6", "--accelerator", "cpu")
 CONFIG = ConvConfig(image_size=8, channels=1, filters=(8, 16), latent_dim=6)
@@ -39,11 +41,11 @@ def train(source: Path, out: Path, **changes: Any) -> TrainingResult:
     direct = {key: changes.pop(key) for key in ("resume", "report", "progress", "config") if key in changes}
     options = TrainingOptions(**{"epochs": 2, "held_out": 60, "batch_size": 60, "accelerator": "cpu"} | changes)
     defaults = {"report": lambda _: None, "config": CONFIG}
-    return lsampler.train_autoencoder(open_images(source), out, options=options, **defaults | direct)
+    return lsampler.models.train_autoencoder(open_images(source), out, options=options, **defaults | direct)
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    return lsampler.load_safetensors_autoencoder(out / "model.safetensors").state_dict()
+    return load_safetensors_autoencoder(out / "model.safetensors").state_dict()
 
 
 def same_weights(first: Path, second: Path) -> bool:

@@ -6,7 +6,8 @@ import numpy as np
 
 from benchmarks.sanity.checks import CHECKS, three_points
 from benchmarks.sanity.scoring import AllVectors, random_numbers, scores_of
-from lsampler import LsamplerError, load_evaluator
+from lsampler import LsamplerError
+from lsampler.plugins import load_evaluator
 
 METRICS = ("kernel-mmd", "kernel-mmd-p")
 DIGITS = 5

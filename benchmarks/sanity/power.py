@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from lsampler import MemoryStore, RealData, Samples, load_evaluator
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import RealData, Samples
+from lsampler.store import MemoryStore
 
 DIMENSION, CORRELATION = 32, 0.5
 HELD_OUT, REPEATS = 1000, 2

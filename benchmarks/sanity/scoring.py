@@ -15,7 +15,8 @@ from joblib import parallel_backend  # type: ignore[import-untyped]
 from benchmarks.sanity.checks import CHECKS
 from benchmarks.sanity.criteria import Kind
 from benchmarks.sanity.datasets import Rows, standardised
-from lsampler import Evaluator, RealData, Samples, load_evaluator
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import Evaluator, RealData, Samples
 from lsampler.scoring.subject import Latents
 
 METRICS: dict[str, Kind] = {

@@ -11,7 +11,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import gammaincinv, gammaln
 from torch import Tensor
 
-from lsampler import Block, LsamplerError, State, WhitenedReference, WhitenedSampler, offers
+from lsampler import LsamplerError
+from lsampler.compute import Block
+from lsampler.plugins import offers
+from lsampler.samplers import State, WhitenedReference, WhitenedSampler
 
 FEWEST, MOST = 2.05, 1000.0  # degrees of freedom: below 2 there is no covariance, at 1000 it is a normal
 

@@ -14,23 +14,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from lsampler import (
-    Block,
-    Bundle,
-    ConvAutoencoder,
-    LatentSampler,
-    LatentStore,
-    LsamplerError,
-    MemoryStore,
-    Reference,
-    State,
-    build_bundle,
-    bundled,
-    load_bundle,
-    load_fitted,
-    load_sampler,
-    recommended_sampler,
-)
+from lsampler import LsamplerError, load_bundle, load_sampler
+from lsampler.bundles import Bundle, build_bundle, bundled
+from lsampler.compute import Block
+from lsampler.models import ConvAutoencoder
+from lsampler.plugins import load_fitted, recommended_sampler
+from lsampler.samplers import LatentSampler, State
+from lsampler.store import LatentStore, MemoryStore, Reference
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
 STRATEGIES: list[tuple[str, dict[str, Any]]] = [

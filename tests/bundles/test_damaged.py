@@ -11,19 +11,11 @@ import pytest
 import torch
 from support import Answer
 
-from lsampler import (
-    Bundle,
-    ConvAutoencoder,
-    LatentStore,
-    LsamplerError,
-    build_bundle,
-    load_autoencoder,
-    load_core,
-    load_evaluator,
-    load_fitted,
-    load_safetensors_autoencoder,
-    load_sampler,
-)
+from lsampler import LsamplerError, load_autoencoder, load_sampler
+from lsampler.bundles import Bundle, build_bundle, load_safetensors_autoencoder
+from lsampler.models import ConvAutoencoder
+from lsampler.plugins import load_core, load_evaluator, load_fitted
+from lsampler.store import LatentStore
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
 
@@ -140,9 +132,9 @@ def test_a_fitted_strategy_of_an_earlier_version_that_does_not_fit_is_one_line(
 
 
 def test_the_name_of_a_bundle_works_wherever_a_model_is_expected(ok: Callable[..., Answer], tmp_path: Path) -> None:
-    ok("example", tmp_path / "digits")
+    ok("example", "--out", tmp_path / "digits")
     store = tmp_path / "digits" / "latents.h5"
-    answer = ok("bundle", tmp_path / "mine.safetensors", "--model", "digits", "--store", store)
+    answer = ok("bundle", "--out", tmp_path / "mine.safetensors", "--model", "digits", "--store", store)
     assert "1200 latent vectors summarised" in answer.out
     fingerprints = {
         load(name).fingerprint

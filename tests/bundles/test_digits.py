@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from lsampler import LatentStore, Samples, evaluate, load_bundle, load_evaluator, load_sampler, open_store
+from lsampler import evaluate, load_bundle, load_sampler, open_store
 from lsampler.cli import main
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import Samples
+from lsampler.store import LatentStore
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> LatentStore:
     folder = tmp_path_factory.mktemp("digits") / "example"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lsampler", "example", str(folder)])
+        patch.setattr(sys, "argv", ["lsampler", "example", "--out", str(folder)])
         with pytest.raises(SystemExit):
             main()
     return open_store(folder / "latents.h5")
@@ -70,10 +73,10 @@ def test_a_bundle_keeps_its_name_beside_a_folder_of_the_same_name(
 def test_the_example_is_written_by_one_command_and_never_over_something(
     tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
-    first = cli("example", tmp_path / "here")
+    first = cli("example", "--out", tmp_path / "here")
     assert first.code == 0
     assert "1797 digits" in first.out
-    again = cli("example", tmp_path / "here")
+    again = cli("example", "--out", tmp_path / "here")
     assert again.code == 2
     assert "exists already" in again.err
 

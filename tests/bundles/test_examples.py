@@ -14,8 +14,9 @@ from sklearn.datasets import load_breast_cancer
 from support import Answer
 
 import lsampler
-from lsampler import load_bundle, load_sampler, open_items, open_store
+from lsampler import load_bundle, load_sampler, open_store
 from lsampler.cli import main
+from lsampler.data import open_items
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = tmp_path_factory.mktemp("examples")
     for what in ("table", "signal"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["lsampler", "example", str(made / what), "--what", what])
+            patch.setattr(sys, "argv", ["lsampler", "example", "--out", str(made / what), "--what", what])
             with pytest.raises(SystemExit):
                 main()
     return {what: made / what for what in ("table", "signal")}
@@ -86,7 +87,7 @@ def test_samples_have_the_means_and_spreads_of_the_data(bundle: str, what: str, 
 
 
 def test_the_command_writes_an_example_and_says_what_to_try(tmp_path: Path, ok: Callable[..., Answer]) -> None:
-    said = ok("example", tmp_path / "c", "--what", "table").out
+    said = ok("example", "--out", tmp_path / "c", "--what", "table").out
     assert "569 samples of 30 measurements in samples.csv, their latents (D = 20) in latents.h5" in said
     ok(
         "sample",
@@ -102,7 +103,7 @@ def test_the_command_writes_an_example_and_says_what_to_try(tmp_path: Path, ok: 
 
 
 def test_an_unknown_example_is_one_line(tmp_path: Path, cli: Callable[..., Answer]) -> None:
-    answer = cli("example", tmp_path / "x", "--what", "tables")
+    answer = cli("example", "--out", tmp_path / "x", "--what", "tables")
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "--what tables: there is no such example; did you mean 'table'?" in answer.err
     assert not (tmp_path / "x").exists()

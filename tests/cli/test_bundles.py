@@ -10,7 +10,9 @@ import pytest
 import torch
 from support import Answer
 
-from lsampler import LatentStore, load_bundle, load_sampler, open_store, plugin_names
+from lsampler import load_bundle, load_sampler, open_store
+from lsampler.plugins import plugin_names
+from lsampler.store import LatentStore
 
 Cli = Callable[..., Answer]
 KINDS = ("sampler", "core", "evaluator", "autoencoder loader")
@@ -30,7 +32,7 @@ def made(ok: Cli, tiny_model_file: Path, tiny_store: LatentStore, tmp_path: Path
     """A bundle that carries two strategies, and what making it printed."""
     out = tmp_path / "made.safetensors"
     answer = ok(
-        *("bundle", out, "--model", tiny_model_file, "--store", tiny_store.path, "--licence", "CC0"),
+        *("bundle", "--out", out, "--model", tiny_model_file, "--store", tiny_store.path, "--licence", "CC0"),
         *("-p", "gaussian-mixture", "-p", "gaussian-copula", "--param", "gaussian-mixture:components=3"),
     )
     return out, answer
@@ -57,7 +59,7 @@ def test_strategies_are_added_to_a_bundle_that_keeps_the_rest(
 ) -> None:
     before, out = load_bundle(str(made[0])), tmp_path / "more.safetensors"
     of = ("--model", made[0], "--store", tiny_store.path, "--add")
-    ok("bundle", out, *of, "-p", "elliptical", "--param", "temperature=0.9", "--recommended", "elliptical")
+    ok("bundle", "--out", out, *of, "-p", "elliptical", "--param", "temperature=0.9", "--recommended", "elliptical")
     after = load_bundle(str(out))
     assert [each.label for each in after.strategies] == [
         *(each.label for each in before.strategies),
@@ -67,7 +69,7 @@ def test_strategies_are_added_to_a_bundle_that_keeps_the_rest(
     assert after.reference.calibrations == before.reference.calibrations
     assert after.reference.held_out_scores == before.reference.held_out_scores
     assert after.recommended == "elliptical"
-    ok("bundle", out, *of, "--licence", "MIT", "--force")
+    ok("bundle", "--out", out, *of, "--licence", "MIT", "--force")
     assert load_bundle(str(out)).licence == "MIT"
 
 
@@ -112,9 +114,12 @@ def test_the_bundled_model_draws_without_a_store_and_names_what_works_where_it_c
     [
         (("-p", "kde"), "kde: its fitted state may hold single latent vectors, which no bundle does; leave it out"),
         (("-p", "no-such"), "no sampler 'no-such'"),
-        (("--param", "fact=1"), "--param fact=1: write it as NAME:KEY=VALUE, NAME being that of a --plugin"),
-        (("-p", "flow", "-p", "gaussian", "--param", "hidden=8"), "--param hidden=8: write it as NAME:KEY=VALUE"),
-        (("-p", "flow", "--param", "flw:hidden=8"), "NAME being that of a --plugin; did you mean 'flow'?"),
+        (("--param", "fact=1"), "--param fact=1: belongs to a --plugin; give one"),
+        (
+            ("-p", "flow", "-p", "gaussian", "--param", "hidden=8"),
+            "--param hidden=8: there are several strategies; write it as NAME:KEY=VALUE",
+        ),
+        (("-p", "flow", "--param", "flw:hidden=8"), "'flw' takes no part; did you mean 'flow'?"),
         (("-p", "flow", "--param", "flow:hiden=8"), "no parameter 'hiden'; did you mean 'hidden'?"),
         (("--recommended", "kde"), "--recommended kde needs latent vectors, and made does not carry it"),
         (("--add", "-e", "faces"), "--evaluator faces: --add keeps the scores that are there; leave it out"),
@@ -125,7 +130,7 @@ def test_what_a_bundle_cannot_carry_is_refused_in_one_line(
 ) -> None:
     out = made[0].with_name("new.safetensors")
     start = ("--add",) if "--recommended" in arguments else ()
-    answer = cli("bundle", out, "--model", made[0], "--store", tiny_store.path, *start, *arguments)
+    answer = cli("bundle", "--out", out, "--model", made[0], "--store", tiny_store.path, *start, *arguments)
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert message in answer.err
     assert not out.exists()
@@ -134,7 +139,9 @@ def test_what_a_bundle_cannot_carry_is_refused_in_one_line(
 def test_nothing_is_added_to_what_is_no_bundle(
     cli: Cli, tiny_model_file: Path, tiny_store: LatentStore, tmp_path: Path
 ) -> None:
-    answer = cli("bundle", tmp_path / "x.safetensors", "--model", tiny_model_file, "--store", tiny_store.path, "--add")
+    answer = cli(
+        "bundle", "--out", tmp_path / "x.safetensors", "--model", tiny_model_file, "--store", tiny_store.path, "--add"
+    )
     assert answer.code == 2
     assert "tiny.safetensors: is no bundle that --add could add to; leave out --add" in answer.err
 

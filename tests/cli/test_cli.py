@@ -20,7 +20,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 from support import Answer, listing, store_of
 
-from lsampler import LatentStore, load_bundle, load_sampler, open_store
+from lsampler import load_bundle, load_sampler, open_store
+from lsampler.store import LatentStore
 
 Cli = Callable[..., Answer]
 
@@ -173,7 +174,7 @@ def test_a_bundle_of_a_model_and_its_store_draws_and_scores_as_they_do(
     ok: Cli, tiny_model_file: Path, tiny_store: LatentStore, tmp_path: Path
 ) -> None:
     out = tmp_path / "tiny-bundle.safetensors"
-    ok("bundle", out, "--model", tiny_model_file, "--store", tiny_store.path)
+    ok("bundle", "--out", out, "--model", tiny_model_file, "--store", tiny_store.path)
     sampler = load_sampler("pca-ellipse", half_width="histogram", components=4)
     stored, bundled = (sampler.fit(source).sample(50, seed=1) for source in (tiny_store, load_bundle(str(out))))
     assert torch.equal(stored, bundled)
@@ -196,10 +197,10 @@ BAD_INPUT = [
     ("unknown strategy", "sample -p pca-elipse", "no sampler 'pca-elipse'; did you mean 'pca-ellipse'?"),
     ("unknown parameter", "sample -p pca-ellipse --param factor=1", "no parameter 'factor'; did you mean 'fact'?"),
     ("parameter out of range", "sample -p pca-ellipse --param fact=-1", "give a number, above 0"),
-    ("parameter without value", "sample -p pca-ellipse --param fact", "write it as key=value"),
+    ("parameter without value", "sample -p pca-ellipse --param fact", "write it as KEY=VALUE, such as fact=0.8"),
     ("choice", "sample -p pca-ellipse --param method=guess", "method=guess is not valid: give exact or iteration"),
     ("q larger than D", "sample -p pca-ellipse --param components=257", "--param components=257 is more than the latent dimension of celeba96; give at most 256"),
-    ("negative seed", "sample -p gaussian --seed -1", "'--seed': Input should be greater than or equal to 0"),
+    ("negative seed", "sample -p gaussian --seed -1", "'--seed': -1 is out of range; give 0 or more."),
     ("device", "sample -p gaussian --device abacus", "device 'abacus' is unknown; use auto, cpu, cuda or mps"),
     ("parameter of no strategy", "sample --param fact=1", "--param fact=1: belongs to a --plugin; give one"),
     ("trim of a bundle", "sample -p pca-ellipse --param trim=1.5", "trim=1.7 or none, not 1.5; give --store"),
@@ -227,10 +228,10 @@ BAD_INPUT = [
     ("samples of unknown encoder", "decode {dir}/few.h5", "give that --model"),
     ("samples with another D", "decode {dir}/anonymous.h5 --model celeba96", "D = 6, the decoder takes 256"),
     ("decoding to latents", "decode {dir}/few.h5 --out {dir}/x.h5", "decoding gives items"),
-    ("bundle of another encoder", "bundle {dir}/b.safetensors --model {dir}/tiny.safetensors --store {dir}/few.h5", "another encoder"),
+    ("bundle of another encoder", "bundle --out {dir}/b.safetensors --model {dir}/tiny.safetensors --store {dir}/few.h5", "another encoder"),
     ("scoring nothing", "evaluate", "nothing to score"),
     ("scoring with another D", "evaluate {dir}/anonymous.h5", "D of celeba96 is 256"),
-    ("param for many", "evaluate --all --param fact=1", "--param goes with exactly one --plugin"),
+    ("param for many", "evaluate --all --param fact=1", "there are several strategies; write it as NAME:KEY=VALUE, such as "),
     ("unknown evaluator", "evaluate -p gaussian -e face", "no evaluator 'face'; did you mean 'faces'?"),
     ("images missing", "encode {dir}/nothing --out {dir}/x.h5", "no such file or folder; check the path of the images"),
     ("images of odd kind", "encode {dir}/model.onnx --out {dir}/x.h5", "not a source of images; give a folder"),
@@ -238,17 +239,30 @@ BAD_INPUT = [
     ("images out of range", "encode {dir}/range.npy --model {dir}/tiny.safetensors --out {dir}/x.h5", "scale floats to [0, 1]"),
     ("strict", "encode {dir}/mixed --strict --model {dir}/tiny.safetensors --held-out 0 --out {dir}/x.h5", "image 'bad.png' cannot be decoded"),
     ("held out too many", "encode {dir}/images.npy --held-out 12 --model {dir}/tiny.safetensors --out {dir}/x.h5", "must leave some"),
-    ("too many processes", "encode {dir}/images.npy --workers 1000000 --out {dir}/x.h5", "'--workers': Input should be less than or equal to 256"),
-    ("too large batches", "encode {dir}/images.npy --batch-size 1000000 --out {dir}/x.h5", "'--batch-size': Input should be less than or"),
-    ("too many epochs", "train {dir}/images.npy --epochs 1000000 --out {dir}/run", "'--epochs': Input should be less than or"),
+    ("too many processes", "encode {dir}/images.npy --workers 1000000 --out {dir}/x.h5", "'--workers': 1000000 is out of range; give a number from 0 to 256."),
+    ("too large batches", "encode {dir}/images.npy --batch-size 1000000 --out {dir}/x.h5", "'--batch-size': 1000000 is out of range; give a number from 1 to"),
+    ("too many epochs", "train {dir}/images.npy --epochs 1000000 --out {dir}/run", "'--epochs': 1000000 is out of range; give a number from 1 to"),
     ("size not divisible", "train {dir}/images.npy --size 10 --out {dir}/run", "image size 10 must be a multiple of 16"),
     ("filters", "train {dir}/images.npy --filters 8,x --out {dir}/run", "--filters"),
     ("crop", "train {dir}/images.npy --crop center --out {dir}/run", "crop 'center' is unknown; did you mean 'centre'?"),
     ("nothing to resume", "train {dir}/images.npy --size 8 --filters 4 --resume --out {dir}/run", "no checkpoint to resume"),
     ("comparing nothing", "compare --out {dir}/r", "nothing to compare"),
     ("strategy to compare", "compare -p gausian --out {dir}/r", "did you mean 'gaussian'?"),
-    ("parameter of nothing", "compare -p gaussian --param fact=1 --out {dir}/r", "NAME:KEY=VALUE"),
-    ("parameter of another", "compare -p gaussian --param pca-ellipse:fact=1 --out {dir}/r", "is not compared"),
+    ("parameter of the only one", "compare -p gaussian --param fact=1 --out {dir}/r", "no parameter 'fact'"),
+    ("parameter of none", "compare --sweep gaussian:temperature=0.5:1:2 -p flow --param fact=1 --out {dir}/r", "NAME:KEY=VALUE"),
+    ("parameter of no strategy to bundle", "bundle --model digits --store few.h5 --out b.safetensors --param fact=1", "--param fact=1: belongs to a --plugin; give one"),
+    ("whole number", "sample -p gaussian -n many", "'--n' / '-n': many is not a whole number; give 1 or more."),
+    ("number", "train {dir}/images.npy --learning-rate fast --out {dir}/run", "'--learning-rate': fast is not a number; give 1e-08 or more."),
+    ("no number", "train {dir}/images.npy --learning-rate nan --out {dir}/run", "'--learning-rate': nan is out of range; give 1e-08 or more."),
+    ("wish", "choose --wish best", "'--wish': 'best' is not known; give balanced, varied or clean."),
+    ("split", "store export few.h5 --split test --out x.npy", "'--split': 'test' is not known; give train or held-out."),
+    ("kind of plugins", "plugins --kind sampler", "'--kind': 'sampler' is not known; give strategy, core, evaluator or loader."),
+    ("results that exist", "bundles --json there.png", "there.png: exists already; choose another name or pass --force"),
+    ("stores of no folder", "store list no", "no: no such folder; check the path"),
+    ("bundle to a place", "bundle b.safetensors --model digits --store few.h5", "--out"),
+    ("export to a place", "store export few.h5 x.npy", "--out"),
+    ("example in a place", "example digits", "--out"),
+    ("parameter of another", "compare -p gaussian --param pca-ellipse:fact=1 --out {dir}/r", "'pca-ellipse' takes no part"),
     ("parameter of a row", "compare -p pca-ellipse --param pca-ellipse:fact=-1 --out {dir}/r", "fact=-1"),
     ("sweep of two parts", "compare --sweep pca-ellipse:fact=1:2 --out {dir}/r", "NAME:KEY=LOW:HIGH:STEPS"),
     ("sweep of one step", "compare --sweep pca-ellipse:fact=1:2:1 --out {dir}/r", "2 to 1000 steps"),

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from support import Answer
 
-from lsampler import LatentStore, LsamplerError
+from lsampler import LsamplerError
+from lsampler.store import LatentStore
 
 Cli = Callable[..., Answer]
 

@@ -17,7 +17,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support import listing
 
-from lsampler import LsamplerError, MemoryStore, StoreWriter, compare, load_evaluator, load_fitted, load_sampler
+from lsampler import LsamplerError, compare, load_sampler
+from lsampler.plugins import load_evaluator, load_fitted
+from lsampler.store import MemoryStore, StoreWriter
 
 COMPARE = ("compare", "-p", "gaussian", "-e", "core-membership", "-n", 50, "--store")
 ANALYZE = ("analyze", "--section", "origin")

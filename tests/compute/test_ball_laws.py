@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsampler import LsamplerError, ball_counts, nearest_neighbours
+from lsampler import LsamplerError
+from lsampler.compute import ball_counts, nearest_neighbours
 
 POINTS = st.lists(st.tuples(*[st.integers(-4, 4)] * 3), min_size=1, max_size=12)
 

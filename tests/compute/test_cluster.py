@@ -17,16 +17,10 @@ import numpy as np
 import pytest
 from support import Answer
 
-from lsampler import (
-    DrawOptions,
-    LatentSampler,
-    LsamplerError,
-    ShardedStore,
-    load_bundle,
-    load_sampler,
-    on_cluster,
-    sample_store,
-)
+from lsampler import LsamplerError, load_bundle, load_sampler
+from lsampler.compute import on_cluster
+from lsampler.samplers import DrawOptions, LatentSampler, sample_store
+from lsampler.store import ShardedStore
 
 distributed = pytest.importorskip("distributed")
 
@@ -105,7 +99,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
     """Regression: the workers heard it too, and each wrote its traceback."""
     out = tmp_path / "a.shards"
     sample_store(sampler, 40 * 2048, tmp_path / "whole.shards", options=DrawOptions(shard_rows=2048))
-    command = ("store", "shard", tmp_path / "whole.shards", out, "--rows", "2048")
+    command = ("store", "shard", tmp_path / "whole.shards", "--out", out, "--rows", "2048")
     started = subprocess.Popen(
         [sys.executable, "-m", "lsampler", *command, "--cluster", "local:1"],
         stderr=subprocess.PIPE,

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from lsampler import Balls, LsamplerError, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
+from lsampler import LsamplerError
+from lsampler.compute import Balls, Neighbours, ball_counts, mutual_ball_counts, nearest_neighbours
 
 Rows = NDArray[Any]
 COUNT = 1100

@@ -13,16 +13,12 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lsampler import (
-    LatentSampler,
-    MemoryStore,
-    RealData,
-    Samples,
-    frechet_distance,
-    load_evaluator,
-    load_sampler,
-    nearest_neighbours,
-)
+from lsampler import load_sampler
+from lsampler.compute import frechet_distance, nearest_neighbours
+from lsampler.plugins import load_evaluator
+from lsampler.samplers import LatentSampler
+from lsampler.scoring import RealData, Samples
+from lsampler.store import MemoryStore
 
 ROWS = np.random.default_rng(3).normal(size=(20_000, 40)).astype(np.float32)
 

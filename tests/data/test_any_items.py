@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lsampler import Item, ItemHints, LsamplerError, open_any, open_items
+from lsampler import LsamplerError
+from lsampler.data import Item, ItemHints, open_any, open_items
 
 
 def normal(*shape: int) -> np.ndarray:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from support import Answer
 
-from lsampler import LsamplerError, open_images
+from lsampler import LsamplerError
+from lsampler.data import open_images
 
 IMAGES = np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8)
 

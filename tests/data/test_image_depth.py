@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from lsampler import open_images
+from lsampler.data import open_images
 from lsampler.data.image_sources import ImageError
 
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pictures import encoded, noise, png
 from PIL import Image
 
-from lsampler import LsamplerError, Preprocess, open_images
+from lsampler import LsamplerError
+from lsampler.data import Preprocess, open_images
 from lsampler.data.batches import ImageBatches
 from lsampler.data.image_sources import ImageSource, source_digest
 

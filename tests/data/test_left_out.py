@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from support import Answer
 
-from lsampler import LsamplerError, Preprocess, open_images
+from lsampler import LsamplerError
+from lsampler.data import Preprocess, open_images
 from lsampler.data.batches import ImageBatches
 from lsampler.data.image_sources import left_out
 

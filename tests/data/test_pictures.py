@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pictures import encoded, noise, png
 from PIL import Image, ImageOps
 
-from lsampler import LsamplerError, Preprocess, open_images
+from lsampler import LsamplerError
+from lsampler.data import Preprocess, open_images
 from lsampler.data.image_sources import ImageError
 
 # Crops, sizes, colours

@@ -37,12 +37,12 @@ JOBS = {
     "replace a folder": f"{PICTURES} -n 300 --seed SEED --force --out OUT/x",
     "fit": "fit -p gaussian-mixture --store BASE/store.h5 --out OUT/x.safetensors",
     "import": "store import BASE/big.npy --held-out 10 --out OUT/x.h5",
-    "export to .npy": "store export BASE/big.h5 OUT/x.npy",
-    "export to .npz": "store export BASE/big.h5 OUT/x.npz",
-    "export to .parquet": "store export BASE/big.h5 OUT/x.parquet",
-    "shard": "store shard BASE/big.h5 OUT/x.shards --rows 2048",
-    "merge": "store merge BASE/big.shards OUT/x.h5",
-    "bundle": "bundle OUT/x.safetensors --model BASE/tiny.safetensors --store BASE/store.h5",
+    "export to .npy": "store export BASE/big.h5 --out OUT/x.npy",
+    "export to .npz": "store export BASE/big.h5 --out OUT/x.npz",
+    "export to .parquet": "store export BASE/big.h5 --out OUT/x.parquet",
+    "shard": "store shard BASE/big.h5 --out OUT/x.shards --rows 2048",
+    "merge": "store merge BASE/big.shards --out OUT/x.h5",
+    "bundle": "bundle --out OUT/x.safetensors --model BASE/tiny.safetensors --store BASE/store.h5",
     "evaluate": "evaluate -p gaussian -p kde -n 3000 --store BASE/store.h5 --seed SEED --json OUT/x.json",
     "compare": "compare -p gaussian -p kde -e core-membership -e latent-distances -n 200 --store BASE/store.h5 --out OUT/x",
     "analyze": "analyze BASE/store.h5 --section components --section origin --section correlations --out OUT/x",
@@ -65,11 +65,11 @@ def make_sound(folder: Path) -> None:
     """The inputs of the commands, large enough that writing takes a while."""
     rng = np.random.default_rng(1)
     np.save(folder / "big.npy", rng.normal(size=(ROWS, 6)).astype(np.float32) * [1, 2, 3, 1, 1, 1])
-    model = lsampler.load_safetensors_autoencoder(folder / "tiny.safetensors")
-    lsampler.import_latents(folder / "big.npy", folder / "big.h5", held_out=1000, autoencoder=model)
-    lsampler.shard_store(folder / "big.h5", folder / "big.shards", shard_rows=2048)
-    small = lsampler.open_images(folder / "many.npy")
-    lsampler.encode_images(model, small, folder / "before.h5", held_out=10)
+    model = lsampler.bundles.load_safetensors_autoencoder(folder / "tiny.safetensors")
+    lsampler.store.import_latents(folder / "big.npy", folder / "big.h5", held_out=1000, autoencoder=model)
+    lsampler.store.shard_store(folder / "big.h5", folder / "big.shards", shard_rows=2048)
+    small = lsampler.data.open_images(folder / "many.npy")
+    lsampler.models.encode_to_store(model, small, folder / "before.h5", held_out=10)
     sample = [word.replace("BASE", str(folder)) for word in f"{PICTURES} -n 30 --out BASE/before".split()]
     code, _, err = redirected(sample)
     assert code == 0, err

@@ -35,23 +35,22 @@ FITTED = [
     "multivariate-normal",
     "flow",
 ]
-
 ODD_NAMES = (b"\xff\xfe", b"\x1b[31m", b"a\nb", b"x" * 240, b"\xe2\x80\xae", b" ", b"`seed=1`", b"[bold]", b"a`b")
 
 # In a command FILE is the mutated file, BASE the folder of sound inputs, OUT that of outputs, and TEXT a hostile text.
 STORE = """
 store info FILE
 store verify FILE
-store export FILE OUT/x.npy
-store export FILE OUT/x.npz
-store export FILE OUT/x.parquet
-store shard FILE OUT/x.shards --rows 128
+store export FILE --out OUT/x.npy
+store export FILE --out OUT/x.npz
+store export FILE --out OUT/x.parquet
+store shard FILE --out OUT/x.shards --rows 128
 sample -p multivariate-normal -n 9 --store FILE --out OUT/x.h5
 sample -p gaussian -n 4 --store FILE --model BASE/tiny.safetensors --out OUT/x.png
 decode FILE --n 4 --model BASE/tiny.safetensors --out OUT/x.png
 evaluate FILE --store BASE/store.h5
 fit -p gaussian --store FILE --out OUT/x.safetensors
-bundle OUT/x.safetensors --model BASE/tiny.safetensors --store FILE
+bundle --out OUT/x.safetensors --model BASE/tiny.safetensors --store FILE
 analyze FILE --section components --out OUT/x
 """
 IMPORT = """
@@ -113,22 +112,23 @@ def make_sound(folder: Path) -> None:
         for path in sorted((folder / "photos").iterdir()):
             archive.write(path, path.name)
     torch.manual_seed(7)
-    config = lsampler.ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=6)
-    model = lsampler.ConvAutoencoder(config, preprocess=lsampler.Preprocess(8, "none", 1)).eval()
+    config = lsampler.models.ConvConfig(image_size=8, channels=1, filters=(4, 8), latent_dim=6)
+    model = lsampler.models.ConvAutoencoder(config, preprocess=lsampler.data.Preprocess(8, "none", 1)).eval()
     model.save(folder / "tiny.safetensors")
-    lsampler.encode_images(model, lsampler.open_images(folder / "all.npy"), folder / "store.h5", held_out=60)
+    images = lsampler.data.open_images(folder / "all.npy")
+    lsampler.models.encode_to_store(model, images, folder / "store.h5", held_out=60)
     store = lsampler.open_store(folder / "store.h5")
-    lsampler.shard_store(folder / "store.h5", folder / "store.shards", shard_rows=100)
-    cores = [lsampler.load_core(name) for name in lsampler.plugin_names("core")]
-    scores = [lsampler.load_evaluator("core-membership")]
+    lsampler.store.shard_store(folder / "store.h5", folder / "store.shards", shard_rows=100)
+    cores = [lsampler.plugins.load_core(name) for name in lsampler.plugins.plugin_names("core")]
+    scores = [lsampler.plugins.load_evaluator("core-membership")]
     carried = [lsampler.load_sampler("gaussian-mixture")]
-    lsampler.build_bundle("sound", model, store, cores, scores, carried).save(folder / "bundle.safetensors")
+    lsampler.bundles.build_bundle("sound", model, store, cores, scores, carried).save(folder / "bundle.safetensors")
     for name in FITTED:
         sampler = lsampler.load_sampler(name, **({"max_epochs": 1} if name == "flow" else {})).fit(store)
         sampler.save(folder / f"fitted-{name}.safetensors")
-    lsampler.sample_store(lsampler.load_sampler("gaussian").fit(store), 40, folder / "samples.h5", seed=1)
+    lsampler.samplers.sample_store(lsampler.load_sampler("gaussian").fit(store), 40, folder / "samples.h5", seed=1)
     for suffix in ("npy", "npz", "h5", "parquet"):
-        lsampler.export_latents(store, folder / f"latents.{suffix}")
+        lsampler.store.export_latents(store, folder / f"latents.{suffix}")
     np.savetxt(folder / "latents.csv", store.read(), delimiter=",")
     _interrupt(folder, model)
 
@@ -153,18 +153,22 @@ def _interrupt(folder: Path, model: Any) -> None:
         (folder / name).mkdir()
     shutil.copy(folder / "store.h5", folder / "append" / "x.h5")
     many, images, stop = (
-        lsampler.open_images(folder / "many.npy"),
-        lsampler.open_images(folder / "images.npy"),
+        lsampler.data.open_images(folder / "many.npy"),
+        lsampler.data.open_images(folder / "images.npy"),
         _Interrupting(),
     )
-    lsampler.encode_images(model, many, folder / "many.h5", held_out=9)
-    options = lsampler.EncodeOptions(8)
+    lsampler.models.encode_to_store(model, many, folder / "many.h5", held_out=9)
+    options = lsampler.models.EncodeOptions(8)
     with contextlib.suppress(KeyboardInterrupt):
-        lsampler.encode_images(model, many, folder / "unfinished" / "x.h5", held_out=9, options=options, progress=stop)
-    training = lsampler.TrainingOptions(epochs=4, batch_size=8, held_out=8, flip=False)
-    config = lsampler.ConvConfig(image_size=8, channels=1, filters=(4,), latent_dim=3)
+        lsampler.models.encode_to_store(
+            model, many, folder / "unfinished" / "x.h5", held_out=9, options=options, progress=stop
+        )
+    training = lsampler.models.TrainingOptions(epochs=4, batch_size=8, held_out=8, flip=False)
+    config = lsampler.models.ConvConfig(image_size=8, channels=1, filters=(4,), latent_dim=3)
     out = folder / "training" / "x"
-    lsampler.train_autoencoder(images, out, config=config, options=training, progress=stop, report=lambda _: None)
+    lsampler.models.train_autoencoder(
+        images, out, config=config, options=training, progress=stop, report=lambda _: None
+    )
     command = UNFINISHED["reports"].replace("BASE", str(folder)).replace("OUT", str(folder / "reports"))
     assert redirected(command.split())[0] == 0
 
@@ -362,7 +366,7 @@ def case_of(kind: str, seed: int) -> tuple[Build, Random]:
 
 KINDS: dict[str, Build] = {
     "stores": of_file("store.h5", of_hdf5, STORE),
-    "shards": of_folder("store.shards", STORE + "store merge FILE OUT/x.h5\n"),
+    "shards": of_folder("store.shards", STORE + "store merge FILE --out OUT/x.h5\n"),
     "samples": of_file("samples.h5", of_hdf5, "decode FILE --model BASE/tiny.safetensors --out OUT/x.png"),
     ".npy latents": of_file("latents.npy", mutations.of_npy, IMPORT, SANE),
     ".npz latents": of_file("latents.npz", mutations.of_zip, IMPORT),

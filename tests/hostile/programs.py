@@ -96,8 +96,8 @@ analyze BASE/store.h5 --section components --bin-width TEXT --out OUT/x
 analyze BASE/store.h5 --section principal --trim TEXT --out OUT/x
 analyze TEXT --out OUT/x
 store import BASE/latents.npz --dataset TEXT --out OUT/x.h5
-store export BASE/store.h5 OUT/x.npy --split TEXT
-store shard BASE/store.h5 OUT/x.shards --rows TEXT
+store export BASE/store.h5 --out OUT/x.npy --split TEXT
+store shard BASE/store.h5 --out OUT/x.shards --rows TEXT
 decode BASE/samples.h5 --model BASE/tiny.safetensors -n TEXT --out OUT/x.png
 plugins show TEXT
 plugins new TEXT --out OUT/x
@@ -113,8 +113,8 @@ def text(rng: Random, base: Path, folder: Path) -> Case:
     given, names = odd, []
     if rng.random() < 0.5:
         kind = rng.choice(("sampler", "sampler", "evaluator"))
-        name = rng.choice(lsampler.plugin_names(kind))
-        plugin = (lsampler.load_sampler if kind == "sampler" else lsampler.load_evaluator)(name)
+        name = rng.choice(lsampler.plugins.plugin_names(kind))
+        plugin = (lsampler.load_sampler if kind == "sampler" else lsampler.plugins.load_evaluator)(name)
         key = rng.choice([parameter.name for parameter in type(plugin).parameters()] or ["x"])
         command = f"sample -p {name} -n 9 --param TEXT --store BASE/store.h5 --out OUT/x.h5"
         if kind == "evaluator":
@@ -165,10 +165,10 @@ import time; time.sleep(1000)
 """
 PLUGIN = '''
 import numpy as np, torch, lsampler
-LSAMPLER_API = lsampler.API_VERSION
+LSAMPLER_API = lsampler.plugins.API_VERSION
 {at_import}
 
-class Odd(lsampler.LatentSampler):
+class Odd(lsampler.samplers.LatentSampler):
     """Odd."""
     name = "zz-odd"
     def learn(self, reference):
@@ -178,7 +178,7 @@ class Odd(lsampler.LatentSampler):
         {draw}
         return block.normal(6)
 
-class OddScore(lsampler.Evaluator):
+class OddScore(lsampler.scoring.Evaluator):
     """Odd."""
     name = "zz-odd"
     by_default = False
@@ -187,14 +187,14 @@ class OddScore(lsampler.Evaluator):
     def score(self, samples):
         {score}
         kind = dict(metric="zz-odd", group="g", label="l", better="higher")
-        return [lsampler.Score(**kind, value=0.5, low=0.4, high=0.6, n=9)]
+        return [lsampler.scoring.Score(**kind, value=0.5, low=0.4, high=0.6, n=9)]
 
-@lsampler.hookimpl
+@lsampler.plugins.hookimpl
 def lsampler_samplers():
     {hook}
     return [Odd]
 
-@lsampler.hookimpl
+@lsampler.plugins.hookimpl
 def lsampler_evaluators():
     return [OddScore]
 '''

@@ -11,11 +11,12 @@ from analysis_support import LATENTS, N, Rows, analyzed, brute_clark_evans, prin
 from scipy import stats
 from scipy.spatial import Delaunay
 
-from lsampler import AnalysisOptions, MemoryStore
+from lsampler.reports import AnalysisOptions
 from lsampler.reports.analysis.context import Context
 from lsampler.reports.analysis.pair_density import PairDensity, count_pairs
 from lsampler.reports.analysis.passes import BINS, Radii
 from lsampler.reports.analysis.sections import filaments
+from lsampler.store import MemoryStore
 
 
 def pair_density(points: Rows) -> PairDensity:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from support import Answer
 
-from lsampler import LsamplerError, on_cluster
+from lsampler import LsamplerError
 from lsampler.compute import dask_cluster as module
+from lsampler.compute import on_cluster
 from lsampler.compute.engine import current_engine
 
 distributed = pytest.importorskip("distributed")

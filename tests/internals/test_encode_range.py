@@ -20,22 +20,14 @@ import torch
 from numpy.typing import NDArray
 from support import committed_shards
 
-from lsampler import (
-    ConvAutoencoder,
-    EncodeOptions,
-    HeldOut,
-    LsamplerError,
-    Preprocess,
-    decode_images,
-    encode_images,
-    open_images,
-    open_store,
-)
+from lsampler import LsamplerError, open_store
 from lsampler.compute.prefetch import one_behind
-from lsampler.models import encoding
+from lsampler.data import Preprocess, open_images
+from lsampler.models import ConvAutoencoder, EncodeOptions, decode_images, encode_to_store, encoding
 from lsampler.models.conv_autoencoder import CPU_BATCH
 from lsampler.models.decoding import image_stream
 from lsampler.models.encode_ranges import encode_range
+from lsampler.store import HeldOut
 from lsampler.store.latent_store import Rows
 
 
@@ -68,7 +60,7 @@ def test_ranges_put_together_are_the_store_and_its_skipped_images(
     images[bad] = np.nan
     np.save(tmp_path / "a.npy", images)
     source = open_images(tmp_path / "a.npy")
-    whole = encode_images(tiny_model, source, tmp_path / "s.h5", held_out=HeldOut(5, "last"), options=options)
+    whole = encode_to_store(tiny_model, source, tmp_path / "s.h5", held_out=HeldOut(5, "last"), options=options)
     rows: list[Rows] = []
     for start, stop in pairwise(bounds):
         rows += encode_range(tiny_model, source, start, stop, held_out=np.arange(20) >= 15, options=options)
@@ -102,11 +94,11 @@ def test_shards_that_a_killed_run_had_merged_already_are_removed_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr("lsampler.store.partial_store.PartialStore.clear", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            encode_images(tiny_model, source, out, held_out=9)
+            encode_to_store(tiny_model, source, out, held_out=9)
     assert committed_shards(out)
     assert len(open_store(out)) == len(source.ids)
     with pytest.raises(LsamplerError, match="exists already"):
-        encode_images(tiny_model, source, out, held_out=9)
+        encode_to_store(tiny_model, source, out, held_out=9)
     assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
 
 
@@ -198,7 +190,7 @@ def test_decoding_nothing_gives_nothing() -> None:
 INTERRUPTED_AFTER_ONE_COMMIT = """
 import multiprocessing, os, signal
 from lsampler.cli import main
-from lsampler import StoreWriter
+from lsampler.store import StoreWriter
 
 commit = StoreWriter.commit
 def commit_and_interrupt(self):
@@ -254,12 +246,12 @@ def test_a_store_that_another_process_completes_just_before_it_is_locked_is_not_
 
     def late(*given: Any, **named: Any) -> Any:
         monkeypatch.setattr(encoding, "StoreWriter", writer)
-        encode_images(tiny_model, source, tiny_store.path, held_out=4, options=options)
+        encode_to_store(tiny_model, source, tiny_store.path, held_out=4, options=options)
         return writer(*given, **named)
 
     monkeypatch.setattr(encoding, "StoreWriter", late)
     with pytest.raises(LsamplerError, match="was written by another process meanwhile; run the command again"):
-        encode_images(tiny_model, source, tiny_store.path, held_out=4, options=options)
+        encode_to_store(tiny_model, source, tiny_store.path, held_out=4, options=options)
     assert len(open_store(tiny_store.path)) == rows + len(source.ids)
     with pytest.raises(LsamplerError, match="already; append others"):
-        encode_images(tiny_model, source, tiny_store.path, held_out=4, options=options)
+        encode_to_store(tiny_model, source, tiny_store.path, held_out=4, options=options)

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from lsampler import ConvAutoencoder, LsamplerError
+from lsampler import LsamplerError
 from lsampler.data.pictures import image_grid
 from lsampler.files import (
     FOLDERS,
@@ -34,6 +34,7 @@ from lsampler.files import (
     only_writer,
     remove_leftovers,
 )
+from lsampler.models import ConvAutoencoder
 from lsampler.models.training.figures import reconstruction_grid, training_curve
 from lsampler.models.writing import save_folder
 from lsampler.progress import rich_progress, track

@@ -11,7 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from lsampler import LatentStore, LsamplerError, StoreWriter, open_images
+from lsampler import LsamplerError
+from lsampler.data import open_images
+from lsampler.store import LatentStore, StoreWriter
 
 
 def test_of_a_file_with_very_many_samples_an_even_choice_is_scored(

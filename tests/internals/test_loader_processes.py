@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from lsampler import ConvAutoencoder, EncodeOptions, LsamplerError, Preprocess, encode_images, open_images
+from lsampler import LsamplerError
+from lsampler.data import Preprocess, open_images
 from lsampler.data.batches import ImageBatches, PixelBatch
+from lsampler.models import ConvAutoencoder, EncodeOptions, encode_to_store
 
 PREPROCESS = Preprocess(8, "none", 1)
 
@@ -117,7 +119,7 @@ def test_workers_do_not_change_the_store(tiny_model: ConvAutoencoder, folder: Pa
     found = []
     for workers in (0, 1):
         out, options = tmp_path / f"{workers}.h5", EncodeOptions(4, workers=workers)
-        done = encode_images(tiny_model, open_images(folder), out, held_out=5, options=options)
+        done = encode_to_store(tiny_model, open_images(folder), out, held_out=5, options=options)
         store = done.store
         found.append((store.read().tolist(), store.ids(), store.splits(), done.skipped))
     assert found[0] == found[1]
@@ -126,5 +128,7 @@ def test_workers_do_not_change_the_store(tiny_model: ConvAutoencoder, folder: Pa
 
 def test_a_negative_number_of_workers_is_refused(tiny_model: ConvAutoencoder, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(LsamplerError, match="`workers=-1`"):
-        encode_images(tiny_model, open_images(folder), tmp_path / "s.h5", held_out=5, options=EncodeOptions(workers=-1))
+        encode_to_store(
+            tiny_model, open_images(folder), tmp_path / "s.h5", held_out=5, options=EncodeOptions(workers=-1)
+        )
     assert not (tmp_path / "s.h5").exists()

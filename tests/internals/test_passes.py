@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsampler import MemoryStore, Statistics, analyze, open_store
+from lsampler import analyze, open_store
 from lsampler.compute.engine import Threads, working_on
-from lsampler.statistics import passes
+from lsampler.statistics import Statistics, passes
 from lsampler.statistics.passes import DOUBLE_ROWS, MOST_SEGMENTS, SMALLEST_SEGMENT, in_double_precision, segment_rows
+from lsampler.store import MemoryStore
 from lsampler.store.writer import write_store
 
 

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, hookimpl, offers, plugin_names
+from lsampler import LsamplerError
+from lsampler.compute import Block
+from lsampler.plugins import hookimpl, offers, plugin_names
 from lsampler.plugins import registry as registry_module
 from lsampler.plugins.registry import Registry, registry
+from lsampler.samplers import LatentSampler, State
+from lsampler.store import Reference
 
 
 class Shifted(LatentSampler):
@@ -74,7 +78,7 @@ def test_a_foreign_plugin_is_found_and_used(module: Any) -> None:
         (hooked(lambda: [Shifted], api=1), "written for plugin API 1, this lsampler has 2"),
         (offering(Shifted, api=3), "written for plugin API 3, this lsampler has 2"),
         (SimpleNamespace(lsampler_dreams=offers(Shifted)), "unknown hook 'lsampler_dreams'"),
-        (offering(int), "not a subclass of lsampler.LatentSampler"),
+        (offering(int), "not a subclass of lsampler.samplers.LatentSampler"),
         (offering(named("fine"), None), "not a subclass"),
         (offering(named("Not Kebab")), "lower case with hyphens"),
         (offering(named("first")), "taken by first"),

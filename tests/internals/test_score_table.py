@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from lsampler import Evaluation, Evaluator, LsamplerError, Row, Samples, Score
+from lsampler import LsamplerError
 from lsampler.cli.score_table import print_scores
 from lsampler.cli.strategies import require_scores
+from lsampler.scoring import Evaluation, Evaluator, Row, Samples, Score
 
 
 @pytest.mark.parametrize(("width", "tables"), [(60, 4), (80, 2), (200, 1)])

@@ -14,24 +14,15 @@ import numpy as np
 import pytest
 from support import Answer
 
-from lsampler import (
-    ConvAutoencoder,
-    Entry,
-    Evaluator,
-    LatentStore,
-    LsamplerError,
-    Samples,
-    Score,
-    Subject,
-    compare,
-    evaluate,
-    load_bundle,
-    load_evaluator,
-    load_sampler,
-    on_cluster,
-)
+from lsampler import LsamplerError, compare, evaluate, load_bundle, load_sampler
 from lsampler.bundles.examples import write_example
+from lsampler.compute import on_cluster
+from lsampler.models import ConvAutoencoder
+from lsampler.plugins import load_evaluator
+from lsampler.reports import Entry
+from lsampler.scoring import Evaluator, Samples, Score, Subject
 from lsampler.scoring.sample_sets import Drawn, Stored
+from lsampler.store import LatentStore
 from lsampler.store.writer import write_store
 from lsampler.workspace import open_subject
 

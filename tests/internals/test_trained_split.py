@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lsampler import HeldOut, load_bundle, open_images
+from lsampler import load_bundle
+from lsampler.data import open_images
 from lsampler.models.trained_split import split_for, trained_split
+from lsampler.store import HeldOut
 
 
 def test_celeba96_holds_out_the_last_thousand_images_of_the_archive(celeba_zip: Path) -> None:

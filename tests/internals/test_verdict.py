@@ -14,25 +14,16 @@ import pytest
 import torch
 from PIL import Image
 
-from lsampler import (
-    Block,
-    Entry,
-    LatentSampler,
-    MemoryStore,
-    RealData,
-    Reference,
-    Row,
-    Samples,
-    Score,
-    State,
-    compare,
-    evaluate,
-    load_evaluator,
-    load_sampler,
-)
+from lsampler import compare, evaluate, load_sampler
+from lsampler.compute import Block
+from lsampler.plugins import load_evaluator
+from lsampler.reports import Entry
+from lsampler.samplers import LatentSampler, State
+from lsampler.scoring import RealData, Row, Samples, Score
 from lsampler.scoring.headline import headline, in_order, short, short_range
 from lsampler.scoring.plot_data import picture_of, plot_data
 from lsampler.scoring.verdict import best_rows, judge
+from lsampler.store import MemoryStore, Reference
 
 REAL: Mapping[str, float] = {"precision": 0.7, "recall": 0.7, "strong-auc": 0.5, "clipped-density": 1.0, "faces": 0.9}
 HIGHER = ("precision", "recall", "clipped-density", "symmetric-recall", "faces", "log-likelihood-gain")

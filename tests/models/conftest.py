@@ -16,7 +16,8 @@ from PIL import Image
 from support import Answer
 from torch_models import Made
 
-from lsampler import ConvAutoencoder, load_autoencoder
+from lsampler import load_autoencoder
+from lsampler.models import ConvAutoencoder
 
 
 @pytest.fixture(scope="session")

@@ -16,17 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lsampler import (
-    AdaptedAutoencoder,
-    Autoencoder,
-    ForeignLoader,
-    Item,
-    Layout,
-    LsamplerError,
-    Preprocess,
-    file_digest,
-    module_digest,
-)
+from lsampler import LsamplerError
+from lsampler.data import Item, Preprocess
+from lsampler.models import AdaptedAutoencoder, Autoencoder, ForeignLoader, Layout, file_digest, module_digest
 
 GREY = Preprocess(8, "none", 1)
 COLOUR = Preprocess(8, "none", 3)

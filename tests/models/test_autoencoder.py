@@ -14,7 +14,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lsampler import ConvAutoencoder, ConvConfig, LsamplerError, Preprocess
+from lsampler import LsamplerError
+from lsampler.data import Preprocess
+from lsampler.models import ConvAutoencoder, ConvConfig
 
 
 def metadata_of(path: Path) -> dict[str, Any]:

@@ -14,16 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from support import Answer
 
-from lsampler import (
-    ConvAutoencoder,
-    HeldOut,
-    LatentStore,
-    LsamplerError,
-    encode_images,
-    open_images,
-    open_store,
-)
+from lsampler import LsamplerError, open_store
+from lsampler.data import open_images
 from lsampler.data.image_sources import source_digest
+from lsampler.models import ConvAutoencoder, encode_to_store
+from lsampler.store import HeldOut, LatentStore
 
 RANDOM = HeldOut(HELD_OUT)
 
@@ -76,13 +71,13 @@ def test_a_number_is_held_out_at_random_and_nothing_given_means_a_tenth(
     tiny_model: ConvAutoencoder, digits_npy: Path, tmp_path: Path
 ) -> None:
     source = open_images(digits_npy)
-    assert held_out(encode_images(tiny_model, source, tmp_path / "a.h5", held_out=HELD_OUT).store) == expected(
+    assert held_out(encode_to_store(tiny_model, source, tmp_path / "a.h5", held_out=HELD_OUT).store) == expected(
         RANDOM, digits_npy
     )
-    assert held_out(encode_images(tiny_model, source, tmp_path / "b.h5").store) == expected(HeldOut(179), digits_npy)
+    assert held_out(encode_to_store(tiny_model, source, tmp_path / "b.h5").store) == expected(HeldOut(179), digits_npy)
     for number in (-1, IMAGES, IMAGES + 1):
         with pytest.raises(LsamplerError, match=rf"`held_out={number}` must leave some"):
-            encode_images(tiny_model, source, tmp_path / "s.h5", held_out=number)
+            encode_to_store(tiny_model, source, tmp_path / "s.h5", held_out=number)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +94,7 @@ def test_what_training_held_out_of_the_same_images_is_held_out_again(
 ) -> None:
     model, source = trained(tiny_model, digits_npy, **record), open_images(digits_npy)
     for out, number in (("a.h5", None), ("b.h5", split.count)):
-        store = encode_images(model, source, tmp_path / out, held_out=number).store
+        store = encode_to_store(model, source, tmp_path / out, held_out=number).store
         assert held_out(store) == expected(split, digits_npy)
         assert store.attributes["split"] == split.scheme
 

@@ -15,7 +15,10 @@ from encoded import COMMIT, HELD_OUT, IMAGES, Counting, encode, interrupt, same_
 from numpy.typing import NDArray
 from support import Answer, partial_folder
 
-from lsampler import ConvAutoencoder, ConvConfig, LatentStore, LsamplerError, Preprocess, open_images, open_store
+from lsampler import LsamplerError, open_store
+from lsampler.data import Preprocess, open_images
+from lsampler.models import ConvAutoencoder, ConvConfig
+from lsampler.store import LatentStore
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def test_store_holds_every_image_with_its_id_split_and_origin(
 KILLED_AFTER_ONE_COMMIT = """
 import os, signal, sys
 from lsampler.cli import main
-from lsampler import StoreWriter
+from lsampler.store import StoreWriter
 
 commit = StoreWriter.commit
 def commit_and_die(self):

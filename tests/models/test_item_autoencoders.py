@@ -10,16 +10,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lsampler import (
+from lsampler import LsamplerError
+from lsampler.bundles import load_safetensors_autoencoder
+from lsampler.data import Item
+from lsampler.models import (
     ConvAutoencoder,
     DenseAutoencoder,
     DenseConfig,
-    Item,
-    LsamplerError,
     SignalAutoencoder,
     SignalConfig,
     TrainedAutoencoder,
-    load_safetensors_autoencoder,
 )
 
 ITEMS = [

@@ -14,7 +14,9 @@ import torch
 from support import wrong_models
 from torch_models import GREY, VAE, Made
 
-from lsampler import ConvAutoencoder, load_autoencoder, load_safetensors_autoencoder
+from lsampler import load_autoencoder
+from lsampler.bundles import load_safetensors_autoencoder
+from lsampler.models import ConvAutoencoder
 
 
 class TestPython:
@@ -84,7 +86,7 @@ class Unusual(vae.Vae):
     def __init__(self):
         super().__init__()
         import lsampler
-        self.preprocess = lsampler.Preprocess(8, "none", 1)
+        self.preprocess = lsampler.data.Preprocess(8, "none", 1)
     def encode(self, images): return self.encoder(images)[0]
 class WrongDimension(Unusual): dimension = 7
 class WrongPreprocess(Unusual): preprocess = 8; __init__ = vae.Vae.__init__

@@ -22,7 +22,9 @@ from support import check_model
 from torch import nn
 from torch_models import GREY, TRUSTED, VAE, Made, module_of, rewritten, save_onnx
 
-from lsampler import Autoencoder, LsamplerError, load_autoencoder, open_store, plugin_names
+from lsampler import LsamplerError, load_autoencoder, open_store
+from lsampler.models import Autoencoder
+from lsampler.plugins import plugin_names
 
 # Every specification of the same model, and the parameters that it needs.
 SAME: list[tuple[str, dict[str, Any]]] = [

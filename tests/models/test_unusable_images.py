@@ -12,7 +12,8 @@ from encoded import Counting, encode, interrupt
 from numpy.typing import NDArray
 from support import Answer
 
-from lsampler import ConvAutoencoder, LsamplerError
+from lsampler import LsamplerError
+from lsampler.models import ConvAutoencoder
 
 
 def test_damaged_images_are_skipped_and_named(

@@ -8,16 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lsampler import (
-    LsamplerError,
-    compare,
-    load_core,
-    load_evaluator,
-    load_sampler,
-    plugin_names,
-    require_memory,
-    sample_store,
-)
+from lsampler import LsamplerError, compare, load_sampler
+from lsampler.compute import require_memory
+from lsampler.plugins import load_core, load_evaluator, plugin_names
+from lsampler.samplers import sample_store
 
 LOADERS = {"sampler": load_sampler, "evaluator": load_evaluator, "core": load_core}
 UNBOUNDED = {"components", "i", "j", "axis", "first", "second"}

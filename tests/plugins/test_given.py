@@ -11,22 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import (
-    AnalysisOptions,
-    LsamplerError,
-    MemoryStore,
-    Samples,
-    analyze,
-    build_bundle,
-    choose,
-    compare,
-    evaluate,
-    load_bundle,
-    load_evaluator,
-    load_sampler,
-    sample_store,
-    swept,
-)
+from lsampler import LsamplerError, analyze, choose, compare, evaluate, load_bundle, load_sampler
+from lsampler.bundles import build_bundle
+from lsampler.plugins import load_evaluator
+from lsampler.reports import AnalysisOptions, swept
+from lsampler.samplers import sample_store
+from lsampler.scoring import Samples
+from lsampler.store import MemoryStore
 from lsampler.testing import check_sampler
 
 GAUSSIAN: Any = type(load_sampler("gaussian"))

@@ -9,21 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from lsampler import (
-    Autoencoder,
-    AutoencoderLoader,
-    Core,
-    Evaluator,
-    LatentSampler,
-    LsamplerError,
-    MemoryStore,
-    Row,
-    Samples,
-    Score,
-    decode_images,
-    evaluate,
-    load_autoencoder,
-)
+from lsampler import LsamplerError, evaluate, load_autoencoder
+from lsampler.models import Autoencoder, AutoencoderLoader, decode_images
+from lsampler.samplers import LatentSampler
+from lsampler.scoring import Core, Evaluator, Row, Samples, Score
+from lsampler.store import MemoryStore
 
 ENDS = [SystemExit(0), SystemExit("bye"), GeneratorExit(), BaseException("odd"), StopIteration(), RuntimeError()]
 ROWS = np.random.default_rng(0).normal(size=(60, 2))

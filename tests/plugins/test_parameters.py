@@ -12,7 +12,11 @@ from pydantic import Field
 from torch import Tensor
 
 import lsampler
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, load_fitted, load_sampler
+from lsampler import LsamplerError, load_sampler
+from lsampler.compute import Block
+from lsampler.plugins import load_fitted
+from lsampler.samplers import LatentSampler, State
+from lsampler.store import Reference
 
 
 class Shifted(LatentSampler):

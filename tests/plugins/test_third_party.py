@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from support import Answer
 
-from lsampler import import_latents
+from lsampler.store import import_latents
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "lsampler-student-t"
 
@@ -63,7 +63,7 @@ class Environment:
 
 DRIVER = """
 import contextlib, io, json, sys
-from lsampler import import_latents
+from lsampler.store import import_latents
 from lsampler.cli import main
 answers = []
 for arguments in json.loads(sys.argv[1]):
@@ -139,7 +139,7 @@ MISFITS = {
         "was written for plugin API 3, this lsampler has 2",
     ),
     "taken": ('name = "student-t"', 'name = "gaussian"', "the sampler name 'gaussian' is taken by lsampler; choose"),
-    "crash": ("WhitenedSampler, offers", "WhitenedSampler, nonsense, offers", "cannot import name 'nonsense'"),
+    "crash": ("import offers", "import nonsense, offers", "cannot import name 'nonsense'"),
 }
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from compared import D, rows
 
-from lsampler import ConvAutoencoder, ConvConfig, MemoryStore, Preprocess
+from lsampler.data import Preprocess
+from lsampler.models import ConvAutoencoder, ConvConfig
+from lsampler.store import MemoryStore
 
 
 @pytest.fixture(scope="module")

@@ -12,23 +12,13 @@ import torch
 from compared import HELD_OUT, OTHER, Broken, Counting, Mean
 from support import listing
 
-from lsampler import (
-    Block,
-    Comparison,
-    Entry,
-    LatentSampler,
-    LsamplerError,
-    MemoryStore,
-    Reference,
-    Row,
-    State,
-    analyze,
-    compare,
-    load_bundle,
-    load_evaluator,
-    load_sampler,
-    swept,
-)
+from lsampler import LsamplerError, analyze, compare, load_bundle, load_sampler
+from lsampler.compute import Block
+from lsampler.plugins import load_evaluator
+from lsampler.reports import Comparison, Entry, swept
+from lsampler.samplers import LatentSampler, State
+from lsampler.scoring import Row
+from lsampler.store import MemoryStore, Reference
 
 
 class Copies(LatentSampler):

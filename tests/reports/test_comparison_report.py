@@ -14,16 +14,13 @@ import pytest
 from browser import probed
 from compared import Broken, Counting, rows
 
-from lsampler import (
-    ConvAutoencoder,
-    MemoryStore,
-    Subject,
-    compare,
-    load_evaluator,
-    load_sampler,
-    swept,
-)
+from lsampler import compare, load_sampler
+from lsampler.models import ConvAutoencoder
+from lsampler.plugins import load_evaluator
+from lsampler.reports import swept
 from lsampler.reports.comparison import Report
+from lsampler.scoring import Subject
+from lsampler.store import MemoryStore
 
 
 @pytest.fixture(scope="module")

@@ -14,23 +14,13 @@ from compared import HELD_OUT, OTHER, Counting, Mean
 from pydantic import PrivateAttr
 from support import listing
 
-from lsampler import (
-    Comparison,
-    ConvAutoencoder,
-    Evaluator,
-    LatentSampler,
-    LsamplerError,
-    MemoryStore,
-    RealData,
-    Reference,
-    Samples,
-    Score,
-    State,
-    Subject,
-    compare,
-    load_evaluator,
-    load_sampler,
-)
+from lsampler import LsamplerError, compare, load_sampler
+from lsampler.models import ConvAutoencoder
+from lsampler.plugins import load_evaluator
+from lsampler.reports import Comparison
+from lsampler.samplers import LatentSampler, State
+from lsampler.scoring import Evaluator, RealData, Samples, Score, Subject
+from lsampler.store import MemoryStore, Reference
 
 
 def asked_of(entries: Sequence[LatentSampler], real: MemoryStore, out: Path, **options: Any) -> list[str]:
@@ -59,7 +49,8 @@ def test_a_second_run_computes_nothing_and_a_changed_one_only_what_changed(real:
 
 
 PLUGINS = """
-from lsampler import Core, Evaluator, LatentSampler, Score
+from lsampler.samplers import LatentSampler
+from lsampler.scoring import Core, Evaluator, Score
 from {helper} import FACTOR
 
 class Plugged(LatentSampler):

@@ -10,7 +10,9 @@ from distributions import require_density_of_draws
 from numpy.typing import NDArray
 from scipy import stats
 
-from lsampler import LsamplerError, MemoryStore, load_bundle, load_fitted, load_sampler
+from lsampler import LsamplerError, load_bundle, load_sampler
+from lsampler.plugins import load_fitted
+from lsampler.store import MemoryStore
 
 SHAPE = (2, 3, 4)
 D = 24

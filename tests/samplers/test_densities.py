@@ -10,7 +10,8 @@ from distributions import BENT, banana, require_density_of_draws
 from numpy.typing import NDArray
 from scipy import stats
 
-from lsampler import FWHM_PER_SIGMA, LsamplerError, load_sampler
+from lsampler import LsamplerError, load_sampler
+from lsampler.statistics import FWHM_PER_SIGMA
 from lsampler.testing import checks_of
 
 MIXTURE: dict[str, Any] = {"direction": "mixture", "mixture_components": 3}

@@ -8,7 +8,10 @@ import torch
 from distributions import BLOCK_ROWS
 from numpy.typing import NDArray
 
-from lsampler import Block, LsamplerError, MemoryStore, load_sampler, plugin_names
+from lsampler import LsamplerError, load_sampler
+from lsampler.compute import Block
+from lsampler.plugins import plugin_names
+from lsampler.store import MemoryStore
 
 
 @pytest.mark.parametrize("name", [name for name in plugin_names("sampler") if name != "auto"])  # it draws as its choice

@@ -13,7 +13,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from scipy import stats
 
-from lsampler import Bundle, ConvAutoencoder, LatentStore, LsamplerError, MemoryStore, build_bundle, load_sampler
+from lsampler import LsamplerError, load_sampler
+from lsampler.bundles import Bundle, build_bundle
+from lsampler.models import ConvAutoencoder
+from lsampler.store import LatentStore, MemoryStore
 
 MIXTURE: dict[str, Any] = {"direction": "mixture", "mixture_components": 3}
 

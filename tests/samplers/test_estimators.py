@@ -21,14 +21,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
-from lsampler import (
-    LsamplerError,
-    load_core,
-    load_evaluator,
-    load_fitted,
-    load_sampler,
-    plugin_names,
-)
+from lsampler import LsamplerError, load_sampler
+from lsampler.plugins import load_core, load_evaluator, load_fitted, plugin_names
 
 SMALL: dict[str, dict[str, Any]] = {
     "flow": {"max_epochs": 1, "hidden": 4, "layers": 1},

@@ -12,7 +12,9 @@ from distributions import BENT, moons, require_density_of_draws
 from numpy.typing import NDArray
 from scipy import stats
 
-from lsampler import LatentSampler, LsamplerError, MemoryStore, load_bundle, load_sampler
+from lsampler import LsamplerError, load_bundle, load_sampler
+from lsampler.samplers import LatentSampler
+from lsampler.store import MemoryStore
 
 Rows = NDArray[Any]
 

@@ -8,7 +8,8 @@ from distributions import ALPHA, banana
 from numpy.typing import NDArray
 from scipy import stats
 
-from lsampler import MemoryStore, load_sampler
+from lsampler import load_sampler
+from lsampler.store import MemoryStore
 
 
 def test_every_principal_component_has_its_own_distribution() -> None:

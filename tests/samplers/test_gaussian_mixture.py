@@ -12,7 +12,9 @@ from scipy import stats
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
-from lsampler import LatentSampler, LsamplerError, MemoryStore, load_sampler
+from lsampler import LsamplerError, load_sampler
+from lsampler.samplers import LatentSampler
+from lsampler.store import MemoryStore
 
 Rows = NDArray[Any]
 MIXTURES = pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from scipy import stats
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
-from lsampler import MemoryStore, load_sampler
+from lsampler import load_sampler
+from lsampler.store import MemoryStore
 
 
 @pytest.mark.parametrize("dimension", [1, 3])

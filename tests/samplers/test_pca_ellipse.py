@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.integrate import quad
 
-from lsampler import FWHM_PER_SIGMA, MemoryStore, load_sampler
+from lsampler import load_sampler
+from lsampler.statistics import FWHM_PER_SIGMA
+from lsampler.store import MemoryStore
 
 Rows = NDArray[np.float64]
 

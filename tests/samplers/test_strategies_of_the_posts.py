@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from lsampler import FWHM_PER_SIGMA, LsamplerError, MemoryStore, Reference, load_sampler
+from lsampler import LsamplerError, load_sampler
+from lsampler.statistics import FWHM_PER_SIGMA
+from lsampler.store import MemoryStore, Reference
 
 
 def drawn(reference: Reference, name: str, n: int = 6_000, **parameters: object) -> NDArray[np.float64]:

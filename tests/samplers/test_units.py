@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from distributions import odd_units
 
-from lsampler import LsamplerError, MemoryStore, load_sampler, plugin_names
+from lsampler import LsamplerError, load_sampler
+from lsampler.plugins import plugin_names
+from lsampler.store import MemoryStore
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 QUICK: dict[str, dict[str, Any]] = {"flow": {"max_epochs": 1, "hidden": 8}, "kde": {"bandwidth": 0.5}}

@@ -13,16 +13,12 @@ from scipy.spatial.distance import mahalanobis
 from scipy.stats import chi2
 from sklearn.decomposition import PCA
 
-from lsampler import (
-    FWHM_PER_SIGMA,
-    Core,
-    LsamplerError,
-    MemoryStore,
-    Reference,
-    State,
-    StatisticsReference,
-    load_core,
-)
+from lsampler import LsamplerError
+from lsampler.plugins import load_core
+from lsampler.samplers import State
+from lsampler.scoring import Core, StatisticsReference
+from lsampler.statistics import FWHM_PER_SIGMA
+from lsampler.store import MemoryStore, Reference
 
 Rows = NDArray[np.float64]
 CORES = ["interval", "pair-ellipses", "pca-ellipses", "ellipsoid"]

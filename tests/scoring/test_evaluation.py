@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field, PrivateAttr
 
-from lsampler import (
+from lsampler import LsamplerError, evaluate
+from lsampler.plugins import load_core, load_evaluator, plugin_names
+from lsampler.scoring import (
     Evaluator,
-    LsamplerError,
-    MemoryStore,
     Metric,
     RealData,
     Row,
@@ -27,12 +27,9 @@ from lsampler import (
     Score,
     StatisticsReference,
     Subject,
-    evaluate,
-    load_core,
-    load_evaluator,
-    plugin_names,
     share_score,
 )
+from lsampler.store import MemoryStore
 
 CORES = ["interval", "pair-ellipses", "pca-ellipses", "ellipsoid", "knn"]
 HELD_OUT_ROW = "held-out real vectors"

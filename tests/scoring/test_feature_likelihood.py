@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 from scored import draw, known, scored, values
 
-from lsampler import LsamplerError, MemoryStore, RealData
+from lsampler import LsamplerError
+from lsampler.scoring import RealData
+from lsampler.store import MemoryStore
 
 DIVERGENCE, GAP = "feature-likelihood-divergence", "feature-likelihood-gap"
 Rows = NDArray[np.float64]

@@ -14,23 +14,12 @@ from numpy.typing import NDArray
 from scored import Rows, brute_frechet, draw, known, scored
 from torch_models import export_onnx
 
-from lsampler import (
-    ConvAutoencoder,
-    Evaluation,
-    LatentStore,
-    LsamplerError,
-    MemoryStore,
-    RealData,
-    Samples,
-    Score,
-    Subject,
-    decode_images,
-    evaluate,
-    load_bundle,
-    load_evaluator,
-    plugin_names,
-)
+from lsampler import LsamplerError, evaluate, load_bundle
+from lsampler.models import ConvAutoencoder, decode_images
 from lsampler.models.decoding import encode_pixels
+from lsampler.plugins import load_evaluator, plugin_names
+from lsampler.scoring import Evaluation, RealData, Samples, Score, Subject
+from lsampler.store import LatentStore, MemoryStore
 
 ELSEWHERE = {"core-membership", "faces", "log-likelihood", "likelihood-ratio", "strong-classifier"}
 """With tests of their own."""

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scored import draw, known, scored, values
 
-from lsampler import LsamplerError, MemoryStore, RealData
+from lsampler import LsamplerError
+from lsampler.scoring import RealData
+from lsampler.store import MemoryStore
 
 
 def test_the_discrepancy_is_that_of_plain_loops() -> None:

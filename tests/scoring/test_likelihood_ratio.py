@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from lsampler import LsamplerError, MemoryStore, RealData, Samples, Score, load_evaluator, load_sampler
+from lsampler import LsamplerError, load_sampler
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import RealData, Samples, Score
+from lsampler.store import MemoryStore
 
 RNG = np.random.default_rng(12)
 REFERENCE = MemoryStore(*(RNG.normal(size=(rows, 3)).astype(np.float32) for rows in (3000, 2000)))

@@ -10,18 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from lsampler import (
-    LatentSampler,
-    LsamplerError,
-    MemoryStore,
-    RealData,
-    Samples,
-    Score,
-    evaluate,
-    load_bundle,
-    load_evaluator,
-    load_sampler,
-)
+from lsampler import LsamplerError, evaluate, load_bundle, load_sampler
+from lsampler.plugins import load_evaluator
+from lsampler.samplers import LatentSampler
+from lsampler.scoring import RealData, Samples, Score
+from lsampler.store import MemoryStore
 
 Rows = NDArray[Any]
 

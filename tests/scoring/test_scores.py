@@ -12,17 +12,11 @@ from scipy.spatial.distance import cdist, mahalanobis
 from scipy.stats import ks_2samp, norm, wasserstein_distance
 from scored import Rows, brute_frechet, draw, known, scored, values
 
-from lsampler import (
-    LsamplerError,
-    MemoryStore,
-    Metric,
-    RealData,
-    bootstrap_score,
-    evaluate,
-    frechet_distance,
-    load_evaluator,
-    normal_score,
-)
+from lsampler import LsamplerError, evaluate
+from lsampler.compute import frechet_distance
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import Metric, RealData, bootstrap_score, normal_score
+from lsampler.store import MemoryStore
 
 # Intervals.
 

@@ -11,17 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from lsampler import (
-    HeldOut,
-    MemoryStore,
-    RealData,
-    Samples,
-    choose,
-    compare,
-    evaluate,
-    load_evaluator,
-    load_sampler,
-)
+from lsampler import choose, compare, evaluate, load_sampler
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import RealData, Samples
+from lsampler.store import HeldOut, MemoryStore
 
 QUICK: dict[str, dict[str, Any]] = {
     "two-sample-classifier": {"learner": "logistic"},

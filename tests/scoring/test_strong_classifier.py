@@ -9,7 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from lsampler import LsamplerError, MemoryStore, RealData, Samples, Score, evaluate, load_evaluator, load_sampler
+from lsampler import LsamplerError, evaluate, load_sampler
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import RealData, Samples, Score
+from lsampler.store import MemoryStore
 
 Rows = NDArray[np.float32]
 D = 6

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from distributions import odd_units
 
-from lsampler import MemoryStore, Samples, StatisticsReference, evaluate, load_core, load_evaluator, load_sampler
+from lsampler import evaluate, load_sampler
+from lsampler.plugins import load_core, load_evaluator
+from lsampler.scoring import Samples, StatisticsReference
+from lsampler.store import MemoryStore
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 LATENT_SCORES = {

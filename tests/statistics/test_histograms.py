@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lsampler import LsamplerError, Statistics
+from lsampler import LsamplerError
+from lsampler.statistics import Statistics
 
 Rows = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lsampler import MemoryStore, Reference
+from lsampler.store import MemoryStore, Reference
 
 
 class Generated(Reference):

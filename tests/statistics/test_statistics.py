@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 from sklearn.decomposition import PCA
 
-from lsampler import FWHM_PER_SIGMA, LsamplerError, MemoryStore, Statistics
+from lsampler import LsamplerError
+from lsampler.statistics import FWHM_PER_SIGMA, Statistics
+from lsampler.store import MemoryStore
 
 Rows = NDArray[np.float64]
 

@@ -9,19 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lsampler import (
-    LsamplerError,
-    MemoryStore,
-    RealData,
-    Samples,
-    Statistics,
-    StoreWriter,
-    choose,
-    load_core,
-    load_evaluator,
-    load_sampler,
-    open_store,
-)
+from lsampler import LsamplerError, choose, load_sampler, open_store
+from lsampler.plugins import load_core, load_evaluator
+from lsampler.scoring import RealData, Samples
+from lsampler.statistics import Statistics
+from lsampler.store import MemoryStore, StoreWriter
 
 D, N = 256, 60
 SHAPE = (4, 8, 8)

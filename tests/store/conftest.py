@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from sharded import ROWS, D
 
-from lsampler import LatentSampler, LatentStore, ShardedStore, load_bundle, load_sampler, open_store, shard_store
+from lsampler import load_bundle, load_sampler, open_store
+from lsampler.samplers import LatentSampler
+from lsampler.store import LatentStore, ShardedStore, shard_store
 from lsampler.store.latent_store import Rows
 from lsampler.store.writer import write_store
 

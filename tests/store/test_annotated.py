@@ -14,6 +14,8 @@ from support import Answer
 
 import lsampler
 from lsampler import LsamplerError
+from lsampler.data import open_items
+from lsampler.store import MemoryStore, export_latents, import_latents
 
 anndata = pytest.importorskip("anndata", reason="needs the extra 'anndata'")
 
@@ -43,7 +45,7 @@ def test_an_array_of_obsm_becomes_a_store_with_the_cells_as_ids(tmp_path: Path, 
 @pytest.mark.parametrize(("dataset", "dimension"), [("X", 8), ("layers/log", 8), ("obsm/X_umap", 2)])
 def test_other_arrays_by_their_name(dataset: str, dimension: int, tmp_path: Path) -> None:
     data = cells(tmp_path / "c.h5ad")
-    result = lsampler.import_latents(tmp_path / "c.h5ad", tmp_path / "z.h5", dataset=dataset, progress=False)
+    result = import_latents(tmp_path / "c.h5ad", tmp_path / "z.h5", dataset=dataset, progress=False)
     kind, _, name = dataset.partition("/")
     expected = data.X.toarray() if kind == "X" else getattr(data, kind)[name]
     found = np.concatenate([rows.latents for rows in result.store.rows()])
@@ -53,7 +55,7 @@ def test_other_arrays_by_their_name(dataset: str, dimension: int, tmp_path: Path
 
 def test_the_only_array_of_obsm_needs_no_name(tmp_path: Path) -> None:
     cells(tmp_path / "c.h5ad", obsm=("X_pca",))
-    assert lsampler.import_latents(tmp_path / "c.h5ad", tmp_path / "z.h5", progress=False).store.dimension == 4
+    assert import_latents(tmp_path / "c.h5ad", tmp_path / "z.h5", progress=False).store.dimension == 4
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_the_only_array_of_obsm_needs_no_name(tmp_path: Path) -> None:
 def test_what_is_not_certain_is_refused(obsm: tuple[str, ...], dataset: str | None, part: str, tmp_path: Path) -> None:
     cells(tmp_path / "c.h5ad", obsm=obsm)
     with pytest.raises(LsamplerError) as error:
-        lsampler.import_latents(tmp_path / "c.h5ad", tmp_path / "z.h5", dataset=dataset, progress=False)
+        import_latents(tmp_path / "c.h5ad", tmp_path / "z.h5", dataset=dataset, progress=False)
     assert part in str(error.value)
     assert not (tmp_path / "z.h5").exists()
 
@@ -77,8 +79,8 @@ def test_links_out_of_the_file_and_damaged_files_are_refused(tmp_path: Path) -> 
     with h5py.File(tmp_path / "c.h5ad", "a") as handle:
         handle["obsm/other"] = h5py.ExternalLink("/etc/hostname", "x")
     for opened in (
-        lambda path: lsampler.import_latents(path, tmp_path / "z.h5", dataset="obsm/X_pca", progress=False),
-        lambda path: lsampler.open_items(path, dataset="obsm/X_pca"),
+        lambda path: import_latents(path, tmp_path / "z.h5", dataset="obsm/X_pca", progress=False),
+        lambda path: open_items(path, dataset="obsm/X_pca"),
     ):
         with pytest.raises(LsamplerError, match="'obsm/other' leads to"):
             opened(tmp_path / "c.h5ad")
@@ -89,9 +91,9 @@ def test_links_out_of_the_file_and_damaged_files_are_refused(tmp_path: Path) -> 
 
 def test_names_that_are_not_unique_are_no_ids_of_items(tmp_path: Path) -> None:
     cells(tmp_path / "c.h5ad", names=["same"] * 50)
-    assert lsampler.open_items(tmp_path / "c.h5ad").ids[:2] == ["00", "01"]
+    assert open_items(tmp_path / "c.h5ad").ids[:2] == ["00", "01"]
 
 
 def test_it_is_read_only(tmp_path: Path) -> None:
     with pytest.raises(LsamplerError, match="read only; choose"):
-        lsampler.export_latents(lsampler.MemoryStore(np.ones((4, 2)), np.ones((2, 2))), tmp_path / "x.h5ad")
+        export_latents(MemoryStore(np.ones((4, 2)), np.ones((2, 2))), tmp_path / "x.h5ad")

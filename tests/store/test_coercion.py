@@ -12,23 +12,11 @@ import pytest
 import torch
 from scipy import sparse
 
-from lsampler import (
-    LsamplerError,
-    RealData,
-    Samples,
-    analyze,
-    as_reference,
-    choose,
-    compare,
-    evaluate,
-    import_latents,
-    load_bundle,
-    load_core,
-    load_safetensors_autoencoder,
-    load_sampler,
-    open_store,
-    recommended_sampler,
-)
+from lsampler import LsamplerError, analyze, choose, compare, evaluate, load_bundle, load_sampler, open_store
+from lsampler.bundles import load_safetensors_autoencoder
+from lsampler.plugins import load_core, recommended_sampler
+from lsampler.scoring import RealData, Samples
+from lsampler.store import as_reference, import_latents
 
 pandas = pytest.importorskip("pandas")
 NAN, NUMBERS = float("nan"), [[1.0, 2.0], [3.0, 5.0], [4.0, 4.0]]

@@ -14,7 +14,8 @@ import pytest
 from sharded import D
 from support import Answer, damage_chunk
 
-from lsampler import LatentStore, LsamplerError, ShardedStore, export_latents, open_store, shard_store
+from lsampler import LsamplerError, open_store
+from lsampler.store import LatentStore, ShardedStore, export_latents, shard_store
 from lsampler.store.writer import write_store
 
 

@@ -80,11 +80,16 @@ def test_a_name_that_no_disk_allows_is_no_store(
 ) -> None:
     write(path, numbered(0, 3))
     name = path.with_name("x" * length + suffix)
-    for command in (["info", name], ["shard", name, "a.shards"], ["merge", name, "a.h5"], ["export", name, "a.npy"]):
+    for command in (
+        ["info", name],
+        ["shard", name, "--out", "a.shards"],
+        ["merge", name, "--out", "a.h5"],
+        ["export", name, "--out", "a.npy"],
+    ):
         answer = cli("store", *command)
         assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
         assert answer.err.endswith("no such latent store; check the path\n")
-    answer = cli("store", "export", path, path.with_name("x" * length + ".npy"))
+    answer = cli("store", "export", path, "--out", path.with_name("x" * length + ".npy"))
     assert answer.err.endswith(
         "could not be written (File name too long); nothing was left behind, choose a shorter name\n"
     )
@@ -145,7 +150,10 @@ def test_nan_and_unknown_splits_written_by_others_are_found_and_not_copied(
         "rows 0..9: 1 hold NaN or infinite values, first 7",
         "rows 0..9: unknown split",
     ]
-    for copied in (["export", path, path.with_name("a.npy")], ["shard", path, path.with_name("a.shards")]):
+    for copied in (
+        ["export", path, "--out", path.with_name("a.npy")],
+        ["shard", path, "--out", path.with_name("a.shards")],
+    ):
         answer = cli("store", *copied)
         assert (answer.code, answer.err) == (
             2,

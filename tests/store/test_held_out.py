@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsampler import HeldOut, LsamplerError
+from lsampler import LsamplerError
+from lsampler.store import HeldOut
 
 IDS = [f"{letter}/{k:02d}.png" for letter in "abcdefghij" for k in range(10)]
 

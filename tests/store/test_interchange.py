@@ -19,7 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import numbered
 
-from lsampler import ConvAutoencoder, HeldOut, LatentStore, LsamplerError, export_latents, import_latents
+from lsampler import LsamplerError
+from lsampler.models import ConvAutoencoder
+from lsampler.store import HeldOut, LatentStore, export_latents, import_latents
 
 LABELLED = [".npz", ".h5", ".parquet"]
 
@@ -237,11 +239,11 @@ def test_latents_from_elsewhere_become_pictures(
 
 
 def test_export_says_what_it_wrote(cli: Cli, tmp_path: Path, tiny_store: LatentStore) -> None:
-    answer = cli("store", "export", tiny_store.path, tmp_path / "z.npy", "--split", "held-out")
+    answer = cli("store", "export", tiny_store.path, "--out", tmp_path / "z.npy", "--split", "held-out")
     assert (answer.code, answer.out) == (0, f"{tmp_path / 'z.npy'}: 297 latent vectors, without their ids and splits\n")
     np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), tiny_store.held_out())
-    assert cli("store", "export", tiny_store.path, tmp_path / "z.npy").code == 2
-    assert cli("store", "export", tiny_store.path, tmp_path / "z.npy", "--force").code == 0
+    assert cli("store", "export", tiny_store.path, "--out", tmp_path / "z.npy").code == 2
+    assert cli("store", "export", tiny_store.path, "--out", tmp_path / "z.npy", "--force").code == 0
     assert len(np.load(tmp_path / "z.npy")) == len(tiny_store)
 
 
@@ -257,7 +259,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from lsampler import export_latents, import_latents\n"
+        "from lsampler.store import export_latents, import_latents\n"
         "for name in ('few.npy', 'many.npy'):\n"
         "    import_latents(name, 'a.h5', force=True)\n"
         "    for suffix in sys.argv[1:]:\n"

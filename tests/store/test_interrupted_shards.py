@@ -10,7 +10,9 @@ import pytest
 from sharded import D, Stopping, draw, interrupted, work
 from support import committed_shards, damage_chunk
 
-from lsampler import LatentSampler, LatentStore, LsamplerError, ShardedStore, load_sampler, open_store, shard_store
+from lsampler import LsamplerError, load_sampler, open_store
+from lsampler.samplers import LatentSampler
+from lsampler.store import LatentStore, ShardedStore, shard_store
 from lsampler.store.sharding import write_shards
 from lsampler.store.writer import write_store
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from support import committed_shards as pieces
 from support import numbered, partial_folder
 
-from lsampler import LatentStore, LsamplerError, StoreWriter, open_store
+from lsampler import LsamplerError, open_store
+from lsampler.store import LatentStore, StoreWriter
 
 D = 6
 
@@ -52,7 +53,8 @@ KILLING = """
 import json, os, random, signal, sys
 from pathlib import Path
 import numpy as np
-from lsampler import LsamplerError, StoreWriter, open_store
+from lsampler import LsamplerError, open_store
+from lsampler.store import StoreWriter
 from support import committed_shards as pieces, numbered, partial_folder
 
 D, ROWS, COMMIT = 6, 70, 32
@@ -236,7 +238,8 @@ LIMITED = """
 import json, resource, signal, sys
 from pathlib import Path
 import numpy as np
-from lsampler import LsamplerError, StoreWriter, open_store
+from lsampler import LsamplerError, open_store
+from lsampler.store import StoreWriter
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path, messages = Path(sys.argv[1]), []

@@ -17,21 +17,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import Answer
 
-from lsampler import (
-    AdaptedAutoencoder,
-    EncodeOptions,
+from lsampler import LsamplerError, open_store
+from lsampler.data import Item, open_images
+from lsampler.models import AdaptedAutoencoder, EncodeOptions, encode_to_store
+from lsampler.store import (
     FileStore,
-    Item,
-    LsamplerError,
     MemoryStore,
     StoreWriter,
     as_reference,
-    encode_images,
     export_latents,
     import_latents,
     merge_store,
-    open_images,
-    open_store,
     shard_store,
 )
 
@@ -65,16 +61,16 @@ def adapted() -> AdaptedAutoencoder:
 
 def test_encode_records_the_shape_and_appends_to_stores_without_it(digits_npy: Path, tmp_path: Path) -> None:
     source, out = open_images(digits_npy), tmp_path / "a.h5"
-    store = encode_images(adapted(), source, out, held_out=3).store
+    store = encode_to_store(adapted(), source, out, held_out=3).store
     assert (store.attributes["latent_shape"], store.latent_shape) == ("1x4x4", (1, 4, 4))
-    sharded = encode_images(adapted(), source, tmp_path / "a.shards", held_out=3).store
+    sharded = encode_to_store(adapted(), source, tmp_path / "a.shards", held_out=3).store
     assert sharded.latent_shape == (1, 4, 4)
     with h5py.File(out, "a") as handle:  # as earlier versions wrote it
         del handle.attrs["latent_shape"]
     other = tmp_path / "other.npy"
     np.save(other, np.load(digits_npy)[:5])
     options = EncodeOptions(append=True)
-    again = encode_images(adapted(), open_images(other), out, held_out=1, options=options).store
+    again = encode_to_store(adapted(), open_images(other), out, held_out=1, options=options).store
     assert (len(again), again.latent_shape) == (len(store) + 5, None)
 
 

@@ -11,17 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lsampler import (
-    LatentStore,
-    LsamplerError,
-    MemoryStore,
-    Reference,
-    as_reference,
-    load_core,
-    load_sampler,
-    open_store,
-    shard_store,
-)
+from lsampler import LsamplerError, load_sampler, open_store
+from lsampler.plugins import load_core
+from lsampler.store import LatentStore, MemoryStore, Reference, as_reference, shard_store
 from lsampler.store.reference import Split
 from lsampler.store.writer import write_store
 

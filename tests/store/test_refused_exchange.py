@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import numbered
 
-from lsampler import LsamplerError, export_latents, import_latents
+from lsampler import LsamplerError
+from lsampler.store import export_latents, import_latents
 
 # Every row: what is wrong, the arguments, what the one line must say. {dir} holds the files of `bad`.
 BAD_INPUT = [
@@ -66,12 +67,12 @@ BAD_INPUT = [
     ("an array named .npz", "import {dir}/array.npz --out {dir}/x.h5", "array.npz: not a readable .npz file"),
     ("a later .npy format", "import {dir}/version.npy --out {dir}/x.h5", "version (3, 0) of the .npy format"),
     ("damaged member", "import {dir}/damaged.npz --out {dir}/x.h5", "damaged.npz: not a readable .npz file"),
-    ("export to odd format", "export {dir}/store.h5 {dir}/x.csv", "x.csv: cannot tell the format by this name; choose"),
-    ("export of odd split", "export {dir}/store.h5 {dir}/x.npy --split held_out", "did you mean 'held-out'?"),
-    ("export of empty split", "export {dir}/store.h5 {dir}/x.npy --split held-out", "holds no held-out vectors"),
-    ("export to what exists", "export {dir}/store.h5 {dir}/z.npy", "z.npy: exists already"),
-    ("export to itself", "export {dir}/store.h5 {dir}/store.h5 --force", "store.h5: is the file that is read"),
-    ("export of odd ids", "export {dir}/oddids.h5 {dir}/x.parquet", "is not UTF-8, which Parquet cannot keep"),
+    ("export to odd format", "export {dir}/store.h5 --out {dir}/x.csv", "x.csv: cannot tell the format by this name"),
+    ("export of odd split", "export {dir}/store.h5 --out {dir}/x.npy --split held_out", "did you mean 'held-out'?"),
+    ("export of empty split", "export {dir}/store.h5 --out {dir}/x.npy --split held-out", "holds no held-out vectors"),
+    ("export to what exists", "export {dir}/store.h5 --out {dir}/z.npy", "z.npy: exists already"),
+    ("export to itself", "export {dir}/store.h5 --out {dir}/store.h5 --force", "store.h5: is the file that is read"),
+    ("export of odd ids", "export {dir}/oddids.h5 --out {dir}/x.parquet", "is not UTF-8, which Parquet cannot keep"),
 ]  # fmt: skip
 
 
@@ -195,7 +196,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, suffix: str, cli: Cli
     limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
     try:
-        answer = cli("store", "export", tmp_path / "a.h5", tmp_path / f"b{suffix}")
+        answer = cli("store", "export", tmp_path / "a.h5", "--out", tmp_path / f"b{suffix}")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
@@ -214,7 +215,7 @@ def test_missing_pyarrow_is_one_line_with_the_extra(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     arguments = {
         "import": [tmp_path / "a.parquet", "--out", tmp_path / "b.h5"],
-        "export": [store.path, tmp_path / "b.parquet"],
+        "export": [store.path, "--out", tmp_path / "b.parquet"],
     }
     answer = cli("store", direction, *arguments[direction])
     assert answer.code == 2

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from support import Answer, numbered
 
-from lsampler import LsamplerError, import_latents, open_store
+from lsampler import LsamplerError, open_store
+from lsampler.store import import_latents
 
 ROWS = 12
 Z = numbered(0, ROWS, 4)

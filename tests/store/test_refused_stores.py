@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from support import Answer, numbered
 
-from lsampler import LsamplerError, StoreWriter, open_store, shard_store
+from lsampler import LsamplerError, open_store
+from lsampler.store import StoreWriter, shard_store
 
 SECRET = b"a line of another file\n" * 20
 Change = Callable[[h5py.File], object]
@@ -113,7 +114,7 @@ def test_what_is_no_plain_store_is_one_line(
     """Regression: bytes of other files passed for ids, a pipe was waited for, zeros stood for what is missing."""
     with h5py.File(path, "r+") as handle:
         change(handle)
-    for command in (["info", path], ["verify", path], ["export", path, path.with_name("out.npz")]):
+    for command in (["info", path], ["verify", path], ["export", path, "--out", path.with_name("out.npz")]):
         answer = cli("store", *command)
         assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1), answer
         assert answer.err.startswith(f"lsampler: {path}: ")
@@ -141,7 +142,9 @@ def test_texts_of_a_folder_are_bounded_before_they_are_read(
     (tmp_path / "deep").write_text("[" * 100_000)
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(tmp_path / target)
-    command = ["verify", folder] if name == "manifest.json" else ["shard", path, tmp_path / "a.shards", "--force"]
+    command = (
+        ["verify", folder] if name == "manifest.json" else ["shard", path, "--out", tmp_path / "a.shards", "--force"]
+    )
     if name == "plan.json":
         command.remove("--force")
     answer = cli("store", *command)

@@ -15,19 +15,9 @@ from numpy.typing import NDArray
 from sharded import ROWS, D, draw, work
 from support import Answer, damage_chunk
 
-from lsampler import (
-    DrawOptions,
-    LatentSampler,
-    LatentStore,
-    LsamplerError,
-    ShardedStore,
-    load_bundle,
-    load_sampler,
-    merge_store,
-    open_store,
-    sample_store,
-    shard_store,
-)
+from lsampler import LsamplerError, load_bundle, load_sampler, open_store
+from lsampler.samplers import DrawOptions, LatentSampler, sample_store
+from lsampler.store import LatentStore, ShardedStore, merge_store, shard_store
 from lsampler.store.sharding import write_shards
 from lsampler.store.writer import write_store
 
@@ -119,7 +109,7 @@ def test_a_folder_or_file_of_somebody_else_is_not_replaced(
     photo.parent.mkdir()
     photo.touch()
     for expected in ("was not written by lsampler", "is a file"):
-        answer = cli("store", "shard", whole.path, tmp_path / "a.shards", "--force")
+        answer = cli("store", "shard", whole.path, "--out", tmp_path / "a.shards", "--force")
         assert (answer.code, answer.err.count("\n")) == (2, 1)
         assert f"{name}: {expected}" in answer.err
         if photo.exists():
@@ -183,8 +173,8 @@ def test_bounds_of_the_output(whole: LatentStore, shards: ShardedStore, tmp_path
 def test_the_command_line_draws_shards_shards_and_merges(cli: Callable[..., Answer], tmp_path: Path) -> None:
     drawn, merged, back = (tmp_path / name for name in ("drawn.shards", "merged.h5", "back.shards"))
     assert cli("sample", "-p", "gaussian", "--model", "digits", "--n", 3000, "--out", drawn).code == 0
-    assert cli("store", "merge", drawn, merged).code == 0
-    assert cli("store", "shard", merged, back, "--rows", 1000).code == 0
+    assert cli("store", "merge", drawn, "--out", merged).code == 0
+    assert cli("store", "shard", merged, "--out", back, "--rows", 1000).code == 0
     assert "3000 latent vectors, all sound" in cli("store", "verify", back).out
     np.testing.assert_array_equal(open_store(back).read(), open_store(drawn).read())
     assert cli("sample", "-p", "gaussian", "--model", "digits", "--n", 9, "--out", drawn).code == 2

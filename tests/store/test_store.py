@@ -20,7 +20,8 @@ from stored import PROVENANCE, D, write, writer_of
 from support import Answer, numbered, partial_folder
 from support import committed_shards as pieces
 
-from lsampler import LatentStore, LsamplerError, StoreWriter, open_store
+from lsampler import LsamplerError, open_store
+from lsampler.store import LatentStore, StoreWriter
 from lsampler.store.reference import Split
 from lsampler.store.writer import write_store
 

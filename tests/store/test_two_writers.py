@@ -14,20 +14,10 @@ import numpy as np
 import pytest
 from support import Answer, numbered, partial_folder
 
-from lsampler import (
-    ConvAutoencoder,
-    EncodeOptions,
-    LatentStore,
-    LsamplerError,
-    StoreWriter,
-    encode_images,
-    export_latents,
-    import_latents,
-    merge_store,
-    open_images,
-    open_store,
-    shard_store,
-)
+from lsampler import LsamplerError, open_store
+from lsampler.data import open_images
+from lsampler.models import ConvAutoencoder, EncodeOptions, encode_to_store
+from lsampler.store import LatentStore, StoreWriter, export_latents, import_latents, merge_store, shard_store
 
 
 class Meanwhile:
@@ -95,7 +85,7 @@ def test_one_process_at_a_time_writes_a_store(source: Path, tmp_path: Path, cli:
 
     def second() -> None:
         for force in ([], ["--force"]):
-            answer = cli("store", "shard", source, tmp_path / "out.shards", *force)
+            answer = cli("store", "shard", source, "--out", tmp_path / "out.shards", *force)
             assert (answer.code, answer.err.count("\n")) == (2, 1)
             assert "out.shards: another process or writer is writing it; wait until it has finished" in answer.err
 
@@ -115,7 +105,7 @@ def test_rows_are_not_appended_to_a_store_that_was_replaced_meanwhile(
         (tmp_path / "other.h5").replace(out)
 
     with pytest.raises(LsamplerError, match=r"tiny\.h5: was written by another process meanwhile"):
-        encode_images(
+        encode_to_store(
             tiny_model,
             open_images(tmp_path / "few.npy"),
             out,
@@ -129,7 +119,7 @@ def test_rows_are_not_appended_to_a_store_that_was_replaced_meanwhile(
 def test_what_a_killed_run_left_is_removed_by_the_next(source: Path, tmp_path: Path) -> None:
     script = (
         "import os, signal, sys\n"
-        "from lsampler import export_latents\n"
+        "from lsampler.store import export_latents\n"
         "class Kill:\n"
         "    def begin(self, *_): os.kill(os.getpid(), signal.SIGKILL)\n"
         "export_latents(sys.argv[1], sys.argv[2], progress=Kill())\n"

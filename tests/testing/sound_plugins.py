@@ -12,18 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
-from lsampler import (
-    Block,
-    Evaluator,
-    LatentSampler,
-    LsamplerError,
-    Preprocess,
-    RealData,
-    Reference,
-    Samples,
-    Score,
-    State,
-)
+from lsampler import LsamplerError
+from lsampler.compute import Block
+from lsampler.data import Preprocess
+from lsampler.samplers import LatentSampler, State
+from lsampler.scoring import Evaluator, RealData, Samples, Score
+from lsampler.store import Reference
 from lsampler.testing import ComplianceError
 
 ANY = frozenset({"any"})

@@ -11,7 +11,7 @@ import torch
 from pydantic import ConfigDict, PrivateAttr
 from testing.sound_plugins import ANY, Distance, Shell, broken, require_caught
 
-from lsampler import Evaluator, RealData, Samples, Score
+from lsampler.scoring import Evaluator, RealData, Samples, Score
 from lsampler.testing import check_evaluator, checks_of
 
 

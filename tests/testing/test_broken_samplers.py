@@ -17,7 +17,10 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_val
 from testing.sound_plugins import ANY, Shell, broken, failures, require_caught
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State
+from lsampler import LsamplerError
+from lsampler.compute import Block
+from lsampler.samplers import LatentSampler, State
+from lsampler.store import Reference
 from lsampler.testing import check_sampler, checks_of
 
 Learn = Callable[[Any, Reference], State]

@@ -16,21 +16,13 @@ import torch
 from pydantic import Field
 from testing.sound_plugins import Distance, Linear, Shell
 
-from lsampler import (
-    ConvAutoencoder,
-    ConvConfig,
-    Evaluator,
-    LatentSampler,
-    LsamplerError,
-    Preprocess,
-    Reference,
-    State,
-    load_bundle,
-    load_core,
-    load_evaluator,
-    load_sampler,
-    plugin_names,
-)
+from lsampler import LsamplerError, load_bundle, load_sampler
+from lsampler.data import Preprocess
+from lsampler.models import ConvAutoencoder, ConvConfig
+from lsampler.plugins import load_core, load_evaluator, plugin_names
+from lsampler.samplers import LatentSampler, State
+from lsampler.scoring import Evaluator
+from lsampler.store import Reference
 from lsampler.testing import (
     ComplianceError,
     check_autoencoder,

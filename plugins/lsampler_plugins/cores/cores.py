@@ -4,7 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import Core, HalfWidth, LsamplerError, Reference, State, nearest_neighbours, offers
+from lsampler import LsamplerError
+from lsampler.compute import nearest_neighbours
+from lsampler.plugins import offers
+from lsampler.samplers import State
+from lsampler.scoring import Core
+from lsampler.statistics import HalfWidth
+from lsampler.store import Reference
 
 MOST_COMPONENTS = 4096
 SAME = 1e-12

@@ -5,19 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field, PrivateAttr
 
-from lsampler import (
-    Core,
-    Evaluator,
-    LsamplerError,
-    Metric,
-    RealData,
-    Samples,
-    Score,
-    load_core,
-    offers,
-    plugin_names,
-    share_score,
-)
+from lsampler import LsamplerError
+from lsampler.plugins import load_core, offers, plugin_names
+from lsampler.scoring import Core, Evaluator, Metric, RealData, Samples, Score, share_score
 
 
 class CoreMembership(Evaluator):

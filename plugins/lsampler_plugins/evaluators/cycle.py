@@ -3,7 +3,9 @@
 import numpy as np
 from pydantic import Field
 
-from lsampler import Evaluator, LsamplerError, Metric, Samples, Score, bootstrap_score, offers
+from lsampler import LsamplerError
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, Samples, Score, bootstrap_score
 
 DISTANCE = Metric(
     "cycle-distance",

@@ -8,19 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import (
-    Evaluator,
-    LsamplerError,
-    Metric,
-    RealData,
-    Samples,
-    Score,
-    bootstrap_score,
-    frechet_distance,
-    moments_of,
-    offers,
-    one_thread,
-)
+from lsampler import LsamplerError
+from lsampler.compute import frechet_distance, moments_of, one_thread
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score
 
 Rows = NDArray[np.float64]
 Indices = NDArray[np.int64]

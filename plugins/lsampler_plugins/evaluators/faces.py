@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import Evaluator, Metric, Samples, Score, offers, require_extra, share_score
+from lsampler.extras import require_extra
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, Samples, Score, share_score
 
 WITH_FACE = Metric(
     "faces",

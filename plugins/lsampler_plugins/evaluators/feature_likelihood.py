@@ -4,7 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, normal_score, offers, one_thread
+from lsampler import LsamplerError
+from lsampler.compute import one_thread
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, normal_score
 
 FEWEST = 10
 NARROWEST = 1e-4

@@ -6,20 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import (
-    Evaluator,
-    LsamplerError,
-    Metric,
-    RealData,
-    Samples,
-    Score,
-    ball_counts,
-    bootstrap_score,
-    mutual_ball_counts,
-    nearest_neighbours,
-    offers,
-    share_score,
-)
+from lsampler import LsamplerError
+from lsampler.compute import ball_counts, mutual_ball_counts, nearest_neighbours
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score, share_score
 
 # The radii are distances of the points themselves: nudged, none slips over its surface by a rounding error.
 NUDGE = 1e-9

@@ -12,24 +12,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import (
-    Evaluator,
-    ForeignLoader,
-    LsamplerError,
-    Metric,
-    RealData,
-    Samples,
-    Score,
-    bootstrap_score,
-    file_digest,
-    frechet_distance,
-    moments_of,
-    normal_score,
-    offers,
-    one_thread,
-    require_extra,
-    require_trust,
-)
+from lsampler import LsamplerError
+from lsampler.compute import frechet_distance, moments_of, one_thread
+from lsampler.extras import require_extra
+from lsampler.models import ForeignLoader, file_digest, require_trust
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score, normal_score
 
 Features = NDArray[np.float64]
 Extractor: TypeAlias = Callable[[NDArray[Any]], Any]

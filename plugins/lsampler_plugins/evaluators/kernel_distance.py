@@ -6,18 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lsampler import (
-    Evaluator,
-    LsamplerError,
-    Metric,
-    RealData,
-    Samples,
-    Score,
-    bootstrap_score,
-    normal_score,
-    offers,
-    one_thread,
-)
+from lsampler import LsamplerError
+from lsampler.compute import one_thread
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score, normal_score
 
 FEWEST = 10
 MANY = 4

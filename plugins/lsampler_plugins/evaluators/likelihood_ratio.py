@@ -4,18 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import (
-    Evaluator,
-    LatentSampler,
-    LsamplerError,
-    Metric,
-    RealData,
-    Samples,
-    Score,
-    bootstrap_score,
-    load_sampler,
-    offers,
-)
+from lsampler import LsamplerError, load_sampler
+from lsampler.plugins import offers
+from lsampler.samplers import LatentSampler
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score
 
 FEWEST = 20
 

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
+from lsampler import LsamplerError
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score
 
 ROUNDING = 9  # decimals, so that the normal itself gains 0 and not 1e-14
 GROUP = "likelihood of held-out vectors"

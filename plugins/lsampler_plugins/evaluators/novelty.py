@@ -4,18 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import (
-    Evaluator,
-    LsamplerError,
-    Metric,
-    RealData,
-    Samples,
-    Score,
-    bootstrap_score,
-    nearest_neighbours,
-    offers,
-    share_score,
-)
+from lsampler import LsamplerError
+from lsampler.compute import nearest_neighbours
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score, share_score
 
 MOST_HELD_OUT = 5000
 QUANTILE = 0.01

@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import Evaluator, LsamplerError, Metric, RealData, Samples, Score, bootstrap_score, offers
+from lsampler import LsamplerError
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score
 
 LUMINANCE = (0.299, 0.587, 0.114)
 SHARPNESS = Metric(

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler import Metric, RealData, Score, bootstrap_score, one_thread
+from lsampler.compute import one_thread
+from lsampler.scoring import Metric, RealData, Score, bootstrap_score
 
 FEWEST = 50
 CHECK_SPLIT = "whether to warn where held-out vectors can be told from train vectors"

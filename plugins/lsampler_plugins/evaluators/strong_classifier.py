@@ -10,17 +10,10 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
-from lsampler import (
-    Evaluator,
-    LsamplerError,
-    Metric,
-    RealData,
-    Samples,
-    Score,
-    bootstrap_score,
-    offers,
-    one_thread,
-)
+from lsampler import LsamplerError
+from lsampler.compute import one_thread
+from lsampler.plugins import offers
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score
 from lsampler_plugins.evaluators.split_check import CHECK_SPLIT, split_warning
 
 FEWEST = 50

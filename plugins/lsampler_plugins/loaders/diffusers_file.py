@@ -11,7 +11,10 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lsampler import Autoencoder, ForeignLoader, LsamplerError, module_digest, offers, require_extra
+from lsampler import LsamplerError
+from lsampler.extras import require_extra
+from lsampler.models import Autoencoder, ForeignLoader, module_digest
+from lsampler.plugins import offers
 from lsampler_plugins.loaders.diffusers_folder import WEIGHTS, adapt_model, quiet_diffusers
 
 PREFIXES = ("", "first_stage_model.", "vae.")

@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, module_digest, offers, require_extra
+from lsampler import LsamplerError
+from lsampler.extras import require_extra
+from lsampler.models import Autoencoder, ForeignLoader, file_digest, module_digest
+from lsampler.plugins import offers
 
 # The weights of a model, with the name of the variant, and of one file of several.
 WEIGHTS = re.compile(r"diffusion_pytorch_model(?:\.(?!safetensors)(\w+))?(?:-\d+-of-\d+)?\.safetensors")

@@ -11,16 +11,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lsampler import (
-    Autoencoder,
-    AutoencoderLoader,
-    ForeignLoader,
-    LsamplerError,
-    load_autoencoder,
-    nearest_name,
-    offers,
-    require_extra,
-)
+from lsampler import LsamplerError, load_autoencoder
+from lsampler.errors import nearest_name
+from lsampler.extras import require_extra
+from lsampler.models import Autoencoder, AutoencoderLoader, ForeignLoader
+from lsampler.plugins import offers
 
 SPEC = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([^:\s]+))?(?::([^:\s]+))?")
 SUFFIXES = (".json", ".safetensors")

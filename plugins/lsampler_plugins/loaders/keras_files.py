@@ -13,7 +13,10 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_extra
+from lsampler import LsamplerError
+from lsampler.extras import require_extra
+from lsampler.models import Autoencoder, ForeignLoader, file_digest
+from lsampler.plugins import offers
 
 OWN_FILE = "import yours in a file and use it as the model FILE.py:CALLABLE"
 # Before it, Conv2DTranspose gave other numbers on PyTorch than on TensorFlow and JAX.

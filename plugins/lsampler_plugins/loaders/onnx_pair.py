@@ -8,7 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, nearest_name, offers, require_extra
+from lsampler import LsamplerError
+from lsampler.errors import nearest_name
+from lsampler.extras import require_extra
+from lsampler.models import Autoencoder, ForeignLoader, file_digest
+from lsampler.plugins import offers
 
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 # A field "location" of a tensor, in protocol buffers: the name of a file that holds its values.

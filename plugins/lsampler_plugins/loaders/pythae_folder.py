@@ -10,7 +10,10 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_extra, require_trust
+from lsampler import LsamplerError
+from lsampler.extras import require_extra
+from lsampler.models import Autoencoder, ForeignLoader, file_digest, require_trust
+from lsampler.plugins import offers
 
 # Models whose decoder takes what their encoder calls `embedding`. In the others, a flow or a random walk lies between
 # the two, the space is curved, or the latents are discrete.

@@ -15,16 +15,10 @@ from typing import Any
 
 from torch import nn
 
-from lsampler import (
-    AdaptedAutoencoder,
-    Autoencoder,
-    ForeignLoader,
-    LsamplerError,
-    item_of,
-    module_digest,
-    nearest_name,
-    offers,
-)
+from lsampler import LsamplerError
+from lsampler.errors import nearest_name
+from lsampler.models import AdaptedAutoencoder, Autoencoder, ForeignLoader, item_of, module_digest
+from lsampler.plugins import offers
 
 SPEC = re.compile(r"(?P<source>[^:]+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
 
@@ -32,7 +26,7 @@ SPEC = re.compile(r"(?P<source>[^:]+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.
 class PythonObject(ForeignLoader):
     """MODULE:CALLABLE or FILE.py:CALLABLE: what it returns when called; this runs the code of that module.
 
-    The callable takes no arguments and returns either an object that is an ``lsampler.Autoencoder``
+    The callable takes no arguments and returns either an object that is an ``lsampler.models.Autoencoder``
     already, which is used as it is; or a module or other object with ``encode`` and ``decode``; or a pair of
     modules or functions, encoder and decoder. If an encoder returns a tuple, its first element is the mean. Modules
     are put in evaluation mode and single precision; their weights are their fingerprint. An object without weights
@@ -71,7 +65,7 @@ class PythonObject(ForeignLoader):
             raise LsamplerError(f"{spec}: its fingerprint is not a text")
         if isinstance(made, nn.Module):
             made.eval()
-        plain = replace(item, value_range=(0.0, 1.0))  # what an lsampler.Autoencoder takes
+        plain = replace(item, value_range=(0.0, 1.0))  # what an lsampler.models.Autoencoder takes
         probed = AdaptedAutoencoder(spec, made.encode, made.decode, item=plain, fingerprint=made.fingerprint)
         if probed.latent_shape != (made.dimension,):
             raise LsamplerError(

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from lsampler import Autoencoder, AutoencoderLoader, load_safetensors_autoencoder, offers
+from lsampler.bundles import load_safetensors_autoencoder
+from lsampler.models import Autoencoder, AutoencoderLoader
+from lsampler.plugins import offers
 
 
 class SafetensorsFile(AutoencoderLoader):

@@ -12,7 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Autoencoder, ForeignLoader, LsamplerError, file_digest, offers, require_trust
+from lsampler import LsamplerError
+from lsampler.models import Autoencoder, ForeignLoader, file_digest, require_trust
+from lsampler.plugins import offers
 
 # The largest batch that lsampler itself decodes.
 BATCH = 256

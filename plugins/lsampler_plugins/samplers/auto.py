@@ -9,7 +9,11 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, choose, load_sampler, offers
+from lsampler import LsamplerError, choose, load_sampler
+from lsampler.compute import Block
+from lsampler.plugins import offers
+from lsampler.samplers import LatentSampler, State
+from lsampler.store import Reference
 
 CHOSEN = "chosen"
 PREFIX = "of."

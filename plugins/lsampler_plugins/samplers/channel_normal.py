@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, Statistics, offers, require_memory
+from lsampler import LsamplerError
+from lsampler.compute import Block, require_memory
+from lsampler.plugins import offers
+from lsampler.samplers import LatentSampler, State
+from lsampler.statistics import Statistics
+from lsampler.store import Reference
 
 Numbers = NDArray[np.float64]
 FLAT = 1e-12

@@ -7,7 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import SINGLE_PRECISION, Block, HalfWidth, LatentSampler, Reference, State, offers
+from lsampler.compute import Block
+from lsampler.plugins import offers
+from lsampler.samplers import LatentSampler, State
+from lsampler.statistics import SINGLE_PRECISION, HalfWidth
+from lsampler.store import Reference
 
 
 class ComponentUniform(LatentSampler):

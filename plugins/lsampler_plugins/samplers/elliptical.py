@@ -9,7 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LsamplerError, State, WhitenedReference, WhitenedSampler, offers, one_thread, require_memory
+from lsampler import LsamplerError
+from lsampler.compute import Block, one_thread, require_memory
+from lsampler.plugins import offers
+from lsampler.samplers import State, WhitenedReference, WhitenedSampler
 from lsampler_plugins.samplers.mixtures import clusters, fit_mixture, most_likely
 from lsampler_plugins.samplers.normal_scores import increasing, normal_scores, scores_of, values_at
 

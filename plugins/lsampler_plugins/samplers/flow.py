@@ -12,18 +12,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lsampler import (
-    Block,
-    LsamplerError,
-    State,
-    Statistics,
-    WhitenedReference,
-    WhitenedSampler,
-    offers,
-    one_thread,
-    require_extra,
-    require_memory,
-)
+from lsampler import LsamplerError
+from lsampler.compute import Block, one_thread, require_memory
+from lsampler.extras import require_extra
+from lsampler.plugins import offers
+from lsampler.samplers import State, WhitenedReference, WhitenedSampler
+from lsampler.statistics import Statistics
 
 FEWEST = 10
 FEWEST_BATCHES = 16

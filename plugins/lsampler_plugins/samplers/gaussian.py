@@ -8,7 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import FWHM_PER_SIGMA, Block, HalfWidth, LatentSampler, Reference, State, offers
+from lsampler.compute import Block
+from lsampler.plugins import offers
+from lsampler.samplers import LatentSampler, State
+from lsampler.statistics import FWHM_PER_SIGMA, HalfWidth
+from lsampler.store import Reference
 
 
 class Gaussian(LatentSampler):

@@ -9,7 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lsampler import Block, State, Statistics, WhitenedReference, WhitenedSampler, offers, one_thread
+from lsampler.compute import Block, one_thread
+from lsampler.plugins import offers
+from lsampler.samplers import State, WhitenedReference, WhitenedSampler
+from lsampler.statistics import Statistics
 from lsampler_plugins.samplers.normal_scores import increasing, normal_scores, scores_of, values_at
 
 JITTER = 1e-6

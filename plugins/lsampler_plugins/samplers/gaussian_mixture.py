@@ -10,17 +10,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import (
-    Block,
-    LatentSampler,
-    LsamplerError,
-    Reference,
-    State,
-    Whitening,
-    offers,
-    one_thread,
-    require_memory,
-)
+from lsampler import LsamplerError
+from lsampler.compute import Block, one_thread, require_memory
+from lsampler.plugins import offers
+from lsampler.samplers import LatentSampler, State
+from lsampler.statistics import Whitening
+from lsampler.store import Reference
 from lsampler_plugins.samplers.mixtures import Mixture, clusters, fit_mixture, log_normal, most_likely
 
 VECTORS_EACH, MOST = 100, 40

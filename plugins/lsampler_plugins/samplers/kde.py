@@ -9,7 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, State, WhitenedReference, WhitenedSampler, offers
+from lsampler.compute import Block
+from lsampler.plugins import offers
+from lsampler.samplers import State, WhitenedReference, WhitenedSampler
 
 CHUNK_ROWS = 4096
 NARROWEST = 0.01

@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, HalfWidth, LatentSampler, LsamplerError, Reference, State, offers
+from lsampler import LsamplerError
+from lsampler.compute import Block
+from lsampler.plugins import offers
+from lsampler.samplers import LatentSampler, State
+from lsampler.statistics import HalfWidth
+from lsampler.store import Reference
 
 
 class LinePath(LatentSampler):

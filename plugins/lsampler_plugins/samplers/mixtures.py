@@ -1,7 +1,7 @@
 """Mixtures of normals, fitted by expectation maximisation, and the clusters that such a fit starts from.
 
 scikit-learn's fits depend on how many threads NumPy's BLAS has, and its clusters change that number for the whole
-process. Within ``lsampler.one_thread()``, these are the same to the last digit for any number of threads.
+process. Within ``lsampler.compute.one_thread()``, these are the same to the last digit for any number of threads.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, WhitenedSampler, offers
+from lsampler.compute import Block
+from lsampler.plugins import offers
+from lsampler.samplers import WhitenedSampler
 
 
 class MultivariateNormal(WhitenedSampler):

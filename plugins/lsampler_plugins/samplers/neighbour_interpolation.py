@@ -8,7 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LatentSampler, LsamplerError, Reference, State, nearest_neighbours, offers, require_memory
+from lsampler import LsamplerError
+from lsampler.compute import Block, nearest_neighbours, require_memory
+from lsampler.plugins import offers
+from lsampler.samplers import LatentSampler, State
+from lsampler.store import Reference
 
 
 class NeighbourInterpolation(LatentSampler):

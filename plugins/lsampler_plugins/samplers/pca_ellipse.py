@@ -10,7 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, HalfWidth, LsamplerError, State, Statistics, WhitenedReference, WhitenedSampler, offers
+from lsampler import LsamplerError
+from lsampler.compute import Block
+from lsampler.plugins import offers
+from lsampler.samplers import State, WhitenedReference, WhitenedSampler
+from lsampler.statistics import HalfWidth, Statistics
 
 DEFAULT_COMPONENTS = 100
 

@@ -9,7 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lsampler import Block, LsamplerError, State, WhitenedReference, WhitenedSampler, offers
+from lsampler import LsamplerError
+from lsampler.compute import Block
+from lsampler.plugins import offers
+from lsampler.samplers import State, WhitenedReference, WhitenedSampler
 from lsampler_plugins.samplers.normal_scores import values_at
 
 SCORES = np.linspace(-6.0, 6.0, 4097)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import lazy_loader
+
 from lsampler.lookups import provide
 
 
@@ -14,3 +16,5 @@ def _find(name: str) -> Any:
 
 
 provide("bundle", _find)
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,7 +17,7 @@ from lsampler.data.image_sources import open_images
 from lsampler.data.item_rows import open_items
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import new_directory
-from lsampler.models.encoding import encode_images
+from lsampler.models.encoding import encode_to_store
 from lsampler.progress import ProgressLike, shows_progress
 from lsampler.store.held_out import LAST, HeldOut
 from lsampler.store.latent_store import LatentStore
@@ -114,5 +114,5 @@ def write_example(
         path = beside / example.file
         example.write(path)
         source = open_images(path) if model.item.is_image else open_items(path, model.item)
-        encode_images(model, source, beside / LATENTS, held_out=example.held_out, progress=progress)
+        encode_to_store(model, source, beside / LATENTS, held_out=example.held_out, progress=progress)
     return open_store(Path(folder) / LATENTS)

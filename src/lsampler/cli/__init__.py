@@ -15,53 +15,71 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_group
 
 from lsampler._version import __version__
-from lsampler.cli.common import paragraphs
-from lsampler.cli.messages import Command
+from lsampler.cli import completion
+from lsampler.cli.common import examples, paragraphs
+from lsampler.cli.messages import Command, Group
 from lsampler.errors import Interrupted, LsamplerError, check_interrupts, one_line, printable, shortened
 
+DRAW, JUDGE, OWN, HOUSE = "Draw samples", "Choose and judge", "Use your own data", "Explore and tidy up"
 COMMANDS = {
-    "sample": ("sample", "Draw latent vectors with a strategy and decode them to images."),
-    "fit": ("sample", "Fit a strategy and save it; 'lsampler sample --fitted' draws from the file."),
-    "decode": ("sample", "Decode latent vectors of a file to images, or to the items that the model makes."),
+    "sample": ("sample", DRAW, "Draw latent vectors with a strategy and decode them to images."),
+    "fit": ("sample", DRAW, "Fit a strategy and save it; 'lsampler sample --fitted' draws from the file."),
+    "decode": ("sample", DRAW, "Decode latent vectors of a file to images, or to the items that the model makes."),
+    "choose": ("choose", JUDGE, "Choose a strategy for your data, and fit it."),
+    "compare": (
+        "compare",
+        JUDGE,
+        "Compare strategies on your data, and write a report that says which is best at what.",
+    ),
     "evaluate": (
         "evaluate",
+        JUDGE,
         "Score samples: the share inside each core, nominal and calibrated, beside real vectors.",
     ),
-    "compare": ("compare", "Compare strategies on your data, and write a report that says which is best at what."),
-    "choose": ("choose", "Choose a strategy for your data, and fit it."),
     "analyze": (
         "analyze",
+        JUDGE,
         "Analyse how the encoder fills its latent space, and check each statement of the posts.",
     ),
-    "train": ("train", "Train the posts' autoencoder on images (extra 'train')."),
-    "encode": ("encode", "Encode images, or the rows of an array or a table, into a latent store."),
+    "train": ("train", OWN, "Train the posts' autoencoder on images (extra 'train')."),
+    "encode": ("encode", OWN, "Encode images, or the rows of an array or a table, into a latent store."),
+    "store": ("store", OWN, "List, inspect, import, export, shard and merge latent stores."),
     "bundle": (
         "bundle",
+        OWN,
         "Make a bundle: weights as float16, statistics, calibrated cores and fitted strategies in one file.",
     ),
-    "bundles": ("bundle", "List the bundles that come with lsampler, or what bundles in files hold."),
-    "example": ("example", "Write a small example: scikit-learn's handwritten digits and their latents, in seconds."),
-    "clean": ("clean", "Remove the hidden files that commands left in a folder when they were killed."),
-    "store": ("store", "Inspect, import, export, shard and merge latent stores."),
-    "plugins": ("plugins", "List all strategies, cores, evaluators and autoencoder loaders, with origin and summary."),
+    "bundles": ("bundle", HOUSE, "List the bundles that come with lsampler, or what bundles in files hold."),
+    "plugins": (
+        "plugins",
+        HOUSE,
+        "List all strategies, cores, evaluators and autoencoder loaders, with origin and summary.",
+    ),
+    "example": (
+        "example",
+        HOUSE,
+        "Write a small example: scikit-learn's handwritten digits and their latents, in seconds.",
+    ),
+    "clean": ("clean", HOUSE, "Remove the hidden files that commands left in a folder when they were killed."),
 }
-"""The module of every command, and its summary in the list of commands: the first paragraph of its own help."""
+"""The module of every command, its panel, and its summary in the list of commands: the first paragraph of its help."""
 
 
 LONGEST, LONGEST_WORD = 1500, 300
 """Characters of a message, and of a path or value in it; of longer ones the middle is left out."""
+COMPLETION = {"--install-completion", "--show-completion"}
+"""Options of typer that end the process themselves."""
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """The list of commands. The module of a command is imported when the command is used."""
 
     def __init__(self, *, commands: Any = None, **settings: Any) -> None:
-        listed = [Command(name, help=summary) for name, (_, summary) in COMMANDS.items()]
+        listed = [Command(name, help=summary, rich_help_panel=panel) for name, (_, panel, summary) in COMMANDS.items()]
         super().__init__(commands=listed, **settings)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
@@ -75,6 +93,8 @@ def _command(name: str) -> Any:
     place: typer.Typer = importlib.import_module(f"lsampler.cli.{COMMANDS[name][0]}").app
     for command in place.registered_commands:
         command.help, command.cls = paragraphs(command.callback), Command
+    if place.registered_callback:
+        place.registered_callback.help = paragraphs(place.registered_callback.callback)
     place.rich_markup_mode = "rich"
     if place.info.name == name:
         return get_group(place)
@@ -87,6 +107,12 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    epilog=examples(
+        "lsampler sample --out faces.png",
+        "lsampler example --out digits",
+        "lsampler sample --model digits --store digits/latents.h5 --out digits.png",
+        "lsampler sample --help",
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -97,19 +123,18 @@ def _version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
+@app.callback(
+    help="Turn any trained autoencoder into a generator, and measure how well that worked.\n\n"
+    "New faces from the bundled model need one command, the first of the examples. With your own data, 'train' and "
+    "'encode' come first; then give the files that they wrote to 'sample', 'choose' and 'compare' as --model and "
+    "--store."
+)
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Turn any trained autoencoder into a generator, and measure how well that worked.
-
-    New faces from the bundled model: [bold]lsampler sample --plugin pca-ellipse --out faces.png[/bold]
-
-    Your own images: [bold]train[/bold], [bold]encode[/bold], [bold]analyze[/bold] the latent vectors, then
-    [bold]sample[/bold] and [bold]compare[/bold] with --model and --store.
-    """
+    """The options of lsampler itself."""
 
 
 def main() -> None:
@@ -117,6 +142,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name may be no text
+    if completion.ASKED in os.environ:
+        completion.answer_shell(lambda: app(prog_name="lsampler", standalone_mode=False))
     # What other libraries warn of, log, or fail with where nobody can catch it is either harmless, or said by lsampler
     # in words that name the file.
     kept = logging.lastResort, sys.unraisablehook, threading.excepthook
@@ -140,7 +167,7 @@ def main() -> None:
 def _run() -> int:
     """Run the command that ``sys.argv`` names; returns the exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="lsampler", standalone_mode=False)
         check_interrupts()
     except LsamplerError as error:
         return _ended_by(Interrupted.pending) if Interrupted.pending else _complain(str(error))
@@ -154,6 +181,8 @@ def _run() -> int:
         message = getattr(error, "format_message", None)  # what typer raises for wrong usage
         if message is not None:
             return _complain(message() or "see --help")
+        if isinstance(error, SystemExit) and COMPLETION & set(sys.argv[1:2]):
+            return error.code if isinstance(error.code, int) else 0
         cause = (
             error.__context__ if isinstance(error, SystemExit) else error
         )  # rich ends the process where a pipe broke

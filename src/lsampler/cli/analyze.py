@@ -7,7 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler.cli.common import Cluster, Seed, cells, console, examples, new_table, print_channels, say
+from lsampler.cli import completion
+from lsampler.cli.common import (
+    Cluster,
+    Force,
+    Json,
+    Params,
+    Seed,
+    cells,
+    check_json,
+    console,
+    examples,
+    new_table,
+    out_option,
+    print_channels,
+    say,
+    write_json,
+)
+from lsampler.cli.help import STRATEGY
+from lsampler.cli.strategies import load_strategies
+from lsampler.cli.values import parameters_of
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -15,10 +34,24 @@ if TYPE_CHECKING:
     from lsampler.store.reference import Reference
 
 
+WHAT = "What is measured"
+SECTIONS = (
+    "components",
+    "correlations",
+    "origin",
+    "cubes",
+    "gaussianity",
+    "principal",
+    "generated",
+    "filaments",
+    "tsne",
+)
 Latents = Annotated[
     str,
     typer.Argument(
-        help="A latent store (.h5, .shards), or a bundle: its name or .safetensors file.", metavar="LATENTS"
+        help="A latent store (.h5, .shards), or a bundle: its name or .safetensors file.",
+        metavar="LATENTS",
+        autocompletion=completion.bundles,
     ),
 ]
 Sections = Annotated[
@@ -26,9 +59,11 @@ Sections = Annotated[
     typer.Option(
         "--section",
         "-s",
-        help="Only this section; may be repeated: components, correlations, origin, cubes, gaussianity, principal, "
-        "generated, filaments, tsne.",
+        metavar="NAME",
+        help=f"Only this section; may be repeated: {', '.join(SECTIONS)}.",
         show_default="all but tsne",
+        autocompletion=completion.words(*SECTIONS),
+        rich_help_panel=WHAT,
     ),
 ]
 Shown = Annotated[
@@ -36,25 +71,54 @@ Shown = Annotated[
     typer.Option(
         "--plugin",
         "-p",
+        metavar="NAME",
         help="Show vectors of this strategy; may be repeated.",
         show_default="uniform-cube, component-uniform, gaussian, multivariate-normal, pca-ellipse",
+        autocompletion=completion.plugins(completion.STRATEGY),
+        rich_help_panel=STRATEGY,
     ),
 ]
 Pairs = Annotated[
     list[str],
     typer.Option(
-        metavar="I,J", help="A plane around the origin; may be repeated.", show_default="the strongest and farthest"
+        metavar="I,J",
+        help="A plane around the origin; may be repeated.",
+        show_default="the strongest and farthest",
+        rich_help_panel=WHAT,
+    ),
+]
+Threshold = Annotated[
+    float,
+    typer.Option(
+        metavar="NUMBER",
+        help="List pairs whose correlation exceeds this in absolute value.",
+        rich_help_panel=WHAT,
     ),
 ]
 BinWidth = Annotated[
     float | None,
-    typer.Option(help="Bin width of the number densities, in latent units.", show_default="0.25 for a unit spread"),
+    typer.Option(
+        metavar="NUMBER",
+        help="Bin width of the number densities, in latent units.",
+        show_default="0.25 for a unit spread",
+        rich_help_panel=WHAT,
+    ),
 ]
 Trim = Annotated[
-    float | None, typer.Option(help="Before the PCA, leave out vectors beyond this many half-widths; 0 keeps all.")
+    float | None,
+    typer.Option(
+        metavar="NUMBER",
+        help="Before the PCA, leave out vectors beyond this many half-widths; 0 keeps all.",
+        rich_help_panel=WHAT,
+    ),
 ]
 Tsne = Annotated[
-    int | None, typer.Option(metavar="N", help="Also map N vectors by t-SNE (extra 'tsne'; takes minutes).")
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Also map N vectors by t-SNE (extra 'tsne'; takes minutes).",
+        rich_help_panel=WHAT,
+    ),
 ]
 
 app = typer.Typer()
@@ -62,27 +126,30 @@ app = typer.Typer()
 
 @app.command(
     epilog=examples(
-        "lsampler analyze latents.h5 --out report/",
-        "lsampler analyze latents.h5 --out report/ --section components --section correlations",
-        "lsampler analyze latents.h5 --out report/ --tsne 20000",
-        "lsampler analyze celeba96 --out report/",
-        "lsampler analyze photos.shards --out report/ --cluster local:4",
+        "lsampler example --out digits",
+        "lsampler analyze digits/latents.h5 --out report",
+        "lsampler analyze digits/latents.h5 --out short --section components --section correlations",
+        "lsampler analyze digits/latents.h5 --out mapped --section tsne --tsne 1000",
+        "lsampler analyze celeba96 --out faces",
+        "lsampler analyze digits/latents.h5 --out report --cluster local:4",
     )
 )
 def analyze(
+    *,
     latents: Latents,
-    out: Annotated[Path, typer.Option(help="Folder for the report; an existing report is completed.")],
     section: Sections = [],  # noqa: B006
-    plugin: Shown = [],  # noqa: B006
     pair: Pairs = [],  # noqa: B006
-    threshold: Annotated[
-        float, typer.Option(help="List pairs whose correlation exceeds this in absolute value.")
-    ] = 0.5,
+    threshold: Threshold = 0.5,
     bin_width: BinWidth = None,
     trim: Trim = 1.7,
     tsne: Tsne = None,
+    plugin: Shown = [],  # noqa: B006
+    param: Params = [],  # noqa: B006
+    out: Annotated[Path, out_option("Folder for the report; a report that is there is completed.", metavar="FOLDER")],
+    json_out: Json = None,
     seed: Seed = 0,
     cluster: Cluster = None,
+    force: Force = False,
 ) -> None:
     """Analyse how the encoder fills its latent space, and check each statement of the posts.
 
@@ -94,18 +161,21 @@ def analyze(
     from lsampler.reports.analysis import AnalysisOptions
     from lsampler.reports.analysis import analyze as run
 
+    check_json(json_out, force=force)
+    strategies = load_strategies(plugin, parameters_of(param, plugin))
     options = AnalysisOptions(
         bin_width=bin_width,
         threshold=threshold,
         pairs=[_pair(text) for text in pair],
-        strategies=plugin or AnalysisOptions.strategies,
+        strategies=strategies or AnalysisOptions.strategies,
         trim=trim or None,
         tsne=tsne,
         seed=seed,
     )
     with rich_progress() as progress, on_cluster(cluster):
         analysis = run(_open(latents), out, sections=section or None, options=options, progress=progress)
-    _print(analysis, out)
+    if not write_json(json_out, analysis.as_dict(), force=force):
+        _print(analysis, out)
 
 
 def _open(latents: str) -> Reference:

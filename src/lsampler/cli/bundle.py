@@ -4,35 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lsampler.cli.common import Force, cells, console, examples, key_values, new_table, say
-from lsampler.errors import LsamplerError, nearest_name
+from lsampler.cli import completion
+from lsampler.cli.common import (
+    Device,
+    Force,
+    Json,
+    Params,
+    cells,
+    check_json,
+    console,
+    examples,
+    new_table,
+    out_option,
+    say,
+    write_json,
+)
+from lsampler.cli.help import DATA, STRATEGY
+from lsampler.cli.strategies import Evaluators, Plugins, load_strategies
+from lsampler.cli.values import parameters_of
+from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
     from lsampler.bundles.bundle import Bundle
     from lsampler.samplers.base import LatentSampler
     from lsampler.store.latent_store import LatentStore
 
-Plugins = Annotated[
-    list[str],
-    typer.Option("--plugin", "-p", help="A strategy to carry fitted; may be repeated.", show_default="none"),
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="MODEL",
+        help="The autoencoder: of 'lsampler train', or a bundle.",
+        autocompletion=completion.bundles,
+        rich_help_panel=DATA,
+    ),
 ]
-Params = Annotated[
-    list[str],
-    typer.Option(metavar="[NAME:]KEY=VALUE", help="A parameter of one of these strategies; may be repeated."),
+Store = Annotated[
+    Path,
+    typer.Option(metavar="STORE", help="The store of its latents, with a held-out split.", rich_help_panel=DATA),
 ]
 Recommended = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="The strategy that 'lsampler sample' takes.", show_default="the first that it carries"
+        metavar="NAME",
+        help="The strategy that 'lsampler sample' takes.",
+        show_default="the first that it carries",
+        autocompletion=completion.plugins(completion.STRATEGY),
+        rich_help_panel=STRATEGY,
     ),
 ]
-Evaluators = Annotated[
-    list[str],
-    typer.Option("--evaluator", "-e", help="Scores of held-out vectors to keep.", show_default="core-membership"),
+Licence = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="The licence of the weights, in one line.", rich_help_panel=DATA),
+]
+Add = Annotated[
+    bool,
+    typer.Option("--add", help="Keep what the bundle --model holds, and add each --plugin.", rich_help_panel=STRATEGY),
 ]
 
 app = typer.Typer()
@@ -41,29 +71,34 @@ DEFAULT_EVALUATOR = "core-membership"
 
 @app.command(
     epilog=examples(
-        "lsampler bundle photos.safetensors --model runs/photos/model.safetensors --store photos.h5",
-        "lsampler sample --plugin pca-ellipse --model photos.safetensors",
-        "lsampler bundle photos.safetensors --model runs/photos/model.safetensors --store photos.h5 "
-        "-p gaussian-mixture -p flow --param flow:layers=3",
-        "lsampler bundle more.safetensors --model photos.safetensors --store photos.h5 --add -p gaussian-copula",
+        "lsampler example --out digits",
+        "lsampler bundle --model digits --store digits/latents.h5 --out own.safetensors",
+        "lsampler sample --plugin pca-ellipse --model own.safetensors --out new.png",
+        "lsampler bundle --model digits --store digits/latents.h5 -p gaussian-mixture -p elliptical "
+        "--param gaussian-mixture:components=5 --out carrying.safetensors",
+        "lsampler bundle --model own.safetensors --store digits/latents.h5 --add -p gaussian-copula "
+        "--out more.safetensors",
     )
 )
 def bundle(
-    out: Annotated[Path, typer.Argument(help="The bundle to write (.safetensors).")],
-    model: Annotated[str, typer.Option(help="The autoencoder: of 'lsampler train', or a bundle.")],
-    store: Annotated[Path, typer.Option(help="The store of its latents, with a held-out split.")],
+    *,
+    model: Model,
+    store: Store,
+    licence: Licence = None,
     plugin: Plugins = [],  # noqa: B006
     param: Params = [],  # noqa: B006
     recommended: Recommended = None,
-    licence: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the weights, in one line.")] = None,
-    add: Annotated[bool, typer.Option("--add", help="Keep what the bundle --model holds, and add --plugin.")] = False,
+    add: Add = False,
     evaluator: Evaluators = [],  # noqa: B006
-    device: Annotated[str, typer.Option(help="Where a network is trained: auto, cpu, cuda or mps.")] = "auto",
+    out: Annotated[Path, out_option("The bundle to write (.safetensors).")],
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Make a bundle: weights as float16, statistics, calibrated cores and fitted strategies in one file.
 
-    A bundle holds no image and no single latent vector; a strategy whose fitted state does, such as kde, is refused.
+    With --plugin it carries strategies, fitted to the store. The scores of held-out vectors that --evaluator names are
+    kept as a yardstick. A bundle holds no image and no single latent vector; a strategy whose fitted state does, such
+    as kde, is refused.
     """
     from lsampler.files import check_output
     from lsampler.store.opening import open_store
@@ -106,18 +141,9 @@ def _bundle_to_extend(model: str, evaluators: Sequence[str]) -> Bundle:
 def _strategies(names: Sequence[str], params: Sequence[str]) -> list[LatentSampler]:
     """The strategies that are to be carried, not fitted, all of which may be."""
     from lsampler.bundles.strategies import require_aggregates
-    from lsampler.plugins.registry import registry
 
-    settings: dict[str, dict[str, str]] = {name: {} for name in names}
-    for text in params:
-        named, colon, setting = text.partition(":")
-        if not colon or "=" in named:
-            named, setting = names[0] if len(settings) == 1 else "", text
-        if named not in settings:
-            near = nearest_name(named, names)
-            raise LsamplerError(f"--param {text}: write it as NAME:KEY=VALUE, NAME being that of a --plugin{near}")
-        settings[named].update(key_values([setting]))
-    found: list[LatentSampler] = [registry().get("sampler", name).from_strings(own) for name, own in settings.items()]
+    names = list(dict.fromkeys(names))
+    found = load_strategies(names, parameters_of(params, names))
     for strategy in found:
         require_aggregates(strategy)
     return found
@@ -130,41 +156,60 @@ def _fitted(strategies: Sequence[LatentSampler], latents: LatentStore, device: s
         return [strategy.fit(latents, device=device, progress=progress) for strategy in strategies]
 
 
-@app.command(epilog=examples("lsampler bundles", "lsampler bundles photos.safetensors"))
+@app.command(epilog=examples("lsampler bundles", "lsampler bundles digits", "lsampler bundles --json -"))
 def bundles(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[BUNDLE]...", help="Names or files.", show_default="those that come with lsampler"),
+        typer.Argument(
+            metavar="BUNDLE",
+            help="Names or files.",
+            show_default="those that come with lsampler",
+            autocompletion=completion.bundles,
+        ),
     ] = None,
+    json_out: Json = None,
+    force: Force = False,
 ) -> None:
     """List the bundles that come with lsampler, or what bundles in files hold."""
     from lsampler.bundles.bundle import bundle_file, bundled, load_bundle
 
-    out = console()
+    check_json(json_out, force=force)
+    described = []
     for name in files or bundled():
         found = load_bundle(name)
         with bundle_file(name) as path:
-            size = _size(path.stat().st_size)
+            size = path.stat().st_size
+        origin = "comes with lsampler" if name in bundled() else "a file"
+        described.append({"name": found.name, "origin": origin, "size": size, **_described(found)})
+    if write_json(json_out, described, force=force):
+        return
+    out = console()
+    for each in described:
         table = new_table(show_header=False)
-        table.title = f"{found.name}, {'comes with lsampler' if name in bundled() else 'a file'}, {size}"
+        table.title = "{}, {}, {}".format(each.pop("name"), each.pop("origin"), _size(each.pop("size")))
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        for row in _described(found):
-            table.add_row(*cells(*row))
+        for name, value in each.items():
+            table.add_row(*cells(name, value if isinstance(value, str | int) else _carried(value)))
         out.print(table)
 
 
-def _described(found: Bundle) -> list[tuple[str, str]]:
-    statistics = found.reference.statistics()
-    carried = [f"{each.label} ({_size(each.nbytes)})" for each in found.strategies]
-    return [
-        ("D", str(found.dimension)),
-        ("items", found.autoencoder.item_words),
-        ("statistics", f"of {statistics.count} latent vectors"),
-        ("strategies", ", ".join(carried) or "none; those that need statistics only can be fitted"),
-        ("recommended", found.recommended),
-        ("licence", found.licence or "not stated"),
-    ]
+def _described(found: Bundle) -> dict[str, Any]:
+    """What a bundle holds, as plain values."""
+    return {
+        "D": found.dimension,
+        "items": found.autoencoder.item_words,
+        "statistics": f"of {found.reference.statistics().count} latent vectors",
+        "strategies": [{"strategy": each.label, "size": each.nbytes} for each in found.strategies],
+        "recommended": found.recommended,
+        "licence": found.licence or "not stated",
+    }
+
+
+def _carried(strategies: Sequence[dict[str, Any]]) -> str:
+    """The strategies that a bundle carries, in words."""
+    named = [f"{each['strategy']} ({_size(each['size'])})" for each in strategies]
+    return ", ".join(named) or "none; those that need statistics only can be fitted"
 
 
 def _size(size: int) -> str:

@@ -2,44 +2,82 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from lsampler.cli.common import Cluster, Force, Model, ModelParams, Seed, Store, examples, model_settings, say
-from lsampler.cli.strategies import print_problems
+from lsampler.cli import completion
+from lsampler.cli.common import (
+    Cluster,
+    Force,
+    Json,
+    Model,
+    ModelParams,
+    Params,
+    Seed,
+    Store,
+    check_json,
+    examples,
+    model_settings,
+    out_option,
+    say,
+    write_json,
+)
+from lsampler.cli.help import STRATEGY
+from lsampler.cli.strategies import load_strategies, print_problems
+from lsampler.cli.values import one_of, parameters_of
+
+WISHES = ("balanced", "varied", "clean")
+Wish = Annotated[
+    Literal["balanced", "varied", "clean"],
+    typer.Option(
+        metavar="WISH",
+        parser=one_of(*WISHES),
+        help="What the samples are for: balanced (hardest to tell from real data), varied (as varied as real "
+        "data), or clean (as clean as real data).",
+        autocompletion=completion.words(*WISHES),
+        rich_help_panel=STRATEGY,
+    ),
+]
+Candidates = Annotated[
+    list[str],
+    typer.Option(
+        "--plugin",
+        "-p",
+        metavar="NAME",
+        help="A candidate; may be repeated.",
+        show_default="ten of the installed",
+        autocompletion=completion.plugins(completion.STRATEGY),
+        rich_help_panel=STRATEGY,
+    ),
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Judge by a classifier that takes seconds.", rich_help_panel=STRATEGY)
+]
 
 app = typer.Typer()
 
 
 @app.command(
     epilog=examples(
-        "lsampler choose --store latents.h5",
-        "lsampler choose --store latents.h5 --wish clean --out chosen.safetensors",
-        "lsampler choose --store latents.h5 -p elliptical -p gaussian-mixture --quick",
-        "lsampler sample --plugin auto --store latents.h5 --model my.safetensors --out new.png",
+        "lsampler example --out digits",
+        "lsampler choose --store digits/latents.h5 -p elliptical -p gaussian-mixture --quick --out chosen.safetensors",
+        "lsampler sample --fitted chosen.safetensors --model digits --out chosen.png",
+        "lsampler choose --store digits/latents.h5 --wish clean --json scores.json",
     )
 )
 def choose(
-    wish: Annotated[
-        Literal["balanced", "varied", "clean"],
-        typer.Option(help="What the samples are for: told least from real data, as varied as it, or as clean as it."),
-    ] = "balanced",
-    plugin: Annotated[
-        list[str],
-        typer.Option("--plugin", "-p", help="A candidate; may be repeated.", show_default="ten of the installed"),
-    ] = [],  # noqa: B006
-    quick: Annotated[bool, typer.Option("--quick", help="Judge by a classifier that takes seconds.")] = False,
+    wish: Wish = "balanced",
+    plugin: Candidates = [],  # noqa: B006
+    param: Params = [],  # noqa: B006
+    quick: Quick = False,
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
+    out: Annotated[Path | None, out_option("Write the chosen strategy, fitted, to this file (.safetensors).")] = None,
+    json_out: Json = None,
     seed: Seed = 0,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the chosen strategy, fitted, to this file (.safetensors).")
-    ] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file.")] = None,
     cluster: Cluster = None,
     force: Force = False,
 ) -> None:
@@ -52,23 +90,22 @@ def choose(
     from lsampler.choosing import choose as run
     from lsampler.cli.score_table import print_scores
     from lsampler.compute.dask_cluster import on_cluster
-    from lsampler.files import check_output, new_file
-    from lsampler.plugins.by_name import load_sampler
+    from lsampler.files import check_output
     from lsampler.progress import rich_progress
     from lsampler.workspace import open_subject
 
-    for path in filter(None, (out, json_out)):
-        check_output(path, force=force)
-    candidates = [load_sampler(name) for name in plugin] or None
+    if out:
+        check_output(out, force=force)
+    check_json(json_out, force=force)
+    candidates = load_strategies(plugin, parameters_of(param, plugin)) or None
     subject = open_subject(model, store, model_settings(model, model_param))
     with on_cluster(cluster), rich_progress() as progress:
         found = run(subject.reference, wish=wish, candidates=candidates, quick=quick, seed=seed, progress=progress)
     if out:
         found.sampler.save(out, force=force)
-    if json_out:
-        content = {"chosen": found.label, "why": found.why, **found.evaluation.as_dict()}
-        with new_file(json_out, force=force) as beside:
-            beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    content = {"chosen": found.label, "why": found.why, **found.evaluation.as_dict()}
+    if write_json(json_out, content, force=force):
+        return
     print_scores(found.evaluation)
     print_problems(found.evaluation)
     say(f"{found.why[0].upper()}{found.why[1:]}.")

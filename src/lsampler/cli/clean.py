@@ -13,9 +13,9 @@ from lsampler.errors import LsamplerError
 app = typer.Typer()
 
 
-@app.command(epilog=examples("lsampler clean .", "lsampler clean runs/ --dry-run"))
+@app.command(epilog=examples("lsampler clean . --dry-run", "lsampler clean ."))
 def clean(
-    folder: Annotated[Path, typer.Argument(help="A folder that holds outputs of lsampler.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that holds outputs of lsampler.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
 ) -> None:
     """Remove the hidden files that commands left in a folder when they were killed.

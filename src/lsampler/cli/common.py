@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lsampler.cli import completion
+from lsampler.cli.help import COMPUTING, DATA, OUTPUT, STRATEGY
+from lsampler.cli.values import key_values, whole_number
 from lsampler.errors import LsamplerError, printable
 
 if TYPE_CHECKING:
@@ -21,11 +25,14 @@ if TYPE_CHECKING:
     from lsampler.models.encode_ranges import Source
     from lsampler.store.latent_store import LatentStore
 
-Images = Annotated[Path, typer.Argument(help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")]
+Images = Annotated[
+    Path, typer.Argument(metavar="IMAGES", help="A folder, a .zip, or a .npy, .npz or .h5 array of images.")
+]
 Items = Annotated[
     Path,
     typer.Argument(
-        help="Images: a folder, a .zip, or an array. Other items: .npy, .npz, .h5, .csv, .tsv, .parquet or .h5ad."
+        metavar="ITEMS",
+        help="Images: a folder, a .zip, or an array. Other items: .npy, .npz, .h5, .csv, .tsv, .parquet or .h5ad.",
     ),
 ]
 Dataset = Annotated[
@@ -35,41 +42,122 @@ Dataset = Annotated[
         help="Which array of an .npz, .h5 or .h5ad (obsm/X_pca), or which columns of a table: names or patterns, with "
         "commas.",
         show_default="the only array, X, or all columns",
+        rich_help_panel=DATA,
     ),
 ]
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Autoencoder: a bundle's name, or what a loader opens; see 'lsampler plugins'.", show_default="celeba96"
+        metavar="MODEL",
+        help="Autoencoder: a bundle's name, or what a loader opens; see 'lsampler plugins'.",
+        show_default="celeba96",
+        autocompletion=completion.bundles,
+        rich_help_panel=DATA,
     ),
 ]
 ModelParams = Annotated[
     list[str],
-    typer.Option("--model-param", metavar="KEY=VALUE", help="A parameter of the model's loader; may be repeated."),
+    typer.Option(
+        "--model-param",
+        metavar="KEY=VALUE",
+        help="A parameter of the model's loader; may be repeated.",
+        autocompletion=completion.loader_parameters,
+        rich_help_panel=DATA,
+    ),
 ]
 Store = Annotated[
-    Path | None, typer.Option(help="Latent store to fit to (.h5, .shards).", show_default="the model's own statistics")
+    Path | None,
+    typer.Option(
+        metavar="STORE",
+        help="Latent store to fit to (.h5, .shards).",
+        show_default="the model's own statistics",
+        rich_help_panel=DATA,
+    ),
+]
+Plugin = Annotated[
+    str | None,
+    typer.Option(
+        "--plugin",
+        "-p",
+        metavar="NAME",
+        help="The strategy; 'lsampler plugins' lists them.",
+        show_default="the recommended one",
+        autocompletion=completion.plugins(completion.STRATEGY),
+        rich_help_panel=STRATEGY,
+    ),
 ]
 Params = Annotated[
     list[str],
-    typer.Option("--param", metavar="KEY=VALUE", help="A parameter of the strategy; may be repeated."),
+    typer.Option(
+        "--param",
+        metavar="[NAME:]KEY=VALUE",
+        help="A parameter of the strategy, or of the plugin NAME where there are several; may be repeated.",
+        autocompletion=completion.parameters,
+        rich_help_panel=STRATEGY,
+    ),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same samples.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps. Samples are drawn on the CPU unless one is named.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Blocks drawn at once.", show_default="one per core")]
-SHARDS = ".shards"
+Count = Annotated[
+    int,
+    typer.Option(
+        "--n",
+        "-n",
+        metavar="N",
+        parser=whole_number(1),
+        help="How many samples, of each strategy.",
+        rich_help_panel=STRATEGY,
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        metavar="SEED",
+        parser=whole_number(),
+        help="The same seed gives the same result.",
+        rich_help_panel=COMPUTING,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        help="Where networks run: auto, cpu, cuda or mps.",
+        autocompletion=completion.words(*completion.DEVICES),
+        rich_help_panel=COMPUTING,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        parser=whole_number(1),
+        help="Blocks drawn at once.",
+        show_default="one per core",
+        rich_help_panel=COMPUTING,
+    ),
+]
+SHARDS, STANDARD_OUTPUT = ".shards", "-"
 Cluster = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
         help="A Dask cluster (extra 'cluster'): local:4 for four processes here, or tcp://host:8786.",
         show_default="this process",
+        rich_help_panel=COMPUTING,
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")]
-
-
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.", rich_help_panel=OUTPUT)]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Also write the results as JSON to this file; '-' prints them in place of tables.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at the first item that cannot be used.", rich_help_panel=DATA)
+]
 HeldOutBy = Annotated[
     str | None,
     typer.Option(
@@ -77,23 +165,25 @@ HeldOutBy = Annotated[
         help="Which ones: random, last, folder (whole folders), or a regular expression whose first group, or whole "
         "match, names the group of an item: whole groups.",
         show_default="random",
+        autocompletion=completion.words("random", "last", "folder"),
+        rich_help_panel=DATA,
     ),
 ]
 SplitSeed = Annotated[
     int | None,
-    typer.Option(min=0, max=2**63 - 1, help="The same seed holds out the same ones.", show_default="0"),
+    typer.Option(
+        metavar="SEED",
+        parser=whole_number(),
+        help="The same seed holds out the same ones.",
+        show_default="0",
+        rich_help_panel=DATA,
+    ),
 ]
 
 
-def key_values(settings: Sequence[str], option: str = "--param", such_as: str = "fact=0.8") -> dict[str, str]:
-    """``key=value`` texts as a mapping."""
-    result = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not (key and equals and value):
-            raise LsamplerError(f"{option} {setting}: write it as key=value, such as {such_as}")
-        result[key.strip().replace("-", "_")] = value.strip()
-    return result
+def out_option(meaning: str, *, metavar: str = "FILE") -> Any:
+    """The option ``--out`` of a command that writes."""
+    return typer.Option("--out", "-o", metavar=metavar, help=meaning, rich_help_panel=OUTPUT)
 
 
 def model_settings(model: str | None, settings: Sequence[str]) -> dict[str, str]:
@@ -110,8 +200,8 @@ def check_shards(out: Path, cluster: str | None) -> None:
 
 
 def examples(*lines: str) -> str:
-    """The foot of a command's help."""
-    return "\n\n".join(["[bold]Examples[/bold]", *lines])
+    """The foot of a command's help: commands, which work in this order in an empty folder."""
+    return "\n".join(lines)
 
 
 def say(text: str, *, flush: bool = False) -> None:
@@ -145,6 +235,29 @@ def paragraphs(documented: object) -> str:
     """A docstring whose lines flow, but for indented paragraphs: typer would keep each line break of the source."""
     parts = (inspect.getdoc(documented) or "").split("\n\n")
     return "\n\n".join(part if part.startswith(" ") else " ".join(part.split()) for part in parts)
+
+
+def check_json(path: Path | None, *, force: bool) -> None:
+    """Raise unless ``--json`` names a file that can be written, or standard output."""
+    from lsampler.files import check_output
+
+    if path is not None and str(path) != STANDARD_OUTPUT:
+        check_output(path, force=force)
+
+
+def write_json(path: Path | None, content: object, *, force: bool) -> bool:
+    """Write results as ``--json`` says; whether they were printed, so that nothing else is."""
+    from lsampler.files import new_file
+
+    if path is None:
+        return False
+    text = json.dumps(content, indent=1)
+    if str(path) == STANDARD_OUTPUT:
+        print(text)
+        return True
+    with new_file(path, force=force) as beside:
+        beside.write_text(text, encoding="utf-8")
+    return False
 
 
 def print_channels(shape: Iterable[int], count: int, rows: Iterable[Sequence[Any]]) -> None:

@@ -6,13 +6,40 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsampler.cli.common import Cluster, Model, ModelParams, Seed, Store, examples, key_values, model_settings, say
-from lsampler.cli.strategies import AllPlugins, Plugins, load_evaluators, print_reasons, require_scores, strategy_names
-from lsampler.errors import LsamplerError, nearest_name
+from lsampler.cli import completion
+from lsampler.cli.common import (
+    Cluster,
+    Count,
+    Force,
+    Json,
+    Model,
+    ModelParams,
+    Params,
+    Seed,
+    Store,
+    check_json,
+    examples,
+    model_settings,
+    out_option,
+    say,
+    write_json,
+)
+from lsampler.cli.help import SCORES, STRATEGY
+from lsampler.cli.strategies import (
+    AllPlugins,
+    Plugins,
+    load_evaluators,
+    load_strategies,
+    print_reasons,
+    require_scores,
+    strategy_names,
+)
+from lsampler.cli.values import parameters_of
+from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
     from lsampler.reports.comparison import Comparison, Entry
@@ -20,13 +47,30 @@ if TYPE_CHECKING:
 Sweeps = Annotated[
     list[str],
     typer.Option(
-        metavar="NAME:KEY=LOW:HIGH:STEPS", help="A row for each of STEPS values from LOW to HIGH; may be repeated."
+        metavar="NAME:KEY=LOW:HIGH:STEPS",
+        help="A row for each of STEPS values from LOW to HIGH; may be repeated.",
+        rich_help_panel=STRATEGY,
     ),
 ]
-
+Evaluators = Annotated[
+    list[str],
+    typer.Option(
+        "--evaluator",
+        "-e",
+        metavar="NAME",
+        help="Which scores; may be repeated. 'lsampler plugins' lists them.",
+        show_default="all",
+        autocompletion=completion.plugins(completion.EVALUATOR),
+        rich_help_panel=SCORES,
+    ),
+]
 Quick = Annotated[
     bool,
-    typer.Option("--quick", help="Without the scores that take minutes, unless they are named; 'auto' is quick, too."),
+    typer.Option(
+        "--quick",
+        help="Without the scores that take minutes, unless they are named; 'auto' is quick, too.",
+        rich_help_panel=SCORES,
+    ),
 ]
 
 app = typer.Typer()
@@ -36,34 +80,32 @@ CHOOSES = "auto"
 
 @app.command(
     epilog=examples(
-        "lsampler compare --all --store latents.h5 --out comparison/",
-        "lsampler compare --all --quick --store latents.h5 --out comparison/",
-        "lsampler compare -p pca-ellipse -p multivariate-normal --param pca-ellipse:fact=0.8 --out comparison/",
-        "lsampler compare --all --param image-distance:features=inception.pt --store latents.h5 --out comparison/",
-        "lsampler compare --all --sweep pca-ellipse:fact=0.4:1.2:9 --store latents.h5 --out comparison/",
-        "lsampler compare --all --store latents.h5 --out comparison/ --cluster local:4",
+        "lsampler compare -p pca-ellipse -p multivariate-normal --param pca-ellipse:fact=0.8 --quick --out faces",
+        "lsampler example --out digits",
+        "lsampler compare -p gaussian -p elliptical --quick --store digits/latents.h5 --model digits --out comparison",
+        "lsampler compare --all --store digits/latents.h5 --model digits --out comparison",
+        "lsampler compare -p gaussian -e novelty --param novelty:splits=5 --store digits/latents.h5 --out short",
+        "lsampler compare --sweep pca-ellipse:fact=0.4:1.2:9 --quick --store digits/latents.h5 --out sweep",
+        "lsampler compare --all --store digits/latents.h5 --out comparison --cluster local:4",
     )
 )
 def compare(
-    out: Annotated[Path, typer.Option(help="Folder for the report; a report that is there is completed.")],
+    *,
     plugin: Plugins = [],  # noqa: B006
     all_plugins: AllPlugins = False,
-    param: Annotated[
-        list[str],
-        typer.Option(metavar="NAME:KEY=VALUE", help="A parameter of one strategy or evaluator; may be repeated."),
-    ] = [],  # noqa: B006
+    param: Params = [],  # noqa: B006
     sweep: Sweeps = [],  # noqa: B006
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples drawn by each strategy.")] = 2000,
-    evaluator: Annotated[
-        list[str],
-        typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="all"),
-    ] = [],  # noqa: B006
+    n: Count = 2000,
+    evaluator: Evaluators = [],  # noqa: B006
     quick: Quick = False,
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
+    out: Annotated[Path, out_option("Folder for the report; a report that is there is completed.", metavar="FOLDER")],
+    json_out: Json = None,
     seed: Seed = 0,
     cluster: Cluster = None,
+    force: Force = False,
 ) -> None:
     """Compare strategies on your data, and write a report that says which is best at what.
 
@@ -77,22 +119,24 @@ def compare(
     from lsampler.reports.comparison import compare as run
     from lsampler.workspace import open_subject
 
+    check_json(json_out, force=force)
     names = strategy_names(plugin, all_plugins=all_plugins)
-    settings = _settings(param)
-    if quick and CHOOSES in names:  # its own judge takes minutes as well
-        settings[CHOOSES] = {"quick": "true"} | settings.get(CHOOSES, {})
     sweeps = [_sweep(text) for text in sweep]
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
     scores = evaluator or _all_scores(quick=quick)
-    entries = _entries(names, settings, sweeps, scores)
+    settings = parameters_of(param, list(dict.fromkeys([*names, *(each[0] for each in sweeps)])), scores)
+    if quick and CHOOSES in names:  # its own judge takes minutes as well
+        settings[CHOOSES] = {"quick": "true"} | settings.get(CHOOSES, {})
+    entries = _entries(names, settings, sweeps)
     evaluators = load_evaluators(scores, settings)
     subject = open_subject(model, store, model_settings(model, model_param))
     report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]))
     with on_cluster(cluster), rich_progress() as progress:
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
     require_scores(comparison.rows, evaluators)
-    _print(comparison, out)
+    if not write_json(json_out, comparison.as_dict(), force=force):
+        _print(comparison, out)
 
 
 def _all_scores(*, quick: bool) -> list[str]:
@@ -105,37 +149,15 @@ def _all_scores(*, quick: bool) -> list[str]:
 
 
 def _entries(
-    names: Sequence[str],
-    settings: dict[str, dict[str, str]],
-    sweeps: Sequence[tuple[str, str, list[float]]],
-    scores: Sequence[str],
+    names: Sequence[str], settings: dict[str, dict[str, str]], sweeps: Sequence[tuple[str, str, list[float]]]
 ) -> list[Entry]:
-    """The rows of strategies and sweeps; every setting must belong to one of them or to a score."""
-    from lsampler.plugins.registry import registry
+    """The rows of strategies and sweeps."""
     from lsampler.reports.comparison import Entry, swept
 
-    known = registry()
-    for name in settings:
-        if name not in [*names, *(entry[0] for entry in sweeps), *scores]:
-            raise LsamplerError(f"--param {name}: is not compared{nearest_name(name, names)}; add --plugin {name}")
-
-    def sampler(name: str) -> Any:
-        return known.get("sampler", name).from_strings(settings.get(name, {}))
-
-    entries = [Entry.of(sampler(name)) for name in names]
+    entries = [Entry.of(strategy) for strategy in load_strategies(names, settings)]
     for name, parameter, values in sweeps:
-        entries += swept(sampler(name), parameter, values)
+        entries += swept(load_strategies([name], settings)[0], parameter, values)
     return entries
-
-
-def _settings(params: Sequence[str]) -> dict[str, dict[str, str]]:
-    settings: dict[str, dict[str, str]] = {}
-    for text in params:
-        name, _, setting = text.partition(":")
-        if not name or "=" not in setting:
-            raise LsamplerError(f"--param {text}: write it as NAME:KEY=VALUE, such as pca-ellipse:fact=0.8")
-        settings.setdefault(name, {}).update(key_values([setting]))
-    return settings
 
 
 def _sweep(text: str) -> tuple[str, str, list[float]]:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsampler.cli import common
+from lsampler.cli.completion import words
+from lsampler.cli.help import COMPUTING, DATA, OUTPUT
 from lsampler.cli.messages import in_options
+from lsampler.cli.values import whole_number
 
 if TYPE_CHECKING:
     from lsampler.models.encode_ranges import EncodeOptions, Source
@@ -17,19 +20,44 @@ if TYPE_CHECKING:
 
 Workers = Annotated[
     int | None,
-    typer.Option(min=0, max=256, help="Processes that load images; 0: threads.", show_default="one per core for a GPU"),
+    typer.Option(
+        metavar="N",
+        parser=whole_number(0, 256),
+        help="Processes that load images; 0: threads.",
+        show_default="one per core for a GPU",
+        rich_help_panel=COMPUTING,
+    ),
 ]
 HeldOutCount = Annotated[
-    int | None, typer.Option(min=0, help="How many items are held out.", show_default="as in training, or a tenth")
+    int | None,
+    typer.Option(
+        metavar="N",
+        parser=whole_number(),
+        help="How many items are held out.",
+        show_default="as in training, or a tenth",
+        rich_help_panel=DATA,
+    ),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, max=65_536, help="Items per forward pass.", show_default="128 images, or more of others"),
+    typer.Option(
+        metavar="N",
+        parser=whole_number(1, 65_536),
+        help="Items per forward pass.",
+        show_default="128 images, or more of others",
+        rich_help_panel=COMPUTING,
+    ),
 ]
-Append = Annotated[bool, typer.Option("--append", help="Add to a store that exists.")]
+Append = Annotated[bool, typer.Option("--append", help="Add to a store that exists.", rich_help_panel=OUTPUT)]
 Crop = Annotated[
     str | None,
-    typer.Option(help="centre, celeba (148/178 of the width) or none.", show_default="as the model was trained"),
+    typer.Option(
+        metavar="HOW",
+        help="centre, celeba (148/178 of the width) or none.",
+        show_default="as the model was trained",
+        autocompletion=words("centre", "celeba", "none"),
+        rich_help_panel=DATA,
+    ),
 ]
 
 app = typer.Typer()
@@ -39,41 +67,40 @@ FAR_ABOVE = 2.0
 
 @app.command(
     epilog=common.examples(
-        "lsampler encode photos/ --model runs/photos/model.safetensors --out photos.h5",
-        "lsampler encode img_align_celeba.zip --held-out 1000 --out celeba.h5",
-        "lsampler encode photos/ --held-out 500 --held-out-by folder --out photos.h5",
-        "lsampler encode img_align_celeba.zip --out celeba.shards --cluster local:4",
-        "lsampler encode patients.csv --model runs/patients/model.safetensors --out patients.h5",
-        "lsampler encode cells.h5ad --dataset layers/log --model vae.onnx+decoder.onnx --out cells.h5",
+        "lsampler example --out digits",
+        "lsampler encode digits/images.npy --model digits --out own.h5",
+        "lsampler encode digits/images.npy --model digits --held-out 500 --held-out-by last --out last.h5",
+        "lsampler encode digits/images.npy --model digits --out own.shards --cluster local:2",
     )
 )
 def encode(
+    *,
     items: common.Items,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The latent store to write (.h5 or .shards).")],
+    dataset: common.Dataset = None,
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
+    crop: Crop = None,
     held_out: HeldOutCount = None,
     held_out_by: common.HeldOutBy = None,
     split_seed: common.SplitSeed = None,
-    batch_size: BatchSize = None,
-    dataset: common.Dataset = None,
-    workers: Workers = None,
-    crop: Crop = None,
-    append: Append = False,
-    device: common.Device = "auto",
     strict: common.Strict = False,
+    out: Annotated[Path, common.out_option("The latent store to write (.h5 or .shards).")],
+    append: Append = False,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    device: common.Device = "auto",
     cluster: common.Cluster = None,
     force: common.Force = False,
 ) -> None:
     """Encode images, or the rows of an array or a table, into a latent store.
 
-    Rerun the command to resume it after an interruption. Which kind of items the model takes, it says itself. What its
+    Rerun the command to resume it after an interruption. The model knows which kind of items it takes. What its
     training held out of the same items is held out again, unless options say otherwise.
     """
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.models.encode_ranges import EncodeOptions
-    from lsampler.models.encoding import encode_images
+    from lsampler.models.encoding import encode_to_store
     from lsampler.models.trained_split import split_for
     from lsampler.progress import rich_progress
     from lsampler.workspace import OpenedEncoder, absolute
@@ -88,7 +115,7 @@ def encode(
     split, why = split_for(autoencoder, source, held_out, held_out_by, split_seed)
     _report(autoencoder, source, options, split, why)
     with on_cluster(cluster), rich_progress() as progress:
-        result = encode_images(
+        result = encode_to_store(
             autoencoder, source, out, held_out=split, options=options, force=force, progress=progress
         )
     if result.resumed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +13,14 @@ from lsampler.cli.strategies import (
     AllPlugins,
     Evaluators,
     Plugins,
+    evaluator_names,
     load_evaluators,
+    load_strategies,
     print_problems,
     require_scores,
     strategy_names,
 )
+from lsampler.cli.values import parameters_of
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -27,31 +30,35 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer()
+Settings = Mapping[str, Mapping[str, str]]
 
 
 @app.command(
     epilog=common.examples(
-        "lsampler evaluate --all",
-        "lsampler evaluate --plugin pca-ellipse --param fact=0.8 --n 2000 --json scores.json",
-        "lsampler evaluate --plugin pca-ellipse --evaluator faces",
-        "lsampler evaluate vectors.h5 --store latents.h5",
-        "lsampler evaluate --all --store latents.h5 --cluster local:4",
+        "lsampler evaluate --plugin pca-ellipse --param fact=0.8 --n 500 --json scores.json",
+        "lsampler evaluate -p gaussian -p pca-ellipse --param pca-ellipse:fact=0.8 --n 500",
+        "lsampler example --out digits",
+        "lsampler evaluate -p elliptical -p kde -e novelty --store digits/latents.h5",
+        "lsampler sample --plugin elliptical --store digits/latents.h5 --n 500 --out vectors.h5",
+        "lsampler evaluate vectors.h5 --store digits/latents.h5 --json -",
+        "lsampler evaluate --all --store digits/latents.h5 --cluster local:4",
     )
 )
 def evaluate(
     samples: Annotated[
-        list[Path] | None, typer.Argument(help="Latent vectors written by 'lsampler sample' (.h5, .shards).")
+        list[Path] | None,
+        typer.Argument(metavar="SAMPLES", help="Latent vectors written by 'lsampler sample' (.h5, .shards)."),
     ] = None,
     plugin: Plugins = [],  # noqa: B006
     all_plugins: AllPlugins = False,
     param: common.Params = [],  # noqa: B006
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Samples drawn by each strategy.")] = 1000,
+    n: common.Count = 1000,
     evaluator: Evaluators = [],  # noqa: B006
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
     store: common.Store = None,
+    json_out: common.Json = None,
     seed: common.Seed = 0,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file.")] = None,
     cluster: common.Cluster = None,
     force: common.Force = False,
 ) -> None:
@@ -62,19 +69,19 @@ def evaluate(
     """
     from lsampler.cli.score_table import print_scores
     from lsampler.compute.dask_cluster import on_cluster
-    from lsampler.files import check_output, new_file
     from lsampler.progress import rich_progress
     from lsampler.scoring.evaluation import evaluate as score
     from lsampler.scoring.sample_sets import Stored
     from lsampler.workspace import open_subject
 
-    if json_out:
-        check_output(json_out, force=force)
+    common.check_json(json_out, force=force)
     names = strategy_names(plugin, all_plugins=all_plugins)
     if not (names or samples):
         raise LsamplerError("nothing to score; give --plugin NAME, --all, or files of samples")
-    evaluators = load_evaluators(evaluator)
-    drawn = _drawn(names, plugin, param, n)
+    scores = evaluator_names(evaluator)
+    settings = parameters_of(param, names, scores)
+    evaluators = load_evaluators(scores, settings)
+    drawn = _drawn(names, plugin, settings, n)
     subject = open_subject(model, store, common.model_settings(model, model_param))
     sets: list[SampleSet] = [*map(Stored.of, samples or []), *drawn]
     for each in sets:
@@ -82,21 +89,15 @@ def evaluate(
     with on_cluster(cluster), rich_progress() as progress:
         result = score(sets, subject, evaluators, seed=seed, progress=progress)
     require_scores(result.rows, evaluators)
-    if json_out:
-        with new_file(json_out, force=force) as beside:
-            beside.write_text(json.dumps(result.as_dict(), indent=1))
-    print_scores(result)
-    print_problems(result)
+    if not common.write_json(json_out, result.as_dict(), force=force):
+        print_scores(result)
+        print_problems(result)
 
 
-def _drawn(names: Sequence[str], plugin: Sequence[str], param: Sequence[str], n: int) -> list[Drawn]:
+def _drawn(names: Sequence[str], plugin: Sequence[str], settings: Settings, n: int) -> list[Drawn]:
     """What strategies are to draw. Those that the user did not name may fail."""
-    from lsampler.plugins.registry import registry
     from lsampler.scoring.entries import Entry
     from lsampler.scoring.sample_sets import Drawn
 
-    if param and len(names) != 1:
-        raise LsamplerError("--param goes with exactly one --plugin")
-    settings = common.key_values(param)
-    strategies = [Entry(registry().get("sampler", name).from_strings(settings), name) for name in names]
+    strategies = [Entry(strategy, strategy.name) for strategy in load_strategies(names, settings)]
     return [Drawn.of(each, n, required=each.label in plugin or len(names) == 1) for each in strategies]

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from lsampler.cli.common import examples, say
+from lsampler.cli.common import examples, out_option, say
+from lsampler.cli.completion import words
+from lsampler.cli.help import DATA
 
 app = typer.Typer()
 What = Annotated[
@@ -16,24 +18,27 @@ What = Annotated[
         metavar="NAME",
         help="digits: images of handwritten digits. table: 30 measurements of cell samples (breast cancer). signal: "
         "simulated heartbeats.",
+        rich_help_panel=DATA,
+        autocompletion=words("digits", "table", "signal"),
     ),
 ]
 
 
 @app.command(
     epilog=examples(
-        "lsampler example digits/",
+        "lsampler example --out digits",
         "lsampler sample --plugin gaussian-mixture --store digits/latents.h5 --out digits.png",
         "lsampler compare --all --store digits/latents.h5 --out comparison/",
-        "lsampler example cancer/ --what table",
+        "lsampler example --what table --out cancer",
         "lsampler sample --plugin gaussian-mixture --store cancer/latents.h5 --out new.csv",
-        "lsampler example heartbeats/ --what signal",
+        "lsampler example --what signal --out heartbeats",
         "lsampler sample --plugin gaussian-mixture --store heartbeats/latents.h5 --out beats.png",
     )
 )
 def example(
-    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    *,
     what: What = "digits",
+    out: Annotated[Path, out_option("The folder to write.", metavar="FOLDER")],
 ) -> None:
     """Write a small example, data and their latents under a bundled model, in seconds.
 
@@ -46,7 +51,7 @@ def example(
 
     found = example_of(what)
     with rich_progress() as progress:
-        store = write_example(folder, what, progress=progress)
-    say(f"{folder}: {len(store)} {found.plural} in {found.file}, their latents (D = {store.dimension}) in {LATENTS}")
+        store = write_example(out, what, progress=progress)
+    say(f"{out}: {len(store)} {found.plural} in {found.file}, their latents (D = {store.dimension}) in {LATENTS}")
     output = {"table": "new.csv", "signal": "beats.png"}.get(what, "digits.png")
-    say(f"try: lsampler sample --plugin gaussian-mixture --store {folder / LATENTS} --out {output}")
+    say(f"try: lsampler sample --plugin gaussian-mixture --store {out / LATENTS} --out {output}")

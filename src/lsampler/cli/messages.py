@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
+from lsampler.cli.help import print_examples, readable
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -18,16 +19,55 @@ RENAMED = {"reference": "store", "latents": "store", "autoencoder": "model", "ad
 
 
 class Command(TyperCommand):
-    """A command that names options where the library names arguments."""
+    """A command with readable help, which names options where the library names arguments."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options and arguments, as help shows them."""
+        return readable(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, and the examples as they are typed."""
+        epilog, self.epilog = self.epilog, None
+        super().format_help(ctx, formatter)
+        self.epilog = epilog
+        print_examples(epilog)
 
     def invoke(self, ctx: Context) -> Any:  # type: ignore[override]
         """Run the command. Raises LsamplerError, with options in place of Python arguments."""
         try:
             return super().invoke(ctx)
         except LsamplerError as error:
-            options = {str(parameter.name) for parameter in self.params}
-            given = ARGUMENT.finditer(" ".join(map(str, ctx.params.values())))
-            raise LsamplerError(in_options(str(error), options, {found[0] for found in given})) from error
+            raise _translated(error, self.params, ctx) from error
+
+
+class Group(TyperGroup):
+    """A group of commands, with readable help and messages as those of a command."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options, as help shows them."""
+        return readable(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, and the examples as they are typed."""
+        epilog, self.epilog = self.epilog, None
+        super().format_help(ctx, formatter)
+        self.epilog = epilog
+        print_examples(epilog)
+
+    def invoke(self, ctx: Context) -> Any:  # type: ignore[override]
+        """Run the group or its command. Raises LsamplerError, with options in place of Python arguments."""
+        try:
+            return super().invoke(ctx)
+        except LsamplerError as error:
+            if ctx.invoked_subcommand:  # whose messages are translated already
+                raise
+            raise _translated(error, self.params, ctx) from error
+
+
+def _translated(error: LsamplerError, parameters: Sequence[Any], ctx: Context) -> LsamplerError:
+    options = {str(parameter.name) for parameter in parameters}
+    given = ARGUMENT.finditer(" ".join(map(str, ctx.params.values())))
+    return LsamplerError(in_options(str(error), options, {found[0] for found in given}))
 
 
 def in_options(message: str, options: Collection[str], given: Collection[str] = ()) -> str:

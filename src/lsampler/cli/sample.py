@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lsampler.cli import common
+from lsampler.cli.help import DATA, STRATEGY
+from lsampler.cli.strategies import load_strategies
+from lsampler.cli.values import parameters_of, whole_number
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -35,16 +38,30 @@ class Drawn:
 VECTORS = (".h5", common.SHARDS)
 MOST_REAL = 2000
 OUT = (
-    "Images: a .png or .jpg grid, or a folder. Other items: a .png or .svg plot. Any items as numbers: .npy, .npz; "
-    "tables also .csv, .parquet."
+    "Images: a .png or .jpg with all of them, or a folder with one file each. Other items: a .png, .svg or .pdf plot. "
+    "Any items as numbers: .npy or .npz; the rows of a table also .csv, .tsv or .parquet."
 )
-Out = Annotated[Path, typer.Option("--out", "-o", help=f"{OUT} Latent vectors: .h5, .shards.")]
-DecodedOut = Annotated[Path, typer.Option("--out", "-o", help=OUT)]
-
-Plugin = Annotated[
-    str | None,
+Out = Annotated[Path, common.out_option(f"{OUT} Latent vectors: .h5, .shards.", metavar="PATH")]
+DecodedOut = Annotated[Path, common.out_option(OUT, metavar="PATH")]
+FirstOnly = Annotated[
+    int | None,
     typer.Option(
-        "--plugin", "-p", help="The strategy; 'lsampler plugins' lists them.", show_default="the recommended one"
+        "--n",
+        "-n",
+        metavar="N",
+        parser=whole_number(1),
+        help="Only the first N.",
+        show_default="all",
+        rich_help_panel=DATA,
+    ),
+]
+FittedOut = Annotated[Path, common.out_option("The fitted strategy (.safetensors).")]
+FittedBefore = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A strategy fitted before by 'lsampler fit' or 'lsampler choose', in place of --plugin.",
+        rich_help_panel=STRATEGY,
     ),
 ]
 
@@ -55,23 +72,24 @@ app = typer.Typer()
     epilog=common.examples(
         "lsampler sample --out faces.png",
         "lsampler sample --plugin pca-ellipse --param fact=0.8 --param components=120 --seed 7 --out more.png",
-        "lsampler sample --plugin gaussian --n 1000000 --out vectors.h5",
-        "lsampler sample --plugin gaussian --n 100000000 --out vectors.shards --cluster tcp://host:8786",
-        "lsampler sample --plugin line-path --model my.safetensors --store my.h5 --out walk/",
-        "lsampler sample --fitted flow.safetensors --model my.safetensors --out more.png",
+        "lsampler sample --plugin gaussian --n 10000 --out vectors.h5",
+        "lsampler sample --model digits --out digits.png",
+        "lsampler example --out digits",
+        "lsampler sample --plugin line-path --model digits --store digits/latents.h5 --out walk",
+        "lsampler fit --plugin elliptical --store digits/latents.h5 --out fitted.safetensors",
+        "lsampler sample --fitted fitted.safetensors --model digits --out fitted.png",
+        "lsampler sample --plugin gaussian --n 100000 --out vectors.shards --cluster local:4",
     )
 )
 def sample(
-    plugin: Plugin = None,
-    out: Out = Path("samples.png"),
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many samples.")] = 64,
+    plugin: common.Plugin = None,
     param: common.Params = [],  # noqa: B006
+    fitted: FittedBefore = None,
+    n: common.Count = 64,
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
     store: common.Store = None,
-    fitted: Annotated[
-        Path | None, typer.Option(help="A strategy fitted before by 'lsampler fit', in place of --plugin.")
-    ] = None,
+    out: Out = Path("samples.png"),
     seed: common.Seed = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
@@ -81,7 +99,8 @@ def sample(
     """Draw latent vectors with a strategy and decode them to images.
 
     Without --plugin and --fitted the strategy is the one that the bundle recommends, or for a --store gaussian-mixture;
-    the command prints which one, and why. 'lsampler choose' judges the strategies on your own data.
+    the command prints which one, and why. 'lsampler choose' judges the strategies on your own data. Latent vectors are
+    drawn on the CPU unless --device names another device.
     """
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.compute.seeded_blocks import resolve_device
@@ -112,17 +131,21 @@ def sample(
 
 @app.command(
     epilog=common.examples(
-        "lsampler fit --plugin flow --store latents.h5 --out flow.safetensors",
-        "lsampler sample --fitted flow.safetensors --out faces.png",
+        "lsampler fit --plugin pca-ellipse --param fact=0.8 --out fitted.safetensors",
+        "lsampler sample --fitted fitted.safetensors --out faces.png",
+        "lsampler example --out digits",
+        "lsampler fit --plugin flow --store digits/latents.h5 --out flow.safetensors",
+        "lsampler sample --fitted flow.safetensors --model digits --out digits.png",
     )
 )
 def fit(
-    plugin: Annotated[str, typer.Option("--plugin", "-p", help="The strategy; 'lsampler plugins' lists them.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The fitted strategy (.safetensors).")],
+    *,
+    plugin: common.Plugin = None,
     param: common.Params = [],  # noqa: B006
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
     store: common.Store = None,
+    out: FittedOut,
     device: common.Device = "auto",
     cluster: common.Cluster = None,
     force: common.Force = False,
@@ -150,7 +173,6 @@ def _fitted_now(
     progress: Progress,
 ) -> tuple[LatentSampler, Drawn]:
     from lsampler.plugins.by_name import recommended_sampler
-    from lsampler.plugins.registry import registry
     from lsampler.workspace import open_subject
 
     if plugin is None:
@@ -160,7 +182,7 @@ def _fitted_now(
         strategy, why = recommended_sampler(subject.reference)
         common.say(f"no --plugin: {strategy.name}, {why}")
     else:
-        strategy = registry().get("sampler", plugin).from_strings(common.key_values(param))
+        [strategy] = load_strategies([plugin], parameters_of(param, [plugin]))
         subject = open_subject(*opened)
     fitted = strategy.fit(subject.reference, device=device, progress=progress)
     return fitted, Drawn(subject.decoder, subject.reference.name, subject.reference)
@@ -190,18 +212,23 @@ def _decoder_for(path: Path, model: str | None, fingerprint: str | None, setting
 
 @app.command(
     epilog=common.examples(
-        "lsampler decode vectors.h5 --out vectors.png --n 64",
-        "lsampler decode vectors.h5 --model runs/patients/model.safetensors --out patients.csv",
+        "lsampler sample --plugin pca-ellipse --n 100 --out vectors.h5",
+        "lsampler decode vectors.h5 --n 64 --out vectors.png",
+        "lsampler decode vectors.h5 --out pictures",
+        "lsampler decode vectors.h5 --out pictures.npy",
     )
 )
 def decode(
     samples: Annotated[
-        Path, typer.Argument(help="Latent vectors made by 'lsampler sample' or 'encode' (.h5, .shards).")
+        Path,
+        typer.Argument(
+            metavar="VECTORS", help="Latent vectors made by 'lsampler sample' or 'lsampler encode' (.h5, .shards)."
+        ),
     ],
-    out: DecodedOut = Path("decoded.png"),
-    n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="Only the first n.", show_default="all")] = None,
+    n: FirstOnly = None,
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
+    out: DecodedOut = Path("decoded.png"),
     device: common.Device = "auto",
     force: common.Force = False,
 ) -> None:

@@ -7,20 +7,43 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lsampler.cli import completion
 from lsampler.cli.common import say
+from lsampler.cli.help import SCORES, STRATEGY
 from lsampler.cli.messages import in_options
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
+    from lsampler.samplers.base import LatentSampler
     from lsampler.scoring.evaluation import Evaluation
     from lsampler.scoring.evaluator import Evaluator
     from lsampler.scoring.row_cache import Row
 
 
-Plugins = Annotated[list[str], typer.Option("--plugin", "-p", help="Draw and score this strategy; may be repeated.")]
-AllPlugins = Annotated[bool, typer.Option("--all", help="Draw and score every strategy.")]
+Plugins = Annotated[
+    list[str],
+    typer.Option(
+        "--plugin",
+        "-p",
+        metavar="NAME",
+        help="A strategy; may be repeated. 'lsampler plugins' lists them.",
+        show_default="none",
+        autocompletion=completion.plugins(completion.STRATEGY),
+        rich_help_panel=STRATEGY,
+    ),
+]
+AllPlugins = Annotated[bool, typer.Option("--all", help="Every installed strategy.", rich_help_panel=STRATEGY)]
 Evaluators = Annotated[
-    list[str], typer.Option("--evaluator", "-e", help="Which scores; may be repeated.", show_default="core-membership")
+    list[str],
+    typer.Option(
+        "--evaluator",
+        "-e",
+        metavar="NAME",
+        help="Which scores; may be repeated. 'lsampler plugins' lists them.",
+        show_default="core-membership",
+        autocompletion=completion.plugins(completion.EVALUATOR),
+        rich_help_panel=SCORES,
+    ),
 ]
 
 
@@ -31,16 +54,26 @@ def strategy_names(plugin: Sequence[str], *, all_plugins: bool) -> list[str]:
     return list(dict.fromkeys([*plugin, *(registry().of_kind("sampler") if all_plugins else [])]))
 
 
-def load_evaluators(names: Sequence[str], settings: Mapping[str, Mapping[str, str]] | None = None) -> list[Evaluator]:
-    """The evaluators of these names with their settings, or those that run by default."""
+def load_strategies(names: Sequence[str], settings: Mapping[str, Mapping[str, str]]) -> list[LatentSampler]:
+    """The strategies of these names with their settings, not fitted."""
     from lsampler.plugins.registry import registry
 
-    known = registry()
-    by_default = (
-        name for name, found in known.of_kind("evaluator").items() if getattr(found.plugin, "by_default", True)
-    )
-    settings = settings or {}
-    return [known.get("evaluator", name).from_strings(settings.get(name, {})) for name in names or by_default]
+    return [registry().get("sampler", name).from_strings(settings.get(name, {})) for name in names]
+
+
+def evaluator_names(named: Sequence[str]) -> list[str]:
+    """The evaluators that a command line names, or those that run by default."""
+    from lsampler.plugins.registry import registry
+
+    found = registry().of_kind("evaluator") if not named else {}
+    return list(named) or [name for name, one in found.items() if getattr(one.plugin, "by_default", True)]
+
+
+def load_evaluators(names: Sequence[str], settings: Mapping[str, Mapping[str, str]]) -> list[Evaluator]:
+    """The evaluators of these names with their settings."""
+    from lsampler.plugins.registry import registry
+
+    return [registry().get("evaluator", name).from_strings(settings.get(name, {})) for name in names]
 
 
 def require_scores(rows: Iterable[Row], evaluators: Iterable[Evaluator]) -> None:

@@ -16,10 +16,14 @@ from lsampler.cli.common import (
     SplitSeed,
     Strict,
     examples,
+    out_option,
     report_left_out,
     report_skipped,
     say,
 )
+from lsampler.cli.completion import words
+from lsampler.cli.help import COMPUTING, DATA, OUTPUT
+from lsampler.cli.values import LARGEST, number, whole_number
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
@@ -27,116 +31,166 @@ if TYPE_CHECKING:
     from lsampler.models.training.options import TrainingResult
 
 
-app = typer.Typer()
-NETWORK = ("size", "grey", "filters", "widths", "latent_dim", "activation")
+NETWORK, TRAINING = "Network", "Training"
+OF_NETWORK = ("size", "grey", "filters", "widths", "latent_dim", "activation")
 HINTS = ("kind", "dataset", "names", "unit")
+
+
+def _option(meaning: str, panel: str = TRAINING, **settings: Any) -> Any:
+    return typer.Option(help=meaning, rich_help_panel=panel, **settings)
+
+
+def _count(meaning: str, most: int, **settings: Any) -> Any:
+    return _option(meaning, metavar="N", parser=whole_number(1, most), **settings)
+
 
 Kind = Annotated[
     str | None,
-    typer.Option(help="image, signal, table or array.", metavar="KIND", show_default="as the shape of the items says"),
+    _option(
+        "image, signal, table or array.",
+        DATA,
+        metavar="KIND",
+        show_default="as the shape of the items says",
+        autocompletion=words("image", "signal", "table", "array"),
+    ),
 ]
 Names = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Names of the features or channels.", show_default="those of the file")
+    str | None,
+    _option("Names of the features or channels.", DATA, metavar="A,B", show_default="those of the file"),
 ]
-Unit = Annotated[str | None, typer.Option(metavar="TEXT", help="Of the values, such as mV, for plots.")]
-Epochs = Annotated[
-    int | None,
-    typer.Option(min=1, max=100_000, help="Passes over the items.", show_default="25; not images: 10 to 200"),
-]
+Unit = Annotated[str | None, _option("Of the values, such as mV, for plots.", DATA, metavar="TEXT")]
+Epochs = Annotated[int | None, _count("Passes over the items.", 100_000, show_default="25; not images: 10 to 200")]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, max=65_536, help="Items per step, in each process.", show_default="32; not images: 32 to 1024"),
+    _count("Items per step, in each process.", 65_536, show_default="32; not images: 32 to 1024"),
 ]
-LearningRate = Annotated[
+Rate = Annotated[
     float | None,
-    typer.Option(min=1e-8, help="Peak of the one-cycle schedule (Adam).", show_default="0.0008; not images: 0.003"),
+    _option(
+        "Peak of the one-cycle schedule (Adam).",
+        metavar="NUMBER",
+        parser=number(1e-8),
+        show_default="0.0008; not images: 0.003",
+    ),
 ]
 HeldOutCount = Annotated[
-    int | None, typer.Option(min=1, help="How many items are held out.", show_default="a tenth, at least 2")
-]
-Size = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N or HxW", help="Images: edge of the square in pixels, or height x width.", show_default="96"
-    ),
+    int | None, _count("How many items are held out.", LARGEST, panel=DATA, show_default="a tenth, at least 2")
 ]
 Crop = Annotated[
     str | None,
-    typer.Option(help="Images: centre, celeba (148/178 of the width) or none.", show_default="centre"),
+    _option(
+        "Images: centre, celeba (148/178 of the width) or none.",
+        DATA,
+        metavar="HOW",
+        show_default="centre",
+        autocompletion=words("centre", "celeba", "none"),
+    ),
 ]
-Grey = Annotated[bool, typer.Option("--grey", help="Images: grey instead of colour.")]
-Flip = Annotated[bool | None, typer.Option("--flip/--no-flip", help="Images: mirror at random.", show_default="flip")]
+Grey = Annotated[bool, typer.Option("--grey", help="Images: grey instead of colour.", rich_help_panel=DATA)]
+Flip = Annotated[
+    bool | None,
+    typer.Option("--flip/--no-flip", help="Images: mirror at random.", show_default="flip", rich_help_panel=TRAINING),
+]
+Size = Annotated[
+    str | None,
+    _option(
+        "Images: edge of the square in pixels, or height x width (64x48).",
+        NETWORK,
+        metavar="PIXELS",
+        show_default="96",
+    ),
+]
 Filters = Annotated[
     str | None,
-    typer.Option(
-        metavar="N,N,...",
-        help="Images, signals: filters of the encoder's layers; the decoder mirrors them.",
+    _option(
+        "Images, signals: filters of the encoder's layers; the decoder mirrors them.",
+        NETWORK,
+        metavar="N,N",
         show_default="64,64,128,128; signals: up to 16,32,64,64",
     ),
 ]
 Widths = Annotated[
     str | None,
-    typer.Option(
-        metavar="N,N,...",
-        help="Tables, arrays: widths of the hidden layers of the encoder, and of the decoder.",
+    _option(
+        "Tables, arrays: widths of the hidden layers of the encoder, and of the decoder.",
+        NETWORK,
+        metavar="N,N",
         show_default="128,128",
     ),
 ]
 LatentDim = Annotated[
     int | None,
-    typer.Option(
-        help="Latent dimension D.",
+    _option(
+        "Latent dimension D.",
+        NETWORK,
+        metavar="N",
+        parser=whole_number(1, 65_536),
         show_default="256; signals: half the values, at most 32; tables: two thirds of the features, at most 64",
     ),
 ]
 Activation = Annotated[
     str | None,
-    typer.Option(help="leaky-relu, relu, elu, selu or silu.", show_default="leaky-relu; not images: silu"),
+    _option(
+        "leaky-relu, relu, elu, selu or silu.",
+        NETWORK,
+        metavar="NAME",
+        show_default="leaky-relu; not images: silu",
+        autocompletion=words("leaky-relu", "relu", "elu", "selu", "silu"),
+    ),
 ]
+Precision = Annotated[str, _option("Lightning's: 32-true, bf16-mixed, 16-mixed.", COMPUTING, metavar="NAME")]
+Accelerator = Annotated[str, _option("Lightning's: auto, cpu, gpu, mps.", COMPUTING, metavar="NAME")]
+Devices = Annotated[str, _option("Lightning's: auto, a number, or which GPUs (0,2).", COMPUTING, metavar="DEVICES")]
+Nodes = Annotated[int, _count("Machines that train together, started with torchrun.", LARGEST, panel=COMPUTING)]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.", rich_help_panel=OUTPUT)]
+
+app = typer.Typer()
 
 
 @app.command(
     epilog=examples(
-        "lsampler train photos/ --out runs/photos",
-        "lsampler train img_align_celeba.zip --crop celeba --held-out 1000 --epochs 25 --out runs/celeba96",
-        "lsampler train digits.npy --size 8 --grey --no-flip --filters 16,32 --latent-dim 8 --out runs/digits",
-        "lsampler train patients.csv --out runs/patients",
-        "lsampler train heartbeats.npy --unit mV --names I,II --out runs/heartbeats",
-        "lsampler train photos/ --held-out 500 --held-out-by folder --out runs/photos",
-        "lsampler train photos/ --out runs/photos --resume",
-        "lsampler train photos/ --out runs/photos --resume --epochs 50",
-        "lsampler train photos/ --out runs/photos --devices 4",
+        "lsampler example --out digits",
+        "lsampler train digits/images.npy --size 8 --crop none --grey --no-flip --filters 16,32 --latent-dim 8 "
+        "--epochs 5 --out run",
+        "lsampler encode digits/images.npy --model run/model.safetensors --out own.h5",
+        "lsampler sample --model run/model.safetensors --store own.h5 --out new.png",
+        "lsampler train digits/images.npy --size 8 --crop none --grey --filters 8,16 --latent-dim 4 --epochs 1 "
+        "--held-out 297 --held-out-by last --out small",
+        "lsampler example --what table --out cancer",
+        "lsampler train cancer/samples.csv --widths 64,64 --out table",
+        "lsampler train cancer/samples.csv --widths 64,64 --out table --resume --epochs 300",
     )
 )
 def train(
     ctx: typer.Context,
     items: Items,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for model, checkpoints, curve and pictures.")],
+    *,
     kind: Kind = None,
     dataset: Dataset = None,
     names: Names = None,
     unit: Unit = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
     held_out: HeldOutCount = None,
     held_out_by: HeldOutBy = None,
     split_seed: SplitSeed = None,
-    size: Size = None,
     crop: Crop = None,
     grey: Grey = False,
-    flip: Flip = None,
+    strict: Strict = False,
+    size: Size = None,
     filters: Filters = None,
     widths: Widths = None,
     latent_dim: LatentDim = None,
     activation: Activation = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    flip: Flip = None,
+    out: Annotated[Path, out_option("Folder for model, checkpoints, curve and pictures.", metavar="FOLDER")],
+    resume: Resume = False,
     seed: Seed = 0,
-    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed, 16-mixed.")] = "32-true",
-    accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps.")] = "auto",
-    devices: Annotated[str, typer.Option(help="Lightning's: auto, a number, or which GPUs (0,2).")] = "auto",
-    nodes: Annotated[int, typer.Option(min=1, help="Machines that train together, started with torchrun.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
-    strict: Strict = False,
+    precision: Precision = "32-true",
+    accelerator: Accelerator = "auto",
+    devices: Devices = "auto",
+    nodes: Nodes = 1,
 ) -> None:
     """Train an autoencoder on images, signals, tables or other arrays (extra 'train').
 
@@ -164,7 +218,7 @@ def _train(settings: dict[str, Any]) -> None:
         settings.pop("resume"),
     )
     report_left_out(source)
-    network = _network({name: settings.pop(name) for name in NETWORK if name in settings})
+    network = _network({name: settings.pop(name) for name in OF_NETWORK if name in settings})
     try:
         from lsampler.models.training.kinds import network_config
         from lsampler.models.training.options import TrainingOptions

@@ -50,7 +50,7 @@ def as_numbers(
         array = np.asarray(values)
     except (TypeError, ValueError) as error:  # rows of unequal length, or objects that NumPy does not know
         problem = f"{argument}: not an array of numbers {shape}"
-        raise LsamplerError(f"{problem}; give rows of the same length, with a number for each component") from error
+        raise LsamplerError(f"{problem}; give rows of the same length that hold numbers only") from error
     if array.dtype.kind == "O":
         return _numbers(array, argument, columns, shape)
     if array.dtype.kind == "c":

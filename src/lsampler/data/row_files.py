@@ -14,6 +14,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from lsampler.data.image_arrays import HDF5_SUFFIXES, check_npz_size
@@ -89,6 +90,9 @@ def open_rows(path: Path, dataset: str | None = None) -> RawRows:
 def _npy(path: Path, dataset: str | None) -> RawRows:
     if dataset is not None:
         raise LsamplerError(f"{path}: a .npy file is one array; leave out `dataset=...`")
+    with path.open("rb") as stream:
+        if stream.read(len(npy_format.MAGIC_PREFIX)) != npy_format.MAGIC_PREFIX:
+            raise LsamplerError(f"{path}: not a readable .npy file (it begins otherwise); write it again")
     return _numbers(path, np.load(path, mmap_mode="r", allow_pickle=False), dataset, path.name)
 
 

@@ -1,1 +1,5 @@
 """Autoencoders: protocols, the posts' autoencoder, adapters of foreign models, encoding and decoding."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

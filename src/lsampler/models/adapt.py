@@ -25,7 +25,7 @@ CHANNELS = (1, 3)
 
 
 class ItemSettings(TypedDict, total=False):
-    """What an example does not show of an item; see :class:`lsampler.Item`."""
+    """What an example does not show of an item; see :class:`lsampler.data.Item`."""
 
     kind: Kind
     shape: Sequence[int]
@@ -74,7 +74,7 @@ def adapt(
         channel_order: ``last`` for images (B, H, W, C) and signals (B, L, C); needed where the example does not tell.
         **item: what the example does not show: ``shape``, such as (1, 8, 8), for a model that takes images as flat
             rows; ``value_range`` for images whose black and white are not 0 and 1; and ``kind``, ``names``, ``unit``
-            and ``content``, as of :class:`lsampler.Item`.
+            and ``content``, as of :class:`lsampler.data.Item`.
 
     Raises:
         LsamplerError: an object that is no half of a model, an example that is no array of items, or a pair that does
@@ -89,14 +89,11 @@ def adapt(
         >>> model.item.words, model.dimension
         ('a row of 5 features', 2)
     """
-    rows, names = (
-        as_numbers(example, "example", "give items as the encoder takes them", "(B, ...)"),
-        column_names(example),
-    )
+    rows = as_numbers(example, "`example`", "give items as the encoder takes them", "(B, ...)")
     if rows.ndim < 2 or len(rows) < 2 or 0 in rows.shape:
         raise LsamplerError(f"`example`: shape {rows.shape}; give two or more items, (B, ...), such as X[:2]")
     rows = rows[:MOST_EXAMPLES]
-    what, order, flat = _described(rows, names, channel_order, item)
+    what, order, flat = _described(rows, column_names(example), channel_order, item)
     halves = _halves(encoder, decoder, tensors=isinstance(example, Tensor))
     called = name or type(halves[0].owner).__name__
     owners = [half.owner for half in halves]

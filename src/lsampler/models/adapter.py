@@ -42,7 +42,7 @@ class Layout:
     Args:
         channel_order: ``first`` for images (B, C, H, W) and signals (B, C, L), ``last`` for (B, H, W, C) and (B, L, C).
         flat: whether it takes each item as one row of numbers (B, C * H * W), in its own order of the channels.
-        crop: how images of other sizes are cropped, see :class:`lsampler.Preprocess`.
+        crop: how images of other sizes are cropped, see :class:`lsampler.data.Preprocess`.
         example: items (B, ...) in the model's own layout and units, with which it is probed; None makes some up.
     """
 
@@ -53,7 +53,7 @@ class Layout:
 
 
 class AdaptedAutoencoder(Shown):
-    """A foreign encoder and decoder as an :class:`lsampler.Autoencoder`.
+    """A foreign encoder and decoder as an :class:`lsampler.models.Autoencoder`.
 
     Latents of any shape (B, ...) are flattened to (B, D) and restored before decoding. On construction a small
     probe goes through both, so that a model that does not fit is refused at once. ``dimension`` is the product of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 
 from lsampler.compute.dense import dense_tensor
 from lsampler.compute.prefetch import one_behind
-from lsampler.data.preprocess import Preprocess
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.protocols import Decoder, Encoder, item_of
 
 BATCH = 256
 LARGE_BATCH = 1 << 20
 """Pixels of images larger than 128 x 128 that are decoded at a time: a network holds hundreds of numbers for each."""
+MOST_ROWS = 2048
+"""Items that are no images, which are decoded at a time at most: a block."""
 
 
 def decode(autoencoder: Decoder, latents: Any) -> NDArray[np.float32]:
@@ -39,8 +41,10 @@ def decode(autoencoder: Decoder, latents: Any) -> NDArray[np.float32]:
         raise LsamplerError(
             f"latent vectors of shape {tuple(rows.shape)}; give (n, D), such as `latents[None]` for one"
         )
+    if not len(rows):
+        return np.empty((0, *item.shape), np.float32)
     parts = [items.float().cpu().numpy() for items in _decoded_batches(autoencoder, [rows], "the latent vectors")]
-    found: NDArray[np.float32] = np.concatenate([np.empty((0, *item.shape), np.float32), *parts])
+    found: NDArray[np.float32] = np.concatenate(parts)
     return found * np.float32(high - low) + np.float32(low) if (low, high) != (0.0, 1.0) else found
 
 
@@ -140,10 +144,15 @@ def _decoded_batches(
 
 
 def _batch_of(model: Encoder | Decoder) -> int:
-    """How many images go through a model at a time."""
-    preprocess = getattr(model, "preprocess", None)
-    pixels = preprocess.height * preprocess.width if isinstance(preprocess, Preprocess) else 0
-    return BATCH if pixels <= 128**2 else max(1, LARGE_BATCH // pixels)
+    """How many items go through a model at a time."""
+    try:
+        item = item_of(model)
+    except LsamplerError:  # a decoder alone need not say what it makes
+        return BATCH
+    values = math.prod(item.shape[1:] if item.is_image else item.shape)
+    if item.is_image:
+        return BATCH if values <= 128**2 else max(1, LARGE_BATCH // values)
+    return max(1, min(MOST_ROWS, LARGE_BATCH // values))
 
 
 @torch.inference_mode()

@@ -52,7 +52,7 @@ class EncodeOptions:
             import the calling script: there, guard the call by ``if __name__ == "__main__":``.
         shard_images: images per shard of a sharded store; rounded up to whole batches.
         opened: opens the model and the images on a worker of a cluster; hashable.
-        crop: how images are cropped, see :class:`lsampler.Preprocess`; None as for the autoencoder's own images.
+        crop: how images are cropped, see :class:`lsampler.data.Preprocess`; None as for the autoencoder's own images.
     """
 
     batch_size: int | None = None
@@ -95,7 +95,7 @@ def encode_range(
         for batch, latents in one_behind(launched) if device.type == "cuda" else launched:
             rows = latents.float().cpu().numpy()
             ids = [source.ids[index] for index in batch.indices]
-            yield Rows(rows, ids, [SPLITS[int(held_out[index])] for index in batch.indices], batch.skipped)
+            yield Rows(rows, ids, [SPLITS[int(held_out[index])] for index in batch.indices], skipped=batch.skipped)
 
 
 def _row_batches(source: ItemRows, starts: range, stop: int, *, strict: bool) -> Generator[PixelBatch, None, None]:

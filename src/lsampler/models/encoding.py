@@ -52,7 +52,7 @@ class EncodingResult:
 
 
 @shows_progress
-def encode_images(
+def encode_to_store(
     autoencoder: Autoencoder,
     source: Source,
     path: str | os.PathLike[str],
@@ -68,7 +68,7 @@ def encode_images(
 
     Args:
         autoencoder: whose encoder is used, with its preprocessing.
-        source: the images of :func:`lsampler.open_images`, or the rows of :func:`lsampler.open_items`.
+        source: the images of :func:`lsampler.data.open_images`, or the rows of :func:`lsampler.data.open_items`.
         path: of an HDF5 file, or of a sharded store if its name ends in ``.shards``: that one may be encoded on a
             cluster (:func:`on_cluster`).
         held_out: how many images are held out, or which (:class:`HeldOut`). A number, or None, follows what the
@@ -88,7 +88,7 @@ def encode_images(
 
 @dataclass(frozen=True)
 class _Run:
-    """The arguments of :func:`encode_images`."""
+    """The arguments of :func:`encode_to_store`."""
 
     autoencoder: Autoencoder
     source: Source
@@ -188,7 +188,7 @@ def _missing(ids: Sequence[str], stored: Sequence[str], reasons: dict[str, str])
 
 
 def _encode_shards(run: _Run, progress: ProgressLike) -> EncodingResult:
-    """The latents of :func:`encode_images`, up to the rounding of the number of threads, one task per shard."""
+    """The latents of :func:`encode_to_store`, up to the rounding of the number of threads, one task per shard."""
     autoencoder, source, options = run.autoencoder, run.source, run.options
     if options.append:
         raise LsamplerError("`append=True` does not go with a sharded store; choose a name ending in .h5")

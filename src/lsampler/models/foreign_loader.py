@@ -30,10 +30,15 @@ Shape: TypeAlias = Sequence[int | None]
 Edge: TypeAlias = Annotated[int, Field(ge=4, le=4096)]
 
 
-def _edges(value: Any) -> Any:
-    """A size as the command line gives it: ``64x48`` is height and width."""
-    found = re.fullmatch(r"(\d+)x(\d+)", value) if isinstance(value, str) else None
-    return [int(edge) for edge in found.groups()] if found else value
+def _axes(value: Any) -> Any:
+    """Lengths of axes as the command line gives them: ``64x48`` for [64, 48]."""
+    return list(map(int, value.split("x"))) if isinstance(value, str) and re.fullmatch(r"\d+(x\d+)+", value) else value
+
+
+def _shape(value: Any) -> Any:
+    """A shape, of which ``30`` is the length of the only axis."""
+    one = isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
+    return [int(value)] if one else _axes(value)
 
 
 class ForeignLoader(AutoencoderLoader):
@@ -51,10 +56,10 @@ class ForeignLoader(AutoencoderLoader):
     """Names of files; a folder that holds one of them is a specification."""
 
     kind: Kind | None = Field(default=None, description="of the items; none: what the shape of the input says")
-    shape: tuple[PositiveInt, ...] | None = Field(
-        default=None, description="of an item that is no image, [30] or [1, 187]; none: what the model says"
+    shape: Annotated[tuple[PositiveInt, ...] | None, BeforeValidator(_shape)] = Field(
+        default=None, description="of an item that is no image, 30 or 1x187; none: what the model says"
     )
-    size: Annotated[Edge | tuple[Edge, Edge] | None, BeforeValidator(_edges)] = Field(
+    size: Annotated[Edge | tuple[Edge, Edge] | None, BeforeValidator(_axes)] = Field(
         default=None, description="edge of images in pixels, or 64x48 for height and width; none: what the model says"
     )
     channels: Literal[1, 3] | None = Field(
@@ -198,7 +203,7 @@ class ForeignLoader(AutoencoderLoader):
         if not shape or None in shape:
             raise LsamplerError(
                 f"{spec}: the model does not say the shape of its items ({_lengths(shape) or 'unknown'}); give "
-                "`shape=...`, such as [30] for rows of 30 features or [1, 187] for signals of 187 steps"
+                "`shape=...`, such as 30 for rows of 30 features or 1x187 for signals of one channel and 187 steps"
             )
         named = {"names": self.names, "unit": self.unit, "content": self.content}
         try:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lsampler.data.item_rows import ItemRows, as_rows
 from lsampler.data.items import Item
-from lsampler.errors import LsamplerError
 from lsampler.models.encode_ranges import EncodeOptions, encode_range
 from lsampler.models.protocols import Autoencoder, item_of
 from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.store.held_out import HeldOut
+from lsampler.store.labels import Labels
 from lsampler.store.memory_store import MemoryStore
 
 
@@ -42,9 +42,9 @@ def encode(
     Args:
         autoencoder: such as one made by :func:`lsampler.adapt`.
         items: (N, *shape) in the units of the model: an array, tensor, list or DataFrame, or the path of a file that
-            :func:`lsampler.open_items` reads. Images may also be (N, H, W), (N, H, W, C) uint8.
-        labels: properties of the items, an array (N,) or a mapping of names to such arrays; the store keeps them as
-            ``labels``, in its own order.
+            :func:`lsampler.data.open_items` reads. Images may also be (N, H, W), (N, H, W, C) uint8.
+        labels: properties of the items, an array (N,), a mapping of names to such arrays, or a DataFrame; the store
+            keeps them as :class:`lsampler.store.Labels`, in its own order.
         held_out: how many items are held out, or which; by default a tenth at random, with seed 0.
         ids: one text per item; by default the index of a DataFrame if it holds texts, or numbers.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
@@ -70,23 +70,10 @@ def encode(
         fingerprint=autoencoder.fingerprint,
         ids=[source.ids[index] for index in order],
         latent_shape=getattr(autoencoder, "latent_shape", None),
+        labels=None if labels is None else Labels.of(labels, count).rows(order),
     )
     store.autoencoder = autoencoder
-    store.labels = {name: values[order] for name, values in _labels(labels, count).items()}
     return store
-
-
-def _labels(labels: Any, count: int) -> dict[str, Any]:
-    if labels is None:
-        return {}
-    if hasattr(labels, "columns"):
-        labels = {str(name): labels[name] for name in labels.columns}
-    given = labels if isinstance(labels, Mapping) else {str(getattr(labels, "name", None) or "label"): labels}
-    found = {str(name): np.asarray(values) for name, values in given.items()}
-    for name, values in found.items():
-        if values.shape != (count,):
-            raise LsamplerError(f"`labels`: '{name}' has the shape {values.shape} for {count} items; give one per item")
-    return found
 
 
 def _pixels(items: Any, item: Item) -> Any:

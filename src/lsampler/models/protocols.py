@@ -37,9 +37,9 @@ class Decoder(Protocol):
 class Autoencoder(Encoder, Decoder, Protocol):
     """Both, with what identifies it.
 
-    What its items are it says by the attribute ``item``, an :class:`lsampler.Item`. One for images may have
-    ``preprocess`` instead, an :class:`lsampler.Preprocess`: the crop, size and channels of its images. With both, the
-    preprocess says how images of other sizes are prepared.
+    What its items are it says by the attribute ``item``, an :class:`lsampler.data.Item`. One for images may have
+    ``preprocess`` instead, an :class:`lsampler.data.Preprocess`: the crop, size and channels of its images. With both,
+    the preprocess says how images of other sizes are prepared.
     """
 
     def to(self, device: torch.device) -> Self:
@@ -80,7 +80,7 @@ def item_of(autoencoder: object) -> Item:
         return Item.of_images(preprocess)
     raise LsamplerError(
         f"{type(autoencoder).__name__}: does not say what its items are; give it an attribute `item`, an "
-        "lsampler.Item, or make it by lsampler.adapt"
+        "lsampler.data.Item, or make it by lsampler.adapt"
     )
 
 

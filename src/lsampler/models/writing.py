@@ -15,12 +15,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.arrays import as_numbers
 from lsampler.data.item_plots import figure_of
 from lsampler.data.items import Item
 from lsampler.data.pictures import enlarged, image_grid
 from lsampler.errors import LsamplerError
 from lsampler.extras import require_extra
 from lsampler.files import MARK, check_folder, mark_folder, new_directory, new_file
+from lsampler.models.protocols import Decoder, item_of
 from lsampler.plots import house_style, save_figure
 from lsampler.progress import ProgressLike, track
 
@@ -58,6 +60,45 @@ def check_item_output(out: Path, item: Item, n: int) -> None:
             f"{out}: {item.plural} are written as numbers ({', '.join(NUMBERS)}) or as a plot ({', '.join(PLOTS)}); "
             "choose such a name"
         )
+
+
+def save_items(
+    items: Any,
+    out: str | os.PathLike[str],
+    item: Item | Decoder,
+    *,
+    real: Any = None,
+    force: bool = False,
+) -> None:
+    """Save items in memory as a picture that shows them, or as numbers; the suffix of the file says which.
+
+    Args:
+        items: (n, *shape), as :func:`lsampler.decode` gives them.
+        out: for images ``.png`` or ``.jpg``, one picture of all, or a folder of single ones; for other items ``.png``,
+            ``.svg`` or ``.pdf``, a plot, or ``.npy``, ``.npz``, ``.csv``, ``.tsv`` or ``.parquet``.
+        item: what they are, or the autoencoder that made them.
+        real: real items (m, *shape), whose densities a plot of a table shows, too.
+        force: replace what exists.
+
+    Raises:
+        LsamplerError: items of another shape, a suffix that does not suit them, or the output exists.
+    """
+    what = item if isinstance(item, Item) else item_of(item)
+    rows = _checked(items, "items", what)
+    compared = None if real is None else _checked(real, "real", what)
+    shown: NDArray[Any] = rows
+    if what.is_image:
+        low, high = what.value_range
+        shown = ((rows.clip(low, high) - low) * (255 / (high - low))).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    write_items([shown], what, len(rows), Path(out), real=compared, force=force)
+
+
+def _checked(given: Any, name: str, item: Item) -> NDArray[np.float32]:
+    array = as_numbers(given, f"`{name}`", "give items as decode gives them", "(n, ...)")
+    if array.shape[1:] != item.shape or not len(array):
+        expected = ", ".join(map(str, item.shape))
+        raise LsamplerError(f"`{name}`: shape {array.shape}; give one or more {item.plural}, (n, {expected})")
+    return array.astype(np.float32, copy=False)
 
 
 def write_items(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import lazy_loader
+
 from lsampler.lookups import provide
 
 
@@ -15,3 +17,5 @@ def _find(base: type[Any], name: str) -> type[Any]:
 
 
 provide("plugin", _find)
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -289,6 +289,11 @@ def listed(given: Any) -> list[Any]:
 
 
 @functools.cache
+def public_name(base: type[Any]) -> str:
+    """Where users find a base class of lsampler, such as ``lsampler.samplers.LatentSampler``."""
+    return ".".join([*base.__module__.split(".")[:2], base.__name__])
+
+
 def code_digest(plugin: type[Plugin]) -> str:
     """A digest of a plugin class's code, and of the version of the distribution that it comes from.
 

@@ -91,7 +91,7 @@ def load_by(loader: AutoencoderLoader, spec: str) -> Autoencoder:
     with plugin_errors(f"{spec}: loading by {loader.name}"):
         found = loader.load(spec)
         if not isinstance(found, Autoencoder):
-            raise TypeError(f"gave a {type(found).__name__}, expected an lsampler.Autoencoder")
+            raise TypeError(f"gave a {type(found).__name__}, expected an lsampler.models.Autoencoder")
         if not (isinstance(found.dimension, int) and found.dimension > 0 and isinstance(found.fingerprint, str)):
             raise TypeError("its dimension is no whole number above 0, or its fingerprint no text")
     return found

@@ -17,7 +17,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 def offers(*classes: type[Plugin], api: int = 2) -> Callable[[], Sequence[type[Plugin]]]:
-    """Implement a hook in one line, such as ``lsampler_samplers = lsampler.offers(PcaEllipse)``.
+    """Implement a hook in one line, such as ``lsampler_samplers = lsampler.plugins.offers(PcaEllipse)``.
 
     Args:
         *classes: the plugin classes, all of the kind that the hook's name says.

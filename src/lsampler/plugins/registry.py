@@ -17,7 +17,7 @@ import pluggy
 from lsampler.errors import LsamplerError, PluginCrash, nearest_name, one_line, plugin_errors, printable
 from lsampler.models.protocols import AutoencoderLoader
 from lsampler.plugins import hookspecs
-from lsampler.plugins.base import ENTRY_POINTS, Plugin
+from lsampler.plugins.base import ENTRY_POINTS, Plugin, public_name
 from lsampler.plugins.hookspecs import API_VERSION
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import Core
@@ -186,7 +186,7 @@ def _in_time(offered: Callable[[], list[FoundPlugin]]) -> list[FoundPlugin]:
 def _checked(offered: FoundPlugin, before: Iterable[FoundPlugin]) -> FoundPlugin:
     kind, name, plugin, base = offered.kind, offered.name, offered.plugin, KINDS[offered.kind][1]
     if not (isinstance(plugin, type) and issubclass(plugin, base)):
-        raise LsamplerError(f"{plugin!r} is not a subclass of lsampler.{base.__name__}")
+        raise LsamplerError(f"{plugin!r} is not a subclass of {public_name(base)}")
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         raise LsamplerError(f"{plugin.__name__}.name is {name!r}; use lower case with hyphens")
     taken = next((other for other in before if (other.kind, other.name) == (kind, name)), None)
@@ -201,8 +201,8 @@ def _check_api(module: object) -> None:
     for version in stated or {getattr(module, "LSAMPLER_API", None)}:
         if version is None:
             raise LsamplerError(
-                "does not state the plugin API that it was written for; implement its hook with lsampler.offers, "
-                f"or add LSAMPLER_API = {API_VERSION} to the module"
+                "does not state the plugin API that it was written for; implement its hook with "
+                f"lsampler.plugins.offers, or add LSAMPLER_API = {API_VERSION} to the module"
             )
         if version != API_VERSION:
             raise LsamplerError(

@@ -1,1 +1,5 @@
 """Reports: pages and figures of an analysis and of a comparison."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Sampling strategies: their base class, and sampling into a store."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -202,7 +202,7 @@ class LatentSampler(Fitted):
             LsamplerError: not fitted, ``n`` below 1 or too large for memory, an unknown device, or NaN or a wrong shape
                 was drawn.
         """
-        needed, advice = 8.0 * n * self._dimension, "draw fewer, or into a store by lsampler.sample_store"
+        needed, advice = 8.0 * n * self._dimension, "draw fewer, or into a store by lsampler.samplers.sample_store"
         require_memory(needed, f"{self.name}: `n={n}`", advice, data=physical_memory() // 8)
         return torch.cat(list(self.stream(n, seed=seed, device=device, threads=threads)))
 
@@ -330,14 +330,14 @@ class LatentSampler(Fitted):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a fitted sampler of this class that :meth:`save` wrote; ``lsampler.load_fitted`` reads one of any class.
+        """Read a fitted sampler of this class, as saved; ``lsampler.plugins.load_fitted`` reads one of any class.
 
         Raises:
             LsamplerError: the file is missing, damaged, or holds another strategy.
         """
         name = saved_name(path)
         if name != getattr(cls, "name", None):
-            raise LsamplerError(f"{path}: holds a fitted {name}; read it by lsampler.load_fitted")
+            raise LsamplerError(f"{path}: holds a fitted {name}; read it by lsampler.plugins.load_fitted")
         metadata, tensors = read_safetensors(Path(path))
         known, state = _Description.of(metadata, Path(path)), as_arrays(tensors, Path(path))
         if known.digest not in (None, digest_of([name, known.parameters, known.fingerprint], state)):

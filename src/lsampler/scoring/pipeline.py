@@ -46,7 +46,7 @@ LINES, SCORE = TypeAdapter(list[str]), TypeAdapter(Score)
 def _checked(score: Any) -> Score:
     """A score whose fields have their types, as plain values. Raises TypeError or ValueError where it has not."""
     if not isinstance(score, Score):
-        raise TypeError(f"gave a {type(score).__name__}, expected a list of lsampler.Score")
+        raise TypeError(f"gave a {type(score).__name__}, expected a list of lsampler.scoring.Score")
     return SCORE.validate_python(asdict(score))
 
 

@@ -21,6 +21,7 @@ from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.progress import ProgressLike, progress_of, track
 from lsampler.showing import About, counted, encoder, fold, frame, name_of, table
 from lsampler.statistics.passes import Segment, segment_rows
+from lsampler.store.labels import Label, Labels
 from lsampler.store.latent_shape import latent_shape_of
 from lsampler.store.reference import Reference, Split
 
@@ -32,20 +33,23 @@ SHARD, RUN = "shard", "run"
 """Attributes of a shard: its number, and the run that wrote it."""
 # What a writer sets itself; everything else is provenance. Version 0.1 wrote the attribute session.
 OWN_ATTRIBUTES = frozenset({"format", "format_version", "lsampler", "created", "session", SHARD, RUN})
-Read: TypeAlias = Callable[[Literal["latents", "split", "ids"], int, int], Any]
-"""Reads from one row up to another: latents (n, D) float32, indices in :data:`SPLITS` (n,) uint8, or a list of ids."""
+Read: TypeAlias = Callable[[Literal["latents", "split", "ids", "labels"], int, int], Any]
+"""Reads from one row up to another: latents (n, D) float32, indices in :data:`SPLITS` (n,) uint8, a list of ids, or the
+codes of labels (n, L) float32."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Latent vectors (n, D) with an id each, or None, and the split of each, or None if all are ``train``.
 
-    ``skipped`` names the items before the last of these that could not be used, with the reasons.
+    ``labels`` are their codes (n, L), as of :class:`Labels`; None where there are no labels. ``skipped`` names the
+    items before the last of these that could not be used, with the reasons.
     """
 
     latents: NDArray[np.float32]
     ids: Sequence[str] | None = None
     splits: Sequence[Split] | None = None
+    labels: NDArray[np.float32] | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -61,11 +65,13 @@ class LatentStore(Reference):
     Attributes:
         attributes: the origin: encoder fingerprint, source, preprocessing, versions, time.
         has_ids: whether the vectors have ids.
+        label_columns: what each label is; empty where the vectors have none.
     """
 
     has_latents = True
     attributes: dict[str, Any]
     has_ids: bool
+    label_columns: tuple[Label, ...] = ()
     _length: int
 
     def _about(self) -> About:
@@ -173,7 +179,9 @@ class LatentStore(Reference):
         at, _ = self._bounds(start, stop)
         for read, first, last in self._steps(start, stop, chunk_rows):
             ids = read("ids", first, last) if self.has_ids else None
-            yield Rows(self._finite(read("latents", first, last), at), ids, self._named(read("split", first, last)))
+            labels = read("labels", first, last) if self.label_columns else None
+            latents = self._finite(read("latents", first, last), at)
+            yield Rows(latents, ids, self._named(read("split", first, last)), labels)
             at += last - first
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
@@ -191,6 +199,19 @@ class LatentStore(Reference):
         """The ids of these rows; empty strings if the store has none."""
         steps = self._steps(start, stop)
         return [text for read, a, b in steps for text in (read("ids", a, b) if self.has_ids else [""] * (b - a))]
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of all rows, in their order; a mapping that is empty where there are none."""
+        return self.labels_of()
+
+    def labels_of(self, start: int = 0, stop: int | None = None) -> Labels:
+        """The labels of these rows."""
+        begin, end = self._bounds(start, stop)
+        steps = self._steps(begin, end) if self.label_columns else ()
+        parts = [read("labels", first, last) for read, first, last in steps]
+        width = len(self.label_columns)
+        return Labels(self.label_columns, np.concatenate(parts) if parts else np.empty((end - begin, width)))
 
     def splits(self, start: int = 0, stop: int | None = None) -> list[Split]:
         """The split of each of these rows."""

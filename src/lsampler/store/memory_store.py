@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lsampler.compute.arrays import as_numbers, column_names, not_finite, require_table
 from lsampler.errors import LsamplerError
 from lsampler.statistics.passes import Segment
+from lsampler.store.labels import Labels
 from lsampler.store.latent_shape import shape_attribute
 from lsampler.store.latent_store import Read, SingleStore
 from lsampler.store.reference import Split
@@ -28,13 +29,8 @@ class MemoryStore(SingleStore):
         fingerprint: of the encoder, if known.
         ids: one per vector, N + M of them, if they have any.
         latent_shape: of a latent, such as (C, h, w), if it is known.
-        feature_names: of the components, if they have any; those of a table by default.
-
-    Attributes:
-        labels: properties of the items, arrays (N + M,) by name; empty where none are known.
+        labels: properties of the items, arrays (N + M,) by name; see :class:`Labels`.
     """
-
-    labels: dict[str, NDArray[Any]]
 
     def __init__(
         self,
@@ -45,11 +41,11 @@ class MemoryStore(SingleStore):
         fingerprint: str | None = None,
         ids: Sequence[str] | None = None,
         latent_shape: Sequence[int] | None = None,
-        feature_names: Sequence[str] | None = None,
+        labels: Any = None,
     ) -> None:
         super().__init__()
-        self.feature_names = column_names(latents) if feature_names is None else list(feature_names)
-        self.name, self.fingerprint, self.has_ids, self.labels = name, fingerprint, ids is not None, {}
+        self.feature_names = column_names(latents)
+        self.name, self.fingerprint, self.has_ids = name, fingerprint, ids is not None
         self.attributes = {} if fingerprint is None else {"encoder": fingerprint}
         self.attributes |= shape_attribute(latent_shape)
         rows = _as_float32(latents, name)
@@ -62,6 +58,9 @@ class MemoryStore(SingleStore):
             raise LsamplerError(f"{name}: {len(ids)} ids for {len(rows)} latent vectors")
         split = (np.arange(len(rows)) >= train).astype(np.uint8)
         self._columns: dict[str, Any] = {"latents": rows, "split": split, "ids": list(ids or ())}
+        if labels is not None:
+            found = Labels.of(labels, len(rows))
+            self.label_columns, self._columns["labels"] = found.columns, found.codes
 
     def _checked_held_out(self, held_out: Any) -> NDArray[np.float32]:
         rows = _as_float32(held_out, f"{self.name}, held out")

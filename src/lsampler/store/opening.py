@@ -86,4 +86,6 @@ def as_reference(latents: ReferenceLike, argument: str = "latents") -> Reference
         rows = given.astype(np.float32, copy=False)
     names = column_names(found)
     require_finite(rows, argument, given, names)
-    return MemoryStore(rows, feature_names=names)
+    store = MemoryStore(rows)
+    store.feature_names = names
+    return store

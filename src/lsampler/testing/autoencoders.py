@@ -58,12 +58,14 @@ class AutoencoderChecks(Subject):
     def check_has_all_members(self) -> None:
         """It has encode, decode, to, dimension and fingerprint, and item or preprocess, of the right types."""
         missing = [name for name in MEMBERS if not hasattr(self.model, name)]
-        require(not missing, f"has no {', '.join(missing)}; see lsampler.Autoencoder")
+        require(not missing, f"has no {', '.join(missing)}; see lsampler.models.Autoencoder")
         said = any(
             isinstance(getattr(self.model, name, None), kind)
             for name, kind in (("item", Item), ("preprocess", Preprocess))
         )
-        require(said, "has no item, an lsampler.Item, and no preprocess, an lsampler.Preprocess; give one of them")
+        require(
+            said, "has no item, an lsampler.data.Item, and no preprocess, an lsampler.data.Preprocess; give one of them"
+        )
         dimension, fingerprint = self.model.dimension, self.model.fingerprint
         require(type(dimension) is int and dimension > 0, f"dimension is {dimension!r}; give a whole number from 1")
         require(isinstance(fingerprint, str) and fingerprint, f"fingerprint is {fingerprint!r}; give a text, not empty")

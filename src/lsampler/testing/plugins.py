@@ -13,7 +13,7 @@ from threading import Barrier
 from typing import Any, Generic, TypeVar, cast
 
 from lsampler.errors import LsamplerError
-from lsampler.plugins.base import Plugin, as_plugin
+from lsampler.plugins.base import Plugin, as_plugin, public_name
 from lsampler.plugins.registry import NAME
 from lsampler.testing.checks import ComplianceError, Subject, described, refuses, require, works_or_refuses
 from lsampler.testing.process_state import leaves_process_state
@@ -34,7 +34,7 @@ class PluginChecks(Subject, Generic[AnyPlugin]):
             plugin = cast(AnyPlugin, as_plugin(self.base, plugin, "plugin"))
         self.kind: type[AnyPlugin] = plugin if isinstance(plugin, type) else type(plugin)
         if not issubclass(self.kind, self.base):
-            message = f"is not a subclass of lsampler.{self.base.__name__}; derive it from that"
+            message = f"is not a subclass of {public_name(self.base)}; derive it from that"
             raise LsamplerError(f"{self.kind.__name__} {message}")
         name = str(getattr(self.kind, "name", self.kind.__name__))
         try:

@@ -20,7 +20,8 @@ from huggingface_hub.hf_api import ModelInfo
 from safetensors.torch import save_file
 from support import check_model, run_in_one_process
 
-from lsampler import ConvAutoencoder, LsamplerError, load_autoencoder
+from lsampler import LsamplerError, load_autoencoder
+from lsampler.models import ConvAutoencoder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -17,15 +17,10 @@ from support import Answer
 from trained import FILES, curve, files, interrupt_after, same_weights
 
 import lsampler
-from lsampler import (
-    ConvConfig,
-    DenseConfig,
-    Item,
-    LsamplerError,
-    TrainingOptions,
-    TrainingResult,
-    load_autoencoder,
-)
+from lsampler import LsamplerError, load_autoencoder
+from lsampler.data import Item, ItemHints, open_any, open_images, open_items
+from lsampler.models import ConvConfig, DenseConfig, TrainingOptions, TrainingResult, encode_to_store, train_autoencoder
+from lsampler.store import HeldOut
 
 QUICK: dict[str, Any] = {"epochs": 3, "held_out": 40, "accelerator": "cpu"}
 LINES: dict[str, Any] = {"report": lambda _: None, "progress": False}
@@ -62,7 +57,7 @@ def of_table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingRe
     path = written(out / "people.csv", ["id", "a", "b", "c", "d", "e"], rows)
     said: list[str] = []
     options = TrainingOptions(**QUICK | {"epochs": 60})
-    result = lsampler.train_autoencoder(path, out / "run", options=options, report=said.append, progress=False)
+    result = train_autoencoder(path, out / "run", options=options, report=said.append, progress=False)
     return out, result, said
 
 
@@ -85,8 +80,8 @@ def test_a_table_is_learnt_in_its_own_units(of_table: tuple[Path, TrainingResult
 def test_the_stated_error_is_in_units_of_the_variance(of_table: tuple[Path, TrainingResult, list[str]]) -> None:
     out, result, _ = of_table
     model: Any = load_autoencoder(str(result.model))
-    source = lsampler.open_items(out / "people.csv")
-    held = lsampler.HeldOut(40).divide(source.ids, "x").held_out
+    source = open_items(out / "people.csv")
+    held = HeldOut(40).divide(source.ids, "x").held_out
     rows = table()
     scale = rows[~held].astype(np.float64).std(axis=0)[:4]
     decoded = model.decode(model.encode(torch.from_numpy(rows[held]))).numpy()
@@ -98,10 +93,10 @@ def test_the_stated_error_is_in_units_of_the_variance(of_table: tuple[Path, Trai
 
 def test_what_training_held_out_is_held_out_again(of_table: tuple[Path, TrainingResult, list[str]]) -> None:
     out, result, _ = of_table
-    model, source = load_autoencoder(str(result.model)), lsampler.open_items(out / "people.csv")
-    store = lsampler.encode_images(model, source, out / "latents.h5").store
+    model, source = load_autoencoder(str(result.model)), open_items(out / "people.csv")
+    store = encode_to_store(model, source, out / "latents.h5").store
     held = {name for name, part in zip(store.ids(), store.splits(), strict=True) if part == "held-out"}
-    chosen = lsampler.HeldOut(40).divide(source.ids, "x").held_out
+    chosen = HeldOut(40).divide(source.ids, "x").held_out
     assert held == {f"row {k}" for k in np.flatnonzero(chosen)}
 
 
@@ -109,9 +104,9 @@ def test_what_training_held_out_is_held_out_again(of_table: tuple[Path, Training
 def test_signals_of_any_length(channels: int, length: int, tmp_path: Path) -> None:
     np.save(tmp_path / "s.npy", signals(200, channels, length))
     names = [f"lead {k}" for k in range(channels)]
-    source = lsampler.open_any(tmp_path / "s.npy", lsampler.ItemHints(names=names, unit="mV"))
+    source = open_any(tmp_path / "s.npy", ItemHints(names=names, unit="mV"))
     options = TrainingOptions(**QUICK | {"epochs": 40})
-    result = lsampler.train_autoencoder(source, tmp_path / "run", options=options, **LINES)
+    result = train_autoencoder(source, tmp_path / "run", options=options, **LINES)
     model = load_autoencoder(str(result.model))
     assert model.item == Item("signal", (channels, length), tuple(names), unit="mV")
     assert result.held_out_mse < 0.15
@@ -121,9 +116,7 @@ def test_signals_of_any_length(channels: int, length: int, tmp_path: Path) -> No
 def test_other_arrays_are_learnt_as_rows(tmp_path: Path) -> None:
     arrays = np.random.default_rng(0).normal(size=(80, 2, 3, 4)).astype(np.float32)
     config = DenseConfig(widths=(8,), latent_dim=3)
-    result = lsampler.train_autoencoder(
-        arrays, tmp_path / "run", config=config, options=TrainingOptions(**QUICK), **LINES
-    )
+    result = train_autoencoder(arrays, tmp_path / "run", config=config, options=TrainingOptions(**QUICK), **LINES)
     model = load_autoencoder(str(result.model))
     assert model.item == Item("array", (2, 3, 4))
     assert model.decode(torch.zeros(2, 3)).shape == (2, 2, 3, 4)
@@ -133,7 +126,7 @@ def test_images_that_are_not_square(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "wide.npy", rng.random((60, 8, 12)).astype(np.float32))
     config = ConvConfig(image_size=(8, 12), channels=1, filters=(4, 8), latent_dim=3)
-    result = lsampler.train_autoencoder(
+    result = train_autoencoder(
         tmp_path / "wide.npy",
         tmp_path / "run",
         config=config,
@@ -156,7 +149,7 @@ def test_images_in_memory(shape: tuple[int, ...], digits: NDArray[np.float32], t
         ("file", tmp_path / "d.npy"),
     ):
         options = TrainingOptions(**QUICK | {"held_out": 10, "epochs": 1})
-        lsampler.train_autoencoder(source, tmp_path / name, config=config, options=options, **LINES)
+        train_autoencoder(source, tmp_path / name, config=config, options=options, **LINES)
     assert same_weights(tmp_path / "memory", tmp_path / "file")
 
 
@@ -166,12 +159,10 @@ def test_images_in_memory(shape: tuple[int, ...], digits: NDArray[np.float32], t
 def test_a_resumed_table_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = TrainingOptions(**QUICK)
-    lsampler.train_autoencoder(table(), whole, options=options, **LINES)
-    first = lsampler.train_autoencoder(
-        table(), parts, options=options, report=interrupt_after("epoch 2/"), progress=False
-    )
+    train_autoencoder(table(), whole, options=options, **LINES)
+    first = train_autoencoder(table(), parts, options=options, report=interrupt_after("epoch 2/"), progress=False)
     assert (first.interrupted, first.epochs) == (True, 2)
-    lsampler.train_autoencoder(table(), parts, options=options, resume=True, **LINES)
+    train_autoencoder(table(), parts, options=options, resume=True, **LINES)
     assert same_weights(whole, parts)
 
 
@@ -179,8 +170,8 @@ def test_more_epochs_extend_a_training_and_lower_its_error(tmp_path: Path) -> No
     """Another cycle: with the learning rate at which the first ended, 1e-7 of its peak, nothing would be learnt."""
     out = tmp_path / "run"
     options: dict[str, Any] = QUICK | {"epochs": 8, "learning_rate": 1e-3}
-    first = lsampler.train_autoencoder(table(), out, options=TrainingOptions(**options), **LINES)
-    interrupted = lsampler.train_autoencoder(
+    first = train_autoencoder(table(), out, options=TrainingOptions(**options), **LINES)
+    interrupted = train_autoencoder(
         table(),
         out,
         options=TrainingOptions(**options | {"epochs": 40}),
@@ -190,14 +181,12 @@ def test_more_epochs_extend_a_training_and_lower_its_error(tmp_path: Path) -> No
     )
     assert (interrupted.interrupted, interrupted.epochs) == (True, 20)
     # Without a number it keeps that of the training that is resumed.
-    last = lsampler.train_autoencoder(
-        table(), out, options=TrainingOptions(**options | {"epochs": None}), resume=True, **LINES
-    )
+    last = train_autoencoder(table(), out, options=TrainingOptions(**options | {"epochs": None}), resume=True, **LINES)
     assert (last.interrupted, last.epochs) == (False, 40)
     assert [row["epoch"] for row in curve(out)] == list(range(1, 41))
     assert last.held_out_mse < 0.5 * first.held_out_mse
     with pytest.raises(LsamplerError, match="finished all 40 epochs; to extend the training, pass `epochs=80`"):
-        lsampler.train_autoencoder(table(), out, options=TrainingOptions(**options), resume=True, **LINES)
+        train_autoencoder(table(), out, options=TrainingOptions(**options), resume=True, **LINES)
 
 
 # Small data
@@ -209,16 +198,14 @@ def test_twelve_items_and_one_held_out_train_silently_with_unit_spread(
 ) -> None:
     if kind == "image":
         np.save(tmp_path / "d.npy", digits[:12])
-        source, config = lsampler.open_images(tmp_path / "d.npy"), ConvConfig(image_size=8, channels=1, filters=(4,))
+        source, config = open_images(tmp_path / "d.npy"), ConvConfig(image_size=8, channels=1, filters=(4,))
     else:
         source, config = table(12) if kind == "table" else signals(12), None  # type: ignore[assignment]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for held_out in (1, None):
             options = TrainingOptions(epochs=2, held_out=held_out, accelerator="cpu")
-            result = lsampler.train_autoencoder(
-                source, tmp_path / f"{held_out}", config=config, options=options, **LINES
-            )
+            result = train_autoencoder(source, tmp_path / f"{held_out}", config=config, options=options, **LINES)
     model = load_autoencoder(str(result.model))
     items = np.rint(digits[:12, None] * 255) / 255 if kind == "image" else table(12) if kind == "table" else signals(12)
     latents = model.encode(torch.from_numpy(items.astype(np.float32)))
@@ -245,19 +232,19 @@ def test_missing_values_and_texts_are_refused_with_a_fix_that_works(
         rows[row][column] = text
     path = written(tmp_path / "t.csv", ["a", "b", "c", "d", "e"], rows)
     with pytest.raises(LsamplerError) as error:
-        lsampler.train_autoencoder(path, tmp_path / "run", options=TrainingOptions(**QUICK), **LINES)
+        train_autoencoder(path, tmp_path / "run", options=TrainingOptions(**QUICK), **LINES)
     message = str(error.value)
     assert "\n" not in message
     assert all(part in message for part in ("t.csv", *parts)), message
     assert not (tmp_path / "run").exists()
     without = message.split("dataset='")[1].split("'")[0] if "dataset" in message else "!b"
-    source = lsampler.open_items(path, dataset=without)
-    lsampler.train_autoencoder(source, tmp_path / "run", options=TrainingOptions(**QUICK | {"epochs": 1}), **LINES)
+    source = open_items(path, dataset=without)
+    train_autoencoder(source, tmp_path / "run", options=TrainingOptions(**QUICK | {"epochs": 1}), **LINES)
 
 
 def test_rows_that_are_all_equal_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LsamplerError, match="all 36 training rows are equal; give rows that differ"):
-        lsampler.train_autoencoder(np.ones((40, 3)), tmp_path / "run", options=TrainingOptions(), **LINES)
+        train_autoencoder(np.ones((40, 3)), tmp_path / "run", options=TrainingOptions(), **LINES)
     assert not (tmp_path / "run").exists()
 
 
@@ -295,7 +282,7 @@ def test_options_that_do_not_fit_are_one_line(
 
 def test_the_configuration_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LsamplerError, match="a ConvConfig does not go with items of the kind table"):
-        lsampler.train_autoencoder(table(), tmp_path / "run", config=ConvConfig(), **LINES)
+        train_autoencoder(table(), tmp_path / "run", config=ConvConfig(), **LINES)
 
 
 def test_the_command_goes_from_a_table_to_a_bundle_that_samples(
@@ -305,7 +292,7 @@ def test_the_command_goes_from_a_table_to_a_bundle_that_samples(
     ok("encode", out / "people.csv", "--model", result.model, "--out", tmp_path / "z.h5")
     bundle = tmp_path / "people.safetensors"
     made = ("--model", result.model, "--store", tmp_path / "z.h5", "-p", "gaussian-mixture")
-    ok("bundle", bundle, *made)
+    ok("bundle", "--out", bundle, *made)
     ok("sample", "--model", bundle, "--plugin", "gaussian-mixture", "-n", 50, "--out", tmp_path / "new.csv")
     with (tmp_path / "new.csv").open() as handle:
         rows = list(csv.DictReader(handle))

@@ -22,7 +22,8 @@ from PIL import Image
 from support import Answer
 from trained import FILES, Bars, curve, files, interrupt_after, same_weights, train
 
-from lsampler import ConvAutoencoder, LsamplerError
+from lsampler import LsamplerError
+from lsampler.models import ConvAutoencoder
 
 # What a training leaves behind
 

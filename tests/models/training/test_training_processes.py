@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from trained import ENVIRONMENT, FILES, SHAPE, command, curve, files, run, train, weights
 
-from lsampler import ConvAutoencoder, LsamplerError
+from lsampler import LsamplerError
+from lsampler.models import ConvAutoencoder
 
 
 def signalled(out: Path, number: int, *arguments: object, child: bool = False) -> tuple[int, str, str]:

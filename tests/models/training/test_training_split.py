@@ -14,7 +14,9 @@ from PIL import Image
 from support import Answer
 from trained import SHAPE, interrupt_after, same_weights, train
 
-from lsampler import ConvAutoencoder, HeldOut, encode_images, open_images
+from lsampler.data import open_images
+from lsampler.models import ConvAutoencoder, encode_to_store
+from lsampler.store import HeldOut
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def test_encoding_holds_out_what_training_did(by: str, seed: int, photos: Path, 
     options = {"held_out": 10, "held_out_by": by, "split_seed": seed, "flip": False}
     result = train(photos, tmp_path / "run", epochs=1, report=said.append, **options)
     model, source = ConvAutoencoder.load(result.model), open_images(photos)
-    store = encode_images(model, source, tmp_path / "s.h5").store
+    store = encode_to_store(model, source, tmp_path / "s.h5").store
     split = HeldOut(10, by, seed)
     held = {name for name, out in zip(source.ids, split.divide(source.ids, "x").held_out, strict=True) if out}
     usable = held - {"w0_03.png", "w5_27.png"}

@@ -12,7 +12,9 @@ import pytest
 from analysis_support import EVERY_SECTION, SMALL_D, Full, Page, analyzed, rows_of, spaced, vectors
 from support import store_of
 
-from lsampler import AnalysisOptions, LsamplerError, StoreWriter, open_store
+from lsampler import LsamplerError, open_store
+from lsampler.reports import AnalysisOptions
+from lsampler.store import StoreWriter
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"sections": ["cube"]}, "no section 'cube'; did you mean 'cubes'?; there are components"),

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from analysis_support import CORES, FWHM, PAIRS, TRAIN, D, N, Rows, analyzed, calibrated, drawn, histogram, reference
 
-from lsampler import LsamplerError, MemoryStore, StatisticsReference
+from lsampler import LsamplerError
+from lsampler.scoring import StatisticsReference
+from lsampler.store import MemoryStore
 
 
 def length_above_half(values: Rows, width: float) -> float:

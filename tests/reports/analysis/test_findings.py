@@ -10,7 +10,7 @@ from analysis_support import analyzed
 from browser import probed
 from numpy.typing import NDArray
 
-from lsampler import Analysis
+from lsampler.reports import Analysis
 
 NEEDED = ["components", "correlations", "origin", "gaussianity", "principal"]
 Rows = NDArray[np.float32]

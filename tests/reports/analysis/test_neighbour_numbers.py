@@ -18,7 +18,9 @@ from scipy import stats
 from scipy.spatial.distance import cdist, mahalanobis
 from sklearn.decomposition import PCA
 
-from lsampler import Analysis, LatentStore, StoreWriter, open_store, shard_store
+from lsampler import open_store
+from lsampler.reports import Analysis
+from lsampler.store import LatentStore, StoreWriter, shard_store
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

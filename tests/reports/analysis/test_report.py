@@ -14,7 +14,11 @@ import pytest
 from analysis_support import EVERY_SECTION, NAME, Full, Page, analyzed, rows_of, spaced, strict_json, vectors
 from support import listing
 
-from lsampler import AnalysisOptions, Bundle, ConvAutoencoder, LatentStore, build_bundle, load_core, plugin_names
+from lsampler.bundles import Bundle, build_bundle
+from lsampler.models import ConvAutoencoder
+from lsampler.plugins import load_core, plugin_names
+from lsampler.reports import AnalysisOptions
+from lsampler.store import LatentStore
 
 INK = "#23272e"  # of the figures; the page swaps it for its own, light or dark
 

@@ -14,7 +14,9 @@ from analysis_support import EVERY_SECTION, Full, analyzed, reference_named, str
 from numpy.typing import NDArray
 from support import listing
 
-from lsampler import LsamplerError, MemoryStore, load_core, load_sampler
+from lsampler import LsamplerError, load_sampler
+from lsampler.plugins import load_core
+from lsampler.store import MemoryStore
 
 QUICK = {"sections": ["components", "correlations"], "strategies": ["gaussian"]}
 

@@ -37,9 +37,9 @@ class TrainingOptions:
         batch_size: items per step, in each process: 32 for images; for others one for every 64 items, from 32 to 1,024.
         learning_rate: the peak of the one-cycle schedule (Adam): 0.0008 for images, 0.003 for others.
         held_out: how many items are not used for training: a tenth, but at least two.
-        held_out_by: which ones, see :class:`lsampler.HeldOut`.
+        held_out_by: which ones, see :class:`lsampler.store.HeldOut`.
         split_seed: of their random choice; it does not depend on ``seed``, so that models can be compared.
-        crop: how images are cropped, see :class:`lsampler.Preprocess`; ``centre``.
+        crop: how images are cropped, see :class:`lsampler.data.Preprocess`; ``centre``.
         flip: mirror every training image with probability 1/2; True for images.
         seed: fixes the initial weights, the order of the items and the flips.
         precision: Lightning's precision, such as ``32-true`` or ``bf16-mixed``.

@@ -146,7 +146,7 @@ def analyze(
 ) -> Analysis:
     """Analyse how an encoder fills its latent space, by the methods of the posts.
 
-    Inside :func:`lsampler.on_cluster` the passes over a store run on the cluster, with the same numbers.
+    Inside :func:`lsampler.compute.on_cluster` the passes over a store run on the cluster, with the same numbers.
 
     Args:
         latents: a store, a bundle (what its statistics allow), the path or name of one, or an array (N, D).

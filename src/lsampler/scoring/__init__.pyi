@@ -1,0 +1,28 @@
+"""The public names of this package, and where each is defined."""
+
+from .core import Core
+from .evaluation import Evaluation
+from .evaluator import Evaluator
+from .row_cache import Row
+from .samples import RealData, Samples
+from .scores import Metric, Score, bootstrap_score, normal_score, share_score
+from .statistics_reference import StatisticsReference
+from .subject import Subject
+from .verdict import Verdict
+
+__all__ = [
+    "Core",
+    "Evaluation",
+    "Evaluator",
+    "Metric",
+    "RealData",
+    "Row",
+    "Samples",
+    "Score",
+    "StatisticsReference",
+    "Subject",
+    "Verdict",
+    "bootstrap_score",
+    "normal_score",
+    "share_score",
+]

@@ -1,0 +1,195 @@
+"""Labels: named properties of items beside their latent vectors, binary, categorical or continuous, perhaps missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler.errors import LsamplerError, nearest_name, shortened
+
+LabelKind = Literal["binary", "categorical", "continuous"]
+FEW_NUMBERS = 20
+"""Whole numbers with at most so many different values are taken for categories, such as digits."""
+MOST_LEVELS = 10_000
+MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "none", "null", "?"})
+
+
+@dataclass(frozen=True)
+class Label:
+    """What one label is.
+
+    Attributes:
+        name: of the label.
+        kind: ``binary`` for 0 and 1, ``categorical`` for one of some levels, ``continuous`` for numbers.
+        levels: of a categorical label, in the order of their codes.
+    """
+
+    name: str
+    kind: LabelKind
+    levels: tuple[str, ...] = ()
+
+    def shown(self, code: float) -> str:
+        """A value as text: the level of a code, or the number; ``missing`` for NaN."""
+        if np.isnan(code):
+            return "missing"
+        return self.levels[int(code)] if self.kind == "categorical" else f"{code:g}"
+
+
+class Labels(Mapping[str, NDArray[Any]]):
+    """The labels of some rows: a mapping from names to the values of each row.
+
+    Values of binary and continuous labels are float32, NaN where one is missing; those of categorical labels are texts
+    (an array of objects), None where one is missing.
+
+    Attributes:
+        columns: what each label is.
+        codes: (n, L) float32, as a store keeps them: 0 and 1, the number of the level, or the number; NaN is missing.
+    """
+
+    def __init__(self, columns: Sequence[Label], codes: NDArray[Any]) -> None:
+        self.columns, self.codes = tuple(columns), np.asarray(codes, np.float32)
+
+    @classmethod
+    def of(cls, given: Any, count: int, *, kinds: Mapping[str, LabelKind] | None = None) -> Labels:
+        """The labels of ``count`` rows.
+
+        Args:
+            given: a mapping of names to arrays (count,), a DataFrame, labels, or one array, which is called ``label``,
+                or by its own name if it has one, as a Series of pandas.
+            count: of the rows.
+            kinds: of labels whose values do not tell: numbers with few different values count as categories, -1 and 1
+                as well as 0 and 1 as binary.
+
+        Raises:
+            LsamplerError: labels of another number or shape, two of one name, or a kind that the values do not have.
+        """
+        if isinstance(given, Labels):
+            given._require(count)
+            return given
+        if hasattr(given, "columns"):
+            given = {str(name): given[name] for name in given.columns}
+        named = given if isinstance(given, Mapping) else {str(getattr(given, "name", None) or "label"): given}
+        columns, codes = [], np.empty((count, len(named)), np.float32)
+        for place, (name, values) in enumerate(named.items()):
+            array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+            if array.shape != (count,):
+                what = f"'{shortened(str(name))}' has the shape {array.shape}"
+                raise LsamplerError(f"`labels`: {what} for {count} items; give one per item")
+            label, codes[:, place] = coded(str(name), array, (kinds or {}).get(str(name)))
+            columns.append(label)
+        return cls(columns, codes)
+
+    def _require(self, count: int) -> None:
+        if len(self.codes) != count:
+            raise LsamplerError(f"`labels`: {len(self.codes)} rows of labels for {count} items; give one per item")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in their order."""
+        return tuple(label.name for label in self.columns)
+
+    def place(self, name: str) -> int:
+        """The number of a label. Raises LsamplerError, with the nearest name, if there is none of that name."""
+        if name not in self.names:
+            raise LsamplerError(f"no label '{shortened(name)}'{nearest_name(name, self.names)}")
+        return self.names.index(name)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self.names:
+            raise KeyError(name)
+        place = self.names.index(name)
+        label, codes = self.columns[place], self.codes[:, place]
+        if label.kind != "categorical":
+            return codes
+        known = np.array([*label.levels, None], dtype=object)
+        return known[np.where(np.isnan(codes), len(label.levels), codes).astype(np.int64)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def rows(self, chosen: Any) -> Labels:
+        """The labels of some of the rows, by numbers or a mask, in that order."""
+        return Labels(self.columns, self.codes[chosen])
+
+
+def coded(name: str, values: NDArray[Any], kind: LabelKind | None = None) -> tuple[Label, NDArray[np.float32]]:
+    """What a label is, and its codes (n,) float32.
+
+    Args:
+        name: of the label.
+        values: (n,) numbers, bools or texts; NaN, None and empty texts are missing.
+        kind: None lets the values tell.
+
+    Raises:
+        LsamplerError: texts among numbers, too many levels, infinite values, or values of another kind.
+    """
+    called = f"label '{shortened(name)}'"
+    if kind is not None and kind not in get_args(LabelKind):
+        raise LsamplerError(f"{called}: kind '{kind}' is unknown{nearest_name(kind, get_args(LabelKind))}")
+    numbers = _numbers(called, values)
+    if numbers is None:
+        if kind in ("binary", "continuous"):
+            raise LsamplerError(f"{called}: holds texts, so it is not {kind}; leave out its kind")
+        return _levels(name, np.array([_text(value) for value in values], dtype=object))
+    known = numbers[~np.isnan(numbers)]
+    if np.isinf(known).any():
+        raise LsamplerError(f"{called}: holds infinite values; give numbers, or nothing where one is missing")
+    found = kind or _kind_of(known)
+    if found == "binary":
+        different = set(np.unique(known))
+        if not (different <= {0.0, 1.0} or different <= {-1.0, 1.0}):
+            raise LsamplerError(f"{called}: is not binary; a binary label holds 0 and 1, or -1 and 1")
+        low = -1.0 if -1.0 in different else 0.0
+        return Label(name, "binary"), ((numbers - low) / (1.0 - low)).astype(np.float32)
+    if found == "categorical":
+        texts = np.array([None if np.isnan(number) else f"{number:.9g}" for number in numbers], dtype=object)
+        return _levels(name, texts, key=float)
+    return Label(name, "continuous"), numbers.astype(np.float32)
+
+
+def _numbers(called: str, values: NDArray[Any]) -> NDArray[np.float64] | None:
+    """The values as numbers, NaN where one is missing; None if one is a text that is no number."""
+    if values.dtype.kind in "fiub":
+        return values.astype(np.float64)
+    if values.dtype.kind not in "OUS":
+        raise LsamplerError(f"{called}: is of type {values.dtype}; give numbers or texts")
+    found = np.empty(len(values))
+    for row, value in enumerate(values.tolist()):
+        text = _text(value)
+        try:
+            found[row] = np.nan if text is None else float(text)
+        except ValueError:
+            return None
+    return found
+
+
+def _text(value: Any) -> str | None:
+    """A value as text; None if it is missing."""
+    if value is None or (isinstance(value, float) and np.isnan(value)) or str(value) in ("<NA>", "NaT"):
+        return None
+    text = (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+    text = {"True": "1", "False": "0"}.get(text, text) if isinstance(value, bool | np.bool_) else text
+    return None if text.lower() in MISSING_TEXTS else text
+
+
+def _kind_of(known: NDArray[np.float64]) -> LabelKind:
+    different = np.unique(known)
+    if set(different) <= {0.0, 1.0} or set(different) <= {-1.0, 1.0}:
+        return "binary"
+    return "categorical" if len(different) <= FEW_NUMBERS and (different == different.round()).all() else "continuous"
+
+
+def _levels(name: str, texts: NDArray[np.object_], key: Any = None) -> tuple[Label, NDArray[np.float32]]:
+    levels = sorted({text for text in texts if text is not None}, key=key)
+    if len(levels) > MOST_LEVELS:
+        what = f"has {len(levels):,} different values, at most {MOST_LEVELS:,} are levels"
+        raise LsamplerError(f"label '{shortened(name)}': {what}; leave it out, or declare it continuous")
+    code = {level: float(number) for number, level in enumerate(levels)} | {None: np.nan}
+    return Label(name, "categorical", tuple(levels)), np.array([code[text] for text in texts], np.float32)
