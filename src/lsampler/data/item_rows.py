@@ -79,7 +79,8 @@ def open_items(path: str | os.PathLike[str], item: Item | None = None, *, datase
         path: of the file. ``.csv``, ``.tsv`` and ``.npz`` are read at once, the others in parts.
         item: what the model takes; None accepts what is there.
         dataset: which array of an ``.npz``, ``.h5`` or ``.h5ad`` file, such as ``obsm/X_pca``, or which columns of a
-            table: names or patterns such as ``pc*``, separated by commas. By default the only array, or ``X``, or all.
+            table: names or patterns such as ``pc*``, separated by commas; ``!name`` leaves one out. By default the only
+            array, or ``X``, or all columns but ``id`` or ``ids``, which holds the names of the items.
 
     Raises:
         LsamplerError: the file is missing, damaged, ambiguous, or holds what is no number, or other items.
