@@ -194,7 +194,7 @@ class Recorder(Callback):
         if time.monotonic() - self._drawn > DRAWN_AFTER:
             training_curve(self._rows, self.out / CURVE_PICTURE, model.item.plural)
             self._drawn = time.monotonic()
-        if row["epoch"] % -(-self._plan.epochs // MOST_LINES) and row["epoch"] < self._plan.epochs:
+        if row["epoch"] % -(-self._plan.epochs // MOST_LINES) and 1 < row["epoch"] < self._plan.epochs:
             return
         self._report(
             f"epoch {row['epoch']}/{self._plan.epochs}: train MSE {row['train_mse']:.5f}, "
