@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lsampler.bundles.strategies import StrategyDescription, fitted_state, read, written
+from lsampler.data.item_plots import plot_html
 from lsampler.data.pictures import EXAMPLES, grid_html
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
-from lsampler.models.conv_autoencoder import ConvAutoencoder
-from lsampler.models.decoding import decode_images
+from lsampler.models.architectures import autoencoder_from_parts, open_trained
+from lsampler.models.decoding import decode, decode_images
+from lsampler.models.trained_autoencoder import TrainedAutoencoder
 from lsampler.plugins.registry import registry
 from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
 from lsampler.samplers.base import LatentSampler, SamplerLike, as_samplers
@@ -78,7 +80,7 @@ class Bundle(Shown):
     """
 
     def __init__(
-        self, autoencoder: ConvAutoencoder, reference: StatisticsReference, *, licence: str | None = None
+        self, autoencoder: TrainedAutoencoder, reference: StatisticsReference, *, licence: str | None = None
     ) -> None:
         self.autoencoder, self.reference, self.licence = autoencoder, reference, licence
         reference.autoencoder = autoencoder
@@ -157,7 +159,7 @@ class Bundle(Shown):
     def _about(self) -> About:
         count = f"statistics of {counted(self.reference.statistics().count, 'latent vector')}"
         carried = ", ".join(each.label for each in self.strategies)
-        known = [self.autoencoder.preprocess.words, f"D = {self.dimension}", count, encoder(self.fingerprint)]
+        known = [self.autoencoder.item_words, f"D = {self.dimension}", count, encoder(self.fingerprint)]
         return About("Bundle", self.name, [*known, f"carries {carried}" if carried else ""])
 
     def _parts(self) -> Iterator[Markup]:
@@ -169,7 +171,10 @@ class Bundle(Shown):
         recommended = self.reference.recommendation()
         strategy: LatentSampler = registry().get("sampler", recommended.name)(**recommended.parameters)
         drawn = strategy.fit(self, progress=False).sample(EXAMPLES, seed=0)
-        return grid_html(decode_images(self.autoencoder, drawn), f"Drawn by {recommended.name}, and decoded.")
+        caption = f"Drawn by {recommended.name}, and decoded."
+        if self.autoencoder.item.is_image:
+            return grid_html(decode_images(self.autoencoder, drawn), caption)
+        return plot_html(decode(self.autoencoder, drawn), self.autoencoder.item, caption)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the bundle as one safetensors file: weights as float16, fitted strategies as float32."""
@@ -186,10 +191,7 @@ class Bundle(Shown):
             "recommended": known.recommended,
             "licence": self.licence,
         }
-        tensors = {
-            f"autoencoder/{key}": weight.detach().cpu().to(torch.float16).contiguous()
-            for key, weight in self.autoencoder.state_dict().items()
-        }
+        tensors = {f"autoencoder/{key}": weight for key, weight in self.autoencoder.stored(torch.float16).items()}
         for coordinates, statistics in (("latent", known.statistics), ("principal", known.principal_statistics)):
             for form, trim in FORMS.items():
                 for key, array in statistics(trim).as_arrays().items():
@@ -217,7 +219,7 @@ class Bundle(Shown):
                 "install the lsampler that wrote it"
             )
         known, arrays = _Description.of(metadata, path), as_arrays(tensors, path)
-        autoencoder = ConvAutoencoder.from_parts(known.autoencoder, _starting(tensors, "autoencoder/"), path)
+        autoencoder = autoencoder_from_parts(known.autoencoder, _starting(tensors, "autoencoder/"), path)
         try:
             latent, principal = (
                 {
@@ -239,7 +241,7 @@ class Bundle(Shown):
 
 def build_bundle(
     name: str,
-    autoencoder: ConvAutoencoder,
+    autoencoder: TrainedAutoencoder,
     store: LatentStore,
     cores: CoreLike | Iterable[CoreLike],
     evaluators: EvaluatorLike | Iterable[EvaluatorLike],
@@ -284,7 +286,7 @@ def build_bundle(
     return built
 
 
-def _check_encoder(store: LatentStore, autoencoder: ConvAutoencoder) -> None:
+def _check_encoder(store: LatentStore, autoencoder: TrainedAutoencoder) -> None:
     if store.fingerprint != autoencoder.fingerprint:
         raise LsamplerError(f"{store.name}: its latents come from another encoder than the model's; encode again")
 
@@ -347,10 +349,10 @@ def find_bundle(model: str, settings: Mapping[str, Any] | None = None) -> Bundle
     return found
 
 
-def load_safetensors_autoencoder(model: str | os.PathLike[str]) -> ConvAutoencoder:
+def load_safetensors_autoencoder(model: str | os.PathLike[str]) -> TrainedAutoencoder:
     """The autoencoder in a file of ``lsampler train``, or of a bundle, by its name or file."""
     bundle = find_bundle(str(model))
-    return bundle.autoencoder if bundle else ConvAutoencoder.load(model)
+    return bundle.autoencoder if bundle else open_trained(model)
 
 
 def _format_of(path: str) -> Any:

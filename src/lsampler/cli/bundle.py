@@ -196,11 +196,9 @@ def bundles(
 
 def _described(found: Bundle) -> dict[str, Any]:
     """What a bundle holds, as plain values."""
-    prepared = found.autoencoder.preprocess
-    colour = "grey" if prepared.channels == 1 else "colour"
     return {
         "D": found.dimension,
-        "items": f"{colour} images of {prepared.size} x {prepared.size} pixels",
+        "items": found.autoencoder.item_words,
         "statistics": f"of {found.reference.statistics().count} latent vectors",
         "strategies": [{"strategy": each.label, "size": each.nbytes} for each in found.strategies],
         "recommended": found.recommended,

@@ -129,8 +129,9 @@ def preparation(autoencoder: Autoencoder, options: EncodeOptions) -> Preprocess:
 def reconstruction_error(autoencoder: Autoencoder, source: Source, options: EncodeOptions) -> float | None:
     """The mean squared error of some items of a source, evenly spaced, once encoded and decoded; None without items.
 
-    Items that the autoencoder was not made for, or that are cropped otherwise, have a far larger one than those that
-    were held out of its training.
+    A model of ``lsampler train`` measures it as its training did: of items that are no images in units of the standard
+    deviations. Items that the autoencoder was not made for, or that are cropped otherwise, have a far larger one than
+    those that were held out of its training.
     """
     errors = []
     for index in range(0, len(source.ids), max(1, len(source.ids) // RECONSTRUCTED)):
@@ -144,7 +145,8 @@ def reconstruction_error(autoencoder: Autoencoder, source: Source, options: Enco
                 item = torch.from_numpy(preparation(autoencoder, options)(source.read(index)))[None]
             except ImageError:  # skipped and named later, while it is encoded
                 continue
-        errors.append(functional.mse_loss(autoencoder.decode(autoencoder.encode(item)).cpu(), item).item())
+        measure = getattr(autoencoder, "reconstruction_error", functional.mse_loss)
+        errors.append(float(measure(autoencoder.decode(autoencoder.encode(item)), item.to(device_of(autoencoder)))))
     return sum(errors) / len(errors) if errors else None
 
 
