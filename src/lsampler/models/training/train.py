@@ -77,8 +77,7 @@ def train_autoencoder(
             (N, ...) or a DataFrame, whose shape says what the items are; or the path of any of them.
         out: the folder.
         config: the network's shape: a :class:`lsampler.models.ConvConfig` for images, a
-            :class:`lsampler.models.SignalConfig` or a :class:`lsampler.models.DenseConfig`; by default one that suits the
-            items.
+            :class:`lsampler.models.SignalConfig` or a :class:`lsampler.models.DenseConfig`; by default one that suits.
         options: how to train.
         resume: continue from the last checkpoint, as if there had been no interruption. With more epochs, also that of
             a finished training: the epochs that are left form another cycle of the learning rate.
