@@ -66,7 +66,7 @@ class ItemRows:
         """The items from ``start`` up to, not including, ``stop``: (n, *shape) float32."""
         found = self.raw.read(start, stop)
         with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
-            return np.ascontiguousarray(found, dtype=np.float32).reshape(-1, *self.item.shape)
+            return np.array(found, dtype=np.float32, order="C").reshape(-1, *self.item.shape)  # which may be written to
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.raw, self.item, self.ids)

@@ -24,10 +24,12 @@ from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.protocols import Autoencoder, device_of, item_of, preprocess_of
 from lsampler.store.latent_store import SPLITS, Rows
+from lsampler.store.reference import Split
 
 # For fewer images processes take longer to start than they save.
 MANY_IMAGES = 20_000
 MOST_PROCESSES = 16
+SPLIT_NAMES = np.array(SPLITS, dtype=object)
 SHARD_IMAGES = 1 << 13
 # Images by which the reconstruction error is estimated.
 RECONSTRUCTED = 64
@@ -95,7 +97,8 @@ def encode_range(
         for batch, latents in one_behind(launched) if device.type == "cuda" else launched:
             rows = latents.float().cpu().numpy()
             ids = [source.ids[index] for index in batch.indices]
-            yield Rows(rows, ids, [SPLITS[int(held_out[index])] for index in batch.indices], skipped=batch.skipped)
+            splits: list[Split] = SPLIT_NAMES[held_out[batch.indices].astype(np.intp)].tolist()
+            yield Rows(rows, ids, splits, skipped=batch.skipped)
 
 
 def _row_batches(source: ItemRows, starts: range, stop: int, *, strict: bool) -> Generator[PixelBatch, None, None]:
