@@ -22,7 +22,7 @@ from lsampler.files import check_folder, check_output
 from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.store.file_store import FileStore
 from lsampler.store.hdf5_layout import Provenance
-from lsampler.store.labels import Label
+from lsampler.store.labels import Label, Labels
 from lsampler.store.latent_store import LatentStore, Rows
 from lsampler.store.opening import open_store
 from lsampler.store.partial_store import PartialStore
@@ -43,14 +43,22 @@ class ShardWork:
         planned: what decides on the rows, for JSON: digests of what files held in place of their names.
         chunks: gives the rows from one up to another; for a cluster a function of a module with a few plain arguments.
         columns: the labels that the store is to have.
+        labels: of all rows, if ``chunks`` is to be given those of its rows as ``labels``.
     """
 
     doing: str
     rows: int
     step: int
     planned: dict[str, Any]
-    chunks: Callable[[int, int], Iterator[Rows]]
+    chunks: Callable[..., Iterator[Rows]]
     columns: Sequence[Label] = ()
+    labels: Labels | None = None
+
+    def of(self, start: int, stop: int) -> Callable[[int, int], Iterator[Rows]]:
+        """``chunks``, with the labels of the rows that it is called for."""
+        if self.labels is None:
+            return self.chunks
+        return functools.partial(self.chunks, labels=self.labels.rows(slice(start, stop)))
 
     def shares(self) -> list[tuple[int, int]]:
         """The first row of every task, and the one after its last."""
@@ -87,10 +95,11 @@ def write_shards(
             functools.partial(
                 _write_shard,
                 partial.path(n).absolute(),
-                work,
+                work.of(*shares[n]),
                 shares[n],
                 dimension,
                 partial.shard_attributes(n),
+                work.columns,
             )
             for n in missing
         ]
@@ -109,14 +118,19 @@ def write_shards(
 
 
 def _write_shard(
-    path: Path, work: ShardWork, share: tuple[int, int], dimension: int, attributes: dict[str, Any]
+    path: Path,
+    chunks: Callable[[int, int], Iterator[Rows]],
+    share: tuple[int, int],
+    dimension: int,
+    attributes: dict[str, Any],
+    columns: Sequence[Label],
 ) -> tuple[int, dict[str, str]]:
     """Write one shard, unless it is there; returns the number of rows of its task, and what was skipped."""
     skipped: dict[str, str] = {}
     if not path.is_file():
-        with contextlib.closing(work.chunks(*share)) as opened:  # type: ignore[type-var]
+        with contextlib.closing(chunks(*share)) as opened:  # type: ignore[type-var]
             rows = _without_skipped(opened, skipped)
-            write_store(path, dimension, rows, attributes, columns=work.columns, force=True)
+            write_store(path, dimension, rows, attributes, columns=columns, force=True)
     return share[1] - share[0], skipped
 
 
