@@ -6,7 +6,7 @@ from abc import ABC
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ class Reference(Shown, ABC):
         fingerprint: identifies the encoder that made the latents; None if unknown.
         has_latents: whether the vectors can be read.
         feature_names: of the components; None if they have none.
+        kept: what took a pass and is kept for the next use, such as the effects of labels.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Reference(Shown, ABC):
         self._statistics: dict[float | None, Statistics] = {}
         self._principal: dict[float | None, Statistics] = {}
         self._radii: dict[tuple[int, float | None], NDArray[np.float64]] = {}
+        self.kept: dict[Any, Any] = {}
 
     def _about(self) -> About:
         return About(type(self).__name__, name_of(self.name), [f"D = {self.dimension}", encoder(self.fingerprint)])
