@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias, Unpack
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from lsampler.plugins.base import as_plugin, as_plugins
 from lsampler.progress import ProgressLike, begin, shows_progress
 from lsampler.samplers.carrying import carried_state
 from lsampler.samplers.conditions.condition import WhereLike
-from lsampler.samplers.conditions.conditioned import shifted, under
+from lsampler.samplers.conditions.conditioned import require_labels, shifted, under
 from lsampler.samplers.conditions.law import Others
 from lsampler.samplers.conditions.options import ConditionOptions
 from lsampler.samplers.density import CPU, Scoring, as_tensors
@@ -31,6 +31,7 @@ from lsampler.showing import encoder, name_of
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.store.reference import Reference
 
+Kind = TypeVar("Kind", bound="LatentSampler")
 Device: TypeAlias = str | torch.device
 Seed: TypeAlias = int | np.random.Generator
 SamplerLike: TypeAlias = "str | type[LatentSampler] | LatentSampler"
@@ -278,6 +279,17 @@ class LatentSampler(Scoring):
         sampler._state, sampler._file, sampler._feature_names = known.state, Path(path), known.feature_names
         sampler._conditioned = known.conditioned
         return sampler
+
+
+def under_condition(sampler: Kind, where: WhereLike | None, others: Others | None) -> Kind:
+    """A copy of a strategy that was fitted with labels, which draws under this condition if none is named.
+
+    Raises:
+        LsamplerError: it was fitted without labels, or they do not allow the condition.
+    """
+    copy = sampler.model_copy()
+    copy._conditioned = require_labels(sampler._conditioned, sampler.name).under(where, others, sampler.name)
+    return copy
 
 
 def as_sampler(given: SamplerLike, argument: str = "sampler") -> LatentSampler:

@@ -26,7 +26,7 @@ from lsampler.store.latent_shape import latent_shape_of
 from lsampler.store.reference import Reference, Split
 
 SPLITS: tuple[Split, ...] = ("train", "held-out")
-CHUNK_ROWS, COUNTED_ROWS = 4096, 1 << 20
+CHUNK_ROWS, LABEL_ROWS, COUNTED_ROWS = 4096, 1 << 16, 1 << 20
 CHUNK_BYTES = 1 << 25
 """Of latents that are read at a time: 4,096 rows of 2,048 components."""
 SHARD, RUN = "shard", "run"
@@ -217,6 +217,13 @@ class LatentStore(Reference):
         parts = [read("labels", first, last) for read, first, last in steps]
         width = len(self.label_columns)
         return Labels(self.label_columns, np.concatenate(parts) if parts else np.empty((end - begin, width)))
+
+    def label_parts(self) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.float32]]]:
+        """For parts of the rows: the number of the first, which are train rows (n,), and the codes of labels (n, L)."""
+        at = 0
+        for read, first, last in self._steps(0, None, LABEL_ROWS):
+            yield at, read("split", first, last) == SPLITS.index("train"), read("labels", first, last)
+            at += last - first
 
     def splits(self, start: int = 0, stop: int | None = None) -> list[Split]:
         """The split of each of these rows."""

@@ -16,13 +16,14 @@ from lsampler.samplers.conditions.condition import Condition, WhereLike
 from lsampler.samplers.conditions.effects import Effects
 from lsampler.samplers.conditions.labelled import Labelled, columns_of, fulfilling, labelled
 from lsampler.samplers.conditions.law import FEWEST_ROWS, LabelLaw, Others
-from lsampler.samplers.conditions.options import ConditionOptions, Conditions
+from lsampler.samplers.conditions.options import By, ConditionOptions, Conditions
 from lsampler.statistics.wide import WIDE
 from lsampler.store.latent_store import LatentStore
 from lsampler.store.reference import Reference
 from lsampler.store.views import StoreView
 
 FEWEST_OF_SUBSET, ROWS_PER_DIRECTION = 500, 20
+FIT_WITH_LABELS = "fit it with labels=True, or by 'lsampler fit --labels'"
 LABELS_STREAM = 1
 """Which of a block's further generators draws labels; the strategy's own random numbers stay those of the seed."""
 
@@ -54,8 +55,7 @@ class Conditioned:
         """
         if self.effects is None:
             if where is not None or others is not None:
-                what = f"{name} was fitted to the rows of one condition"
-                raise LsamplerError(f"`where=...`: {what}; for others call fit(store, labels=True) first")
+                raise LsamplerError(f"`where=...`: {name} was fitted to the rows of one condition; {FIT_WITH_LABELS}")
             return None
         condition = self.condition
         if where is not None:
@@ -64,12 +64,12 @@ class Conditioned:
         chosen = Conditions(where, None, others, labels=True).others if others else self.others
         return LabelLaw(self.effects, self.rows, condition, chosen)
 
-    def under(self, where: WhereLike, others: Others | None, name: str) -> Conditioned:
+    def under(self, where: WhereLike | None, others: Others | None, name: str) -> Conditioned:
         """The same with another condition for draws that name none."""
         law = self.law(where, others, name)
-        if law is None or self.effects is None or law.condition is None:
+        if law is None:
             return self
-        return replace(self, condition=law.condition, others=law.others, text=_shifted(self.effects, law))
+        return replace(self, condition=law.condition, others=law.others, text=_shifted(law.effects, law))
 
 
 def shifted(law: LabelLaw) -> Callable[[Tensor, Block], Tensor]:
@@ -200,14 +200,27 @@ class UnderCondition(StoreView):
 
     So strategies under a condition are judged against the real rows that have it.
 
-    Attributes:
+    Args:
         whole: the store.
-        conditions: that hold.
+        where: wanted values of labels.
+        by: how strategies are fitted under the condition, ``subset`` or ``shift``; None chooses.
+        others: how labels come that ``where`` does not name, of a shift.
+
+    Raises:
+        LsamplerError: the store has no labels, or they do not allow the condition.
     """
 
-    def __init__(self, whole: LatentStore, conditions: Conditions) -> None:
-        condition = Condition.of(conditions.where or (), columns_of(whole))
-        rows, _ = fulfilling(whole, condition)
+    def __init__(
+        self, whole: LatentStore, where: WhereLike, *, by: By | None = None, others: Others = "observed"
+    ) -> None:
+        conditions = Conditions(where, by, others)
+        condition = Condition.of(where, columns_of(whole))
+        rows, count = fulfilling(whole, condition)
+        if not count:
+            raise LsamplerError(
+                f"`where=...`: no train row of {whole.name} fulfils {condition.text}, so there is nothing to judge "
+                "samples by; wish for less"
+            )
         super().__init__(whole, rows, name=f"{whole.name} with {condition.text}")
         self.whole, self.conditions = whole, conditions
 
@@ -225,5 +238,5 @@ def under(reference: Reference, given: ConditionOptions) -> tuple[Reference, Con
 def require_labels(found: Conditioned | None, name: str) -> Conditioned:
     """The labels that a strategy was fitted with. Raises LsamplerError if there are none."""
     if found is None:
-        raise LsamplerError(f"`where=...`: {name} was fitted without labels; call fit(store, labels=True) first")
+        raise LsamplerError(f"`where=...`: {name} was fitted without labels; {FIT_WITH_LABELS}")
     return found

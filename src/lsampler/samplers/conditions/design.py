@@ -71,6 +71,8 @@ class Design:
 
     def matrix(self, codes: NDArray[Any]) -> NDArray[np.float64]:
         """Codes (n, L) as columns (n, P); no label is missing."""
+        if not any(label.levels for label in self.labels):
+            return codes.astype(np.float64)
         found = np.zeros((len(codes), self.width))
         rows = np.arange(len(codes))
         for place, (label, own) in enumerate(zip(self.labels, self.slices, strict=True)):

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.compute.arrays import not_finite
 from lsampler.compute.memory import require_memory
-from lsampler.compute.one_thread import product
+from lsampler.compute.one_thread import product, single_precision_is_full
 from lsampler.errors import LsamplerError, shortened
 from lsampler.samplers.conditions.design import Design
-from lsampler.statistics.passes import Segment, over_segments
+from lsampler.statistics.moments import SAMPLED_ROWS
+from lsampler.statistics.passes import DOUBLE_ROWS, Segment, over_segments
 from lsampler.store.latent_store import LatentStore
 
 COLLINEAR = 1e-8
@@ -45,13 +45,25 @@ class JointMoments:
     maximum: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: NDArray[Any], labels: NDArray[np.float64]) -> JointMoments:
-        """Those of latent vectors (n, D) and the columns of their labels (n, P)."""
-        mean, label_mean = rows.mean(axis=0, dtype=np.float64), labels.mean(axis=0)
-        about = labels - label_mean
-        cross = product(about.T, np.subtract(rows, mean, dtype=np.float64))
-        low, high = labels.min(axis=0), labels.max(axis=0)
-        return cls(len(rows), mean, label_mean, product(about.T, about), cross, low, high)
+    def of(cls, rows: NDArray[np.float32], labels: NDArray[np.float64], kind: type[Any] = np.float64) -> JointMoments:
+        """Those of latent vectors (n, D) and the columns of their labels (n, P).
+
+        Products are of numbers of this kind, about a point near the mean, and added up in double precision.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported by the caller
+            return cls._of(rows, labels, kind)
+
+    @classmethod
+    def _of(cls, rows: NDArray[np.float32], labels: NDArray[np.float64], kind: type[Any]) -> JointMoments:
+        near = rows[::SAMPLED_ROWS].mean(axis=0).astype(np.float32)
+        deviations = np.subtract(rows, near, dtype=kind)
+        label_mean = labels.mean(axis=0)
+        about = np.ones((len(rows), labels.shape[1] + 1), kind)
+        np.subtract(labels, label_mean, out=about[:, 1:], casting="same_kind")
+        sums, *cross = product(about.T, deviations).astype(np.float64)
+        scatter = product(about[:, 1:].T, about[:, 1:]).astype(np.float64)
+        known = label_mean, scatter, np.array(cross), labels.min(axis=0), labels.max(axis=0)
+        return cls(len(rows), near + sums / len(rows), *known)
 
     def __add__(self, other: JointMoments) -> JointMoments:
         """Those of the rows of both (Chan, Golub and LeVeque 1983)."""
@@ -107,8 +119,11 @@ class Effects:
         needed = 64.0 * design.width * (store.dimension + design.width)
         require_memory(needed, f"{store.name}: the effects of {design.width} labels", "give fewer in `labels=...`")
         places = places_of(design, store)
-        find = partial(_moments, design, places, store.dimension, store.name)
-        found = _total(over_segments(find, store.segments(labels=True), "labels"))
+        segments = store.segments(labels=True)
+        many = sum(segment.rows for segment in segments) > DOUBLE_ROWS
+        kind = np.float32 if many and single_precision_is_full() else np.float64
+        find = partial(_moments, _Columns(design, places, store.dimension, store.name, kind))
+        found = _total(over_segments(find, segments, "labels"))
         if found is None or found.count < 2:
             raise LsamplerError(f"{store.name}: {_without(store, places)}; name others in `labels=...`")
         left_out = store.count("train") - found.count
@@ -128,30 +143,45 @@ def places_of(design: Design, store: LatentStore) -> list[int]:
     return [names.index(label.name) for label in design.labels]
 
 
+def only(codes: NDArray[np.float32], places: Sequence[int]) -> NDArray[np.float32]:
+    """The codes (n, labels) of some labels, which are in the order of all; of all of them without a copy."""
+    return codes if len(places) == codes.shape[1] else codes[:, places]
+
+
 def residuals(
     effects: Effects, places: Sequence[int], rows: NDArray[np.float32], codes: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Latent vectors (n, D) without what their labels do; the mean stays."""
-    return np.subtract(rows, effects.shift(codes[:, places]), dtype=np.float64).astype(np.float32)
+    return np.subtract(rows, effects.shift(only(codes, places)), dtype=np.float64).astype(np.float32)
 
 
-def _moments(design: Design, places: Sequence[int], dimension: int, name: str, segment: Segment) -> JointMoments | None:
-    return _total(_chunk(design, places, dimension, name, chunk) for chunk in segment.chunks())
+@dataclass(frozen=True)
+class _Columns:
+    """How to read chunks (n, D + all labels) of a store."""
+
+    design: Design
+    places: Sequence[int]
+    dimension: int
+    name: str
+    kind: type[Any]
 
 
-def _chunk(
-    design: Design, places: Sequence[int], dimension: int, name: str, chunk: NDArray[np.float32]
-) -> JointMoments | None:
-    """The moments of a chunk (n, D + all labels); None if all its rows miss a label."""
-    rows, codes = chunk[:, :dimension], chunk[:, dimension:][:, places]
+def _moments(columns: _Columns, segment: Segment) -> JointMoments | None:
+    return _total(_chunk(columns, chunk) for chunk in segment.chunks())
+
+
+def _chunk(columns: _Columns, chunk: NDArray[np.float32]) -> JointMoments | None:
+    """The moments of a chunk; None if all its rows miss a label."""
+    rows, codes = chunk[:, : columns.dimension], only(chunk[:, columns.dimension :], columns.places)
     known = ~np.isnan(codes).any(axis=1)
     if not known.all():
         rows, codes = rows[known], codes[known]
     if not len(rows):
         return None
-    if len(not_finite(rows)):
-        raise LsamplerError(f"{name}: holds NaN or infinite values; encode it again")
-    return JointMoments.of(rows, design.matrix(codes))
+    found = JointMoments.of(rows, columns.design.matrix(codes), columns.kind)
+    if not np.isfinite(found.mean).all():
+        raise LsamplerError(f"{columns.name}: holds NaN or infinite values; encode it again")
+    return found
 
 
 def _total(parts: Iterable[JointMoments | None]) -> JointMoments | None:
@@ -181,6 +211,6 @@ def _without(store: LatentStore, places: Sequence[int]) -> str:
     """Why too few rows have all labels: the one that is missing most often."""
     missing = np.zeros(len(places), np.int64)
     for chunk in store.chunks("train", labels=True):
-        missing += np.isnan(chunk[:, store.dimension :][:, places]).sum(axis=0)
+        missing += np.isnan(only(chunk[:, store.dimension :], places)).sum(axis=0)
     worst = store.label_columns[places[int(missing.argmax())]].name
     return f"fewer than two train rows have all labels, {missing.max():,} miss '{shortened(worst)}'"

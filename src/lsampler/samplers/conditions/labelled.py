@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from lsampler.errors import LsamplerError
 from lsampler.samplers.conditions.condition import Condition
 from lsampler.samplers.conditions.design import Design
-from lsampler.samplers.conditions.effects import Effects, places_of, residuals
-from lsampler.store.latent_store import SPLITS, LatentStore
+from lsampler.samplers.conditions.effects import Effects, only, places_of, residuals
+from lsampler.store.latent_store import LatentStore
 from lsampler.store.reference import Reference
 from lsampler.store.views import StoreView
 
 MOST_ROWS = 100_000
 """Of a fit: with more train rows, the rows of labels that are kept are evenly spaced ones."""
-STEP_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,11 @@ def _found(store: LatentStore, design: Design) -> Labelled:
     effects, places = Effects.of(store, design), places_of(design, store)
     rows, complete, seen = [], [], 0
     every = -(-effects.count // MOST_ROWS)
-    for first, train, codes in _steps(store):
-        known = ~np.isnan(codes[:, places]).any(axis=1)
+    for first, train, codes in store.label_parts():
+        known = ~np.isnan(only(codes, places)).any(axis=1)
         complete.append(first + np.flatnonzero(known))
-        kept = codes[known & train][:, places]
-        rows.append(kept[-seen % every :: every])
+        kept = np.flatnonzero(known & train)
+        rows.append(only(codes[kept[-seen % every :: every]], places))
         seen += len(kept)
     name = f"{store.name} without the effects of labels"
     view = StoreView(store, np.concatenate(complete), name=name, change=partial(residuals, effects, places))
@@ -99,7 +98,7 @@ def fulfilling(store: LatentStore, condition: Condition) -> tuple[NDArray[np.int
         LsamplerError: no train row has one of the wanted values.
     """
     rows, count, single = [], 0, np.zeros(len(condition.wanted), dtype=bool)
-    for first, train, codes in _steps(store):
+    for first, train, codes in store.label_parts():
         each = [one.fulfilled(codes[:, one.place]) for one in condition.wanted]
         single |= [bool((found & train).any()) for found in each]
         fulfilled = condition.fulfilled(codes)
@@ -113,7 +112,7 @@ def fulfilling(store: LatentStore, condition: Condition) -> tuple[NDArray[np.int
 
 def _never(name: str, store: LatentStore, place: int) -> str:
     """Why a wanted value cannot be had: what the label takes among the train rows."""
-    parts = [np.unique(codes[train, place]) for _, train, codes in _steps(store)]
+    parts = [np.unique(codes[train, place]) for _, train, codes in store.label_parts()]
     values = np.unique(np.concatenate(parts))
     values = values[~np.isnan(values)]
     label = store.label_columns[place]
@@ -124,11 +123,3 @@ def _never(name: str, store: LatentStore, place: int) -> str:
     else:
         takes = f"it takes {', '.join(map(label.shown, values[:20]))}"
     return f"`where=...`: no train row of {store.name} has such a value of '{name}'; {takes}"
-
-
-def _steps(store: LatentStore) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.float32]]]:
-    """For parts of a store: the number of the first row, which rows are train ones, and the codes of labels."""
-    for first in range(0, len(store), STEP_ROWS):
-        last = min(first + STEP_ROWS, len(store))
-        train = np.array([split == SPLITS[0] for split in store.splits(first, last)])
-        yield first, train, store.labels_of(first, last).codes

@@ -62,6 +62,11 @@ class Conditions:
         return self.where is not None or bool(self.labels)
 
     @property
+    def options(self) -> ConditionOptions:
+        """The same as arguments of a fit."""
+        return {"where": self.where, "by": self.by, "others": self.others, "labels": self.labels}
+
+    @property
     def names(self) -> list[str] | None:
         """The labels to use; None for all."""
         if self.labels is None or isinstance(self.labels, bool):
