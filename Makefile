@@ -10,8 +10,11 @@ DATA ?= img_align_celeba.zip
 # The fitted strategies that the bundles carry, the recommended one first.
 CARRIED := --plugin gaussian-mixture --plugin gaussian-copula --plugin flow
 BUNDLES := src/lsampler/bundles
+CANCER := --widths 64,64 --held-out 169
+HEARTBEATS := --unit mV --names I,II --filters 8,16,32 --latent-dim 20 --epochs 80 --held-out 500
+NAMED := 'MIT; name the data set, which is CC BY 4.0; see LICENSE-weights.txt'
 
-.PHONY: faces test coverage lint format bench fuzz bundle digits carried-celeba96 carried-digits reproduction clean
+.PHONY: faces test coverage lint format bench fuzz bundle digits cancer heartbeats other-data carried-celeba96 carried-digits reproduction clean
 
 faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
 	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
@@ -57,6 +60,36 @@ digits: $(VENV)/.installed-dev ## train the bundled digits again; a few minutes
 	$(BIN)/lsampler bundle --out $(BUNDLES)/digits.safetensors --model runs/digits/training/model.safetensors \
 		--store runs/digits/training/latents.h5 --force
 	$(MAKE) carried-digits
+
+# Data of an example as a file, which needs no bundle.
+define example-data
+	mkdir -p $(dir $(2))
+	$(BIN)/python -c "from pathlib import Path; from lsampler.bundles.examples import EXAMPLES; \
+		EXAMPLES['$(1)'].write(Path('$(2)'))"
+endef
+# Train, encode and bundle an example: its folder, its file, its licence, and options of the training.
+define example-bundle
+	$(BIN)/lsampler train $(1)/$(2) $(4) --out $(1)/training
+	$(BIN)/lsampler encode $(1)/$(2) --model $(1)/training/model.safetensors --out $(1)/training/latents.h5 --force
+	$(BIN)/lsampler bundle --out $(BUNDLES)/$(notdir $(1)).safetensors --model $(1)/training/model.safetensors \
+		--store $(1)/training/latents.h5 --force
+	$(BIN)/lsampler encode $(1)/$(2) --model $(notdir $(1)) --out $(1)/carried.h5 --force
+	$(BIN)/lsampler bundle --out $(BUNDLES)/$(notdir $(1)).safetensors --model $(notdir $(1)) --store $(1)/carried.h5 --add \
+		--plugin gaussian-mixture --plugin gaussian-copula --device cpu --force --licence $(3)
+endef
+
+cancer: $(VENV)/.installed-dev ## train the bundled table of breast cancer data again; a minute
+	$(call example-data,table,runs/cancer/samples.csv)
+	$(call example-bundle,runs/cancer,samples.csv,$(NAMED),$(CANCER))
+
+heartbeats: $(VENV)/.installed-dev ## train the bundled signals, simulated heartbeats, again; some minutes
+	$(call example-data,signal,runs/heartbeats/beats.npy)
+	$(call example-bundle,runs/heartbeats,beats.npy,'MIT; see LICENSE-weights.txt',$(HEARTBEATS))
+
+other-data: $(VENV)/.installed-dev ## measure and draw docs/other-data.md again, after cancer and heartbeats; some minutes
+	test -d runs/example || $(BIN)/lsampler example --what table --out runs/example
+	$(BIN)/lsampler sample --plugin gaussian-mixture --store runs/example/latents.h5 -n 2000 --out docs/images/cancer.png --force
+	$(BIN)/python -m benchmarks.other_data
 
 # The bundle's own weights, in half precision, encode the latents that its strategies are fitted to.
 carried-celeba96: $(VENV)/.installed-dev ## fit the strategies that celeba96 carries again; some minutes

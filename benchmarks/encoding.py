@@ -21,8 +21,9 @@ from benchmarks.measuring import Row, Settings, in_turn, own_process
 from lsampler import load_bundle
 from lsampler.data import open_images
 from lsampler.data.image_sources import ImageSource
-from lsampler.models import ConvAutoencoder, EncodeOptions, encode_to_store
+from lsampler.models import EncodeOptions, TrainedAutoencoder, encode_to_store
 from lsampler.models.decoding import BATCH, image_stream
+from lsampler.models.protocols import preprocess_of
 
 COUNT = 2000
 AT_ONCE = 128
@@ -40,19 +41,19 @@ class First:
         return self._source.read(index)
 
 
-def encode_all(autoencoder: ConvAutoencoder, source: ImageSource) -> None:
+def encode_all(autoencoder: TrainedAutoencoder, source: ImageSource) -> None:
     """From the files of the images to the finished store."""
     with tempfile.TemporaryDirectory() as folder:
         encode_to_store(autoencoder, source, Path(folder) / "store.h5", held_out=0, options=EncodeOptions(AT_ONCE))
 
 
-def decode_all(autoencoder: ConvAutoencoder, latents: torch.Tensor) -> None:
+def decode_all(autoencoder: TrainedAutoencoder, latents: torch.Tensor) -> None:
     """To images as bytes, dropped batch by batch, as a writer of files would."""
     for _ in image_stream(autoencoder, [latents]):
         pass
 
 
-def normal_latents(autoencoder: ConvAutoencoder) -> torch.Tensor:
+def normal_latents(autoencoder: TrainedAutoencoder) -> torch.Tensor:
     """Vectors of the latents' size, which is 1 by construction."""
     rng = np.random.default_rng(0)
     return torch.from_numpy(rng.standard_normal((COUNT, autoencoder.dimension), dtype=np.float32))
@@ -74,9 +75,9 @@ def bare(network: Callable[[torch.Tensor], object], batches: Sequence[torch.Tens
         network(batch)
 
 
-def ready_batches(autoencoder: ConvAutoencoder, source: ImageSource) -> list[torch.Tensor]:
+def ready_batches(autoencoder: TrainedAutoencoder, source: ImageSource) -> list[torch.Tensor]:
     """All images as the encoder expects them."""
-    images = np.stack([autoencoder.preprocess(source.read(k)) for k in range(len(source.ids))])
+    images = np.stack([preprocess_of(autoencoder)(source.read(k)) for k in range(len(source.ids))])
     batches = torch.split(torch.from_numpy(images), AT_ONCE)
     return [batch.contiguous(memory_format=torch.channels_last) for batch in batches]
 

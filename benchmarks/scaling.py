@@ -131,9 +131,8 @@ def _encoder_operations() -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     autoencoder = load_bundle().autoencoder
-    config = autoencoder.config
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        autoencoder.encoder(torch.zeros(1, config.channels, config.image_size, config.image_size))
+        autoencoder.encoder(torch.zeros(1, *autoencoder.item.shape))
     return float(counter.get_total_flops())
 
 

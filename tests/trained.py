@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 import lsampler
+from lsampler.bundles import load_safetensors_autoencoder
 from lsampler.data import open_images
-from lsampler.models import ConvAutoencoder, ConvConfig, TrainingOptions, TrainingResult
+from lsampler.models import ConvConfig, TrainingOptions, TrainingResult
 
 SHAPE = ("--size", "8", "--grey", "--no-flip", "--filters", "8,16", "--latent-dim", "6", "--accelerator", "cpu")
 CONFIG = ConvConfig(image_size=8, channels=1, filters=(8, 16), latent_dim=6)
@@ -44,7 +45,7 @@ def train(source: Path, out: Path, **changes: Any) -> TrainingResult:
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    return ConvAutoencoder.load(out / "model.safetensors").state_dict()
+    return load_safetensors_autoencoder(out / "model.safetensors").state_dict()
 
 
 def same_weights(first: Path, second: Path) -> bool:

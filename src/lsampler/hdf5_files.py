@@ -51,6 +51,12 @@ def _reason(error: Exception) -> str:
     return f"{os.strerror(int(number[1])).lower()}; check the file" if number else "it is damaged; make it again"
 
 
+def refuse_links(path: Path, handle: h5py.File) -> None:
+    """Raise LsamplerError if a link leads out of the file: another program's reader would follow it."""
+    for name, target in datasets(path, handle)[1].items():
+        raise LsamplerError(f"{path}: '{name}' leads to {target}, which is not read; copy the data into the file")
+
+
 def datasets(path: Path, handle: h5py.File) -> tuple[dict[str, h5py.Dataset], dict[str, str]]:
     """All datasets in all groups, by their names, and the links that lead out of the file or nowhere, by theirs.
 

@@ -48,7 +48,7 @@ def test_a_bundle_is_made_with_strategies_and_described(made: tuple[Path, Answer
     assert last.endswith("1500 latent vectors summarised")
     text = words(ok("bundles", out))
     assert f"made, a file, {out.stat().st_size / 1000:.0f} kB" in text
-    for part in ("D 6", "items grey images of 8 x 8 pixels", "of 1500 latent vectors", "licence CC0"):
+    for part in ("D 6", "items 8 x 8 grey images", "of 1500 latent vectors", "licence CC0"):
         assert part in text
     assert f"strategies gaussian-mixture components=3 ({size / 1000:.0f} kB), gaussian-copula (" in text
     assert "recommended gaussian-mixture" in text
@@ -152,11 +152,13 @@ def test_bundles_lists_those_that_come_with_lsampler(ok: Cli, monkeypatch: pytes
     text = words(answer)
     for part in (
         "celeba96, comes with lsampler, ",
-        "D 256 items colour images of 96 x 96 pixels",
+        "D 256 items 96 x 96 colour images",
         "digits, comes with",
+        "D 20 items a row of 30 features",
+        "D 20 items a signal of 2 x 180",
     ):
         assert part in text
-    assert text.count("recommended gaussian-mixture licence ") == 2
+    assert text.count("recommended gaussian-mixture licence ") == 4
     assert max(map(len, answer.out.splitlines())) <= 80
 
 

@@ -28,9 +28,9 @@ EVERY: dict[tuple[str, ...], Any] = {(): GROUP, **{(name,): command for name, co
 EXAMPLES = {words: command.epilog.splitlines() for words, command in EVERY.items()}
 SLOW = re.compile(
     r"--cluster|--all|--quick|-p (flow|kde)|plugin (flow|auto)|--wish|(flow|chosen)\.safetensors|"
-    r"--sweep|^lsampler (train|analyze)|--out (faces|more|vectors|pictures)(\.png|\.npy|)$"
+    r"--sweep|^lsampler (train|analyze)|--model run/|--out (faces|more|vectors|pictures)(\.png|\.npy|)$"
 )
-"""Parts of examples that take more than a second; these are parsed only."""
+"""Parts of examples that take more than a second, or a model that such a one makes; these are parsed only."""
 MADE = "lsampler example --out digits"
 
 

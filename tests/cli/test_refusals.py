@@ -111,7 +111,7 @@ def test_a_fitted_strategy_of_an_unknown_name_is_named_by_its_file(tmp_path: Pat
     ("usable", "total", "words"),
     [
         (1, 40, "1 of 40 images can be used"),
-        (2, 2, "2 images; a training holds out 2 or more and needs 1 that are not held out, so give 3 images or more"),
+        (2, 2, "--held-out 2: of 2 images, hold out at least 1 and at most 1"),
     ],
 )
 def test_too_few_images_to_train_leave_no_folder(

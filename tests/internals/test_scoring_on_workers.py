@@ -15,7 +15,7 @@ import pytest
 from support import Answer
 
 from lsampler import LsamplerError, compare, evaluate, load_bundle, load_sampler
-from lsampler.bundles.digits import write_digits
+from lsampler.bundles.examples import write_example
 from lsampler.compute import on_cluster
 from lsampler.models import ConvAutoencoder
 from lsampler.plugins import load_evaluator
@@ -39,7 +39,7 @@ def address(cluster: Any) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with latents of digits, and 50 samples in a store."""
     made: Path = tmp_path_factory.mktemp("scored")
-    store = write_digits(made / "digits")
+    store = write_example(made / "digits")
     rows = load_sampler("gaussian").fit(store).sample(50, seed=0).numpy()
     write_store(made / "few.h5", 10, [rows], {"kind": "samples", "encoder": store.fingerprint})
     return made

@@ -19,7 +19,7 @@ from lsampler.compute import Block
 from lsampler.plugins import load_evaluator
 from lsampler.reports import Entry
 from lsampler.samplers import LatentSampler, State
-from lsampler.scoring import RealData, Row, Samples, Score
+from lsampler.scoring import RealData, Row, Samples, Score, Subject
 from lsampler.scoring.headline import headline, in_order, short, short_range
 from lsampler.scoring.plot_data import picture_of, plot_data
 from lsampler.scoring.verdict import best_rows, judge
@@ -181,7 +181,9 @@ def test_beneath_every_sample_is_its_nearest_real_vector() -> None:
         return np.broadcast_to(latents[:, :1, None, None], (len(latents), 64, 64, 1)).astype(np.uint8)
 
     samples, neighbours = np.full((10, 2), 60, np.float32), np.full((10, 2), 200, np.float32)
-    sheet = np.asarray(Image.open(io.BytesIO(picture_of(decode, samples, neighbours)))).astype(int)
+    real = RealData(Subject(MemoryStore(neighbours), decode))
+    picture = picture_of(real, real.samples("grey", samples), neighbours) or b""
+    sheet = np.asarray(Image.open(io.BytesIO(picture))).astype(int)
     row, side = 64 + 2 * 2, 64 + 2
     assert sheet.shape == (4 * row + 10, 8 * side + 2)
     tops = [33, row + 33, 2 * row + 10 + 33, 3 * row + 10 + 33]

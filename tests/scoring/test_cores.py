@@ -255,7 +255,7 @@ def degenerate(rows: Rows, change: str) -> Rows:
         *((name, "equal", "all 400 vectors are equal; check the encoder") for name in CORES),
         ("pair-ellipses", "one component", "at least two components"),
         ("pca-ellipses", "one component", "at least two components"),
-        ("pca-ellipses", "few", "3 vectors has rank 2, 5 components are wanted; encode more images or use"),
+        ("pca-ellipses", "few", "3 vectors has rank 2, 5 components are wanted; encode more items or use"),
         ("ellipsoid", "few", "3 vectors has rank 2, the ellipsoid needs all 5 components that vary; encode more"),
     ],
 )

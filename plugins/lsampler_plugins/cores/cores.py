@@ -142,7 +142,7 @@ class Ellipsoid(Core):
         if statistics.pca.rank < statistics.directions:
             raise LsamplerError(
                 f"{reference.name}: the covariance of {statistics.count} vectors has rank {statistics.pca.rank}, the "
-                f"ellipsoid needs all {statistics.directions} components that vary; encode more images"
+                f"ellipsoid needs all {statistics.directions} components that vary; encode more items"
             )
         return _whitening(reference, statistics.directions)
 

@@ -94,7 +94,7 @@ class LatentDistances(Evaluator):
         known = self._real.reference.has_latents
         rows = (self._real.rows_of(samples) if known else samples.latents[: self._real.rows]).astype(np.float64)
         if len(rows) < 2:
-            raise LsamplerError("a single vector has no covariance; draw more, or encode more images")
+            raise LsamplerError("a single vector has no covariance; draw more, or encode more items")
         with one_thread():  # many small products: more threads would wait for each other
             scores = self._moments(rows)
             return [*scores, *self._projections(rows), *self._radii(rows)] if known else scores

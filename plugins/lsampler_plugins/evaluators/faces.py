@@ -14,7 +14,7 @@ from lsampler.scoring import Evaluator, Metric, Samples, Score, share_score
 
 WITH_FACE = Metric(
     "faces",
-    group="decoded images",
+    group="decoded items",
     label="with a face",
     better="higher",
     about="Share of decoded images in which dlib's frontal detector sees a face. "
@@ -35,6 +35,8 @@ class Faces(Evaluator):
 
     name = "faces"
     by_default = False
+    made_for = ("faces",)
+    needs_images = True
 
     images: int = Field(default=500, ge=1, le=10_000, description="how many samples are decoded and searched for faces")
     enlarge: int = Field(default=2, ge=0, le=4, description="how often the image is doubled in size before detection")

@@ -1,28 +1,19 @@
 """image-distance: Frechet and kernel distances between features of decoded samples and of decoded real vectors."""
 
-import importlib
-import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
 from lsampler import LsamplerError
 from lsampler.compute import frechet_distance, moments_of, one_thread
-from lsampler.extras import require_extra
-from lsampler.models import ForeignLoader, file_digest, require_trust
 from lsampler.plugins import offers
 from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score, normal_score
+from lsampler_plugins.evaluators.features import Features, NamedFeatures, digests, short_name
 
-Features = NDArray[np.float64]
-Extractor: TypeAlias = Callable[[NDArray[Any]], Any]
-BATCH = 64
-FILES = (".pt", ".ts", ".onnx")
+IMAGES = "images (B, C, H, W) in [0, 1]"
 BLOCK = 256
 
 
@@ -47,6 +38,8 @@ class ImageDistance(Evaluator):
 
     name = "image-distance"
     by_default = False
+    made_for = ("image",)
+    needs_images = True
     compares_with_train = True
 
     features: str | None = Field(
@@ -60,16 +53,16 @@ class ImageDistance(Evaluator):
     resamples: int = Field(default=50, ge=2, le=1000, description="of the bootstrap")
     trusted: bool = Field(default=False, description="whether a TorchScript file, which can run code, may be opened")
 
-    _extract: Extractor | None = PrivateAttr(default=None)
+    _extract: NamedFeatures | None = PrivateAttr(default=None)
     _known: Features = PrivateAttr()
     _moments: tuple[Features, Features] = PrivateAttr()
 
     def prepare(self, real: RealData) -> None:
         super().prepare(real)
-        self._extract = _extractor(self.features, trusted=self.trusted) if self.features else None
+        self._extract = NamedFeatures(self.features, IMAGES, trusted=self.trusted) if self.features else None
         rows = real.samples("train", real.train).head(self.images)
         if len(rows.latents) < 2:
-            raise LsamplerError("a single train vector has no covariance; encode more images")
+            raise LsamplerError("a single train vector has no covariance; encode more items")
         self._known = self._features_of(rows)
         self._moments = moments_of(self._known)
 
@@ -90,7 +83,7 @@ class ImageDistance(Evaluator):
         extractor = self._extractor_name()
         metric = Metric(
             "image-frechet",
-            group="decoded images",
+            group="decoded items",
             label=f"Frechet distance\n{extractor}",
             better="lower",
             about="Difference of the decoded images from decoded real ones, as means and covariances of features "
@@ -104,7 +97,7 @@ class ImageDistance(Evaluator):
         extractor, n = self._extractor_name(), min(len(features), len(self._known))
         metric = Metric(
             "image-kernel",
-            group="decoded images",
+            group="decoded items",
             label=f"kernel distance\n{extractor}",
             better="lower",
             about="Difference of the decoded images from decoded real ones, as three moments of features "
@@ -116,33 +109,15 @@ class ImageDistance(Evaluator):
         return normal_score(metric, float(parts.mean()), 2 * float(parts.std(ddof=1) / np.sqrt(n)), n)
 
     def _extractor_name(self) -> str:
-        name = self.features or "own encoder"
-        return Path(name).name if self._is_file() else name
+        return short_name(self.features) if self.features else "own encoder"
 
     def depends_on(self) -> Sequence[str]:
-        if self.features is None:
-            return []
-        path = Path(self.features) if self._is_file() else _source_of(self.features)
-        return [file_digest([path])] if path and path.is_file() else []
-
-    def _is_file(self) -> bool:
-        return str(self.features).endswith(FILES)
+        return digests(self.features)
 
     def _features_of(self, samples: Samples) -> Features:
         if self._extract is None:
             return samples.encoded_again.astype(np.float64)
-        images, found_of = samples.images, []
-        for start in range(0, len(images), BATCH):
-            batch = images[start : start + BATCH].transpose(0, 3, 1, 2).astype(np.float32) / 255
-            with ForeignLoader.opening(f"features={self.features}: fails", "check it on images (B, C, H, W) in [0, 1]"):
-                found = np.asarray(self._extract(batch), dtype=np.float64)
-            if found.ndim != 2 or len(found) != len(batch) or not np.isfinite(found).all():
-                raise LsamplerError(
-                    f"features={self.features}: gave shape {found.shape} for {len(batch)} images; "
-                    "expected finite numbers (B, F)"
-                )
-            found_of.append(found)
-        return np.concatenate(found_of)
+        return self._extract.of(samples.images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
 
 
 def discrepancies(first: Features, second: Features) -> Features:
@@ -159,54 +134,6 @@ def discrepancies(first: Features, second: Features) -> Features:
             kernel[rows, start + rows] = 0.0  # a vector with itself, or with the other of its pair
             parts[here] += sign * kernel.sum(axis=1)
     return parts / (n - 1)
-
-
-def _source_of(features: str) -> Path | None:
-    """The file of the module in module:callable."""
-    try:
-        found = importlib.util.find_spec(features.partition(":")[0])
-    except (ImportError, ValueError):
-        return None
-    return Path(found.origin) if found and found.origin else None
-
-
-def _extractor(features: str, *, trusted: bool) -> Extractor:
-    if features.endswith(FILES):
-        if not Path(features).is_file():
-            raise LsamplerError(f"features={features}: no such file")
-        return _onnx(features) if features.endswith(".onnx") else _torch(_script(features, trusted=trusted))
-    module, colon, name = features.partition(":")
-    if not (module and colon and name):
-        raise LsamplerError(f"features={features}: give module:callable, or a .pt, .ts or .onnx file")
-    try:
-        return _torch(getattr(importlib.import_module(module), name))
-    except (ImportError, AttributeError) as error:
-        raise LsamplerError(f"features={features}: {error}; is it on PYTHONPATH?") from error
-
-
-def _torch(network: Callable[[Any], Any]) -> Extractor:
-    """A callable on tensors as one on arrays."""
-
-    def extract(images: NDArray[np.float32]) -> Any:
-        with torch.inference_mode():
-            found = network(torch.from_numpy(np.ascontiguousarray(images)))
-        return found.float().cpu().numpy() if isinstance(found, torch.Tensor) else found
-
-    return extract
-
-
-def _script(path: str, *, trusted: bool) -> Any:
-    require_trust(f"features={path}", "a TorchScript program", trusted=trusted)
-    with ForeignLoader.opening(f"features={path}: not a TorchScript file", "write it with torch.jit.save"):
-        return torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
-
-
-def _onnx(path: str) -> Extractor:
-    onnxruntime = require_extra("onnxruntime", extra="onnx", user=f"features={path}")
-    with ForeignLoader.opening(f"features={path}: not a readable ONNX file", "it may be truncated; export it again"):
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})[0]
 
 
 lsampler_evaluators = offers(ImageDistance)

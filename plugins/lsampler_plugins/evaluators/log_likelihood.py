@@ -64,7 +64,7 @@ class LogLikelihood(Evaluator):
         if statistics.pca.rank < statistics.varying:
             raise LsamplerError(
                 f"the vectors of {real.reference.name} vary in {statistics.pca.rank} directions, which is fewer than "
-                f"their {statistics.varying} components: they have no density; encode more images, or read other scores"
+                f"their {statistics.varying} components: they have no density; encode more items, or read other scores"
             )
         whitening = statistics.whitening(statistics.varying)
         if len(held_out) > self.rows:

@@ -69,7 +69,7 @@ class Novelty(Evaluator):
         known = self._real.held_out_for(samples, self._known)
         typical, limit = float(np.median(known)), float(np.quantile(known, QUANTILE)) / 2
         if typical == 0:
-            raise LsamplerError("most held-out vectors are copies of train vectors; remove repeated images")
+            raise LsamplerError("most held-out vectors are copies of train vectors; remove repeated items")
         found = nearest_neighbours(self._real.rows_of(samples), self._train).distances[:, 0]
 
         def ratio(i: NDArray[np.int64]) -> float:
@@ -81,7 +81,7 @@ class Novelty(Evaluator):
             label="near\ncopies",
             better="lower",
             about=f"Share of samples within {limit:.3g} of a train vector, nearer than nearly all new real vectors "
-            "come: 0 to 1, lower is better. It does not see copies of images that lie further apart as latent vectors.",
+            "come: 0 to 1, lower is better. It does not see copies that lie further apart as latent vectors.",
         )
         return [
             bootstrap_score(RATIO, ratio, len(found)),

@@ -11,7 +11,7 @@ from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootst
 LUMINANCE = (0.299, 0.587, 0.114)
 SHARPNESS = Metric(
     "sharpness",
-    group="decoded images",
+    group="decoded items",
     label="sharpness\nratio",
     better="real",
     about="Sharpness of the decoded samples over that of decoded real vectors: 1 is as sharp, below 1 is blurred, "
@@ -30,6 +30,8 @@ class Sharpness(Evaluator):
 
     name = "sharpness"
     by_default = False
+    made_for = ("image",)
+    needs_images = True
 
     images: int = Field(
         default=500, ge=1, le=10_000, description="how many samples, and how many held-out vectors, are decoded"

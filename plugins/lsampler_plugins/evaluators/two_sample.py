@@ -1,18 +1,11 @@
 """two-sample-classifier: whether a classifier can tell samples from held-out real vectors."""
 
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
-from lsampler import LsamplerError
-from lsampler.compute import one_thread
 from lsampler.plugins import offers
-from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score
-from lsampler_plugins.evaluators.split_check import CHECK_SPLIT, boosted_trees, classifier_features, split_warning
-
-LEAST_A_FOLD = 10
+from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score
+from lsampler_plugins.evaluators.cross_validation import LEARNER, Learner, cross_validated_auc, require_rows
+from lsampler_plugins.evaluators.split_check import CHECK_SPLIT, classifier_features, split_warning
 
 
 class TwoSampleClassifier(Evaluator):
@@ -31,9 +24,7 @@ class TwoSampleClassifier(Evaluator):
     by_default = False
 
     folds: int = Field(default=5, ge=2, le=100, description="of the cross-validation")
-    learner: Literal["boosting", "logistic"] = Field(
-        default="boosting", description="gradient-boosted trees, or logistic regression, which is faster and sees less"
-    )
+    learner: Learner = Field(default="boosting", description=LEARNER)
     check_split: bool = Field(default=True, description=CHECK_SPLIT)
 
     _warning: list[str] = PrivateAttr(default_factory=list)
@@ -47,24 +38,9 @@ class TwoSampleClassifier(Evaluator):
         return self._warning
 
     def score(self, samples: Samples) -> list[Score]:
-        from sklearn.metrics import roc_auc_score
-        from sklearn.model_selection import StratifiedKFold, cross_val_predict
-
         real, drawn = self._real.held_out_for(samples), samples.latents
         n = min(len(real), len(drawn), self._real.rows)
-        if n < LEAST_A_FOLD * self.folds:
-            raise LsamplerError(
-                f"{n} vectors of a kind; cross-validation in {self.folds} folds needs {LEAST_A_FOLD * self.folds}"
-            )
-        features = classifier_features(self._real, np.concatenate([real[:n], drawn[:n]]))
-        labels = np.repeat([0, 1], n)
-        folds = StratifiedKFold(self.folds, shuffle=True, random_state=self._real.seed % 2**32)
-        with one_thread():  # so small a task is no faster with more threads, and much slower where they wait
-            found = cross_val_predict(self._classifier(), features, labels, cv=folds, method="decision_function")
-
-        def area(i: NDArray[np.int64]) -> float:
-            return float(roc_auc_score(labels, np.concatenate([found[:n][i], found[n:][i]])))
-
+        require_rows(n, self.folds)
         metric = Metric(
             "classifier-auc",
             group="can a classifier tell them apart",
@@ -73,16 +49,8 @@ class TwoSampleClassifier(Evaluator):
             about="How well a classifier tells samples from held-out real vectors: 0.5 is guessing, the best, and 1 is "
             "no mistake. It does not see what this classifier cannot learn from so few vectors.",
         )
-        return [bootstrap_score(metric, area, n, seed=self._real.seed)]
-
-    def _classifier(self) -> Any:
-        if self.learner == "logistic":
-            from sklearn.linear_model import LogisticRegression
-            from sklearn.pipeline import make_pipeline
-            from sklearn.preprocessing import StandardScaler
-
-            return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-        return boosted_trees(self._real.seed)
+        features = [classifier_features(self._real, rows[:n]) for rows in (real, drawn)]
+        return [cross_validated_auc(metric, *features, learner=self.learner, folds=self.folds, seed=self._real.seed)]
 
 
 lsampler_evaluators = offers(TwoSampleClassifier)

@@ -47,7 +47,7 @@ class NeighbourInterpolation(LatentSampler):
         if len(rows) <= self.k:
             raise LsamplerError(
                 f"{reference.name}: {len(rows)} vectors, each needs `k={self.k}` neighbours (n_samples={len(rows)}); "
-                f"encode more images{f' or use `k={len(rows) - 1}`' if len(rows) > 1 else ''}"
+                f"encode more items{f' or use `k={len(rows) - 1}`' if len(rows) > 1 else ''}"
             )
         require_memory(16.0 * len(rows) * self.k, f"{self.name}: `k={self.k}`", "use fewer", data=rows.nbytes)
         searched = rows

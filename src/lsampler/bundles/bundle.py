@@ -9,23 +9,26 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from markupsafe import Markup
-from numpy.typing import NDArray
 from pydantic import Field
 
+from lsampler.bundles.labels import LabelsDescription, labels_of, labels_read, labels_written
+from lsampler.bundles.parts import read_statistics, starting, statistics_arrays
 from lsampler.bundles.strategies import StrategyDescription, fitted_state, read, written
+from lsampler.data.item_plots import plot_html
 from lsampler.data.pictures import EXAMPLES, grid_html
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
-from lsampler.models.conv_autoencoder import ConvAutoencoder
-from lsampler.models.decoding import decode_images
+from lsampler.models.architectures import autoencoder_from_parts, open_trained
+from lsampler.models.decoding import decode, decode_images
+from lsampler.models.trained_autoencoder import TrainedAutoencoder
 from lsampler.plugins.registry import registry
 from lsampler.safetensors_files import Description, as_arrays, read_metadata, read_safetensors, write_safetensors
 from lsampler.samplers.base import LatentSampler, SamplerLike, as_samplers
@@ -35,22 +38,19 @@ from lsampler.scoring.evaluator import EvaluatorLike, as_evaluators
 from lsampler.scoring.sample_sets import HELD_OUT_ROW
 from lsampler.scoring.samples import Samples
 from lsampler.scoring.scores import Score
-from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
+from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.scoring.subject import Subject
 from lsampler.showing import About, Shown, counted, encoder, if_possible, paragraph
-from lsampler.statistics.statistics import Statistics
 from lsampler.store.carried_state import CarriedState
+from lsampler.store.labels import Label
 from lsampler.store.latent_store import LatentStore
 
-Value = TypeVar("Value")
 FORMAT = "lsampler-bundle"
 FORMAT_VERSION = 2
 READS = (1, FORMAT_VERSION)
 """Version 1 has no strategies, no recommendation and no licence."""
-RADII = "radius_quantiles"
 DEFAULT_BUNDLE = "celeba96"
 CALIBRATED_SHARE = 0.95
-FORMS: dict[str, float | None] = {"plain": None, "trimmed": TRIM}
 
 
 class _Description(Description):
@@ -63,6 +63,7 @@ class _Description(Description):
     strategies: list[StrategyDescription] = Field(default_factory=list)
     recommended: Annotated[str, Field(max_length=200)] | None = None
     licence: Annotated[str, Field(max_length=1000)] | None = None
+    labels: LabelsDescription | None = None
 
 
 class Bundle(Shown):
@@ -78,9 +79,12 @@ class Bundle(Shown):
     """
 
     def __init__(
-        self, autoencoder: ConvAutoencoder, reference: StatisticsReference, *, licence: str | None = None
+        self, autoencoder: TrainedAutoencoder, reference: StatisticsReference, *, licence: str | None = None
     ) -> None:
         self.autoencoder, self.reference, self.licence = autoencoder, reference, licence
+        reference.autoencoder = autoencoder
+        if reference.labelled is not None:
+            reference.labelled.residuals.autoencoder = autoencoder
 
     @property
     def name(self) -> str:
@@ -108,6 +112,12 @@ class Bundle(Shown):
         return tuple(self.reference.strategies)
 
     @property
+    def labels(self) -> Sequence[Label]:
+        """The labels whose effects it carries, so that strategies draw under conditions on them."""
+        labelled = self.reference.labelled
+        return labelled.effects.design.labels if labelled else ()
+
+    @property
     def recommended(self) -> str:
         """The name of the strategy to draw with if none is named."""
         return self.reference.recommendation().name
@@ -131,6 +141,7 @@ class Bundle(Shown):
         strategies: SamplerLike | Iterable[SamplerLike],
         *,
         recommended: str | None = None,
+        labels: bool = False,
     ) -> None:
         """Let the bundle carry strategies, in place of those with the same name and parameters.
 
@@ -139,24 +150,31 @@ class Bundle(Shown):
             strategies: names, classes or instances to fit to the store; one that is fitted already is taken as it is.
             recommended: the name of the strategy to draw with if none is named; by default the first that the bundle
                 carries, unless one was recorded before.
+            labels: let it also carry the effects of the store's labels, and these strategies fitted to what the effects
+                leave of the vectors, so that they draw under conditions. It holds averages and covariances of labels,
+                and no row of them.
 
         Raises:
-            LsamplerError: the store is another encoder's, or a fitted state may hold single latent vectors.
+            LsamplerError: the store has no labels, or is another encoder's; or a fitted state may hold single latent
+                vectors.
         """
         _check_encoder(store, self.autoencoder)
         found = {(each.name, each.label): each for each in self.strategies}
-        for each in [fitted_state(strategy, store) for strategy in as_samplers(strategies, "strategies")]:
+        named = as_samplers(strategies, "strategies")
+        for each in [fitted_state(strategy, store) for strategy in named]:
             found[each.name, each.label] = each
         names = [each.name for each in found.values()]
         if recommended and recommended not in names and registry().get("sampler", recommended).needs_latents:
             raise LsamplerError(f"`recommended={recommended}` needs latent vectors, and {self.name} does not carry it")
         self.reference.strategies = list(found.values())
         self.reference.recommended = recommended or self.reference.recommended or next(iter(names), None)
+        if labels:
+            self.reference.labelled = labels_of(store, named, self.reference)
 
     def _about(self) -> About:
         count = f"statistics of {counted(self.reference.statistics().count, 'latent vector')}"
         carried = ", ".join(each.label for each in self.strategies)
-        known = [self.autoencoder.preprocess.words, f"D = {self.dimension}", count, encoder(self.fingerprint)]
+        known = [self.autoencoder.item_words, f"D = {self.dimension}", count, encoder(self.fingerprint)]
         return About("Bundle", self.name, [*known, f"carries {carried}" if carried else ""])
 
     def _parts(self) -> Iterator[Markup]:
@@ -168,7 +186,10 @@ class Bundle(Shown):
         recommended = self.reference.recommendation()
         strategy: LatentSampler = registry().get("sampler", recommended.name)(**recommended.parameters)
         drawn = strategy.fit(self, progress=False).sample(EXAMPLES, seed=0)
-        return grid_html(decode_images(self.autoencoder, drawn), f"Drawn by {recommended.name}, and decoded.")
+        caption = f"Drawn by {recommended.name}, and decoded."
+        if self.autoencoder.item.is_image:
+            return grid_html(decode_images(self.autoencoder, drawn), caption)
+        return plot_html(decode(self.autoencoder, drawn), self.autoencoder.item, caption)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the bundle as one safetensors file: weights as float16, fitted strategies as float32."""
@@ -185,17 +206,12 @@ class Bundle(Shown):
             "recommended": known.recommended,
             "licence": self.licence,
         }
-        tensors = {
-            f"autoencoder/{key}": weight.detach().cpu().to(torch.float16).contiguous()
-            for key, weight in self.autoencoder.state_dict().items()
-        }
-        for coordinates, statistics in (("latent", known.statistics), ("principal", known.principal_statistics)):
-            for form, trim in FORMS.items():
-                for key, array in statistics(trim).as_arrays().items():
-                    arrays[f"{coordinates}/{form}/{key}"] = array
+        tensors = {f"autoencoder/{key}": weight for key, weight in self.autoencoder.stored(torch.float16).items()}
+        arrays |= statistics_arrays(known)
+        if known.labelled is not None:
+            metadata["labels"], of_labels = labels_written(known.labelled)
+            arrays |= of_labels
         tensors |= {key: torch.from_numpy(np.array(array, order="C")) for key, array in arrays.items()}
-        if known.radii is not None:
-            tensors[RADII] = torch.from_numpy(known.radii)
         with new_file(path, force=force) as beside:
             write_safetensors(beside, tensors, metadata)
 
@@ -216,29 +232,22 @@ class Bundle(Shown):
                 "install the lsampler that wrote it"
             )
         known, arrays = _Description.of(metadata, path), as_arrays(tensors, path)
-        autoencoder = ConvAutoencoder.from_parts(known.autoencoder, _starting(tensors, "autoencoder/"), path)
+        autoencoder = autoencoder_from_parts(known.autoencoder, starting(tensors, "autoencoder/"), path)
         try:
-            latent, principal = (
-                {
-                    trim: replace(_statistics(arrays, f"{coordinates}/{form}/", autoencoder.dimension), name=known.name)
-                    for form, trim in FORMS.items()
-                }
-                for coordinates in ("latent", "principal")
-            )
-            radii = _checked_radii(arrays.get(RADII))
-            strategies = list(read(known.strategies, arrays, path))
+            reference = read_statistics(arrays, known.name, autoencoder.dimension, autoencoder.fingerprint)
+            reference.strategies, reference.recommended = list(read(known.strategies, arrays, path)), known.recommended
+            if known.labels is not None:
+                reference.labelled = labels_read(known.labels, arrays, reference, path)
         except LsamplerError as error:
             raise LsamplerError(f"{path}: damaged, {error}; make it again with 'lsampler bundle'") from error
-        reference = StatisticsReference(known.name, latent, principal, fingerprint=autoencoder.fingerprint, radii=radii)
         reference.calibrations = known.calibrations
         reference.held_out_scores = [(key, asdict(score)) for key, score in known.held_out_scores]
-        reference.strategies, reference.recommended = strategies, known.recommended
         return cls(autoencoder, reference, licence=known.licence)
 
 
 def build_bundle(
     name: str,
-    autoencoder: ConvAutoencoder,
+    autoencoder: TrainedAutoencoder,
     store: LatentStore,
     cores: CoreLike | Iterable[CoreLike],
     evaluators: EvaluatorLike | Iterable[EvaluatorLike],
@@ -283,7 +292,7 @@ def build_bundle(
     return built
 
 
-def _check_encoder(store: LatentStore, autoencoder: ConvAutoencoder) -> None:
+def _check_encoder(store: LatentStore, autoencoder: TrainedAutoencoder) -> None:
     if store.fingerprint != autoencoder.fingerprint:
         raise LsamplerError(f"{store.name}: its latents come from another encoder than the model's; encode again")
 
@@ -346,10 +355,10 @@ def find_bundle(model: str, settings: Mapping[str, Any] | None = None) -> Bundle
     return found
 
 
-def load_safetensors_autoencoder(model: str | os.PathLike[str]) -> ConvAutoencoder:
+def load_safetensors_autoencoder(model: str | os.PathLike[str]) -> TrainedAutoencoder:
     """The autoencoder in a file of ``lsampler train``, or of a bundle, by its name or file."""
     bundle = find_bundle(str(model))
-    return bundle.autoencoder if bundle else ConvAutoencoder.load(model)
+    return bundle.autoencoder if bundle else open_trained(model)
 
 
 def _format_of(path: str) -> Any:
@@ -358,24 +367,3 @@ def _format_of(path: str) -> Any:
 
 def _folder() -> Any:
     return resources.files("lsampler") / "bundles"
-
-
-def _starting(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
-    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-
-
-def _statistics(arrays: Mapping[str, NDArray[Any]], prefix: str, dimension: int) -> Statistics:
-    """Statistics under a prefix, checked; those in PCA coordinates may have a lower dimension."""
-    found = Statistics.from_arrays(_starting(arrays, prefix), name=prefix.rstrip("/"))
-    if found.dimension > dimension or (found.dimension < dimension and prefix.startswith("latent")):
-        raise LsamplerError(f"{found.name} is of D = {found.dimension}, the model has {dimension}")
-    return found
-
-
-def _checked_radii(radii: NDArray[Any] | None) -> NDArray[np.float64] | None:
-    if radii is None:
-        return None
-    shaped = radii.ndim == 2 and len(radii) == 2 and radii.shape[1] > 1
-    if not (shaped and (np.diff(radii) >= 0).all() and 0 < radii[0, 0] < radii[0, -1] < 1 and radii[1, 0] >= 0):
-        raise LsamplerError(f"'{RADII}' holds no levels and ascending radii")
-    return radii.astype(np.float64)

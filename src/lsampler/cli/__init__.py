@@ -44,7 +44,7 @@ COMMANDS = {
         JUDGE,
         "Analyse how the encoder fills its latent space, and check each statement of the posts.",
     ),
-    "train": ("train", OWN, "Train the posts' autoencoder on images (extra 'train')."),
+    "train": ("train", OWN, "Train an autoencoder on images, signals, tables or other arrays (extra 'train')."),
     "encode": ("encode", OWN, "Encode images, or the rows of an array or a table, into a latent store."),
     "store": ("store", OWN, "List, inspect, import, export, shard and merge latent stores."),
     "bundle": (
@@ -61,7 +61,7 @@ COMMANDS = {
     "example": (
         "example",
         HOUSE,
-        "Write a small example: scikit-learn's handwritten digits and their latents, in seconds.",
+        "Write a small example, data and their latents under a bundled model, in seconds.",
     ),
     "clean": ("clean", HOUSE, "Remove the hidden files that commands left in a folder when they were killed."),
 }

@@ -40,7 +40,7 @@ Dataset = Annotated[
     typer.Option(
         metavar="NAME",
         help="Which array of an .npz, .h5 or .h5ad (obsm/X_pca), or which columns of a table: names or patterns, with "
-        "commas.",
+        "commas; !NAME leaves one out.",
         show_default="the only array, X, or all columns",
         rich_help_panel=DATA,
     ),

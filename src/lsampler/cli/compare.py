@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +44,7 @@ from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
     from lsampler.reports.comparison import Comparison, Entry
+    from lsampler.scoring.subject import Subject
 
 Sweeps = Annotated[
     list[str],
@@ -118,6 +119,7 @@ def compare(
     only what is missing is computed. Scores that need real vectors need a --store; a bundle has statistics only.
     """
     from lsampler.compute.dask_cluster import on_cluster
+    from lsampler.plugins.by_name import plugin_names
     from lsampler.progress import rich_progress
     from lsampler.reports.comparison import Report
     from lsampler.reports.comparison import compare as run
@@ -128,15 +130,17 @@ def compare(
     sweeps = [_sweep(text) for text in sweep]
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
-    scores = evaluator or _all_scores(quick=quick)
-    settings = parameters_of(param, list(dict.fromkeys([*names, *(each[0] for each in sweeps)])), scores)
+    subject = open_subject(model, store, model_settings(model, model_param))
+    known = evaluator or plugin_names("evaluator")
+    settings = parameters_of(param, list(dict.fromkeys([*names, *(each[0] for each in sweeps)])), known)
+    scores, left_out = (evaluator, []) if evaluator else _scores(subject, settings, quick=quick)
     if quick and CHOOSES in names:  # its own judge takes minutes as well
         settings[CHOOSES] = {"quick": "true"} | settings.get(CHOOSES, {})
     entries = _entries(names, settings, sweeps)
     evaluators = load_evaluators(scores, settings)
     conditions = conditions_of(where, by, others)
     subject = open_subject(model, store, model_settings(model, model_param), conditions)
-    report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]))
+    report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]), left_out)
     with on_cluster(cluster), rich_progress() as progress:
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
     require_scores(comparison.rows, evaluators)
@@ -144,13 +148,13 @@ def compare(
         _print(comparison, out)
 
 
-def _all_scores(*, quick: bool) -> list[str]:
-    """The names of all installed scores; if quick, of those that do not take minutes."""
-    from lsampler.plugins.registry import registry
+def _scores(subject: Subject, settings: Iterable[str], *, quick: bool) -> tuple[list[str], list[str]]:
+    """The names of the scores that suit the items, and of those that a setting names; and why others are left out."""
+    from lsampler.plugins.by_name import evaluators_for, plugin_names
 
-    known = registry()
-    names = known.of_kind("evaluator")
-    return [name for name in names if not (quick and known.get("evaluator", name).takes_minutes)]
+    names, left_out = evaluators_for(subject, quick=quick)
+    named = [name for name in settings if name in plugin_names("evaluator")]
+    return list(dict.fromkeys([*names, *named])), left_out
 
 
 def _entries(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lsampler.cli.common import cells, console, new_table
+from lsampler.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,4 +64,5 @@ def _table(result: Evaluation, group: str, labels: Sequence[str], width: int) ->
 def _cell(score: Score) -> Text:
     from rich.text import Text
 
-    return Text.assemble(score.text, "\n", (score.range_text, "dim"))
+    note = f"\n{printable(score.note)}" if score.note else ""
+    return Text.assemble(score.text, "\n", (f"{score.range_text}{note}", "dim"))

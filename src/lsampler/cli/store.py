@@ -67,7 +67,7 @@ Dataset = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Which array of an .npz or .h5.",
+        help="Which array of an .npz or .h5, or of an .h5ad, such as obsm/X_pca.",
         show_default="latents, or the only one",
         rich_help_panel=DATA,
     ),
@@ -226,7 +226,7 @@ def verify(path: StoreFile) -> None:
 )
 def import_(
     *,
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A .npy, .npz, .h5 or .parquet file.")],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A .npy, .npz, .h5, .parquet or .h5ad file.")],
     dataset: Dataset = None,
     columns: Columns = None,
     held_out: HeldOutCount = None,
@@ -244,7 +244,8 @@ def import_(
 
     A .parquet holds the latents in a column 'latent' of lists, or a component in each numeric column; and, optionally,
     columns 'id' and 'split'. It needs the extra 'parquet'. What else might be an id, a label or the latents is refused
-    until --columns names the columns.
+    until --columns names the columns. Of an .h5ad (extra 'anndata') an array of 'obsm' is taken, with the names of the
+    cells as ids.
 
     All numbers become float32 and must be finite.
     """

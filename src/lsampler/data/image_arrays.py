@@ -66,6 +66,18 @@ class ArrayImages(FileSource):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._path, self._dataset)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image, as the file holds it."""
+        return tuple(map(int, self._data.shape[1:]))
+
+    def in_unit_range(self, most: int) -> bool:
+        """Whether the numbers of some images, evenly spaced, are those of pixels: bytes, or floats in [0, 1]."""
+        if self._data.dtype == np.uint8:
+            return True
+        step = max(1, len(self.ids) // most)
+        return unit_range(np.stack([np.asarray(self._data[index]) for index in range(0, len(self.ids), step)]))
+
     def read(self, index: int) -> NDArray[Any]:
         """Image ``index`` as (H, W, C). Raises ImageError."""
         try:
@@ -77,6 +89,14 @@ class ArrayImages(FileSource):
         elif self._channels_first:
             pixels = pixels.transpose(1, 2, 0)
         return pixels if pixels.dtype == np.uint8 else checked_floats(pixels)
+
+
+def unit_range(pixels: NDArray[Any]) -> bool:
+    """Whether all numbers that are known are those of pixels: bytes, or floats in [0, 1]."""
+    if pixels.dtype == np.uint8:
+        return True
+    known = pixels[np.isfinite(pixels)]
+    return not known.size or bool(known.min() >= 0 and known.max() <= 1)
 
 
 def _open_array(path: Path, dataset: str | None) -> Any:

@@ -37,7 +37,7 @@ class ItemRows:
     Args:
         raw: the rows as they are.
         item: what the model takes; None accepts what is there, see :meth:`Item.guessed`.
-        ids: one per item; by default their numbers.
+        ids: one per item; by default those of the file, or their numbers.
 
     Raises:
         LsamplerError: the rows are of another shape, or their columns have other names or another order.
@@ -59,13 +59,14 @@ class ItemRows:
                 "give items of that shape"
             )
         width = len(str(count - 1))
-        self.ids = list(ids) if ids is not None else [f"{index:0{width}d}" for index in range(count)]
+        known = raw.ids if ids is None else ids
+        self.ids = list(known) if known is not None else [f"{index:0{width}d}" for index in range(count)]
 
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """The items from ``start`` up to, not including, ``stop``: (n, *shape) float32."""
         found = self.raw.read(start, stop)
         with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
-            return np.ascontiguousarray(found, dtype=np.float32).reshape(-1, *self.item.shape)
+            return np.array(found, dtype=np.float32, order="C").reshape(-1, *self.item.shape)  # which may be written to
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.raw, self.item, self.ids)
@@ -78,7 +79,8 @@ def open_items(path: str | os.PathLike[str], item: Item | None = None, *, datase
         path: of the file. ``.csv``, ``.tsv`` and ``.npz`` are read at once, the others in parts.
         item: what the model takes; None accepts what is there.
         dataset: which array of an ``.npz``, ``.h5`` or ``.h5ad`` file, such as ``obsm/X_pca``, or which columns of a
-            table: names or patterns such as ``pc*``, separated by commas. By default the only array, or ``X``, or all.
+            table: names or patterns such as ``pc*``, separated by commas; ``!name`` leaves one out. By default the only
+            array, or ``X``, or all columns but ``id`` or ``ids``, which holds the names of the items.
 
     Raises:
         LsamplerError: the file is missing, damaged, ambiguous, or holds what is no number, or other items.
@@ -113,12 +115,12 @@ def _check_names(raw: RawRows, item: Item) -> None:
     missing, other = [n for n in item.names if n not in raw.names], [n for n in raw.names if n not in item.names]
     if missing:
         raise LsamplerError(
-            f"{raw.name}: holds no column {_quoted(missing)}, which the model takes; it holds {_quoted(raw.names)}"
+            f"{raw.name}: holds no column {quoted(missing)}, which the model takes; it holds {quoted(raw.names)}"
         )
     if other:
         wanted = ",".join(item.names)
         raise LsamplerError(
-            f"{raw.name}: column {_quoted(other)} is not one that the model takes; leave it out, as by "
+            f"{raw.name}: column {quoted(other)} is not one that the model takes; leave it out, as by "
             f"`dataset='{shortened(wanted)}'`"
         )
     place = next(i for i, (own, wanted) in enumerate(zip(raw.names, item.names, strict=True)) if own != wanted)
@@ -129,7 +131,8 @@ def _check_names(raw: RawRows, item: Item) -> None:
     )
 
 
-def _quoted(names: Sequence[str]) -> str:
+def quoted(names: Sequence[str]) -> str:
+    """Names in quotation marks; of many the first three, and how many more."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(f"'{printable(shortened(name))}'" for name in names[:SHOWN]) + more
 

@@ -97,6 +97,11 @@ class Item:
         return f"{article} {self.kind} of {' x '.join(map(str, self.shape))}"
 
     @property
+    def plural_words(self) -> str:
+        """Several items in words, such as ``rows of 30 features`` or ``images of 1 x 8 x 8``."""
+        return f"{self.plural} {self.words.split(maxsplit=2)[2]}"
+
+    @property
     def features(self) -> tuple[str, ...]:
         """A name for every value of a row or every channel of a signal; numbers where the model names none."""
         return self.names or tuple(

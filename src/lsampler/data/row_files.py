@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,10 @@ from lsampler.data.image_arrays import HDF5_SUFFIXES, check_npz_size
 from lsampler.data.image_files import first_line
 from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.extras import require_extra
-from lsampler.hdf5_files import checked_dataset, datasets, listed
+from lsampler.hdf5_files import checked_dataset, datasets, listed, open_hdf5, refuse_links
 
+IDS = ("id", "ids")
+"""What the column of a table is called that holds a text or a number for each item, and is none of its features."""
 READ_SUFFIXES = (".npy", ".npz", *HDF5_SUFFIXES, ".csv", ".tsv", ".parquet", ".h5ad")
 ANNDATA_X = "X"
 
@@ -36,6 +39,7 @@ class RawRows:
         names: of the columns, if they have names.
         open: how another process opens the same; called without arguments.
         read: the rows from one number up to another, (n, ...).
+        ids: a text for each row, if the file has them.
     """
 
     name: str
@@ -43,6 +47,7 @@ class RawRows:
     names: tuple[str, ...]
     open: Callable[[], RawRows] | None
     read: Callable[[int, int], NDArray[Any]]
+    ids: Sequence[str] | None = None
 
     @classmethod
     def of_array(
@@ -138,19 +143,44 @@ def _chosen(path: Path, names: Sequence[str], dataset: str | None) -> str:
 
 
 def _columns(path: Path, names: Sequence[str], dataset: str | None) -> list[str]:
-    """The columns that are asked for, in that order; all of them by default."""
+    """The columns that are asked for, in that order; by default all but one of ids.
+
+    A pattern that begins with ``!`` leaves columns out of those before it, or of all.
+    """
     if len(set(names)) < len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
         raise LsamplerError(f"{path}: two columns are called '{shortened(twice)}'; rename one")
-    if dataset is None:
-        return list(names)
-    chosen: dict[str, None] = {}
-    for pattern in dataset.split(","):
-        found = [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
+    features = [name for name in names if name.lower() not in IDS]
+    patterns = [] if dataset is None else dataset.split(",")
+    chosen = dict.fromkeys(features if not patterns or patterns[0].startswith("!") else [])
+    for pattern in patterns:
+        out = pattern.startswith("!") and pattern not in names
+        wanted = pattern.removeprefix("!") if out else pattern
+        found = [wanted] if wanted in names else [name for name in names if fnmatchcase(name, wanted)]
         if not found:
-            raise LsamplerError(f"{path}: holds no column '{shortened(pattern)}'{nearest_name(pattern, names)}")
-        chosen |= dict.fromkeys(found)
+            raise LsamplerError(f"{path}: holds no column '{shortened(wanted)}'{nearest_name(wanted, names)}")
+        if out:
+            chosen = {name: None for name in chosen if name not in found}
+        else:
+            chosen |= dict.fromkeys(found)
+    if not chosen:
+        raise LsamplerError(f"{path}: no column is left; choose those of the features with `dataset=...`")
     return list(chosen)
+
+
+def _id_column(names: Sequence[str], taken: Sequence[str]) -> str | None:
+    """The column of ids, unless it was asked for as a feature."""
+    return next((name for name in names if name.lower() in IDS and name not in taken), None)
+
+
+def _unique(path: Path, ids: Sequence[str]) -> Sequence[str]:
+    """Ids as they are. Raises LsamplerError if two are equal."""
+    if len(set(ids)) < len(ids):
+        twice = Counter(ids).most_common(1)[0][0]
+        raise LsamplerError(
+            f"{path}: two rows have the id '{shortened(twice)}'; give each its own, or rename the column"
+        )
+    return ids
 
 
 def _text(path: Path, dataset: str | None, *, delimiter: str) -> RawRows:
@@ -165,28 +195,38 @@ def _text(path: Path, dataset: str | None, *, delimiter: str) -> RawRows:
         names = [name.strip() for name in head]
         taken = _columns(path, names, dataset)
         places = [names.index(name) for name in taken]
+        identity = _id_column(names, taken)
+        ids: list[str] | None = None if identity is None else []
         parts: list[NDArray[np.float32]] = []
         values: list[list[float]] = []
-        for fields in reader:
-            if not fields:
-                continue
+        for fields in filter(None, reader):
             if len(fields) != len(names):
                 raise LsamplerError(
                     f"{path}: line {reader.line_num} has {len(fields)} fields, the first has {len(names)}; correct it"
                 )
-            try:
-                values.append([float(fields[place] or "nan") for place in places])
-            except ValueError:
-                wrong = next(place for place in places if not _is_number(fields[place] or "nan"))
-                raise LsamplerError(
-                    f"{path}: line {reader.line_num}, column '{shortened(names[wrong])}' holds "
-                    f"'{shortened(fields[wrong])}', no number; leave the column out with `dataset=...`, or encode it"
-                ) from None
+            values.append(_numbers_of(path, reader.line_num, names, fields, places))
+            if ids is not None:
+                ids.append(fields[names.index(str(identity))].strip())
             if len(values) == 1 << 14:
                 parts.append(np.array(values, np.float32))
                 values = []
     rows = np.concatenate([*parts, np.array(values, np.float32).reshape(-1, len(taken))])
-    return RawRows.of_array(path.name, rows, taken, partial(open_rows, path, dataset))
+    found = RawRows.of_array(path.name, rows, taken, partial(open_rows, path, dataset))
+    return replace(found, ids=None if ids is None else _unique(path, ids))
+
+
+def _numbers_of(
+    path: Path, line: int, names: Sequence[str], fields: Sequence[str], places: Sequence[int]
+) -> list[float]:
+    """The numbers in some fields of a line; NaN for an empty one."""
+    try:
+        return [float(fields[place] or "nan") for place in places]
+    except ValueError:
+        wrong = next(place for place in places if not _is_number(fields[place] or "nan"))
+        raise LsamplerError(
+            f"{path}: line {line}, column '{shortened(names[wrong])}' holds '{shortened(fields[wrong])}', no number; "
+            f"leave the column out with `dataset='!{shortened(names[wrong])}'`, or encode it as numbers"
+        ) from None
 
 
 def _is_number(text: str) -> bool:
@@ -209,8 +249,8 @@ def _parquet(path: Path, dataset: str | None) -> RawRows:
         kind = schema.field(name).type
         if not (types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind) or types.is_decimal(kind)):
             raise LsamplerError(
-                f"{path}: column '{shortened(name)}' is of type {kind}, no number; leave it out with `dataset=...`, or "
-                "encode it as numbers"
+                f"{path}: column '{shortened(name)}' is of type {kind}, no number; leave it out with "
+                f"`dataset='!{shortened(name)}'`, or encode it as numbers"
             )
     starts = np.cumsum([0, *(file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups))])
     kept: dict[int, NDArray[np.float32]] = {}
@@ -228,12 +268,19 @@ def _parquet(path: Path, dataset: str | None) -> RawRows:
         parts = [group(k)[max(start - starts[k], 0) : stop - starts[k]] for k in groups]
         return np.concatenate(parts) if parts else np.empty((0, len(names)), np.float32)
 
-    return RawRows(path.name, (int(starts[-1]), len(names)), tuple(names), partial(open_rows, path, dataset), read)
+    identity = _id_column(schema.names, names)
+    ids = None
+    if identity is not None:
+        ids = _unique(path, list(map(str, file.read(columns=[identity]).column(0).to_pylist())))
+    shape, opened = (int(starts[-1]), len(names)), partial(open_rows, path, dataset)
+    return RawRows(path.name, shape, tuple(names), opened, read, ids)
 
 
 def _anndata(path: Path, dataset: str | None) -> RawRows:
     """The matrix ``X`` of an AnnData file, sparse or not, or ``obsm/NAME`` or ``layers/NAME``; read in parts."""
     anndata = require_extra("anndata", extra="anndata", user=str(path))
+    with open_hdf5(path, "AnnData file") as handle:
+        refuse_links(path, handle)
     data = anndata.read_h5ad(path, backed="r")
     kind, _, name = (dataset or ANNDATA_X).strip("/").partition("/")
     held = {"obsm": data.obsm, "layers": data.layers}.get(kind)
@@ -253,4 +300,5 @@ def _anndata(path: Path, dataset: str | None) -> RawRows:
 
     shape = tuple(map(int, matrix.shape))
     names = names if math.prod(shape[1:]) == len(names) else ()
-    return RawRows(path.name, shape, names, partial(open_rows, path, dataset), read)
+    ids = list(map(str, data.obs_names)) if data.obs_names.is_unique else None
+    return RawRows(path.name, shape, names, partial(open_rows, path, dataset), read, ids)

@@ -24,10 +24,12 @@ from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.protocols import Autoencoder, device_of, item_of, preprocess_of
 from lsampler.store.latent_store import SPLITS, Rows
+from lsampler.store.reference import Split
 
 # For fewer images processes take longer to start than they save.
 MANY_IMAGES = 20_000
 MOST_PROCESSES = 16
+SPLIT_NAMES = np.array(SPLITS, dtype=object)
 SHARD_IMAGES = 1 << 13
 # Images by which the reconstruction error is estimated.
 RECONSTRUCTED = 64
@@ -95,7 +97,8 @@ def encode_range(
         for batch, latents in one_behind(launched) if device.type == "cuda" else launched:
             rows = latents.float().cpu().numpy()
             ids = [source.ids[index] for index in batch.indices]
-            yield Rows(rows, ids, [SPLITS[int(held_out[index])] for index in batch.indices], skipped=batch.skipped)
+            splits: list[Split] = SPLIT_NAMES[held_out[batch.indices].astype(np.intp)].tolist()
+            yield Rows(rows, ids, splits, skipped=batch.skipped)
 
 
 def _row_batches(source: ItemRows, starts: range, stop: int, *, strict: bool) -> Generator[PixelBatch, None, None]:
@@ -129,8 +132,9 @@ def preparation(autoencoder: Autoencoder, options: EncodeOptions) -> Preprocess:
 def reconstruction_error(autoencoder: Autoencoder, source: Source, options: EncodeOptions) -> float | None:
     """The mean squared error of some items of a source, evenly spaced, once encoded and decoded; None without items.
 
-    Items that the autoencoder was not made for, or that are cropped otherwise, have a far larger one than those that
-    were held out of its training.
+    A model of ``lsampler train`` measures it as its training did: of items that are no images in units of the standard
+    deviations. Items that the autoencoder was not made for, or that are cropped otherwise, have a far larger one than
+    those that were held out of its training.
     """
     errors = []
     for index in range(0, len(source.ids), max(1, len(source.ids) // RECONSTRUCTED)):
@@ -144,7 +148,8 @@ def reconstruction_error(autoencoder: Autoencoder, source: Source, options: Enco
                 item = torch.from_numpy(preparation(autoencoder, options)(source.read(index)))[None]
             except ImageError:  # skipped and named later, while it is encoded
                 continue
-        errors.append(functional.mse_loss(autoencoder.decode(autoencoder.encode(item)).cpu(), item).item())
+        measure = getattr(autoencoder, "reconstruction_error", functional.mse_loss)
+        errors.append(float(measure(autoencoder.decode(autoencoder.encode(item)), item.to(device_of(autoencoder)))))
     return sum(errors) / len(errors) if errors else None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lsampler.data.encoded_items import EncodedItems
 from lsampler.data.item_rows import ItemRows, as_rows
 from lsampler.data.items import Item
 from lsampler.models.encode_ranges import EncodeOptions, encode_range
@@ -22,9 +23,11 @@ class EncodedStore(MemoryStore):
 
     Attributes:
         autoencoder: the one whose latent vectors these are.
+        items: what was encoded, for scores that compare items.
     """
 
     autoencoder: Autoencoder
+    items: EncodedItems
 
 
 @shows_progress
@@ -53,7 +56,7 @@ def encode(
         LsamplerError: items of another shape than the model takes, NaN, texts, or labels of another number.
     """
     item = item_of(autoencoder)
-    source = as_rows(_pixels(items, item), item)
+    source = as_rows(as_pixels(items, item), item)
     if ids is not None:
         source = ItemRows(source.raw, item, ids)
     split = held_out if isinstance(held_out, HeldOut) else HeldOut(held_out)
@@ -73,10 +76,11 @@ def encode(
         labels=None if labels is None else Labels.of(labels, count).rows(order),
     )
     store.autoencoder = autoencoder
+    store.items = EncodedItems(source, item, order[:train], order[train:])
     return store
 
 
-def _pixels(items: Any, item: Item) -> Any:
+def as_pixels(items: Any, item: Item) -> Any:
     """Images as bytes, or without an axis for grey, as the model takes them; anything else as it is."""
     shape = getattr(items, "shape", ())
     if not item.is_image or len(shape) not in (3, 4) or hasattr(items, "columns"):

@@ -13,6 +13,8 @@ from lsampler.samplers.base import LatentSampler
 from lsampler.samplers.saving import saved_name
 from lsampler.scoring.core import Core
 from lsampler.scoring.evaluator import Evaluator
+from lsampler.scoring.subject import Subject
+from lsampler.scoring.suitable import suitable
 from lsampler.store.opening import ReferenceLike, as_reference
 
 
@@ -58,6 +60,22 @@ def load_core(name: str, **parameters: Any) -> Core:
     """Return a core by its plugin name, not fitted yet."""
     core: Core = registry().get("core", name)(**parameters)
     return core
+
+
+def evaluators_for(subject: Subject, *, quick: bool = False) -> tuple[list[str], list[str]]:
+    """The evaluators that ``compare`` takes by itself, and why others are left out.
+
+    Args:
+        subject: whose samples are scored; which evaluators there are depends on the items of its autoencoder.
+        quick: leave out those that take minutes.
+
+    Returns:
+        Their names, and a line about those that cannot score such items, if there are any.
+    """
+    known = registry()
+    found = [known.get("evaluator", name) for name in known.of_kind("evaluator")]
+    kept, left_out = suitable([each for each in found if not (quick and each.takes_minutes)], subject)
+    return [each.name for each in kept], left_out
 
 
 def load_evaluator(name: str, **parameters: Any) -> Evaluator:

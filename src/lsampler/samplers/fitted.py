@@ -26,6 +26,7 @@ class Fitted(Plugin):
     _state: State | None = PrivateAttr(default=None)
     _dimension: int = PrivateAttr(default=0)
     _feature_names: Sequence[str] | None = PrivateAttr(default=None)
+    _autoencoder: Any = PrivateAttr(default=None)
 
     @property
     def state(self) -> State:
@@ -55,6 +56,19 @@ class Fitted(Plugin):
             raise AttributeError(f"{self.name} was not fitted to a table with names of columns")
         return np.array(self._feature_names, dtype=object)
 
+    @property
+    def autoencoder(self) -> Any:
+        """The autoencoder of the latent vectors, where the reference of ``fit()`` knows it; None elsewhere.
+
+        It is not saved, and other processes do not get it.
+        """
+        return self._autoencoder
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        private = state.get("__pydantic_private__") or {}
+        return state | {"__pydantic_private__": private | ({"_autoencoder": None} if private else {})}
+
     def __sklearn_is_fitted__(self) -> bool:
         return self._state is not None
 
@@ -68,6 +82,7 @@ class Fitted(Plugin):
 
     def _learned_from(self, reference: Reference, state: State) -> None:
         self._state, self._dimension, self._feature_names = state, reference.dimension, reference.feature_names
+        self._autoencoder = reference.autoencoder
 
     def _vectors(self, values: Any, argument: str) -> NDArray[Any]:
         """Vectors (n, D) of the fitted D, or one line that says what is wrong with them."""

@@ -3,6 +3,7 @@
 from .core import Core
 from .evaluation import Evaluation
 from .evaluator import Evaluator
+from .real_items import RealItems
 from .row_cache import Row
 from .samples import RealData, Samples
 from .scores import Metric, Score, bootstrap_score, normal_score, share_score
@@ -16,6 +17,7 @@ __all__ = [
     "Evaluator",
     "Metric",
     "RealData",
+    "RealItems",
     "Row",
     "Samples",
     "Score",

@@ -20,6 +20,7 @@ from lsampler.scoring.score_tables import facts_of, scores_frame, scores_html, w
 from lsampler.scoring.scores import Score
 from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.scoring.subject import Subject, as_subject
+from lsampler.scoring.suitable import require_suitable
 from lsampler.scoring.verdict import Verdict, judge
 from lsampler.showing import About, Shown, name_of
 from lsampler.store.latent_store import LatentStore
@@ -96,7 +97,8 @@ def evaluate(
     Args:
         samples: the sets.
         reference: the real data: a store, a bundle, the path or name of one, or an array (N, D). For scores of decoded
-            images ``Subject.of(reference, autoencoder)``; a bundle brings its autoencoder along.
+            items ``Subject.of(reference, autoencoder)``; a bundle, and a store of :func:`lsampler.encode`, bring their
+            autoencoder along.
         evaluators: which scores: names, classes or instances, or a single one.
         seed: of the choice of real vectors that samples are compared with, and of sets that are yet to be drawn.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
@@ -106,7 +108,8 @@ def evaluate(
             learn from the reference.
     """
     evaluators, subject = as_evaluators(evaluators), as_subject(reference, "reference")
-    sets = [each if isinstance(each, SampleSet) else Given(name=each.name, held=each) for each in samples]
+    require_suitable(evaluators, subject)
+    sets = [each if isinstance(each, SampleSet) else Given.of(each) for each in samples]
     bench = Bench(RealData(subject, seed=seed, rows=_compared(sets, subject)), evaluators, progress)
     every = [*real_sets(subject, other=any(one.compares_with_train for one in evaluators)), *sets]
     rows: list[Row] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from pydantic import PrivateAttr
@@ -19,6 +19,11 @@ class Evaluator(Plugin):
 
     by_default: ClassVar[bool] = True
     """Whether ``lsampler evaluate`` runs it when none is named."""
+    made_for: ClassVar[Sequence[str]] = ()
+    """Kinds of items (``image``, ``signal``, ``table``, ``array``), or what images show (``faces``): ``compare`` takes
+    it by itself only where the model's items are such; empty: it takes it for any."""
+    needs_images: ClassVar[bool] = False
+    """Whether it can score nothing but images."""
     takes_minutes: ClassVar[bool] = False
     """Whether it takes so long that ``lsampler compare --quick`` leaves it out."""
     compares_with_train: ClassVar[bool] = False

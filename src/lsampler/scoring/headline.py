@@ -1,4 +1,4 @@
-"""The six questions that the first table of a comparison answers, each by the score that is best suited to it."""
+"""The questions that the first table of a comparison answers, each by the score that is best suited to it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ QUESTIONS = (
         (
             ("faces", "share with a face"),
             ("image-frechet", "Frechet distance of features"),
+            ("reconstruction-auc", "AUC beside decoded real vectors"),
             ("cycle-distance", "error, decoded and encoded again"),
         ),
     ),
+    Question("Beside real items", (("item-auc", "AUC, decoder included"),)),
     Question("Fidelity", (("clipped-density", "clipped density"), ("precision", "precision"))),
     Question("Diversity", (("symmetric-recall", "symmetric recall"), ("recall", "recall"))),
     Question("Copies", (("near-copies", "share of near-copies"),)),

@@ -130,7 +130,7 @@ class Bench:
         except Exception as error:
             found.problems.append(f"no plots: {_reason(error)}")
         try:
-            found.picture = self.real.decode and picture_of(self.real.decode, samples.latents, neighbours)
+            found.picture = picture_of(self.real, samples, neighbours)
         except Exception as error:
             found.problems.append(f"no pictures: {_reason(error)}")
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from lsampler.compute.neighbours import nearest_neighbours
-from lsampler.data.pictures import image_grid
+from lsampler.data.item_plots import HALF_PAGE, PLOTTED, as_svg, figure_of, paired_signals
+from lsampler.data.items import Item
+from lsampler.data.pictures import enlarged, image_grid
+from lsampler.plots import house_style
 from lsampler.scoring.samples import RealData, Samples
-from lsampler.scoring.subject import Decode, Latents
+from lsampler.scoring.subject import Latents
 
 POINTS = 300
 PLANES = ((0, 1), (2, 3))
 QUANTILES = 101
 PICTURED = 16
 ACROSS = 8
-SMALL = 64
 APART = 10
 JPEG_QUALITY = 88
 
@@ -57,17 +61,40 @@ def plot_data(real: RealData, samples: Samples) -> tuple[PlotData, Latents | Non
     return PlotData(points, radii, distances), neighbours
 
 
-def picture_of(decode: Decode, latents: Latents, neighbours: Latents | None) -> bytes:
-    """The first samples (n, D) decoded, and beneath each its nearest real vector decoded, as one JPEG."""
-    samples = decode(latents[:PICTURED])
-    beneath = decode(neighbours) if neighbours is not None else samples[:0]
-    across, enlarge = min(ACROSS, len(samples)), max(1, SMALL // samples.shape[2])
+def picture_of(real: RealData, samples: Samples, neighbours: Latents | None) -> bytes | None:
+    """The items of the first samples beside real ones, decoded: images as one JPEG, others as an SVG.
+
+    Beneath each image and each signal is the one of its nearest real vector; rows of tables, and other arrays, are
+    shown by their densities over those of real vectors.
+
+    Returns:
+        The file; None if there is no decoder.
+    """
+    if real.decode is None:
+        return None
+    first = samples.head(PICTURED).items
+    beneath = real.decode(neighbours) if neighbours is not None else first[:0]
+    if first.dtype == np.uint8:
+        return _sheet(first, beneath)
+    item = real.item or Item.guessed(first.shape[1:])
+    if item.kind == "signal" and len(beneath):
+        figure = partial(paired_signals, first, beneath, item)
+    else:
+        known = real.decode(real.train[:PLOTTED]) if real.reference.has_latents else None
+        figure = partial(figure_of, samples.head(PLOTTED).items, item, known, width=HALF_PAGE)
+    with house_style():
+        return as_svg(figure())
+
+
+def _sheet(samples: NDArray[np.uint8], beneath: NDArray[np.uint8]) -> bytes:
+    """Images (n, H, W, C), and beneath each its nearest real one, as one JPEG."""
+    across = min(ACROSS, len(samples))
     placed, top = [], 0
     for start in range(0, len(samples), ACROSS):
         part = slice(start, start + ACROSS)
         top += APART if start and len(beneath) else 0
         for images in filter(len, (samples[part], beneath[part])):
-            placed.append((top, image_grid(images.repeat(enlarge, axis=1).repeat(enlarge, axis=2), across)))
+            placed.append((top, image_grid(enlarged(images), across)))
             top += placed[-1][1].height
     first = placed[0][1]
     sheet = Image.new(first.mode, (first.width, top), "white")

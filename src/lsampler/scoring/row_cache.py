@@ -22,7 +22,9 @@ from lsampler.scoring.scores import DIRECTIONS, Score
 from lsampler.showing import About, Shown, cautions, counted, table
 
 RECORD = "row.json"
-PICTURE = "images.jpg"
+IMAGES, FIGURE = "images.jpg", "items.svg"
+JPEG = b"\xff\xd8"
+"""The first bytes of a picture that is no figure."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,7 +40,7 @@ class Row(Shown):
         entry: the strategy that drew them, in a comparison.
         caveats: what is missing from every row of an evaluator, and why.
         plots: what the plots of a report need.
-        picture: in a report, the first decoded images as JPEG.
+        picture: in a report, the first items: decoded images as JPEG, others as a figure in SVG.
         seconds: how long drawing and scoring took, when it was done.
         note: what the strategy says of its fit, in one sentence.
     """
@@ -133,8 +135,9 @@ class RowCache:
             record = TypeAdapter(Record).validate_python(kept["record"])
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return Record()
-        if (folder / PICTURE).is_file():
-            record.picture = (folder / PICTURE).read_bytes()
+        for picture in (folder / IMAGES, folder / FIGURE):
+            if picture.is_file():
+                record.picture = picture.read_bytes()
         return record
 
     def keep(self, key: str, record: Record) -> None:
@@ -148,7 +151,8 @@ class RowCache:
         with new_file(folder / RECORD, force=True) as beside:
             beside.write_text(json.dumps({"digest": _digest(kept), "record": kept}), encoding="utf-8")
         if record.picture is not None:
-            with new_file(folder / PICTURE, force=True) as beside:
+            name = IMAGES if record.picture.startswith(JPEG) else FIGURE
+            with new_file(folder / name, force=True) as beside:
                 beside.write_bytes(record.picture)
 
 

@@ -91,8 +91,16 @@ class Given(SampleSet):
 
     held: Samples
 
+    @classmethod
+    def of(cls, held: Samples) -> Given:
+        """The samples under their own name."""
+        return cls(name=held.name, held=held)
+
+    def key(self) -> str:
+        return self.held.digest()
+
     def samples(self, real: RealData, progress: ProgressLike) -> Samples:
-        return self.held
+        return self.held.decoded_by(real.decode, real.encode)
 
     def check(self, subject: Subject) -> int:
         check_samples(self.held, subject.reference)

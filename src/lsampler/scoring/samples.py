@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -10,12 +11,17 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from lsampler.data.pictures import EXAMPLES, grid_html
+from lsampler.data.item_plots import PLOTTED, plot_html
+from lsampler.data.item_rows import as_rows, bad_rows
+from lsampler.data.items import Item
+from lsampler.data.pictures import EXAMPLES, grid_html, to_uint8
 from lsampler.errors import LsamplerError
+from lsampler.models.in_memory import as_pixels
+from lsampler.models.protocols import Autoencoder, item_of
 from lsampler.samplers.base import LatentSampler
 from lsampler.scoring.core import calibration_split
 from lsampler.scoring.scores import seed_of
-from lsampler.scoring.subject import Decode, Encode, Latents, Subject, as_subject
+from lsampler.scoring.subject import Decode, Encode, ItemDecoder, Latents, Subject, as_subject
 from lsampler.showing import About, Shown, counted, if_possible, name_of, paragraph
 from lsampler.store.opening import ReferenceLike
 from lsampler.store.reference import Reference
@@ -43,9 +49,11 @@ class Samples(Shown):
 
     Attributes:
         note: what the strategy that drew them says of its fit; empty if there is nothing.
+        are_decoded: whether the items are decoded latent vectors, and not items made by something else.
     """
 
     note: str = ""
+    are_decoded: bool = True
 
     def __init__(
         self,
@@ -75,7 +83,20 @@ class Samples(Shown):
         decode: Decode | None = None,
         encode: Encode | None = None,
     ) -> Samples:
-        """Vectors drawn by a fitted strategy, with its density if it has one."""
+        """Vectors drawn by a fitted strategy, with its density if it has one.
+
+        Args:
+            sampler: a fitted strategy.
+            n: how many vectors.
+            seed: of the draws.
+            name: the row's name; by default that of the strategy.
+            decode: latent vectors -> items; by default the decoder of the autoencoder whose latents the strategy was
+                fitted to, if it is known: that of a bundle, or of a store made by :func:`lsampler.encode`.
+            encode: the way back; by default of the same autoencoder.
+        """
+        if decode is None and encode is None and sampler.autoencoder is not None:
+            decode = ItemDecoder(sampler.autoencoder)
+            encode = decode.back
         log_prob = sampler.log_prob if sampler.has_density() else None
         latents: Latents = sampler.sample(n, seed=seed).numpy()
 
@@ -87,6 +108,58 @@ class Samples(Shown):
         samples = cls(name or sampler.name, latents, **given)
         samples.note = sampler.note()
         return samples
+
+    @classmethod
+    def of_items(cls, name: str, items: Any, autoencoder: Autoencoder, *, kind: Kind = "drawn") -> Samples:
+        """Items that something else has made, such as a model of the raw data, to be scored beside decoded samples.
+
+        Scores of items look at the items as they are given; scores of latent vectors at the vectors to which the
+        autoencoder encodes them. The items are shuffled, because other libraries may draw them in groups, and some
+        scores take the first ones.
+
+        Args:
+            name: the row's name.
+            items: (n, *shape) in the units of the model: an array, tensor, list or DataFrame, or the path of a file
+                that :func:`lsampler.data.open_items` reads, as :func:`lsampler.encode` takes them.
+            autoencoder: that of the reference.
+            kind: ``drawn``, or what the rows of real data are.
+
+        Raises:
+            LsamplerError: items of another shape than the model takes, or NaN.
+        """
+        decode, item = ItemDecoder(autoencoder), item_of(autoencoder)
+        source = as_rows(as_pixels(items, item), item)
+        rows = source.rows(0, len(source.ids))
+        for row, reason in bad_rows(rows, item).items():
+            raise LsamplerError(f"{name}: item {row} {reason}; leave it out")
+        low, high = item.value_range
+        shown: NDArray[Any] = to_uint8((rows - low) / (high - low)) if item.is_image else rows
+        shown = shown[np.random.default_rng(0).permutation(len(shown))]
+        samples = cls(name, decode.back(shown), decode=decode, encode=decode.back, kind=kind)
+        samples.are_decoded, samples._items = False, _Growing(lambda start, stop: shown[start:stop], len(shown))
+        return samples
+
+    def digest(self) -> str:
+        """A digest of the name, the vectors and, if they were not decoded, the items."""
+        items = b"" if self.are_decoded else np.ascontiguousarray(self.items).tobytes()
+        found = hashlib.blake2b(f"{self.name}\n{self.latents.shape}".encode(), digest_size=16)
+        found.update(np.ascontiguousarray(self.latents).tobytes())
+        found.update(items)
+        return found.hexdigest()
+
+    @property
+    def item(self) -> Item | None:
+        """What the items are; None if there is no decoder, or if it does not say."""
+        return getattr(self._decode, "item", None)
+
+    def decoded_by(self, decode: Decode | None, encode: Encode | None) -> Samples:
+        """The same with a decoder and the way back, if they have none of their own."""
+        if decode is None or self._decode is not None:
+            return self
+        given: dict[str, Any] = {"kind": self.kind, "log_prob": self.log_prob, "more": self.more}
+        found = Samples(self.name, self.latents, decode=decode, encode=encode, **given)
+        found.note = self.note
+        return found
 
     def _about(self) -> About:
         density = "with a density" if self.log_prob else ""
@@ -102,8 +175,12 @@ class Samples(Shown):
     def _examples(self) -> Markup | None:
         if self._decode is None:
             return None
-        items = self._decode(self.latents[:EXAMPLES])
-        return grid_html(items, "The first samples, decoded.") if items.dtype == np.uint8 else None
+        some = self.head(EXAMPLES if self.item is None or self.item.is_image else PLOTTED)
+        words = "decoded" if self.are_decoded else "as they were given"
+        if some.items.dtype == np.uint8:
+            return grid_html(some.items, f"The first samples, {words}.")
+        item = self.item or Item.guessed(some.items.shape[1:])
+        return plot_html(some.items, item, f"{counted(len(some.latents), 'sample')}, {words}.")
 
     def head(self, n: int) -> Samples:
         """The first ``n`` samples, or all if there are fewer.
@@ -117,13 +194,13 @@ class Samples(Shown):
             given: dict[str, Any] = {"decode": self._decode, "encode": self._encode, "log_prob": self.log_prob}
             given["more"] = self.more
             head = Samples(self.name, self.latents[:n], kind=self.kind, **given)
-            head._items, head._again = self._items, self._again
+            head._items, head._again, head.are_decoded = self._items, self._again, self.are_decoded
             self._heads[n] = head
         return self._heads[n]
 
     @cached_property
     def items(self) -> NDArray[Any]:
-        """The decoded items: images (n, H, W, C) uint8, others (n, *shape) float32.
+        """The items, decoded or as they were given: images (n, H, W, C) uint8, others (n, *shape) float32.
 
         Raises:
             LsamplerError: there is no decoder.
@@ -140,7 +217,7 @@ class Samples(Shown):
 
     @cached_property
     def encoded_again(self) -> Latents:
-        """(n, D): the samples decoded and encoded again. Raises LsamplerError without a model."""
+        """(n, D): the items encoded, which for decoded samples is again. Raises LsamplerError without a model."""
         return self._again.first(len(self.latents))
 
     def _decoded(self, start: int, stop: int) -> NDArray[Any]:
@@ -231,12 +308,17 @@ class RealData(Shown):
         return self._halves[1]
 
     @cached_property
-    def _halves(self) -> tuple[Latents, Latents]:
+    def chosen(self) -> NDArray[np.int64]:
+        """(2, k): which train vectors, in the order of the store, :attr:`train` and :attr:`other` are."""
         count = self.reference.statistics().count
         rows = min(self.rows, count // 2)
-        chosen = np.random.default_rng([self.seed, seed_of("halves")]).choice(count, 2 * rows, replace=False)
-        taken = rows_by_index(self.reference.chunks(), self.reference.dimension, chosen)
-        return taken[:rows], taken[rows:]
+        rng = np.random.default_rng([self.seed, seed_of("halves")])
+        return rng.choice(count, 2 * rows, replace=False).reshape(2, rows)
+
+    @cached_property
+    def _halves(self) -> tuple[Latents, Latents]:
+        taken = rows_by_index(self.reference.chunks(), self.reference.dimension, self.chosen.ravel())
+        return taken[: len(taken) // 2], taken[len(taken) // 2 :]
 
     def rows_of(self, samples: Samples) -> Latents:
         """At most as many samples as :attr:`train` has rows, so that all sets are of one size."""

@@ -11,13 +11,17 @@ from markupsafe import Markup
 from PIL import Image
 
 from lsampler.scoring.headline import headline, in_order, short, short_range
-from lsampler.scoring.row_cache import Row
+from lsampler.scoring.row_cache import JPEG, Row
 from lsampler.scoring.scores import DIRECTIONS, Score
 from lsampler.scoring.verdict import CLOSEST, Verdict, best_rows
 from lsampler.showing import cautions, cell, counted, fold, frame, if_possible, paragraph, picture, table
 
 MOST_PICTURES = 12
-PICTURE_WIDTH, PICTURE_QUALITY = 300, 75
+PICTURE_WIDTH, PICTURE_QUALITY, DRAWING_WIDTH = 300, 75, 420
+PAIRED = ("image", "signal")
+"""Kinds of items whose pictures show the nearest real one beneath each sample."""
+PAIRS = "Samples, decoded, and beneath each its nearest real vector, decoded."
+DENSITIES = "The density of each feature: of the samples (red) over that of real vectors, decoded (grey)."
 
 
 def metrics(rows: Sequence[Row]) -> list[Score]:
@@ -94,18 +98,25 @@ def _texts(score: Score | None, *, brief: bool) -> tuple[str, str]:
     if score is None:
         return "-", ""
     reach = (short_range(score) if brief else score.range_text) if score.interval else ""
-    return short(score) if brief else score.text, reach
+    return short(score) if brief else score.text, ", ".join(filter(None, (reach, score.note)))
 
 
-def pictures_html(rows: Sequence[Row], verdict: Verdict) -> Iterator[Markup]:
-    """The first decoded samples of each row, small."""
+def pictures_html(rows: Sequence[Row], verdict: Verdict, kind: str) -> Iterator[Markup]:
+    """The first samples of each row, small; ``kind`` is that of the items."""
     having = [row for row in in_order(rows, verdict) if row.picture]
     for row in having[:MOST_PICTURES]:
-        yield from if_possible(lambda row=row: picture(_small(row.picture or b""), row.name))  # type: ignore[misc]
+        yield from if_possible(lambda row=row: _picture(row))  # type: ignore[misc]
     if len(having) > MOST_PICTURES:
         yield paragraph(f"{MOST_PICTURES} of {len(having)} rows are pictured.", "dim")
     if having:
-        yield paragraph("Decoded samples, and beneath each its nearest real vector, decoded.", "dim")
+        yield paragraph(PAIRS if kind in PAIRED else DENSITIES, "dim")
+
+
+def _picture(row: Row) -> Markup:
+    data = row.picture or b""
+    if data.startswith(JPEG):
+        return picture(_small(data), row.name)
+    return picture(data, row.name, kind="svg+xml", width=DRAWING_WIDTH)
 
 
 def _small(jpeg: bytes) -> bytes:

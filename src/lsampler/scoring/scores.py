@@ -53,6 +53,7 @@ class Score(Shown, Metric):
         high: upper end.
         n: how many samples the score rests on.
         interval: how the interval was computed; empty if there is none.
+        note: what this value is of, such as the name of the worst feature; empty if its metric says all.
     """
 
     value: float
@@ -60,6 +61,7 @@ class Score(Shown, Metric):
     high: float
     n: int
     interval: str = ""
+    note: str = ""
 
     def _about(self) -> About:
         reach = f" ({self.range_text})" if self.interval else ""

@@ -28,6 +28,27 @@ Encode: TypeAlias = Callable[[NDArray[Any]], Latents]
 """The way back."""
 
 
+@dataclass(frozen=True)
+class ItemDecoder:
+    """Decodes latent vectors by a live autoencoder, and knows what the items are."""
+
+    autoencoder: Autoencoder
+
+    @property
+    def item(self) -> Item:
+        """What one item is."""
+        return item_of(self.autoencoder)
+
+    def __call__(self, latents: Latents) -> NDArray[Any]:
+        """Latent vectors (n, D) to items: images (n, H, W, C) uint8, others (n, *shape) float32."""
+        decode = decode_images if self.item.is_image else decode_rows
+        return decode(self.autoencoder, latents)
+
+    def back(self, items: NDArray[Any]) -> Latents:
+        """Items, as they are decoded, to latent vectors (n, D)."""
+        return encode_pixels(self.autoencoder, items) if self.item.is_image else encode_rows(self.autoencoder, items)
+
+
 @dataclass(frozen=True, repr=False)
 class Subject(Shown):
     """What samples belong to: a reference, and the autoencoder whose latent vectors it describes.
@@ -72,15 +93,13 @@ class Subject(Shown):
             LsamplerError: ``latents`` is no such thing.
         """
         reference = as_reference(latents)
-        autoencoder = autoencoder or getattr(reference, "autoencoder", None)
+        autoencoder = autoencoder or reference.autoencoder
         if reopen is None and isinstance(reference, FileStore | ShardedStore):
             reopen = partial(_reopened, str(reference.path.absolute()), autoencoder)
         if autoencoder is None:
             return cls(reference, fingerprint=reference.fingerprint or "", reopen=reopen)
-        images = item_of(autoencoder).is_image
-        decode: Decode = partial(decode_images if images else decode_rows, autoencoder)
-        encode: Encode = partial(encode_pixels if images else encode_rows, autoencoder)
-        return cls(reference, decode, encode, autoencoder.fingerprint, reopen, autoencoder)
+        decode = ItemDecoder(autoencoder)
+        return cls(reference, decode, decode.back, autoencoder.fingerprint, reopen, autoencoder)
 
     @property
     def item(self) -> Item | None:

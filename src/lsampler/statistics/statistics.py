@@ -266,7 +266,7 @@ class Statistics(Shown):
         rank = self.pca.rank
         if components > rank:
             self.require_spread()
-            more = "encode more images or " if self.count <= self.varying else ""
+            more = "encode more items or " if self.count <= self.varying else ""
             raise LsamplerError(
                 f"{self.name}: the covariance of {self.count} vectors has rank {rank}, "
                 f"{components} components are wanted; {more}use `components={rank}`"

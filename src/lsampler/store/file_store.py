@@ -12,7 +12,7 @@ import h5py
 
 from lsampler.errors import LsamplerError
 from lsampler.hdf5_files import open_hdf5
-from lsampler.store.hdf5_layout import check_layout, decoded, plain
+from lsampler.store.hdf5_layout import check_layout, decoded_all, plain
 from lsampler.store.latent_store import Read, SingleStore
 
 
@@ -55,7 +55,7 @@ class FileStore(SingleStore):
                     if name not in datasets:
                         datasets[name] = handle[name]
                     found = datasets[name][start:stop]
-                return [decoded(text) for text in found] if name == "ids" else found
+                return decoded_all(found) if name == "ids" else found
 
             yield read
 

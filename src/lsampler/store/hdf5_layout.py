@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ SPLIT_CHUNK, IDS_CHUNK = 1 << 16, 1 << 12
 MAX_DIMENSION = 1 << 24
 """A wider vector is an array the wrong way round, and too wide for one chunk of HDF5."""
 MOST_ID_BYTES = 1 << 14
+CODES = {name: code for code, name in enumerate(SPLITS)}
 MEANING = ", ".join(f"{code} = {name}" for code, name in enumerate(SPLITS))
 
 Provenance = Mapping[str, Any]
@@ -60,9 +61,9 @@ class StoreFile:
         for dataset in (self._latents, self._split):
             dataset.resize(stop, axis=0)
         self._latents[start:] = rows.latents
-        self._split[start:] = 0 if rows.splits is None else [SPLITS.index(split) for split in rows.splits]
+        self._split[start:] = 0 if rows.splits is None else [CODES[split] for split in rows.splits]
         if rows.ids is not None:
-            self._append_ids(np.array([encoded(text) for text in rows.ids], np.bytes_), start)
+            self._append_ids(encoded_all(rows.ids), start)
         elif self._ids is not None:
             self._ids.resize(stop, axis=0)
 
@@ -146,10 +147,18 @@ TYPES = {
 def storable(text: str) -> bool:
     """Whether a store can keep this id."""
     # HDF5 pads texts of fixed length with NUL, so that none can end in it.
+    if text.isascii():
+        return len(text) <= MOST_ID_BYTES and not text.endswith("\0")
     try:
         return len(encoded(text)) <= MOST_ID_BYTES and not encoded(text).endswith(b"\0")
     except UnicodeEncodeError:
         return False
+
+
+def all_storable(texts: Sequence[str]) -> bool:
+    """Whether a store can keep all these ids, found without a loop in Python; False where each must be looked at."""
+    joined = "".join(texts)
+    return joined.isascii() and "\0" not in joined and len(max(texts, key=len, default="")) <= MOST_ID_BYTES
 
 
 def encoded(text: str) -> bytes:
@@ -161,6 +170,23 @@ def encoded(text: str) -> bytes:
 def decoded(text: bytes) -> str:
     """The text that :func:`encoded` has encoded."""
     return text.decode("utf-8", "surrogateescape")
+
+
+def encoded_all(texts: Sequence[str]) -> NDArray[np.bytes_]:
+    """Each text as :func:`encoded`."""
+    try:
+        return np.array(texts, np.bytes_)  # without a loop in Python, where all are ASCII
+    except UnicodeEncodeError:
+        return np.array([encoded(text) for text in texts], np.bytes_)
+
+
+def decoded_all(texts: NDArray[Any]) -> list[str]:
+    """Each text as :func:`decoded`."""
+    if texts.dtype.kind == "S":
+        with contextlib.suppress(UnicodeDecodeError):
+            found: list[str] = texts.astype(np.str_).tolist()
+            return found
+    return [decoded(text) for text in texts]
 
 
 def plain(value: Any) -> Any:

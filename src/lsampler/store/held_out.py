@@ -106,12 +106,12 @@ class HeldOut(Shown):
         # A hash, not a generator of random numbers: those of NumPy may change from version to version.
         seeded = hashlib.blake2b(f"{self.seed}\n".encode(), digest_size=8)
 
-        def key(name: str) -> int:
+        def digest(name: str) -> bytes:
             hashed = seeded.copy()
             hashed.update(name.encode("utf-8", "surrogateescape"))
-            return int.from_bytes(hashed.digest(), "little")
+            return hashed.digest()
 
-        return np.argsort(np.fromiter(map(key, names), np.uint64, count), kind="stable")
+        return np.argsort(np.frombuffer(b"".join(map(digest, names)), "<u8", count), kind="stable")
 
 
 def _groups(ids: Sequence[str] | int, by: str, name: str, what: str) -> list[str]:

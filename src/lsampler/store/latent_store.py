@@ -232,7 +232,8 @@ class LatentStore(Reference):
     def _named(self, codes: NDArray[np.uint8]) -> list[Split]:
         if len(codes) and codes.max() >= len(SPLITS):
             raise LsamplerError(f"{self.name}: damaged, a split is unknown; run 'lsampler store verify' for its rows")
-        return [SPLITS[code] for code in codes]
+        named: list[Split] = np.array(SPLITS, dtype=object)[codes].tolist()
+        return named
 
     def verify(self, progress: ProgressLike = None) -> list[str]:
         """Read everything and name what is wrong, by rows; an empty list if nothing is."""

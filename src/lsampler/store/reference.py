@@ -37,6 +37,9 @@ class Reference(Shown, ABC):
         fingerprint: identifies the encoder that made the latents; None if unknown.
         has_latents: whether the vectors can be read.
         feature_names: of the components; None if they have none.
+        autoencoder: whose latent vectors they are, where it is at hand: samples are then decoded without being told by
+            what. None elsewhere.
+        items: the items that the vectors were encoded from, where they are at hand: scores of items compare with them.
         kept: what took a pass and is kept for the next use, such as the effects of labels.
     """
 
@@ -45,6 +48,8 @@ class Reference(Shown, ABC):
     fingerprint: str | None = None
     has_latents: bool = False
     feature_names: Sequence[str] | None = None
+    autoencoder: Any = None
+    items: Any = None
 
     def __init__(self) -> None:
         self._statistics: dict[float | None, Statistics] = {}

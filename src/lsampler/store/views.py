@@ -33,11 +33,8 @@ class StoreView(SingleStore):
     ) -> None:
         super().__init__()
         self.name, self._source, self._rows, self._change = name, source, rows, change
-        self.dimension, self.fingerprint, self.feature_names = (
-            source.dimension,
-            source.fingerprint,
-            source.feature_names,
-        )
+        self.dimension, self.fingerprint = source.dimension, source.fingerprint
+        self.feature_names, self.autoencoder = source.feature_names, source.autoencoder
         self.attributes, self.has_ids, self.label_columns = source.attributes, source.has_ids, source.label_columns
         self._length = len(rows)
 

@@ -15,7 +15,7 @@ from lsampler.compute.arrays import not_finite
 from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.files import check_output, new_file
 from lsampler.store.file_store import FileStore
-from lsampler.store.hdf5_layout import Provenance, storable, write_file
+from lsampler.store.hdf5_layout import Provenance, all_storable, storable, write_file
 from lsampler.store.latent_store import RUN, SPLITS, Rows
 from lsampler.store.partial_store import PartialStore, difference_of, signature
 from lsampler.store.reference import Split
@@ -151,7 +151,7 @@ class StoreWriter:
         for what, values in (("ids", ids), ("splits", splits)):
             if values is not None and len(values) != len(rows):
                 raise LsamplerError(f"{self.path}: {len(values)} {what} for {len(rows)} latent vectors")
-        for identity in ids or ():
+        for identity in ids if ids and not all_storable(ids) else ():
             if not storable(identity):
                 shown = shortened(repr(identity))
                 raise LsamplerError(f"{self.path}: id {shown} cannot be stored; rename it without NUL, or shorter")

@@ -202,7 +202,7 @@ def test_a_training_killed_after_its_last_epoch_is_finished(
     few_npy: Path, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("lsampler.models.training.recorder.reconstruction_grid", Mock(side_effect=RuntimeError("killed")))
+        patch.setattr("lsampler.models.training.recorder.reconstructions", Mock(side_effect=RuntimeError("killed")))
         with pytest.raises(RuntimeError, match="killed"):
             train(few_npy, tmp_path / "run", epochs=3)
     assert (tmp_path / "run" / "prepared.npy").exists()

@@ -85,7 +85,7 @@ class TestTwoProcesses:
             train(digits_npy, out, epochs=3, held_out=297, batch_size=5, flip=False, resume=True)
 
     def test_an_error_of_both_is_told_once(self, few_npy: Path, tmp_path: Path) -> None:
-        settings = ("--learning-rate", 1e30, "--devices", 2, "--held-out", 60, "--out", tmp_path / "run")
+        settings = ("--learning-rate", 1e18, "--devices", 2, "--held-out", 60, "--out", tmp_path / "run")
         done = run(few_npy, *SHAPE, *settings)
         assert (done.returncode, done.stdout) == (2, "held out: 60 of 300 images at random, seed 0\n")
         assert done.stderr == f"lsampler: {tmp_path}/run: the training diverged in epoch 1; lower --learning-rate\n"

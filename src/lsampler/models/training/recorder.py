@@ -16,15 +16,21 @@ from lightning.pytorch.callbacks import Callback
 
 from lsampler.errors import LsamplerError
 from lsampler.files import Lock, disk_errors, new_file, only_writer
-from lsampler.models.conv_autoencoder import ConvAutoencoder
-from lsampler.models.training.figures import reconstruction_grid, training_curve
-from lsampler.models.training.images import PreparedImages
-from lsampler.models.training.options import CURVE, CURVE_PICTURE, PICTURE, TrainingOptions, TrainingResult
+from lsampler.models.architectures import open_trained
+from lsampler.models.standardised import StandardisedAutoencoder
+from lsampler.models.trained_autoencoder import TrainedAutoencoder
+from lsampler.models.training.checkpoints import CHECKPOINT, CONTENT, MAY_CHANGE, content_of
+from lsampler.models.training.figures import reconstructions, training_curve
+from lsampler.models.training.options import CURVE, CURVE_PICTURE, PICTURE, Plan, TrainingResult
+from lsampler.models.training.prepared import PreparedItems
+from lsampler.models.training.rows import PreparedRows
 from lsampler.progress import ProgressLike, begin
 
-GRID_IMAGES = 16
-# A resumed training may change these; with any other change it would be a different training.
-MAY_CHANGE = ("accelerator", "devices", "nodes", "precision")
+GRID_IMAGES, SHOWN_ROWS = 16, 2000
+MOST_LINES = 50
+"""Of a training with more epochs, not every one is reported."""
+DRAWN_AFTER = 10.0
+"""Seconds after which the curve is drawn again."""
 
 
 class Recorder(Callback):
@@ -33,28 +39,32 @@ class Recorder(Callback):
     def __init__(
         self,
         out: Path,
-        options: TrainingOptions,
+        plan: Plan,
         settings: dict[str, Any],
         *,
         resume: bool,
         progress: ProgressLike,
         report: Callable[[str], None],
     ) -> None:
-        self.out, self.path, self.checkpoint = out, out / "model.safetensors", out / "checkpoints" / "last.ckpt"
-        self.model: ConvAutoencoder | None = None
+        self.out, self.path, self.checkpoint = out, out / "model.safetensors", out / CHECKPOINT
+        self.model: TrainedAutoencoder | None = None
         """As of the last epoch that this run finished."""
         self.begun = False
         """Whether the checkpoint, if there is one, has been read, and the first step has begun."""
-        self._options, self._settings, self._resume = options, settings, resume
+        self._plan, self._settings, self._resume = plan, settings, resume
         self._progress, self._report = progress, report
         self._advance: Callable[[int], None] = lambda steps: None
         self._rows: list[dict[str, float]] = []
-        self._started = time.monotonic()
+        self._started, self._drawn = time.monotonic(), -DRAWN_AFTER
         self._made: list[Path] = []
         self._lock: Lock | None = None
 
-    def check_folder(self) -> None:
-        """Make the folder. Raises LsamplerError if it holds a training already, or none to resume."""
+    def begin(self, line: str) -> None:
+        """Make the folder, and report a line unless a training is resumed.
+
+        Raises:
+            LsamplerError: it holds a training already, or none to resume.
+        """
         if self._resume and not self.checkpoint.is_file():
             raise LsamplerError(f"{self.out}: no checkpoint to resume; leave out `resume=True` to start")
         self._made = [folder for folder in (self.checkpoint.parent, self.out) if not folder.exists()]
@@ -66,6 +76,8 @@ class Recorder(Callback):
             raise LsamplerError(
                 f"{self.out}: holds a training already; pass `resume=True` to continue it, or choose another folder"
             )
+        if not self._resume:
+            self._report(line)
 
     def close(self) -> None:
         """Let other processes write the folder, and remove the folders that this training made and left empty."""
@@ -77,27 +89,42 @@ class Recorder(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Complete the model's record, and compare it with that of the training to resume."""
-        images: PreparedImages = trainer.datamodule  # type: ignore[attr-defined]
+        items: PreparedItems = trainer.datamodule  # type: ignore[attr-defined]
+        model: TrainedAutoencoder = pl_module.model  # type: ignore[assignment]
         record = self._settings["training"]
-        record |= {"devices": trainer.num_devices, "nodes": trainer.num_nodes, "images": len(images.ids)}
-        pl_module.model.training_record = record  # type: ignore[union-attr]
-        if self._resume and trainer.is_global_zero:
-            try:
-                self._resume_from(self._rows_before(trainer.world_size), images)
-            except LsamplerError:
-                if images.prepared_anew:  # for a training that does not go on
-                    images.forget()
-                raise
+        count = {"images" if items.what == "images" else "items": len(items.ids)}
+        record |= {"devices": trainer.num_devices, "nodes": trainer.num_nodes, **count}
+        model.training_record = record
+        try:
+            if self._resume and trainer.is_global_zero:
+                self._resume_from(self._rows_before(trainer.world_size), items)
+            self._standardise(model, items, say=trainer.is_global_zero and not self._resume)
+        except LsamplerError:
+            if items.prepared_anew and trainer.is_global_zero:  # for a training that does not go on
+                items.forget()
+            raise
 
-    def _resume_from(self, rows: list[dict[str, float]], images: PreparedImages) -> None:
-        # One killed after its last epoch still has its images: what is left is done by `finish`.
-        if len(rows) >= self._options.epochs and images.prepared_anew:
-            raise LsamplerError(f"{self.out}: has finished all {len(rows)} epochs; there is nothing left to resume")
+    def _standardise(self, model: TrainedAutoencoder, items: PreparedItems, *, say: bool) -> None:
+        """Let the model know the mean and the standard deviation of the training items, unless they are images."""
+        if isinstance(model, StandardisedAutoencoder) and isinstance(items, PreparedRows):
+            mean, scale = items.scaling(per_channel=model.per_channel)
+            model.standardise(torch.from_numpy(mean), torch.from_numpy(scale))
+            if say and (constant := items.constants(scale)):
+                self._report(constant)
+
+    def _resume_from(self, rows: list[dict[str, float]], items: PreparedItems) -> None:
+        done, wanted = len(rows), self._plan.epochs
+        # One killed after its last epoch still has its items: what is left is done by `finish`.
+        if done > wanted or (done == wanted and items.prepared_anew):
+            raise LsamplerError(
+                f"{self.out}: has finished all {done} epochs; to extend the training, pass `epochs={2 * done}`, say"
+            )
         self._rows = rows
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Say in the checkpoint which training it belongs to, and keep the curve."""
-        checkpoint["lsampler"] = {"identity": self._identity(trainer.world_size), "rows": self._rows}
+        identity = self._identity(trainer.world_size)
+        checkpoint[CONTENT] = {"identity": identity, "epochs": self._plan.epochs, "rows": self._rows}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock and the progress bar."""
@@ -126,8 +153,8 @@ class Recorder(Callback):
         else:
             trainer.save_checkpoint(self.checkpoint)  # writes nothing, but the first process waits for it
 
-    def finish(self, trainer: L.Trainer, images: PreparedImages, *, interrupted: bool) -> TrainingResult:
-        """Draw reconstructions of held-out images, and remove the prepared images once they are not needed.
+    def finish(self, trainer: L.Trainer, items: PreparedItems, *, interrupted: bool) -> TrainingResult:
+        """Draw the curve and reconstructions of held-out items, and remove what was prepared once it is not needed.
 
         Raises:
             KeyboardInterrupt: the training was interrupted before the first epoch was finished.
@@ -135,19 +162,22 @@ class Recorder(Callback):
         first = trainer.is_global_zero
         if interrupted and not self.path.is_file():
             if first:
-                images.forget()
+                items.forget()
             raise KeyboardInterrupt
         # The weights in the middle of an epoch are of no use: their error was not measured.
-        model = self.model or ConvAutoencoder.load(self.path)
+        model = self.model or open_trained(self.path)
         if first:
-            reconstruction_grid(model, images.held_out(GRID_IMAGES), self.out / PICTURE)
+            most = GRID_IMAGES if model.item.is_image else SHOWN_ROWS
+            if self._rows:  # there are none if it was interrupted before the checkpoint was read
+                training_curve(self._rows, self.out / CURVE_PICTURE, items.what)
+            reconstructions(model, items.held_out(most), self.out / PICTURE)
             if not interrupted:
-                images.forget()
+                items.forget()
         record = model.training_record
-        error, epochs = record["held_out_mse"], record["epochs_done"]
-        return TrainingResult(self.path, error, epochs, interrupted, images.skipped, trainer.global_rank)
+        error, epochs, rank = record["held_out_mse"], record["epochs_done"], trainer.global_rank
+        return TrainingResult(self.path, error, epochs, interrupted, items.skipped, rank, self._plan.epochs)
 
-    def _write(self, trainer: L.Trainer, model: ConvAutoencoder, row: dict[str, float]) -> None:
+    def _write(self, trainer: L.Trainer, model: TrainedAutoencoder, row: dict[str, float]) -> None:
         with (
             new_file(self.out / CURVE, force=True) as beside,
             beside.open("w", newline="") as handle,
@@ -161,32 +191,30 @@ class Recorder(Callback):
                 self.checkpoint, force=True
             ) as beside:  # so that a kill between the two is next to impossible
                 trainer.save_checkpoint(beside)
-        training_curve(self._rows, self.out / CURVE_PICTURE)
+        if time.monotonic() - self._drawn > DRAWN_AFTER:
+            training_curve(self._rows, self.out / CURVE_PICTURE, model.item.plural)
+            self._drawn = time.monotonic()
+        if row["epoch"] % -(-self._plan.epochs // MOST_LINES) and 1 < row["epoch"] < self._plan.epochs:
+            return
         self._report(
-            f"epoch {row['epoch']}/{self._options.epochs}: train MSE {row['train_mse']:.5f}, "
+            f"epoch {row['epoch']}/{self._plan.epochs}: train MSE {row['train_mse']:.5f}, "
             f"held-out MSE {row['held_out_mse']:.5f}, {row['seconds']:.0f} s"
         )
 
     def _identity(self, processes: int) -> dict[str, Any]:
         """What must be the same when the training is resumed."""
         kept = {key: value for key, value in self._settings["training"].items() if key not in MAY_CHANGE}
-        return {**kept, "processes": processes, **self._settings["config"], **self._settings["preprocess"]}
+        return {**kept, "processes": processes, **self._settings["config"], **self._settings["items"]}
 
     def _rows_before(self, processes: int) -> list[dict[str, float]]:
         """The curve in the checkpoint. Raises LsamplerError if it belongs to another training."""
-        try:
-            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)["lsampler"]
-            began: dict[str, Any] = saved["identity"]
-            rows: list[dict[str, float]] = saved["rows"]
-        except Exception as error:  # damaged archives raise anything
-            raise LsamplerError(
-                f"{self.checkpoint}: not a readable checkpoint; start the training again in another folder"
-            ) from error
+        content = content_of(self.checkpoint)
         for key, value in self._identity(processes).items():
-            before = began.get(key, value)
+            before = content["identity"].get(key, value)
             if before != value:
                 raise LsamplerError(
                     f"{self.out}: its training began with {key.replace('_', ' ')} {before}, not {value}; resume it "
-                    "with the same images and options"
+                    "with the same items and options"
                 )
+        rows: list[dict[str, float]] = content["rows"]
         return rows

@@ -16,18 +16,19 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
-from lsampler.data.image_sources import ImageSource, source_digest
-from lsampler.data.preprocess import Preprocess
+from lsampler.data.any_items import AnySource, as_training_source
+from lsampler.data.image_sources import source_digest
 from lsampler.errors import LsamplerError
-from lsampler.models.conv_autoencoder import ConvAutoencoder, ConvConfig
-from lsampler.models.training.images import PreparedImages, check_split
+from lsampler.models.trained_autoencoder import NetworkConfig
+from lsampler.models.training.checkpoints import CHECKPOINT, content_of
+from lsampler.models.training.kinds import ModelPlan
 from lsampler.models.training.module import TrainingModule
-from lsampler.models.training.options import TrainingOptions, TrainingResult
+from lsampler.models.training.options import Plan, TrainingOptions, TrainingResult
+from lsampler.models.training.prepared import PreparedItems, check_split
 from lsampler.models.training.recorder import Recorder
 from lsampler.progress import ProgressLike, shows_progress
 
-# Ordinary gradients are ten times smaller; this keeps one exploding batch from undoing the others.
-GRADIENT_NORM = 0.1
+DEFAULTS = TrainingOptions()
 
 
 @contextlib.contextmanager
@@ -53,52 +54,77 @@ def _quiet_lightning() -> Iterator[None]:
 @_quiet_lightning()
 @shows_progress
 def train_autoencoder(
-    source: ImageSource,
-    out: Path,
+    source: Any,
+    out: str | os.PathLike[str],
     *,
-    config: ConvConfig,
-    options: TrainingOptions,
+    config: NetworkConfig | None = None,
+    options: TrainingOptions = DEFAULTS,
     resume: bool = False,
     progress: ProgressLike = None,
     report: Callable[[str], None] = print,
 ) -> TrainingResult:
-    """Train an autoencoder and write ``model.safetensors``, the curve and a picture to ``out``.
+    """Train an autoencoder and write ``model.safetensors``, the curve and a picture to the folder ``out``.
 
-    A checkpoint is written after every epoch; ``resume`` continues from the last one. With the same number of
-    processes the result equals that of an uninterrupted training, because the order of the images depends on seed
-    and epoch only, and the flips on seed, step and process. Ctrl-C stops the training and keeps the model of the last
-    finished epoch.
+    Images train the posts' convolutional autoencoder; rows of a table, and arrays of any other shape, a dense one;
+    signals (C, L) a convolutional one. Of all but images, mean and standard deviation of the training items become part
+    of the model, so that it takes and gives items in their own units, and errors are in units of the variance.
 
-    With several devices Lightning starts the running program once more for each of them; with several machines,
-    torchrun or the cluster's scheduler starts all processes. Each calls this function, and the first one prepares the
-    images, reports and writes.
+    A checkpoint is written after every epoch; Ctrl-C stops the training and keeps the model of the last finished epoch.
+    With several devices, or with torchrun, each process calls this function, and the first one reports and writes.
+
+    Args:
+        source: images of :func:`lsampler.data.open_images`; rows of :func:`lsampler.data.open_items`; an array
+            (N, ...) or a DataFrame, whose shape says what the items are; or the path of any of them.
+        out: the folder.
+        config: the network's shape: a :class:`lsampler.models.ConvConfig` for images, a
+            :class:`lsampler.models.SignalConfig` or a :class:`lsampler.models.DenseConfig`; by default one that suits.
+        options: how to train.
+        resume: continue from the last checkpoint, as if there had been no interruption. With more epochs, also that of
+            a finished training: the epochs that are left form another cycle of the learning rate.
+        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
+        report: takes the lines that tell how the training goes.
 
     Raises:
-        LsamplerError: the folder holds another training, no usable image, nothing to resume.
+        LsamplerError: the folder holds another training, no usable item, missing values, nothing to resume.
         KeyboardInterrupt: Ctrl-C before the first epoch was finished; nothing is kept.
     """
-    trainer = _trainer(options)
-    preprocess = Preprocess(config.image_size, options.crop, config.channels)
-    images = PreparedImages(source, preprocess, out, options, resume=resume, progress=progress)
-    record = options.record() | {"source": source.name, "source_digest": source_digest(source.ids)}
-    settings = {"training": record, "config": config.model_dump(mode="json"), "preprocess": preprocess.as_dict()}
-    recorder = Recorder(out, options, settings, resume=resume, progress=progress, report=report)
+    items, out = as_training_source(source), Path(out)
+    model = ModelPlan.of(items, config, options)
+    begun = _epochs_begun(out) if resume else None
+    plan = options.plan(model.item, len(items.ids), begun)
+    trainer = _trainer(plan, model.gradient_norm)
+    prepared = model.prepared(items, out, plan, resume=resume, progress=progress)
+    recorder = Recorder(out, plan, _settings(items, model, plan), resume=resume, progress=progress, report=report)
     with contextlib.closing(recorder):
         if trainer.is_global_zero:
-            check_split(source.name, len(source.ids), options.held_out, trainer.world_size)
-            divided = f"held out: {images.division.words}"
-            recorder.check_folder()
-            if not resume:
-                report(divided)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(options.seed)
-            module = TrainingModule(ConvAutoencoder(config, preprocess=preprocess), options)
+            check_split(items.name, prepared.what, len(items.ids), plan.held_out, (trainer.world_size, None))
+            recorder.begin(f"held out: {prepared.division.words}")
+        module = _module(model, plan, extends=begun is not None and plan.epochs != begun)
         trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
-        interrupted = _fit(trainer, module, images, recorder, resume=resume)
-        return recorder.finish(trainer, images, interrupted=interrupted)
+        interrupted = _fit(trainer, module, prepared, recorder, resume=resume)
+        return recorder.finish(trainer, prepared, interrupted=interrupted)
 
 
-def _trainer(options: TrainingOptions) -> L.Trainer:
+def _settings(items: AnySource, model: ModelPlan, plan: Plan) -> dict[str, Any]:
+    """What the checkpoint and the file of the model say of a training."""
+    record = plan.record() | {"source": items.name, "source_digest": source_digest(items.ids)}
+    return {"training": record, "config": model.config.model_dump(mode="json"), "items": model.identity}
+
+
+def _module(model: ModelPlan, plan: Plan, *, extends: bool) -> TrainingModule:
+    """The network with the first weights that the seed gives."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        return TrainingModule(model.built(), plan, extends=extends)
+
+
+def _epochs_begun(out: Path) -> int | None:
+    """How many epochs the training in a folder was to have; None without one, which is reported later."""
+    checkpoint = out / CHECKPOINT
+    return int(content_of(checkpoint)["epochs"]) if checkpoint.is_file() else None
+
+
+def _trainer(options: Plan, gradient_norm: float) -> L.Trainer:
     """Lightning's trainer, for the devices of this machine or for the processes that torchrun started."""
     devices, nodes = options.devices, options.nodes
     processes = int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
@@ -116,8 +142,8 @@ def _trainer(options: TrainingOptions) -> L.Trainer:
             enable_model_summary=False,
             enable_progress_bar=False,
             enable_checkpointing=False,
-            gradient_clip_val=GRADIENT_NORM,
-            use_distributed_sampler=False,  # PreparedImages shares the images out
+            gradient_clip_val=gradient_norm,
+            use_distributed_sampler=False,  # PreparedItems shares the items out
         )
     except Exception as error:  # Lightning's own and ValueError, TypeError, RuntimeError
         raise LsamplerError(
@@ -137,13 +163,11 @@ def _trainer(options: TrainingOptions) -> L.Trainer:
     return trainer
 
 
-def _fit(
-    trainer: L.Trainer, module: TrainingModule, images: PreparedImages, recorder: Recorder, *, resume: bool
-) -> bool:
+def _fit(trainer: L.Trainer, module: TrainingModule, items: PreparedItems, recorder: Recorder, *, resume: bool) -> bool:
     """Train, and return whether Ctrl-C or SIGTERM ended it; Lightning turns both into SystemExit."""
     checkpoint = recorder.checkpoint if resume else None
     try:
-        trainer.fit(module, datamodule=images, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, datamodule=items, ckpt_path=checkpoint, weights_only=True)
     except (KeyboardInterrupt, SystemExit):
         return True
     except Exception as error:

@@ -15,8 +15,8 @@ from lsampler.reports.comparison.plots import Bars, draw_planes, draw_trade_off,
 from lsampler.reports.comparison.run import FILES, Comparison
 from lsampler.reports.pages import as_csv, inline_svg, markdown, plain, render, title_of
 from lsampler.scoring.headline import headline, in_order, short, short_range
-from lsampler.scoring.row_cache import Row
-from lsampler.scoring.score_tables import by_group, metrics
+from lsampler.scoring.row_cache import JPEG, Row
+from lsampler.scoring.score_tables import PAIRED, by_group, metrics
 from lsampler.scoring.scores import DIRECTIONS
 from lsampler.scoring.verdict import best_rows
 
@@ -39,7 +39,25 @@ NOVELTY = (
     "Distance to the nearest train vector, drawn in the same way. Bars far to the left of the real vectors' are "
     "copies, or lie in the crowded centre."
 )
-PROVENANCE = ("command", "reference", "lsampler", "torch", "numpy", "encoder fingerprint", "content digest", "seed")
+PAIRS = (
+    "The first samples of each row, decoded, and beneath each of them its nearest real vector, decoded: a sample that "
+    "equals the picture beneath it is a copy. Real vectors are reconstructions: the best that a decoder gives."
+)
+DENSITIES = (
+    "The density of every feature: of the samples, decoded (red), over that of real vectors, decoded (grey). Real "
+    "vectors are reconstructions: the best that a decoder gives. What lies beyond 0.5 and 99.5 % of them is left out."
+)
+PROVENANCE = (
+    "command",
+    "reference",
+    "items",
+    "lsampler",
+    "torch",
+    "numpy",
+    "encoder fingerprint",
+    "content digest",
+    "seed",
+)
 """What the table of the page shows first; the evaluators have a list of their own."""
 
 
@@ -93,9 +111,14 @@ def summary(comparison: Comparison) -> str:
 def page(comparison: Comparison) -> str:
     """The page."""
     rows, verdict = in_order(comparison.rows, comparison.verdict), comparison.verdict
-    columns = metrics(comparison.rows)
-    pictures = [(row, base64.b64encode(row.picture).decode("ascii")) for row in rows if row.picture]
-    sections = ["Scores", *(["Pictures"] if pictures else []), "Plots", "All scores", "Provenance"]
+    columns, paired = metrics(comparison.rows), comparison.provenance["kind of items"] in PAIRED
+    pictures = [(row, base64.b64encode(row.picture or b"").decode("ascii")) for row in rows if _is_image(row)]
+    figures = [
+        (row, inline_svg((row.picture or b"").decode(), f"items-{index}"))
+        for index, row in enumerate(rows)
+        if row.picture and not _is_image(row)
+    ]
+    sections = ["Scores", *(["Pictures"] if pictures or figures else []), "Plots", "All scores", "Provenance"]
     return render(
         "lsampler.reports.comparison",
         comparison=comparison,
@@ -109,12 +132,23 @@ def page(comparison: Comparison) -> str:
         short=short,
         short_range=short_range,
         pictures=pictures,
+        figures=figures,
         provenance=_provenance(comparison),
         seeds={row["name"]: row["seed"] for row in comparison.as_dict()["rows"]},
         sections=sections,
-        captions={"trade-off": TRADE_OFF, "planes": PLANES, "radius": RADIUS, "novelty": NOVELTY},
+        captions={
+            "pictures": PAIRS if paired else DENSITIES,
+            "trade-off": TRADE_OFF,
+            "planes": PLANES,
+            "radius": RADIUS,
+            "novelty": NOVELTY,
+        },
         **_plots(rows),
     )
+
+
+def _is_image(row: Row) -> bool:
+    return row.picture is not None and row.picture.startswith(JPEG)
 
 
 def _facts(comparison: Comparison) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from markupsafe import Markup
@@ -16,23 +16,27 @@ from markupsafe import Markup
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError
 from lsampler.files import check_folder, mark_folder, only_writer, unmark_folder
-from lsampler.plugins.by_name import plugin_names
+from lsampler.plugins.base import listed
+from lsampler.plugins.by_name import evaluators_for
 from lsampler.progress import ProgressLike, shows_progress
 from lsampler.reports.content_digest import content_digest
 from lsampler.samplers.base import SamplerLike
 from lsampler.scoring.entries import Entry, as_entries
 from lsampler.scoring.evaluation import caveats_of, remembered_rows
-from lsampler.scoring.evaluator import EvaluatorLike, as_evaluators
+from lsampler.scoring.evaluator import Evaluator, EvaluatorLike, as_evaluators
 from lsampler.scoring.pipeline import Bench, score_rows
 from lsampler.scoring.row_cache import Row, RowCache
-from lsampler.scoring.sample_sets import Drawn, SampleSet, drawing_seed, real_sets
-from lsampler.scoring.samples import RealData, compared_rows
+from lsampler.scoring.sample_sets import Drawn, Given, SampleSet, drawing_seed, real_sets
+from lsampler.scoring.samples import RealData, Samples, compared_rows
 from lsampler.scoring.score_tables import facts_of, pictures_html, scores_frame, scores_html
 from lsampler.scoring.subject import Subject, as_subject
+from lsampler.scoring.suitable import require_suitable
 from lsampler.scoring.verdict import CLOSEST, Verdict, judge
 from lsampler.showing import About, Shown, name_of
 from lsampler.store.opening import ReferenceLike
 
+Compared: TypeAlias = "Entry | SamplerLike | Samples"
+"""What a row of a comparison is made from: a strategy, or samples."""
 WRITE_SECONDS = 60
 FILES = ("scores.json", "scores.csv", "summary.md", "index.html")
 
@@ -75,7 +79,7 @@ class Comparison(Shown):
 
     def _parts(self) -> Iterator[Markup]:
         yield from scores_html(self.rows, self.verdict, self.caveats)
-        yield from pictures_html(self.rows, self.verdict)
+        yield from pictures_html(self.rows, self.verdict, self.provenance["kind of items"])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -113,16 +117,17 @@ def _as_dict(row: Row, seed: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Report:
-    """The folder of a report, and the command that repeats the comparison."""
+    """The folder of a report, the command that repeats the comparison, and what a reader of it has to know."""
 
     folder: Path
     command: str = ""
+    caveats: Sequence[str] = ()
 
 
 @shows_progress
 def compare(
     latents: ReferenceLike | Subject,
-    entries: Entry | SamplerLike | Iterable[Entry | SamplerLike],
+    entries: Compared | Iterable[Compared],
     out: str | os.PathLike[str] | Report | None = None,
     *,
     evaluators: EvaluatorLike | Iterable[EvaluatorLike] | None = None,
@@ -134,11 +139,14 @@ def compare(
 
     Args:
         latents: a store, a bundle (for the scores that statistics allow), the path or name of one, or an array (N, D).
-            For scores of decoded images ``Subject.of(latents, autoencoder)``; a bundle brings its autoencoder along.
-        entries: strategies by name, by class or with their parameters, rows made by :func:`swept`, or a single one.
+            For scores of decoded items ``Subject.of(latents, autoencoder)``; a bundle, and a store of
+            :func:`lsampler.encode`, bring their autoencoder along.
+        entries: strategies by name, by class or with their parameters, rows made by :func:`swept`, samples that
+            something else has made (:meth:`Samples.of_items`), or a single one.
         out: folder for the report, which is written every minute while rows come in, if one has a score. Rows that an
             earlier run finished are kept: a changed comparison computes only what changed. None writes nothing.
-        evaluators: which scores: names, classes or instances; by default all that are installed.
+        evaluators: which scores: names, classes or instances; by default all that are installed and made for the items
+            of the autoencoder.
         n: vectors drawn by each strategy.
         seed: of the choice of real vectors. Each strategy draws from a seed of its own that follows from it, and
             that ``scores.json`` holds.
@@ -147,20 +155,21 @@ def compare(
     Raises:
         LsamplerError: nothing to compare, an option out of range, or a folder that holds something else.
     """
-    named = as_entries(entries)
-    _check(named, n, seed)
-    scores = as_evaluators(plugin_names("evaluator") if evaluators is None else evaluators)
+    drawn = _sets(entries, n)
+    _check(drawn, n, seed)
     subject = as_subject(latents)
+    scores, left_out = _evaluators(evaluators, subject)
     subject.reference.statistics()  # NaN and too few vectors are reported first
-    drawn = [Drawn.of(entry, n, own_seed=True) for entry in named]
     most = compared_rows([each.check(subject) for each in drawn])
     report = out if isinstance(out, Report) or out is None else Report(Path(out))
     with _writing(report.folder) if report else contextlib.nullcontext():
         content = content_digest(subject.reference, progress)
+        known_items = "" if subject.reference.items is None else " with items"  # scores of items depend on it
         bench = Bench(RealData(subject, seed=seed, rows=most), scores, progress)
         known = {"command": report.command if report else "", **_provenance(bench, content, n)}
+        known["caveats"] = [*left_out, *(report.caveats if report else ())]
         sets = [*real_sets(subject, other=True), *drawn]
-        return _scored(bench, sets, RowCache(report.folder if report else None, content), known)
+        return _scored(bench, sets, RowCache(report.folder if report else None, content + known_items), known)
 
 
 def _scored(bench: Bench, sets: Sequence[SampleSet], cache: RowCache, provenance: Mapping[str, Any]) -> Comparison:
@@ -179,7 +188,31 @@ def _scored(bench: Bench, sets: Sequence[SampleSet], cache: RowCache, provenance
 
 def _judged(name: str, rows: list[Row], caveats: list[str], provenance: Mapping[str, Any]) -> Comparison:
     verdict = judge(rows, provenance["held-out vectors"])
-    return Comparison(name, list(rows), verdict, [*caveats, *caveats_of(rows)], provenance)
+    every = [*caveats, *provenance["caveats"], *caveats_of(rows)]
+    return Comparison(name, list(rows), verdict, every, {k: v for k, v in provenance.items() if k != "caveats"})
+
+
+def _sets(given: Compared | Iterable[Compared], n: int) -> list[SampleSet]:
+    """What is compared: samples as they are, and ``n`` of each strategy."""
+    found: list[SampleSet] = []
+    for each in [given] if isinstance(given, Samples) else listed(given):
+        if isinstance(each, Samples):
+            found.append(Given.of(each))
+        else:
+            found += [Drawn.of(entry, n, own_seed=True) for entry in as_entries(each)]
+    return found
+
+
+def _evaluators(
+    given: EvaluatorLike | Iterable[EvaluatorLike] | None, subject: Subject
+) -> tuple[list[Evaluator], list[str]]:
+    """The evaluators that are given, or all that suit the items, and a line about those that do not."""
+    if given is None:
+        names, left_out = evaluators_for(subject)
+        return as_evaluators(names), left_out
+    found = as_evaluators(given)
+    require_suitable(found, subject)
+    return found, []
 
 
 @contextlib.contextmanager
@@ -212,7 +245,7 @@ def _provenance(bench: Bench, content: str, n: int) -> dict[str, Any]:
     """Where the numbers come from."""
     import torch
 
-    reference = bench.real.reference
+    reference, item = bench.real.reference, bench.real.item
     return {
         "lsampler": __version__,
         "torch": torch.__version__,
@@ -221,6 +254,8 @@ def _provenance(bench: Bench, content: str, n: int) -> dict[str, Any]:
         "train vectors": reference.statistics().count,
         "held-out vectors": len(reference.held_out()) if reference.has_latents else None,
         "dimension": reference.dimension,
+        "kind of items": item.kind if item else "image",
+        "items": item.words if item else "",
         "encoder fingerprint": bench.real.subject.fingerprint or "unknown",
         "content digest": content,
         "vectors per strategy": n,

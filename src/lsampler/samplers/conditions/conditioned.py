@@ -17,12 +17,11 @@ from lsampler.samplers.conditions.effects import Effects
 from lsampler.samplers.conditions.labelled import Labelled, columns_of, fulfilling, labelled
 from lsampler.samplers.conditions.law import FEWEST_ROWS, LabelLaw, Others
 from lsampler.samplers.conditions.options import By, ConditionOptions, Conditions
-from lsampler.statistics.wide import WIDE
 from lsampler.store.latent_store import LatentStore
 from lsampler.store.reference import Reference
 from lsampler.store.views import StoreView
 
-FEWEST_OF_SUBSET, ROWS_PER_DIRECTION = 500, 20
+FEWEST_OF_SUBSET, ROWS_PER_COMPONENT = 100, 10
 FIT_WITH_LABELS = "fit it with labels=True, or by 'lsampler fit --labels'"
 LABELS_STREAM = 1
 """Which of a block's further generators draws labels; the strategy's own random numbers stay those of the seed."""
@@ -110,7 +109,9 @@ def conditioned(reference: Reference, conditions: Conditions) -> tuple[Reference
     condition = Condition.of(conditions.where, columns_of(reference))
     if isinstance(reference, LatentStore):
         view, count = _subset(reference, condition)
-        if conditions.by == "subset" or (conditions.by is None and not conditions.labels and _is_enough(view, count)):
+        if conditions.by == "subset" or (
+            conditions.by is None and not conditions.labels and _is_enough(count, view.dimension)
+        ):
             if count < 2:
                 what = f"{count or 'no'} train row{'s' if count != 1 else ''} of {reference.name}"
                 raise LsamplerError(f"`by=subset`: {what} fulfil{'s' * (count == 1)} {condition.text}; use `by=shift`")
@@ -153,20 +154,9 @@ def _subset(store: LatentStore, condition: Condition) -> tuple[StoreView, int]:
     return found
 
 
-def _is_enough(view: StoreView, count: int) -> bool:
-    """Whether a subset is large enough to fit to: at least 500 rows, and 20 for each effective direction.
-
-    The number of effective directions is (sum of variances)^2 / sum of squared variances, over principal axes; with
-    more than 2,048 components it is not computed, and all of them count.
-    """
-    if count < max(FEWEST_OF_SUBSET, ROWS_PER_DIRECTION):
-        return False
-    if view.dimension > WIDE:
-        return count >= ROWS_PER_DIRECTION * view.dimension
-    covariance = view.statistics().covariance
-    squares = float(np.square(covariance).sum())
-    directions = float(np.trace(covariance)) ** 2 / squares if squares else 1.0
-    return count >= ROWS_PER_DIRECTION * directions
+def _is_enough(count: int, dimension: int) -> bool:
+    """Whether a subset is large enough to fit to: at least 100 rows, and ten for each component of the vectors."""
+    return count >= max(FEWEST_OF_SUBSET, ROWS_PER_COMPONENT * dimension)
 
 
 def _of(found: Labelled, condition: Condition | None, conditions: Conditions) -> Conditioned:

@@ -21,8 +21,8 @@ class ConditionOptions(TypedDict, total=False):
         where: wanted values of labels, ``{"Smiling": 1, "Age": ">=40", "digit": [3, 8]}``; or texts such as
             ``"Age>=40"``, a single one or several that all have to hold.
         by: ``subset`` fits to the rows that fulfil the condition; ``shift`` to what remains of all vectors without the
-            effects of labels. None chooses: a subset of at least 500 rows, and at least 20 for each direction that it
-            effectively varies in, otherwise the shift.
+            effects of labels. None chooses: the subset if it has at least 100 rows and ten for each component,
+            otherwise the shift.
         others: of a shift: labels that are not asked for come as they do with the condition (``observed``), or as in
             all data (``independent``).
         labels: True or names: learn the effects of all or of these labels, so that ``sample(n, where=...)`` works.

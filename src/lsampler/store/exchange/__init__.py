@@ -15,7 +15,7 @@ from typing import Any
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import existing_file, new_file
 from lsampler.progress import ProgressLike, shows_progress, track
-from lsampler.store.exchange import arrays, parquet
+from lsampler.store.exchange import annotated, arrays, parquet
 from lsampler.store.exchange.table import (
     Reader,
     Table,
@@ -36,12 +36,13 @@ from lsampler.store.writer import write_store
 
 __all__ = ["ImportResult", "export_latents", "import_latents"]
 
-FORMATS: dict[str, tuple[Reader, Writer]] = {
+FORMATS: dict[str, tuple[Reader, Writer | None]] = {
     ".npy": (arrays.open_npy, arrays.write_npy),
     ".npz": (arrays.open_npz, arrays.write_npz),
     ".h5": (arrays.open_h5, arrays.write_hdf5),
     ".hdf5": (arrays.open_h5, arrays.write_hdf5),
     ".parquet": (parquet.open_parquet, parquet.write_parquet),
+    ".h5ad": (annotated.open_h5ad, None),
 }
 
 
@@ -69,13 +70,13 @@ def import_latents(
 
     Args:
         path: a ``.npy``, ``.npz`` or ``.h5`` array (N, D), or (N, C, h, w), flattened row by row
-            to (N, C * h * w); or a ``.parquet`` table of N rows.
+            to (N, C * h * w); a ``.parquet`` table of N rows; or an AnnData file, ``.h5ad`` (extra ``anndata``).
         out: the store, ``.h5``.
         held_out: how many rows are held out, at random, or which (:class:`HeldOut`; rows are known by their numbers,
             groups by the ids); by default the file's own ``split``, or a tenth at random.
         autoencoder: the model that encoded them, if known: its D is compared, its fingerprint recorded.
-        dataset: which array of an ``.npz`` or ``.h5``, or which columns of a ``.parquet``: one of lists, or several of
-            numbers, as names or patterns such as ``z*`` separated by commas. By default what is certain.
+        dataset: which array of an ``.npz``, ``.h5`` or ``.h5ad``, or which columns of a ``.parquet``: one of lists, or
+            several of numbers, as names or patterns such as ``z*`` with commas. By default what is certain.
         force: replace an existing store.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
@@ -83,7 +84,7 @@ def import_latents(
         LsamplerError: the file is unreadable, ambiguous or not of finite numbers; D is not the model's; ``out`` exists.
     """
     path, out = existing_file(path, "file of latent vectors"), Path(out)
-    read, _ = _format_of(path, "not a file of latent vectors; give a")
+    read = _format_of(path, "not a file of latent vectors; give a .npy, .npz, .h5, .parquet or .h5ad")[0]
     if out.suffix != ".h5":
         raise LsamplerError(f"{out}: a latent store is an .h5 file; choose such a name")
     _check_two_files(path, out)
@@ -151,7 +152,10 @@ def export_latents(
             suffix; pyarrow is missing. Nothing is written.
     """
     store, out = store if isinstance(store, LatentStore) else open_store(store), Path(out)
-    _, write = _format_of(out, "cannot tell the format by this name; choose a")
+    choose = "choose a .npy, .npz, .h5 or .parquet"
+    write = _format_of(out, f"cannot tell the format by this name; {choose}")[1]
+    if write is None:
+        raise LsamplerError(f"{out}: files of this kind are read only; {choose}")
     if split is not None and split not in SPLITS:
         raise LsamplerError(f"split '{split}' is unknown{nearest_name(split, SPLITS)}")
     _check_two_files(Path(store.name), out)
@@ -164,9 +168,9 @@ def export_latents(
     return total
 
 
-def _format_of(path: Path, problem: str) -> tuple[Reader, Writer]:
+def _format_of(path: Path, problem: str) -> tuple[Reader, Writer | None]:
     if path.suffix.lower() not in FORMATS:
-        raise LsamplerError(f"{path}: {problem} .npy, .npz, .h5 or .parquet")
+        raise LsamplerError(f"{path}: {problem}")
     return FORMATS[path.suffix.lower()]
 
 

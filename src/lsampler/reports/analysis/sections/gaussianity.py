@@ -185,7 +185,7 @@ def add_radii(result: Result, context: Context) -> None:
     q = pca.rank
     if n <= q + 1:
         result.missing.append(
-            f"Mahalanobis radii: {n} vectors are too few for distances in {q} dimensions; encode more images."
+            f"Mahalanobis radii: {n} vectors are too few for distances in {q} dimensions; encode more items."
         )
         return
     white = View(centre=pca.mean, axes=pca.axes[:q] / np.sqrt(pca.variances[:q, np.newaxis]))
