@@ -109,12 +109,13 @@ def conditioned(reference: Reference, conditions: Conditions) -> tuple[Reference
     condition = Condition.of(conditions.where, columns_of(reference))
     if isinstance(reference, LatentStore):
         view, count = _subset(reference, condition)
-        if conditions.by == "subset" or (
-            conditions.by is None and not conditions.labels and _is_enough(count, view.dimension)
-        ):
+        chooses = conditions.by is None and not conditions.labels
+        if conditions.by == "subset" or (chooses and _is_enough(count, view.dimension)):
             if count < 2:
-                what = f"{count or 'no'} train row{'s' if count != 1 else ''} of {reference.name}"
-                raise LsamplerError(f"`by=subset`: {what} fulfil{'s' * (count == 1)} {condition.text}; use `by=shift`")
+                few = "only one" if count else "no"
+                raise LsamplerError(
+                    f"`by=subset`: {few} train row of {reference.name} fulfils {condition.text}; use `by=shift`"
+                )
             total = reference.count("train")
             done = f"Fitted to the {count:,} of {total:,} train vectors with {condition.text} (subset)."
             return view, Conditioned(done, condition)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.errors import LsamplerError, shortened
+from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.store.labels import Label
 
 MOST_LEVELS = 100
@@ -41,6 +41,10 @@ class Design:
         Raises:
             LsamplerError: an asked label is not named, or there are too many levels.
         """
+        for name in names or ():
+            if name not in {label.name for label in columns}:
+                known = nearest_name(name, [label.name for label in columns])
+                raise LsamplerError(f"`labels=...`: no label '{shortened(name)}'{known}")
         few = [label.name for label in columns if len(label.levels) <= MOST_LEVELS]
         chosen = list(dict.fromkeys(names)) if names is not None else [*few, *asked]
         for name in asked:
