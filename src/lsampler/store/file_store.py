@@ -12,7 +12,7 @@ import h5py
 
 from lsampler.errors import LsamplerError
 from lsampler.hdf5_files import open_hdf5
-from lsampler.store.hdf5_layout import check_layout, decoded_all, plain
+from lsampler.store.hdf5_layout import check_layout, decoded_all, label_columns, plain
 from lsampler.store.latent_store import Read, SingleStore
 
 
@@ -34,7 +34,7 @@ class FileStore(SingleStore):
         with self._open() as handle, _damage(f"{self.path}: damaged; encode again"):
             self.attributes = {key: plain(value) for key, value in handle.attrs.items()}
             self._length, self.dimension = map(int, handle["latents"].shape)
-            self.has_ids = "ids" in handle
+            self.has_ids, self.label_columns = "ids" in handle, label_columns(self.path, handle)
         self.fingerprint = self.attributes.get("encoder")
         if not isinstance(self.fingerprint, str | None):
             raise LsamplerError(f"{path}: damaged, the attribute 'encoder' is no text; encode again")

@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 from lsampler._version import __version__
 from lsampler.errors import LsamplerError, shortened
 from lsampler.hdf5_files import checked_dataset, link_of
+from lsampler.store.labels import Label, as_json, from_json, recoded
 from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, Rows
 
 FORMAT = "lsampler-latents"
 FORMAT_VERSION = 1
 CHUNK_BYTES = 1 << 20
-SPLIT_CHUNK, IDS_CHUNK = 1 << 16, 1 << 12
+SPLIT_CHUNK, IDS_CHUNK, LABEL_CHUNK = 1 << 16, 1 << 12, 1 << 18
+LABEL_COLUMNS = "label_columns"
+MOST_COLUMN_BYTES = 1 << 26
 MAX_DIMENSION = 1 << 24
 """A wider vector is an array the wrong way round, and too wide for one chunk of HDF5."""
 MOST_ID_BYTES = 1 << 14
@@ -38,7 +41,9 @@ Provenance = Mapping[str, Any]
 class StoreFile:
     """An empty store in an HDF5 file, to which rows are appended in order."""
 
-    def __init__(self, handle: h5py.File, dimension: int, attributes: Provenance) -> None:
+    def __init__(
+        self, handle: h5py.File, dimension: int, attributes: Provenance, columns: Sequence[Label] = ()
+    ) -> None:
         self._handle = handle
         # A chunk takes its whole size on disk, so that of a small D must not hold many rows; and chunks
         # that are drawn or read should consist of whole ones.
@@ -50,6 +55,7 @@ class StoreFile:
         # Datasets stay open until the file is closed: on a full disk, closing one of them first crashes HDF5.
         self._ids: h5py.Dataset | None = None
         self._split.attrs["meaning"] = _fixed(MEANING)
+        self._columns, self._labels = tuple(columns), _label_dataset(handle, columns) if columns else None
         created = datetime.now(UTC).isoformat(timespec="seconds")
         own = {"format": FORMAT, "format_version": FORMAT_VERSION, "lsampler": __version__, "created": created}
         for key, value in (own | dict(attributes)).items():
@@ -58,10 +64,13 @@ class StoreFile:
     def append(self, rows: Rows) -> None:
         """Add rows; the caller has checked them."""
         start, stop = len(self._latents), len(self._latents) + len(rows)
-        for dataset in (self._latents, self._split):
-            dataset.resize(stop, axis=0)
+        for dataset in (self._latents, self._split, self._labels):
+            if dataset is not None:
+                dataset.resize(stop, axis=0)
         self._latents[start:] = rows.latents
         self._split[start:] = 0 if rows.splits is None else [CODES[split] for split in rows.splits]
+        if self._labels is not None:
+            self._labels[start:] = recoded(rows.labels, self._columns, len(rows))
         if rows.ids is not None:
             self._append_ids(encoded_all(rows.ids), start)
         elif self._ids is not None:
@@ -84,10 +93,47 @@ def _column(handle: h5py.File, name: str, values: NDArray[Any], chunk: int) -> h
     )
 
 
-def write_file(path: Path, dimension: int, chunks: Iterable[Rows], attributes: Provenance) -> None:
+def _label_dataset(handle: h5py.File, columns: Sequence[Label]) -> h5py.Dataset:
+    """The codes of no rows yet; a dataset beside it says what the columns are."""
+    text = np.frombuffer(as_json(columns).encode(), np.uint8)
+    handle.create_dataset(LABEL_COLUMNS, data=text, chunks=text.shape, fletcher32=True, compression="gzip")
+    width = len(columns)
+    return handle.create_dataset(
+        "labels",
+        (0, width),
+        "<f4",
+        maxshape=(None, width),
+        chunks=(max(1, LABEL_CHUNK // width), width),
+        fletcher32=True,
+        compression="gzip",
+    )
+
+
+def label_columns(path: Path, handle: h5py.File) -> tuple[Label, ...]:
+    """What the labels of a store are; none if it has none. Raises LsamplerError if they are damaged."""
+    if not handle.id.links.exists(b"labels"):
+        return ()
+    damaged = f"{path}: damaged, what its labels are cannot be read"
+    if not isinstance(link_of(handle, LABEL_COLUMNS), h5py.HardLink):
+        raise LsamplerError(f"{damaged}; encode again")
+    dataset = handle[LABEL_COLUMNS]
+    sound = isinstance(dataset, h5py.Dataset) and dataset.ndim == 1 and dataset.dtype == np.uint8
+    if not sound or dataset.shape[0] > MOST_COLUMN_BYTES:
+        raise LsamplerError(f"{damaged}; encode again")
+    try:
+        return from_json(checked_dataset(path, dataset)[:].tobytes())
+    except LsamplerError:
+        raise
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError, RecursionError) as error:
+        raise LsamplerError(f"{damaged} ({shortened(str(error), 80)}); encode again") from error
+
+
+def write_file(
+    path: Path, dimension: int, chunks: Iterable[Rows], attributes: Provenance, columns: Sequence[Label] = ()
+) -> None:
     """Write a store; the caller has checked the rows."""
     with hdf5_file(path, libver="v112") as handle:
-        file = StoreFile(handle, dimension, attributes)
+        file = StoreFile(handle, dimension, attributes, columns)
         for rows in chunks:
             file.append(rows)
 
@@ -104,7 +150,11 @@ def check_layout(path: Path, handle: h5py.File) -> None:
     if not found.keys() >= {"latents", "split"}:
         raise LsamplerError(f"{path}: damaged, a store holds 'latents' and 'split'; encode again")
     shapes: dict[str, tuple[int, ...]] = {name: dataset.shape for name, dataset in found.items()}
-    if any(shape != shapes["latents"][: len(TYPES[name].axes)] for name, shape in shapes.items()):
+    wide = {"labels": shapes["labels"][1:]} if "labels" in shapes else {}
+    expected = {
+        name: (*shapes["latents"][:1], *wide.get(name, shapes["latents"][1 : len(TYPES[name].axes)])) for name in shapes
+    }
+    if shapes != expected or (wide and wide["labels"] != (len(label_columns(path, handle)),)):
         shown = ", ".join(f"'{name}' {shape}" for name, shape in shapes.items())
         raise LsamplerError(f"{path}: damaged, its datasets do not fit together ({shown}); encode again")
     if not 0 < shapes["latents"][1] <= MAX_DIMENSION:
@@ -140,6 +190,7 @@ def _is_text(dtype: np.dtype[Any]) -> bool:
 TYPES = {
     "latents": Column("ND", "float32 (N, D)", lambda dtype: dtype == np.float32),
     "split": Column("N", "uint8 (N,)", lambda dtype: dtype == np.uint8),
+    "labels": Column("NL", "float32 (N, L)", lambda dtype: dtype == np.float32),
     "ids": Column("N", f"texts (N,) of at most {MOST_ID_BYTES} bytes", _is_text),
 }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,6 +16,7 @@ LabelKind = Literal["binary", "categorical", "continuous"]
 FEW_NUMBERS = 20
 """Whole numbers with at most so many different values are taken for categories, such as digits."""
 MOST_LEVELS = 10_000
+MOST_LABELS = 10_000
 MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "none", "null", "?"})
 
 
@@ -117,6 +119,75 @@ class Labels(Mapping[str, NDArray[Any]]):
     def rows(self, chosen: Any) -> Labels:
         """The labels of some of the rows, by numbers or a mask, in that order."""
         return Labels(self.columns, self.codes[chosen])
+
+
+def united(several: Iterable[Sequence[Label]]) -> tuple[Label, ...]:
+    """The labels of several stores together: those of one name are one label, with the levels of all.
+
+    Raises:
+        LsamplerError: two labels of one name are of different kinds.
+    """
+    found: dict[str, Label] = {}
+    for label in (label for columns in several for label in columns):
+        known = found.setdefault(label.name, label)
+        if known.kind != label.kind:
+            raise LsamplerError(
+                f"label '{shortened(label.name)}' is {known.kind} in one store and {label.kind} in another; rename one"
+            )
+        more = [level for level in label.levels if level not in known.levels]
+        if more:
+            found[label.name] = Label(label.name, label.kind, (*known.levels, *more))
+    return tuple(found.values())
+
+
+def recoded(labels: Labels | None, columns: Sequence[Label], count: int) -> NDArray[np.float32]:
+    """The codes (count, L) of rows by other columns: missing where they lack a label, levels by their new numbers."""
+    if labels is not None and labels.columns == tuple(columns):
+        return labels.codes
+    codes = np.full((count, len(columns)), np.nan, np.float32)
+    for place, label in enumerate(columns if labels is not None else ()):
+        if labels is None or label.name not in labels.names:
+            continue
+        own = labels.place(label.name)
+        values, levels = labels.codes[:, own], labels.columns[own].levels
+        if levels != label.levels:
+            number = np.array([*(label.levels.index(level) for level in levels), np.nan], np.float32)
+            values = number[np.where(np.isnan(values), len(levels), values).astype(np.int64)]
+        codes[:, place] = values
+    return codes
+
+
+def as_json(columns: Sequence[Label]) -> str:
+    """What labels are, as text for a file."""
+    return json.dumps([asdict(label) for label in columns], ensure_ascii=True)
+
+
+def from_json(text: str | bytes) -> tuple[Label, ...]:
+    """What :func:`as_json` wrote. Raises ValueError if it is anything else."""
+    found = json.loads(text)
+    if not isinstance(found, list) or not 0 < len(found) <= MOST_LABELS:
+        raise ValueError("no list of labels")
+    columns = tuple(Label(entry["name"], entry["kind"], tuple(entry["levels"])) for entry in found)
+    for label in columns:
+        texts = all(isinstance(text, str) for text in (label.name, *label.levels))
+        if not texts or label.kind not in get_args(LabelKind) or len(set(label.levels)) != len(label.levels):
+            raise ValueError(f"label {shortened(repr(label.name))} is no label")
+        if len(label.levels) > MOST_LEVELS or (label.kind != "categorical" and label.levels):
+            raise ValueError(f"label {shortened(repr(label.name))} has impossible levels")
+    if len({label.name for label in columns}) != len(columns):
+        raise ValueError("two labels have one name")
+    return columns
+
+
+def wrong_codes(columns: Sequence[Label], codes: NDArray[Any]) -> list[str]:
+    """The names of labels of which a code (n, L) is none that they can have."""
+    wrong = []
+    for label, values in zip(columns, codes.T, strict=True):
+        known = values[~np.isnan(values)]
+        top = {"binary": 1, "categorical": len(label.levels) - 1}.get(label.kind)
+        bad = np.isinf(known) if top is None else (known < 0) | (known > top) | (known != known.round())
+        wrong += [label.name] if bad.any() else []
+    return wrong
 
 
 def coded(name: str, values: NDArray[Any], kind: LabelKind | None = None) -> tuple[Label, NDArray[np.float32]]:

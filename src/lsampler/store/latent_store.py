@@ -21,7 +21,7 @@ from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.progress import ProgressLike, progress_of, track
 from lsampler.showing import About, counted, encoder, fold, frame, name_of, table
 from lsampler.statistics.passes import Segment, segment_rows
-from lsampler.store.labels import Label, Labels
+from lsampler.store.labels import Label, Labels, wrong_codes
 from lsampler.store.latent_shape import latent_shape_of
 from lsampler.store.reference import Reference, Split
 
@@ -42,14 +42,13 @@ codes of labels (n, L) float32."""
 class Rows:
     """Latent vectors (n, D) with an id each, or None, and the split of each, or None if all are ``train``.
 
-    ``labels`` are their codes (n, L), as of :class:`Labels`; None where there are no labels. ``skipped`` names the
-    items before the last of these that could not be used, with the reasons.
+    ``skipped`` names the items before the last of these that could not be used, with the reasons.
     """
 
     latents: NDArray[np.float32]
     ids: Sequence[str] | None = None
     splits: Sequence[Split] | None = None
-    labels: NDArray[np.float32] | None = None
+    labels: Labels | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -95,7 +94,7 @@ class LatentStore(Reference):
             )
 
     def to_frame(self, split: Split | None = None) -> Any:
-        """The rows as a ``pandas.DataFrame``: ``id`` if there are any, ``split``, and a column for each component.
+        """The rows as a ``pandas.DataFrame``: ``id`` if there are any, ``split``, labels, and a column per component.
 
         The columns of the components are ``z0``, ``z1``, and so on, float32.
 
@@ -113,6 +112,7 @@ class LatentStore(Reference):
         latents = self.read()[chosen]
         columns: dict[str, Any] = {"id": np.array(self.ids(), dtype=object)[chosen]} if self.has_ids else {}
         columns["split"] = splits[chosen]
+        columns |= {name: values[chosen] for name, values in self.labels.items() if name not in columns}
         return frame(columns | {f"z{j}": latents[:, j] for j in range(self.dimension)}, type(self).__name__)
 
     @property
@@ -184,7 +184,7 @@ class LatentStore(Reference):
         at, _ = self._bounds(start, stop)
         for read, first, last in self._steps(start, stop, chunk_rows):
             ids = read("ids", first, last) if self.has_ids else None
-            labels = read("labels", first, last) if self.label_columns else None
+            labels = Labels(self.label_columns, read("labels", first, last)) if self.label_columns else None
             latents = self._finite(read("latents", first, last), at)
             yield Rows(latents, ids, self._named(read("split", first, last)), labels)
             at += last - first
@@ -281,6 +281,7 @@ class SingleStore(LatentStore):
             try:
                 with self._reader() as read:
                     latents, codes = read("latents", first, last), read("split", first, last)
+                    codes_of_labels = read("labels", first, last) if self.label_columns else None
                     if self.has_ids:
                         read("ids", first, last)
             except LsamplerError:
@@ -290,4 +291,6 @@ class SingleStore(LatentStore):
                 problems.append(f"{rows}: {len(bad)} hold NaN or infinite values, first {first + bad[0]}")
             if codes.max() >= len(SPLITS):
                 problems.append(f"{rows}: unknown split")
+            wrong = [] if codes_of_labels is None else wrong_codes(self.label_columns, codes_of_labels)
+            problems += [f"{rows}: label '{shortened(name)}' has a value that it cannot have" for name in wrong]
             yield last - first, problems

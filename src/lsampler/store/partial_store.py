@@ -31,6 +31,7 @@ from lsampler.files import (
 )
 from lsampler.store.file_store import FileStore, committed_shards, partial_folder
 from lsampler.store.hdf5_layout import Provenance, write_file
+from lsampler.store.labels import united
 from lsampler.store.latent_store import RUN, SHARD
 from lsampler.store.sharded_store import MANIFEST, Manifest, Shard, ShardedStore
 
@@ -148,7 +149,8 @@ class PartialStore:
             with disk_errors(self._target):
                 stores = [*filter(None, [base]), *map(FileStore, self.shards())]
                 rows = (chunk for store in stores for chunk in store.rows())
-                write_file(merged, self._dimension, rows, {**attributes, RUN: self.run})
+                columns = united(store.label_columns for store in stores)
+                write_file(merged, self._dimension, rows, {**attributes, RUN: self.run}, columns)
                 self.check_target()
                 file_into_place(merged, self._target, force=self._force or base is not None)
         finally:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from lsampler.errors import LsamplerError
 from lsampler.files import existing_file, own_text
 from lsampler.store.file_store import FileStore, check_finished
+from lsampler.store.labels import Label
 from lsampler.store.latent_store import RUN, SHARD, LatentStore
 
 MANIFEST = "manifest.json"
@@ -79,9 +80,16 @@ class ShardedStore(LatentStore):
             if path not in listed:
                 raise LsamplerError(f"{path}: is not in the manifest; remove it, or make the sharded store again")
         self.has_ids = all(shard.has_ids for shard in self.shards if len(shard))
+        self.label_columns = self._shared_columns()
         self._listed = manifest.shards
         self._length, train = sum(map(len, self.shards)), sum(shard.train for shard in manifest.shards)
         self._split_counts = np.array([train, self._length - train])
+
+    def _shared_columns(self) -> tuple[Label, ...]:
+        several = {shard.label_columns for shard in self.shards if len(shard)}
+        if len(several) > 1:
+            raise LsamplerError(f"{self.path}: its shards have different labels; make the sharded store again")
+        return next(iter(several), ())
 
     # Another process opens the folder by its name.
     def __reduce__(self) -> tuple[type[ShardedStore], tuple[Path]]:

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import operator
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from lsampler.files import check_folder, check_output
 from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.store.file_store import FileStore
 from lsampler.store.hdf5_layout import Provenance
+from lsampler.store.labels import Label
 from lsampler.store.latent_store import LatentStore, Rows
 from lsampler.store.opening import open_store
 from lsampler.store.partial_store import PartialStore
@@ -41,6 +42,7 @@ class ShardWork:
         step: rows of a shard.
         planned: what decides on the rows, for JSON: digests of what files held in place of their names.
         chunks: gives the rows from one up to another; for a cluster a function of a module with a few plain arguments.
+        columns: the labels that the store is to have.
     """
 
     doing: str
@@ -48,6 +50,7 @@ class ShardWork:
     step: int
     planned: dict[str, Any]
     chunks: Callable[[int, int], Iterator[Rows]]
+    columns: Sequence[Label] = ()
 
     def shares(self) -> list[tuple[int, int]]:
         """The first row of every task, and the one after its last."""
@@ -82,7 +85,12 @@ def write_shards(
         missing = [number for number in range(len(shares)) if not partial.path(number).is_file()]
         jobs = [
             functools.partial(
-                _write_shard, partial.path(n).absolute(), work.chunks, shares[n], dimension, partial.shard_attributes(n)
+                _write_shard,
+                partial.path(n).absolute(),
+                work,
+                shares[n],
+                dimension,
+                partial.shard_attributes(n),
             )
             for n in missing
         ]
@@ -101,17 +109,14 @@ def write_shards(
 
 
 def _write_shard(
-    path: Path,
-    chunks: Callable[[int, int], Iterator[Rows]],
-    share: tuple[int, int],
-    dimension: int,
-    attributes: dict[str, Any],
+    path: Path, work: ShardWork, share: tuple[int, int], dimension: int, attributes: dict[str, Any]
 ) -> tuple[int, dict[str, str]]:
     """Write one shard, unless it is there; returns the number of rows of its task, and what was skipped."""
     skipped: dict[str, str] = {}
     if not path.is_file():
-        with contextlib.closing(chunks(*share)) as opened:  # type: ignore[type-var]
-            write_store(path, dimension, _without_skipped(opened, skipped), attributes, force=True)
+        with contextlib.closing(work.chunks(*share)) as opened:  # type: ignore[type-var]
+            rows = _without_skipped(opened, skipped)
+            write_store(path, dimension, rows, attributes, columns=work.columns, force=True)
     return share[1] - share[0], skipped
 
 
@@ -167,7 +172,7 @@ def shard_store(
     where = Path(store).absolute()
     digest = _digest_of(where)
     copied = functools.partial(_copied, where, digest)
-    work = ShardWork("sharding", len(source), shard_rows, {"source": digest}, copied)
+    work = ShardWork("sharding", len(source), shard_rows, {"source": digest}, copied, source.label_columns)
     return write_shards(path, source.dimension, work, source.provenance(), force=force, progress=progress)[0]
 
 
@@ -188,7 +193,7 @@ def merge_store(
         raise LsamplerError(f"{path}: the name of a latent store must end in .h5")
     source = open_store(store)
     tracked = track(source.rows(), progress, "merging", len(source), len)
-    write_store(path, source.dimension, tracked, source.provenance(), force=force)
+    write_store(path, source.dimension, tracked, source.provenance(), columns=source.label_columns, force=force)
     return FileStore(path)
 
 

@@ -16,6 +16,7 @@ from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.files import check_output, new_file
 from lsampler.store.file_store import FileStore
 from lsampler.store.hdf5_layout import Provenance, all_storable, storable, write_file
+from lsampler.store.labels import Label, Labels, united
 from lsampler.store.latent_store import RUN, SPLITS, Rows
 from lsampler.store.partial_store import PartialStore, difference_of, signature
 from lsampler.store.reference import Split
@@ -27,15 +28,17 @@ def write_store(
     chunks: Iterable[NDArray[np.float32] | Rows],
     provenance: Provenance,
     *,
+    columns: Sequence[Label] = (),
     force: bool = False,
 ) -> None:
     """Stream chunks into a new store file, complete or absent; memory does not grow with the rows.
 
-    A chunk is latent vectors (n, D), alone or with ids and splits; the caller has checked them.
+    A chunk is latent vectors (n, D), alone or with ids, splits and labels; the caller has checked them. ``columns`` are
+    the labels that the store is to have.
     """
     with new_file(path, force=force) as beside:
         rows = (chunk if isinstance(chunk, Rows) else Rows(chunk) for chunk in chunks)
-        write_file(beside, dimension, rows, provenance)
+        write_file(beside, dimension, rows, provenance, columns)
 
 
 class StoreWriter:
@@ -132,9 +135,13 @@ class StoreWriter:
         self._partial.close()
 
     def append(
-        self, latents: NDArray[Any], ids: Sequence[str] | None = None, split: Split | Sequence[Split] = "train"
+        self,
+        latents: NDArray[Any],
+        ids: Sequence[str] | None = None,
+        split: Split | Sequence[Split] = "train",
+        labels: Labels | None = None,
     ) -> None:
-        """Add latent vectors (n, D), with one id each, to a split, or each to its own.
+        """Add latent vectors (n, D), with one id each and perhaps labels, to a split, or each to its own.
 
         Raises:
             LsamplerError: wrong shape, NaN or infinite values; nothing of the call is added.
@@ -148,7 +155,7 @@ class StoreWriter:
         unknown = next((str(name) for name in splits if name not in SPLITS), None)
         if unknown is not None:
             raise LsamplerError(f"{self.path}: split '{unknown}' is unknown{nearest_name(unknown, SPLITS)}")
-        for what, values in (("ids", ids), ("splits", splits)):
+        for what, values in (("ids", ids), ("splits", splits), ("labels", labels and labels.codes)):
             if values is not None and len(values) != len(rows):
                 raise LsamplerError(f"{self.path}: {len(values)} {what} for {len(rows)} latent vectors")
         for identity in ids if ids and not all_storable(ids) else ():
@@ -159,7 +166,7 @@ class StoreWriter:
             named = f"{bad[0]} (item '{ids[bad[0]]}')" if ids else f"{bad[0]}"
             raise LsamplerError(f"{self.path}: latent vector {named} holds NaN or infinite values; check the encoder")
         if len(rows):
-            self._pending.append(Rows(rows, None if ids is None else list(ids), splits))
+            self._pending.append(Rows(rows, None if ids is None else list(ids), splits, labels))
             self.pending += len(rows)
         if self.pending >= self._commit_rows:
             self.commit()
@@ -174,7 +181,9 @@ class StoreWriter:
             return
         number = len(self._shards)
         path = self._partial.path(number)
-        write_store(path, self.dimension, self._pending, self._partial.shard_attributes(number), force=True)
+        columns = united(rows.labels.columns for rows in self._pending if rows.labels)
+        attributes = self._partial.shard_attributes(number)
+        write_store(path, self.dimension, self._pending, attributes, columns=columns, force=True)
         added = self.pending
         # First: were Ctrl-C to come after the next line, leaving the context must not commit them twice.
         self._pending, self.pending = [], 0
