@@ -17,6 +17,8 @@ from lsampler.errors import LsamplerError
 from lsampler.models.encode_ranges import Source
 from lsampler.models.protocols import Autoencoder, item_of
 from lsampler.plugins.by_name import find_loader, load_by
+from lsampler.samplers.conditions.conditioned import UnderCondition
+from lsampler.samplers.conditions.options import Conditions
 from lsampler.scoring.subject import Subject
 from lsampler.store.opening import open_store
 
@@ -56,7 +58,10 @@ def absolute(model: str | None) -> str | None:
 
 
 def open_subject(
-    model: str | None, store: str | os.PathLike[str] | None, settings: Mapping[str, str] | None = None
+    model: str | None,
+    store: str | os.PathLike[str] | None,
+    settings: Mapping[str, str] | None = None,
+    conditions: Conditions | None = None,
 ) -> Subject:
     """Open a model and a store that belong together; the bundle ``celeba96`` if neither is given.
 
@@ -64,17 +69,23 @@ def open_subject(
         model: a bundle's name, or what a loader opens.
         store: of latents.
         settings: parameters of the model's loader, as texts.
+        conditions: under which strategies are fitted and judged; None for all vectors.
 
     Raises:
-        LsamplerError: a model without statistics and no store, samples instead of a store, or
-            fingerprints that differ.
+        LsamplerError: a model without statistics and no store, a condition without a store, samples instead of a store,
+            or fingerprints that differ.
     """
-    anew = partial(open_subject, absolute(model), store and Path(store).absolute(), settings)
+    anew = partial(open_subject, absolute(model), store and Path(store).absolute(), settings, conditions)
     if store is None:
         bundle = find_bundle(model or DEFAULT_BUNDLE, settings)
         if bundle is None:
             open_any_model(model, settings)  # a model that cannot be opened is reported first
             raise LsamplerError(f"{model}: an autoencoder without statistics; add `store=...` of its latents")
+        if conditions and conditions.where is not None:
+            raise LsamplerError(
+                f"`where=...`: samples under a condition are judged by real vectors that fulfil it, and {bundle.name} "
+                "holds none; give `store=...` of latents with labels"
+            )
         return Subject.of(bundle.reference, bundle.autoencoder, anew)
     latents = open_store(store)
     if latents.attributes.get("kind") == "samples":
@@ -82,7 +93,11 @@ def open_subject(
             f"{store}: holds samples of {latents.attributes.get('sampler')}, not encoded data; "
             "give the store of the encoded data"
         )
-    return Subject.of(latents, open_model(model, latents.fingerprint, settings), anew)
+    autoencoder = open_model(model, latents.fingerprint, settings)
+    if conditions is None or conditions.where is None:
+        return Subject.of(latents, autoencoder, anew)
+    known = UnderCondition(latents, conditions.where, by=conditions.by, others=conditions.others)
+    return Subject.of(known, autoencoder, anew)
 
 
 def open_model(

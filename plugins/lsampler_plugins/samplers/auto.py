@@ -64,7 +64,7 @@ class Auto(LatentSampler):
 
     def note(self) -> str:
         """Which strategy was chosen, and why."""
-        return f"The choice of auto: {self.why}."
+        return f"{super().note()} The choice of auto: {self.why}.".strip()
 
     def draw(self, state: Mapping[str, Tensor], block: Block) -> Tensor:
         sampler, own = _parts(state)

@@ -69,8 +69,9 @@ class ChannelNormal(LatentSampler):
     def note(self) -> str:
         """Say where nothing tells which components are of one channel."""
         if len(self.state["shape"]) > 1:
-            return ""
-        return "the shape of a latent is not recorded, so every component is a channel of its own; give `channels=...`"
+            return super().note()
+        what = "the shape of a latent is not recorded, so every component is a channel of its own; give `channels=...`"
+        return f"{super().note()} {what}".strip()
 
     def _shape(self, reference: Reference) -> tuple[int, ...]:
         shape = reference.latent_shape

@@ -9,17 +9,18 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from markupsafe import Markup
-from numpy.typing import NDArray
 from pydantic import Field
 
+from lsampler.bundles.labels import LabelsDescription, labels_of, labels_read, labels_written
+from lsampler.bundles.parts import read_statistics, starting, statistics_arrays
 from lsampler.bundles.strategies import StrategyDescription, fitted_state, read, written
 from lsampler.data.item_plots import plot_html
 from lsampler.data.pictures import EXAMPLES, grid_html
@@ -37,22 +38,19 @@ from lsampler.scoring.evaluator import EvaluatorLike, as_evaluators
 from lsampler.scoring.sample_sets import HELD_OUT_ROW
 from lsampler.scoring.samples import Samples
 from lsampler.scoring.scores import Score
-from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
+from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.scoring.subject import Subject
 from lsampler.showing import About, Shown, counted, encoder, if_possible, paragraph
-from lsampler.statistics.statistics import Statistics
 from lsampler.store.carried_state import CarriedState
+from lsampler.store.labels import Label
 from lsampler.store.latent_store import LatentStore
 
-Value = TypeVar("Value")
 FORMAT = "lsampler-bundle"
 FORMAT_VERSION = 2
 READS = (1, FORMAT_VERSION)
 """Version 1 has no strategies, no recommendation and no licence."""
-RADII = "radius_quantiles"
 DEFAULT_BUNDLE = "celeba96"
 CALIBRATED_SHARE = 0.95
-FORMS: dict[str, float | None] = {"plain": None, "trimmed": TRIM}
 
 
 class _Description(Description):
@@ -65,6 +63,7 @@ class _Description(Description):
     strategies: list[StrategyDescription] = Field(default_factory=list)
     recommended: Annotated[str, Field(max_length=200)] | None = None
     licence: Annotated[str, Field(max_length=1000)] | None = None
+    labels: LabelsDescription | None = None
 
 
 class Bundle(Shown):
@@ -84,6 +83,8 @@ class Bundle(Shown):
     ) -> None:
         self.autoencoder, self.reference, self.licence = autoencoder, reference, licence
         reference.autoencoder = autoencoder
+        if reference.labelled is not None:
+            reference.labelled.residuals.autoencoder = autoencoder
 
     @property
     def name(self) -> str:
@@ -111,6 +112,12 @@ class Bundle(Shown):
         return tuple(self.reference.strategies)
 
     @property
+    def labels(self) -> Sequence[Label]:
+        """The labels whose effects it carries, so that strategies draw under conditions on them."""
+        labelled = self.reference.labelled
+        return labelled.effects.design.labels if labelled else ()
+
+    @property
     def recommended(self) -> str:
         """The name of the strategy to draw with if none is named."""
         return self.reference.recommendation().name
@@ -134,6 +141,7 @@ class Bundle(Shown):
         strategies: SamplerLike | Iterable[SamplerLike],
         *,
         recommended: str | None = None,
+        labels: bool = False,
     ) -> None:
         """Let the bundle carry strategies, in place of those with the same name and parameters.
 
@@ -142,19 +150,26 @@ class Bundle(Shown):
             strategies: names, classes or instances to fit to the store; one that is fitted already is taken as it is.
             recommended: the name of the strategy to draw with if none is named; by default the first that the bundle
                 carries, unless one was recorded before.
+            labels: let it also carry the effects of the store's labels, and these strategies fitted to what the effects
+                leave of the vectors, so that they draw under conditions. It holds averages and covariances of labels,
+                and no row of them.
 
         Raises:
-            LsamplerError: the store is another encoder's, or a fitted state may hold single latent vectors.
+            LsamplerError: the store has no labels, or is another encoder's; or a fitted state may hold single latent
+                vectors.
         """
         _check_encoder(store, self.autoencoder)
         found = {(each.name, each.label): each for each in self.strategies}
-        for each in [fitted_state(strategy, store) for strategy in as_samplers(strategies, "strategies")]:
+        named = as_samplers(strategies, "strategies")
+        for each in [fitted_state(strategy, store) for strategy in named]:
             found[each.name, each.label] = each
         names = [each.name for each in found.values()]
         if recommended and recommended not in names and registry().get("sampler", recommended).needs_latents:
             raise LsamplerError(f"`recommended={recommended}` needs latent vectors, and {self.name} does not carry it")
         self.reference.strategies = list(found.values())
         self.reference.recommended = recommended or self.reference.recommended or next(iter(names), None)
+        if labels:
+            self.reference.labelled = labels_of(store, named, self.reference)
 
     def _about(self) -> About:
         count = f"statistics of {counted(self.reference.statistics().count, 'latent vector')}"
@@ -192,13 +207,11 @@ class Bundle(Shown):
             "licence": self.licence,
         }
         tensors = {f"autoencoder/{key}": weight for key, weight in self.autoencoder.stored(torch.float16).items()}
-        for coordinates, statistics in (("latent", known.statistics), ("principal", known.principal_statistics)):
-            for form, trim in FORMS.items():
-                for key, array in statistics(trim).as_arrays().items():
-                    arrays[f"{coordinates}/{form}/{key}"] = array
+        arrays |= statistics_arrays(known)
+        if known.labelled is not None:
+            metadata["labels"], of_labels = labels_written(known.labelled)
+            arrays |= of_labels
         tensors |= {key: torch.from_numpy(np.array(array, order="C")) for key, array in arrays.items()}
-        if known.radii is not None:
-            tensors[RADII] = torch.from_numpy(known.radii)
         with new_file(path, force=force) as beside:
             write_safetensors(beside, tensors, metadata)
 
@@ -219,23 +232,16 @@ class Bundle(Shown):
                 "install the lsampler that wrote it"
             )
         known, arrays = _Description.of(metadata, path), as_arrays(tensors, path)
-        autoencoder = autoencoder_from_parts(known.autoencoder, _starting(tensors, "autoencoder/"), path)
+        autoencoder = autoencoder_from_parts(known.autoencoder, starting(tensors, "autoencoder/"), path)
         try:
-            latent, principal = (
-                {
-                    trim: replace(_statistics(arrays, f"{coordinates}/{form}/", autoencoder.dimension), name=known.name)
-                    for form, trim in FORMS.items()
-                }
-                for coordinates in ("latent", "principal")
-            )
-            radii = _checked_radii(arrays.get(RADII))
-            strategies = list(read(known.strategies, arrays, path))
+            reference = read_statistics(arrays, known.name, autoencoder.dimension, autoencoder.fingerprint)
+            reference.strategies, reference.recommended = list(read(known.strategies, arrays, path)), known.recommended
+            if known.labels is not None:
+                reference.labelled = labels_read(known.labels, arrays, reference, path)
         except LsamplerError as error:
             raise LsamplerError(f"{path}: damaged, {error}; make it again with 'lsampler bundle'") from error
-        reference = StatisticsReference(known.name, latent, principal, fingerprint=autoencoder.fingerprint, radii=radii)
         reference.calibrations = known.calibrations
         reference.held_out_scores = [(key, asdict(score)) for key, score in known.held_out_scores]
-        reference.strategies, reference.recommended = strategies, known.recommended
         return cls(autoencoder, reference, licence=known.licence)
 
 
@@ -361,24 +367,3 @@ def _format_of(path: str) -> Any:
 
 def _folder() -> Any:
     return resources.files("lsampler") / "bundles"
-
-
-def _starting(values: Mapping[str, Value], prefix: str) -> dict[str, Value]:
-    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-
-
-def _statistics(arrays: Mapping[str, NDArray[Any]], prefix: str, dimension: int) -> Statistics:
-    """Statistics under a prefix, checked; those in PCA coordinates may have a lower dimension."""
-    found = Statistics.from_arrays(_starting(arrays, prefix), name=prefix.rstrip("/"))
-    if found.dimension > dimension or (found.dimension < dimension and prefix.startswith("latent")):
-        raise LsamplerError(f"{found.name} is of D = {found.dimension}, the model has {dimension}")
-    return found
-
-
-def _checked_radii(radii: NDArray[Any] | None) -> NDArray[np.float64] | None:
-    if radii is None:
-        return None
-    shaped = radii.ndim == 2 and len(radii) == 2 and radii.shape[1] > 1
-    if not (shaped and (np.diff(radii) >= 0).all() and 0 < radii[0, 0] < radii[0, -1] < 1 and radii[1, 0] >= 0):
-        raise LsamplerError(f"'{RADII}' holds no levels and ascending radii")
-    return radii.astype(np.float64)

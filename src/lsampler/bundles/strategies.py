@@ -67,15 +67,15 @@ def require_aggregates(strategy: LatentSampler) -> None:
         )
 
 
-def written(carried: Sequence[CarriedState]) -> tuple[list[dict[str, Any]], State]:
-    """The metadata of fitted strategies, and their arrays by the names of tensors."""
+def written(carried: Sequence[CarriedState], prefix: str = PREFIX) -> tuple[list[dict[str, Any]], State]:
+    """The metadata of fitted strategies, and their arrays by the names of tensors, which begin with ``prefix``."""
     described: list[dict[str, Any]] = []
     tensors: State = {}
     names: dict[str, str] = {}
     for number, each in enumerate(carried):
         arrays = {}
         for key, array in each.state.items():
-            arrays[key] = names.setdefault(digest_of([], {"": array}), f"{PREFIX}{number}/{key}")
+            arrays[key] = names.setdefault(digest_of([], {"": array}), f"{prefix}{number}/{key}")
             tensors[arrays[key]] = array
         entry = StrategyDescription(
             name=each.name,
@@ -89,12 +89,12 @@ def written(carried: Sequence[CarriedState]) -> tuple[list[dict[str, Any]], Stat
 
 
 def read(
-    described: Sequence[StrategyDescription], tensors: Mapping[str, NDArray[Any]], path: Path
+    described: Sequence[StrategyDescription], tensors: Mapping[str, NDArray[Any]], path: Path, prefix: str = PREFIX
 ) -> Iterator[CarriedState]:
     """The fitted strategies of a bundle. Raises LsamplerError if an array is missing or was changed."""
     for each in described:
         for name in each.arrays.values():
-            if not name.startswith(PREFIX) or name not in tensors:
+            if not name.startswith(prefix) or name not in tensors:
                 raise LsamplerError(f"'{name:.80}' of its strategy {each.name:.80} is missing")
         state = {key: tensors[name] for key, name in each.arrays.items()}
         carried = CarriedState(each.name, each.parameters, each.changed, state, path)

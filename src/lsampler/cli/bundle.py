@@ -64,6 +64,15 @@ Add = Annotated[
     bool,
     typer.Option("--add", help="Keep what the bundle --model holds, and add each --plugin.", rich_help_panel=STRATEGY),
 ]
+Labels = Annotated[
+    bool,
+    typer.Option(
+        "--labels",
+        help="Also carry the average effects of the store's labels, so that 'lsampler sample --where' works; no label "
+        "of an item.",
+        rich_help_panel=DATA,
+    ),
+]
 
 app = typer.Typer()
 DEFAULT_EVALUATOR = "core-membership"
@@ -85,6 +94,7 @@ def bundle(
     model: Model,
     store: Store,
     licence: Licence = None,
+    labels: Labels = False,
     plugin: Plugins = [],  # noqa: B006
     param: Params = [],  # noqa: B006
     recommended: Recommended = None,
@@ -111,7 +121,7 @@ def bundle(
         built = _bundle_to_extend(model, evaluator)
     else:
         built = _built(out.stem, model, latents, evaluator or [DEFAULT_EVALUATOR])
-    built.add(latents, _fitted(strategies, latents, device), recommended=recommended)
+    built.add(latents, _fitted(strategies, latents, device), recommended=recommended, labels=labels)
     built.licence = licence or built.licence
     built.save(out, force=force)
     for each in built.strategies:
@@ -190,7 +200,7 @@ def bundles(
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in each.items():
-            table.add_row(*cells(name, value if isinstance(value, str | int) else _carried(value)))
+            table.add_row(*cells(name, _in_words(name, value)))
         out.print(table)
 
 
@@ -202,8 +212,16 @@ def _described(found: Bundle) -> dict[str, Any]:
         "statistics": f"of {found.reference.statistics().count} latent vectors",
         "strategies": [{"strategy": each.label, "size": each.nbytes} for each in found.strategies],
         "recommended": found.recommended,
+        "labels": [label.name for label in found.labels],
         "licence": found.licence or "not stated",
     }
+
+
+def _in_words(name: str, value: Any) -> str | int:
+    """An entry of what a bundle holds."""
+    if name == "labels":
+        return ", ".join(value) or "none"
+    return value if isinstance(value, str | int) else _carried(value)
 
 
 def _carried(strategies: Sequence[dict[str, Any]]) -> str:

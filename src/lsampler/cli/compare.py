@@ -28,6 +28,7 @@ from lsampler.cli.common import (
     say,
     write_json,
 )
+from lsampler.cli.conditions import By, OtherLabels, Where, conditions_of
 from lsampler.cli.help import SCORES, STRATEGY
 from lsampler.cli.strategies import (
     AllPlugins,
@@ -99,6 +100,9 @@ def compare(
     n: Count = 2000,
     evaluator: Evaluators = [],  # noqa: B006
     quick: Quick = False,
+    where: Where = [],  # noqa: B006
+    by: By = None,
+    others: OtherLabels = None,
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
@@ -134,6 +138,8 @@ def compare(
         settings[CHOOSES] = {"quick": "true"} | settings.get(CHOOSES, {})
     entries = _entries(names, settings, sweeps)
     evaluators = load_evaluators(scores, settings)
+    conditions = conditions_of(where, by, others)
+    subject = open_subject(model, store, model_settings(model, model_param), conditions)
     report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]), left_out)
     with on_cluster(cluster), rich_progress() as progress:
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)

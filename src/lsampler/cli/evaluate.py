@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsampler.cli import common
+from lsampler.cli.conditions import By, OtherLabels, Where, conditions_of
 from lsampler.cli.strategies import (
     AllPlugins,
     Evaluators,
@@ -54,6 +55,9 @@ def evaluate(
     param: common.Params = [],  # noqa: B006
     n: common.Count = 1000,
     evaluator: Evaluators = [],  # noqa: B006
+    where: Where = [],  # noqa: B006
+    by: By = None,
+    others: OtherLabels = None,
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
     store: common.Store = None,
@@ -82,7 +86,8 @@ def evaluate(
     settings = parameters_of(param, names, scores)
     evaluators = load_evaluators(scores, settings)
     drawn = _drawn(names, plugin, settings, n)
-    subject = open_subject(model, store, common.model_settings(model, model_param))
+    conditions = conditions_of(where, by, others)
+    subject = open_subject(model, store, common.model_settings(model, model_param), conditions)
     sets: list[SampleSet] = [*map(Stored.of, samples or []), *drawn]
     for each in sets:
         each.check(subject)

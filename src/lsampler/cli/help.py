@@ -8,6 +8,7 @@ from typing import Any
 
 DATA = "Model and data"
 STRATEGY = "Strategy"
+CONDITION = "Condition"
 SCORES = "Scores"
 OUTPUT = "Output"
 COMPUTING = "Computation"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from lsampler.cli import common
+from lsampler.cli.conditions import By, LabelsToo, OtherLabels, Where, conditions_of, say_note
 from lsampler.cli.help import DATA, STRATEGY
 from lsampler.cli.strategies import load_strategies
 from lsampler.cli.values import parameters_of, whole_number
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from lsampler.models.protocols import Autoencoder
     from lsampler.progress import Progress
     from lsampler.samplers.base import LatentSampler
+    from lsampler.samplers.conditions.law import Others
+    from lsampler.samplers.conditions.options import ConditionOptions, Conditions
     from lsampler.store.reference import Reference
 
 
@@ -86,6 +89,9 @@ def sample(
     param: common.Params = [],  # noqa: B006
     fitted: FittedBefore = None,
     n: common.Count = 64,
+    where: Where = [],  # noqa: B006
+    by: By = None,
+    others: OtherLabels = None,
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
     store: common.Store = None,
@@ -106,18 +112,22 @@ def sample(
     from lsampler.compute.seeded_blocks import resolve_device
     from lsampler.files import check_output
     from lsampler.progress import rich_progress
+    from lsampler.samplers.base import under_condition
 
     check_output(_checked_kind(out), force=force)
     common.check_shards(out, cluster)
-    settings = common.model_settings(model, model_param)
+    settings, conditions = common.model_settings(model, model_param), conditions_of(where, by, others)
     # Devices differ in their random numbers: drawing moves to one only when the user names it.
     drawn_on, target = resolve_device("cpu" if device == "auto" else device), resolve_device(device)
     with on_cluster(cluster), rich_progress() as progress:
         if fitted is not None:
-            unused = {"--plugin": plugin, "--param": param, "--store": store}
+            unused = {"--plugin": plugin, "--param": param, "--store": store, "--by": by}
             sampler, source = _fitted_before(fitted, unused, model, settings)
+            if where or others:
+                sampler = under_condition(sampler, where or None, cast("Others", others))
+            say_note(sampler)
         else:
-            sampler, source = _fitted_now(plugin, param, (model, store, settings), device, progress)
+            sampler, source = _fitted_now(plugin, param, (model, store, settings), device, progress, conditions)
         if out.suffix in VECTORS:
             from lsampler.samplers.sample_store import DrawOptions, sample_store
 
@@ -142,6 +152,10 @@ def fit(
     *,
     plugin: common.Plugin = None,
     param: common.Params = [],  # noqa: B006
+    where: Where = [],  # noqa: B006
+    by: By = None,
+    others: OtherLabels = None,
+    labels: LabelsToo = False,
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
     store: common.Store = None,
@@ -159,8 +173,9 @@ def fit(
         raise LsamplerError(f"{out}: the name of a fitted strategy must end in .safetensors")
     check_output(out, force=force)
     opened = (model, store, common.model_settings(model, model_param))
+    conditions = conditions_of(where, by, others, labels=labels)
     with on_cluster(cluster), rich_progress() as progress:
-        sampler, source = _fitted_now(plugin, param, opened, device, progress)
+        sampler, source = _fitted_now(plugin, param, opened, device, progress, conditions)
     sampler.save(out, force=force)
     common.say(f"{sampler.name}, fitted to {source.origin}: {out}")
 
@@ -171,6 +186,7 @@ def _fitted_now(
     opened: tuple[str | None, Path | None, dict[str, str]],
     device: str,
     progress: Progress,
+    conditions: Conditions | None,
 ) -> tuple[LatentSampler, Drawn]:
     from lsampler.plugins.by_name import recommended_sampler
     from lsampler.workspace import open_subject
@@ -184,7 +200,9 @@ def _fitted_now(
     else:
         [strategy] = load_strategies([plugin], parameters_of(param, [plugin]))
         subject = open_subject(*opened)
-    fitted = strategy.fit(subject.reference, device=device, progress=progress)
+    given: ConditionOptions = conditions.options if conditions else {}
+    fitted = strategy.fit(subject.reference, device=device, progress=progress, **given)
+    say_note(fitted)
     return fitted, Drawn(subject.decoder, subject.reference.name, subject.reference)
 
 

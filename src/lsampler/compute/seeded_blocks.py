@@ -68,6 +68,10 @@ class Block:
         found = torch.searchsorted(sums, self.uniform().to(sums.dtype) * sums[-1], right=True)
         return found.clamp_(max=len(weights) - 1)
 
+    def another(self, stream: int) -> np.random.Generator:
+        """A generator of the block's own whose numbers, for each ``stream`` from 1, are independent of all others."""
+        return np.random.Generator(np.random.SFC64(np.random.SeedSequence(self._seeds, spawn_key=(stream,))))
+
     @property
     def generator(self) -> torch.Generator:
         """For torch functions that take ``generator=``, on :attr:`device`."""

@@ -9,7 +9,8 @@ from lsampler.bundles.bundle import find_bundle
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.protocols import Autoencoder, AutoencoderLoader
 from lsampler.plugins.registry import registry
-from lsampler.samplers.base import LatentSampler, saved_name
+from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.saving import saved_name
 from lsampler.scoring.core import Core
 from lsampler.scoring.evaluator import Evaluator
 from lsampler.scoring.subject import Subject

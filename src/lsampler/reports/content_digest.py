@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 
 from lsampler.progress import ProgressLike, track
+from lsampler.samplers.conditions.conditioned import UnderCondition
 from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
 from lsampler.store.latent_store import SPLITS, LatentStore
 from lsampler.store.reference import Reference
+
+LABEL_ROWS = 1 << 16
 
 
 def content_digest(reference: Reference, progress: ProgressLike = None) -> str:
@@ -25,6 +28,11 @@ def content_digest(reference: Reference, progress: ProgressLike = None) -> str:
         for carried in reference.strategies:
             digest.update(carried.digest.encode())
         return digest.hexdigest()
+    if isinstance(reference, UnderCondition):  # strategies are fitted to the whole
+        digest.update(repr(reference.conditions).encode())
+        reference = reference.whole
+        for first in range(0, len(reference), LABEL_ROWS):
+            digest.update(reference.labels_of(first, min(first + LABEL_ROWS, len(reference))).codes.tobytes())
     rows = 0
     for split in SPLITS:
         total = reference.count(split) if isinstance(reference, LatentStore) else 0

@@ -118,4 +118,6 @@ def _drawn(
 def _attributes(sampler: LatentSampler, seed: int, device: torch.device, reference: str) -> dict[str, Any]:
     settings = {"sampler": sampler.name, "parameters": json.dumps(sampler.settings()), "seed": seed}
     attributes = {"kind": "samples", **settings, "device": device.type, "reference": reference}
+    condition = sampler._conditioned
+    attributes |= {"condition": condition.text} if condition else {}
     return attributes | ({"encoder": sampler.fingerprint} if sampler.fingerprint else {})

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
+from lsampler.samplers.conditions.labelled import Labelled
 from lsampler.showing import About, counted, encoder
 from lsampler.statistics.statistics import Statistics
 from lsampler.store.carried_state import CarriedState, Recommendation
@@ -26,6 +27,7 @@ class StatisticsReference(Reference):
         held_out_scores: (key, score) of the held-out vectors, by :meth:`Evaluator.key_of`.
         strategies: fitted states that a bundle carries.
         recommended: the name of the strategy to draw with if none is named; None if it was not recorded.
+        labelled: the effects of labels, and the statistics of what they leave of the vectors; None without labels.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class StatisticsReference(Reference):
         self.held_out_scores: list[tuple[str, dict[str, Any]]] = []
         self.strategies: list[CarriedState] = []
         self.recommended: str | None = None
+        self.labelled: Labelled | None = None
 
     @classmethod
     def of(cls, source: Reference, *, name: str | None = None) -> StatisticsReference:

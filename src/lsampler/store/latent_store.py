@@ -26,7 +26,7 @@ from lsampler.store.latent_shape import latent_shape_of
 from lsampler.store.reference import Reference, Split
 
 SPLITS: tuple[Split, ...] = ("train", "held-out")
-CHUNK_ROWS, COUNTED_ROWS = 4096, 1 << 20
+CHUNK_ROWS, LABEL_ROWS, COUNTED_ROWS = 4096, 1 << 16, 1 << 20
 CHUNK_BYTES = 1 << 25
 """Of latents that are read at a time: 4,096 rows of 2,048 components."""
 SHARD, RUN = "shard", "run"
@@ -147,32 +147,37 @@ class LatentStore(Reference):
     def _verified(self) -> Iterator[tuple[int, list[str]]]:
         """For each chunk, how many rows were read and what is wrong with them."""
 
-    def segments(self, split: Split = "train") -> Sequence[Segment]:
+    def segments(self, split: Split = "train", *, labels: bool = False) -> Sequence[Segment]:
         """The vectors of :meth:`chunks` in segments that tasks can read at the same time."""
         step = segment_rows(len(self))
         return [
-            Segment(partial(file.chunks, split, start=first, stop=first + rows), offset + first, rows)
+            Segment(partial(file.chunks, split, start=first, stop=first + rows, labels=labels), offset + first, rows)
             for file, offset in self._files()
             for first in range(0, len(file), step)
             for rows in [min(step, len(file) - first)]
         ]
 
     def chunks(
-        self, split: Split | None = "train", chunk_rows: int | None = None, *, start: int = 0, stop: int | None = None
+        self,
+        split: Split | None = "train",
+        chunk_rows: int | None = None,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        labels: bool = False,
     ) -> Iterator[NDArray[np.float32]]:
         """The latent vectors of a split, or all with None, in order, as arrays (n, D) float32 of a few rows each.
 
-        ``chunk_rows`` is how many are read at a time; by default 4,096, or fewer of many components.
+        ``chunk_rows`` is how many are read at a time; by default 4,096, or fewer of many components. With ``labels``
+        the codes of the L labels are further columns: (n, D + L).
         """
         chunk_rows = chunk_rows or min(CHUNK_ROWS, max(1, CHUNK_BYTES // (4 * self.dimension)))
         for read, first, last in self._steps(start, stop, chunk_rows):
-            if split is None:
-                yield read("latents", first, last)
-                continue
-            chosen = read("split", first, last) == SPLITS.index(split)
-            if chosen.any():
+            chosen = None if split is None else read("split", first, last) == SPLITS.index(split)
+            if chosen is None or chosen.any():
                 rows = read("latents", first, last)
-                yield rows if chosen.all() else rows[chosen]
+                rows = np.concatenate([rows, read("labels", first, last)], axis=1) if labels else rows
+                yield rows if chosen is None or chosen.all() else rows[chosen]
 
     def rows(self, start: int = 0, stop: int | None = None, chunk_rows: int = CHUNK_ROWS) -> Iterator[Rows]:
         """These rows with their ids, if there are any, and splits, a few at a time."""
@@ -212,6 +217,13 @@ class LatentStore(Reference):
         parts = [read("labels", first, last) for read, first, last in steps]
         width = len(self.label_columns)
         return Labels(self.label_columns, np.concatenate(parts) if parts else np.empty((end - begin, width)))
+
+    def label_parts(self) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.float32]]]:
+        """For parts of the rows: the number of the first, which are train rows (n,), and the codes of labels (n, L)."""
+        at = 0
+        for read, first, last in self._steps(0, None, LABEL_ROWS):
+            yield at, read("split", first, last) == SPLITS.index("train"), read("labels", first, last)
+            at += last - first
 
     def splits(self, start: int = 0, stop: int | None = None) -> list[Split]:
         """The split of each of these rows."""

@@ -71,9 +71,9 @@ class MemoryStore(SingleStore):
             raise LsamplerError(f"{self.name}: held-out vector {bad[0]} holds NaN or infinite values; encode it again")
         return rows
 
-    def segments(self, split: Split = "train") -> Sequence[Segment]:
+    def segments(self, split: Split = "train", *, labels: bool = False) -> Sequence[Segment]:
         """All vectors as one segment; another process cannot read them."""
-        return [Segment(partial(self.chunks, split), 0, self.count(split), portable=False)]
+        return [Segment(partial(self.chunks, split, labels=labels), 0, self.count(split), portable=False)]
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Read]:

@@ -40,6 +40,7 @@ class Reference(Shown, ABC):
         autoencoder: whose latent vectors they are, where it is at hand: samples are then decoded without being told by
             what. None elsewhere.
         items: the items that the vectors were encoded from, where they are at hand: scores of items compare with them.
+        kept: what took a pass and is kept for the next use, such as the effects of labels.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Reference(Shown, ABC):
         self._statistics: dict[float | None, Statistics] = {}
         self._principal: dict[float | None, Statistics] = {}
         self._radii: dict[tuple[int, float | None], NDArray[np.float64]] = {}
+        self.kept: dict[Any, Any] = {}
 
     def _about(self) -> About:
         return About(type(self).__name__, name_of(self.name), [f"D = {self.dimension}", encoder(self.fingerprint)])

@@ -12,7 +12,7 @@ import hashlib
 import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,13 @@ class ShardWork:
     columns: Sequence[Label] = ()
     labels: Labels | None = None
 
-    def of(self, start: int, stop: int) -> Callable[[int, int], Iterator[Rows]]:
-        """``chunks``, with the labels of the rows that it is called for."""
+    def task(self, start: int, stop: int) -> ShardWork:
+        """The same for these rows alone: a task is sent no labels of others."""
         if self.labels is None:
-            return self.chunks
-        return functools.partial(self.chunks, labels=self.labels.rows(slice(start, stop)))
+            return self
+        return replace(
+            self, chunks=functools.partial(self.chunks, labels=self.labels.rows(slice(start, stop))), labels=None
+        )
 
     def shares(self) -> list[tuple[int, int]]:
         """The first row of every task, and the one after its last."""
@@ -95,11 +97,10 @@ def write_shards(
             functools.partial(
                 _write_shard,
                 partial.path(n).absolute(),
-                work.of(*shares[n]),
+                work.task(*shares[n]),
                 shares[n],
                 dimension,
                 partial.shard_attributes(n),
-                work.columns,
             )
             for n in missing
         ]
@@ -118,19 +119,14 @@ def write_shards(
 
 
 def _write_shard(
-    path: Path,
-    chunks: Callable[[int, int], Iterator[Rows]],
-    share: tuple[int, int],
-    dimension: int,
-    attributes: dict[str, Any],
-    columns: Sequence[Label],
+    path: Path, work: ShardWork, share: tuple[int, int], dimension: int, attributes: dict[str, Any]
 ) -> tuple[int, dict[str, str]]:
     """Write one shard, unless it is there; returns the number of rows of its task, and what was skipped."""
     skipped: dict[str, str] = {}
     if not path.is_file():
-        with contextlib.closing(chunks(*share)) as opened:  # type: ignore[type-var]
+        with contextlib.closing(work.chunks(*share)) as opened:  # type: ignore[type-var]
             rows = _without_skipped(opened, skipped)
-            write_store(path, dimension, rows, attributes, columns=columns, force=True)
+            write_store(path, dimension, rows, attributes, columns=work.columns, force=True)
     return share[1] - share[0], skipped
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lsampler.bundles.strategies import vector_in
 from lsampler.compute.seeded_blocks import BLOCK_ROWS, Block
-from lsampler.samplers.base import LatentSampler, SamplerLike, as_tensors
+from lsampler.samplers.base import LatentSampler, SamplerLike
+from lsampler.samplers.density import as_tensors
 from lsampler.store.memory_store import MemoryStore
 from lsampler.store.opening import ReferenceLike, as_reference
 from lsampler.testing import data

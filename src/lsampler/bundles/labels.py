@@ -1,0 +1,71 @@
+"""Labels in a bundle: their effects, and what these leave of the vectors as statistics and fitted strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from lsampler.bundles.parts import read_statistics, starting, statistics_arrays
+from lsampler.bundles.strategies import StrategyDescription, fitted_state, read, written
+from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.conditions.kept import EffectsDescription, effects_arrays
+from lsampler.samplers.conditions.labelled import Labelled, labelled
+from lsampler.scoring.statistics_reference import StatisticsReference
+from lsampler.store.latent_store import LatentStore
+
+PREFIX, EFFECTS = "labels/", "labels/effects/"
+
+
+class LabelsDescription(BaseModel):
+    """The metadata of labels in a bundle."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    effects: EffectsDescription
+    strategies: list[StrategyDescription] = []
+
+
+def labels_of(store: LatentStore, strategies: Sequence[LatentSampler], known: StatisticsReference) -> Labelled:
+    """What a bundle holds of the labels of a store: averages and covariances, no row of labels and no vector.
+
+    Args:
+        store: latent vectors with labels.
+        strategies: to fit to what the effects of the labels leave of the vectors.
+        known: the statistics of the bundle.
+
+    Raises:
+        LsamplerError: the store has no labels, or the fitted state of a strategy holds a single vector.
+    """
+    found = labelled(store, None, ())
+    view = found.residuals
+    assert isinstance(view, LatentStore)  # noqa: S101 - of a store with labels
+    remains = StatisticsReference.of(view, name=known.name)
+    fresh = [strategy.model_copy().fit(view, device=strategy.device) for strategy in strategies]
+    remains.strategies, remains.recommended = [fitted_state(each, view) for each in fresh], known.recommended
+    return Labelled(found.effects, remains)
+
+
+def labels_written(found: Labelled) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The metadata and the arrays of labels. Covariances of what remains are rounded to single precision."""
+    remains = found.residuals
+    assert isinstance(remains, StatisticsReference)  # noqa: S101 - as labels_of and labels_read make it
+    strategies, arrays = written(remains.strategies, f"{PREFIX}strategies/")
+    arrays |= {f"{EFFECTS}{key}": array for key, array in effects_arrays(found.effects).items()}
+    for key, array in statistics_arrays(remains, PREFIX).items():
+        arrays[key] = array.astype(np.float32) if key.endswith("/covariance") else array
+    return {"effects": EffectsDescription.of(found.effects).model_dump(), "strategies": strategies}, arrays
+
+
+def labels_read(
+    described: LabelsDescription, arrays: Mapping[str, NDArray[Any]], known: StatisticsReference, path: Path
+) -> Labelled:
+    """The inverse of :func:`labels_written`. Raises LsamplerError if something is missing, or contradicts the rest."""
+    remains = read_statistics(starting(arrays, PREFIX), known.name, known.dimension, known.fingerprint or "")
+    remains.strategies = list(read(described.strategies, arrays, path, f"{PREFIX}strategies/"))
+    remains.recommended = known.recommended
+    return Labelled(described.effects.effects(starting(arrays, EFFECTS), known.dimension), remains)

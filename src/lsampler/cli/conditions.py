@@ -1,0 +1,75 @@
+"""Options of the commands that draw under a condition on labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lsampler.cli import common, completion
+from lsampler.cli.help import CONDITION
+from lsampler.cli.messages import in_options
+
+if TYPE_CHECKING:
+    from lsampler.samplers.base import LatentSampler
+    from lsampler.samplers.conditions.options import Conditions
+
+Where = Annotated[
+    list[str],
+    typer.Option(
+        "--where",
+        metavar="NAME=VALUE",
+        help="A wanted value of a label: Smiling=1, 'Age>=40', 'digit=3|8'; may be repeated, and all have to hold.",
+        show_default="any",
+        rich_help_panel=CONDITION,
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="WAY",
+        help="subset fits to the rows that fulfil --where; shift moves all rows by the average effects of labels.",
+        show_default="subset where enough rows fulfil it",
+        autocompletion=completion.words("subset", "shift"),
+        rich_help_panel=CONDITION,
+    ),
+]
+OtherLabels = Annotated[
+    str | None,
+    typer.Option(
+        "--others",
+        metavar="HOW",
+        help="Other labels come as they do with --where (observed), or as in all data (independent); for shift.",
+        show_default="observed",
+        autocompletion=completion.words("observed", "independent"),
+        rich_help_panel=CONDITION,
+    ),
+]
+LabelsToo = Annotated[
+    bool,
+    typer.Option(
+        "--labels",
+        help="Learn the effects of all labels, so that 'lsampler sample --fitted' takes any --where.",
+        rich_help_panel=CONDITION,
+    ),
+]
+
+
+def conditions_of(
+    where: Sequence[str], by: str | None, others: str | None, *, labels: bool = False
+) -> Conditions | None:
+    """The condition that a command line names; None without one. Raises LsamplerError for an unknown way."""
+    if not where and by is None and others is None and not labels:
+        return None
+    from lsampler.samplers.conditions.options import Conditions
+
+    ways: Any = {"by": by, "others": others or "observed"}
+    return Conditions(list(where) or None, labels=labels, **ways)
+
+
+def say_note(sampler: LatentSampler) -> None:
+    """Say what was done for a condition, or what else has to be known of a fit."""
+    if note := sampler.note():
+        common.say(in_options(note, ("param",)))

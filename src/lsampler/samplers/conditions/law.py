@@ -1,0 +1,211 @@
+"""Draws of labels under a condition: real rows of labels, or the labels' conditional normal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler.samplers.conditions.condition import Condition, Wanted
+from lsampler.samplers.conditions.effects import Effects, pseudo_inverse
+
+Others = Literal["observed", "independent"]
+Codes = NDArray[np.float64]
+FEWEST_ROWS = 20
+"""With fewer rows that fulfil a condition, labels come from the conditional normal."""
+MOST_ATOMS = 512
+"""Of a density under a condition: with more different rows of labels, so many are drawn for it."""
+ATOMS_SEED = 0
+TINY = 1e-9
+"""Variances below this share of a label's own count as none: what was asked for settles such a label."""
+
+
+@dataclass(frozen=True)
+class LabelLaw:
+    """How labels are drawn.
+
+    Attributes:
+        effects: the labels with their means and covariances.
+        rows: (m, L) codes of train rows; None where there are aggregates only.
+        condition: what is wanted; None draws labels as in all data.
+        others: how the labels that are not asked for come: ``observed`` as they do with the condition, ``independent``
+            as in all data.
+    """
+
+    effects: Effects
+    rows: NDArray[np.float32] | None
+    condition: Condition | None
+    others: Others = "observed"
+
+    @cached_property
+    def matching(self) -> NDArray[np.float32] | None:
+        """The rows that fulfil the condition; None if they are too few, or there are none at all."""
+        if self.rows is None or self.condition is None:
+            return self.rows
+        found = self.rows[self.condition.fulfilled(self.rows)]
+        return found if len(found) >= FEWEST_ROWS else None
+
+    def draw(self, random: np.random.Generator, n: int) -> Codes:
+        """Codes (n, L) of labels under the condition."""
+        if self.condition is None or self.others == "observed":
+            if self.matching is not None:
+                return _some(self.matching, random, n)
+            return self._normal(random, n, self._wanted(random, n))
+        own = self._wanted(random, n)
+        codes = self._normal(random, n, {}) if self.rows is None else _some(self.rows, random, n)
+        for place, values in own.items():
+            codes[:, place] = values
+        return codes
+
+    def atoms(self) -> tuple[Codes, NDArray[np.float64]]:
+        """Rows of labels (k, L) and their probabilities (k,), k <= 512: all of them if they are few, else a sample."""
+        rows = self._listed()
+        if rows is not None:
+            different, counts = np.unique(rows, axis=0, return_counts=True)
+            if len(different) <= MOST_ATOMS:
+                return different.astype(np.float64), counts / counts.sum()
+        drawn = self.draw(np.random.default_rng(ATOMS_SEED), MOST_ATOMS)
+        return drawn, np.full(MOST_ATOMS, 1 / MOST_ATOMS)
+
+    def _listed(self) -> NDArray[np.float32] | None:
+        """The rows that labels are drawn from with equal probability; None if they are drawn in another way."""
+        if self.condition is None or self.others == "observed":
+            return self.matching
+        values = {one.place: one.value for one in self.condition.wanted}
+        if self.rows is None or None in values.values():
+            return None
+        found = self.rows.copy()
+        for place, value in values.items():
+            found[:, place] = value
+        return found
+
+    def _wanted(self, random: np.random.Generator, n: int) -> dict[int, Codes]:
+        """The wanted labels' own codes, by their places: those of a row that fulfils the condition, or drawn."""
+        if self.condition is None:
+            return {}
+        if self.matching is not None:
+            rows = _some(self.matching, random, n)
+            return {place: rows[:, place] for place in self.condition.places}
+        found = {one.place: np.full(n, one.value) for one in self.condition.wanted if one.value is not None}
+        given = self._given(found, n)
+        for one in self.condition.wanted:
+            if one.value is None:
+                columns = self.effects.design.columns_of([one.place])
+                mean, covariance = self._conditional(given, columns)
+                spread = np.sqrt(np.diagonal(covariance))
+                found[one.place] = self._allowed(one, mean, spread, random)
+        return found
+
+    def _allowed(self, one: Wanted, mean: Codes, spread: Codes, random: np.random.Generator) -> Codes:
+        """Values of one label among the wanted ones, given the mean (n, columns) and spread (columns,) of its own."""
+        n, [first, *_] = len(mean), self.effects.design.columns_of([one.place])
+        if one.label.kind == "continuous":
+            low, high = self.effects.minimum[first], self.effects.maximum[first]
+            inside = [(max(a, low), min(b, high)) for a, b in one.intervals if a <= high and b >= low]
+            return _truncated(mean[:, 0], max(float(spread[0]), TINY), inside, random)
+        chances = np.column_stack([1 - mean, mean]) if one.label.kind == "binary" else mean
+        chosen = _categories(chances[:, np.array(one.codes, np.int64)], random.random(n))
+        found: Codes = np.array(one.codes)[chosen]
+        return found
+
+    def _given(self, known: dict[int, Codes], n: int) -> tuple[NDArray[np.int64], Codes]:
+        """The columns of labels with known codes, and what they hold (n, columns)."""
+        design = self.effects.design
+        codes = np.zeros((n, len(design.labels)))
+        for place, values in known.items():
+            codes[:, place] = values
+        columns = design.columns_of(sorted(known))
+        return columns, design.matrix(codes)[:, columns]
+
+    def _conditional(
+        self, given: tuple[NDArray[np.int64], Codes], columns: NDArray[np.int64]
+    ) -> tuple[Codes, NDArray[np.float64]]:
+        """Means (n, columns) and covariance of some columns where others have given values."""
+        known, values = given
+        effects, between = self.effects, self.effects.covariance[np.ix_(known, columns)]
+        inverse = pseudo_inverse(effects.covariance[np.ix_(known, known)])
+        mean = effects.mean[columns] + (values - effects.mean[known]) @ inverse @ between
+        return mean, effects.covariance[np.ix_(columns, columns)] - between.T @ inverse @ between
+
+    def _normal(self, random: np.random.Generator, n: int, known: dict[int, Codes]) -> Codes:
+        """Codes (n, L), normal where these of some labels are given.
+
+        Binary labels are 1 where their normal is above the level at which they have the mean of the condition; so they
+        keep their rates, and nearly their correlations. Levels of a categorical label have the probabilities of the
+        condition, and do not depend on the other labels that were not asked for.
+        """
+        design, labels = self.effects.design, self.effects.design.labels
+        codes = np.zeros((n, len(labels)))
+        for place, values in known.items():
+            codes[:, place] = values
+        open_ = [place for place in range(len(labels)) if place not in known]
+        given = self._given(known, n)
+        plain = [place for place in open_ if not labels[place].levels]
+        mean, covariance = self._conditional(given, design.columns_of(plain))
+        deviations = random.standard_normal(mean.shape) @ _root(covariance).T
+        for index, place in enumerate(plain):
+            codes[:, place] = self._value(place, mean[:, index], deviations[:, index], covariance[index, index])
+        for place in (place for place in open_ if labels[place].levels):
+            chances, _ = self._conditional(given, design.columns_of([place]))
+            codes[:, place] = _categories(chances, random.random(n))
+        return codes
+
+    def _value(self, place: int, mean: Codes, deviation: Codes, variance: float) -> Codes:
+        """Values of a binary or continuous label from the mean and a deviation of its normal."""
+        from scipy.special import ndtri
+
+        column = self.effects.design.slices[place].start
+        low, high = self.effects.minimum[column], self.effects.maximum[column]
+        if self.effects.design.labels[place].kind == "continuous":
+            return _clipped(mean + deviation, low, high)
+        if variance <= TINY * self.effects.covariance[column, column] or low == high:
+            return (mean > 0.5).astype(np.float64)
+        above: Codes = (deviation / np.sqrt(variance) > ndtri(1 - _clipped(mean, 0, 1))).astype(np.float64)
+        return above
+
+
+def _clipped(values: Codes, low: float | Codes, high: float | Codes) -> Codes:
+    return np.asarray(np.clip(values, low, high), dtype=np.float64)
+
+
+def _some(rows: NDArray[np.float32], random: np.random.Generator, n: int) -> Codes:
+    return rows[random.integers(len(rows), size=n)].astype(np.float64)
+
+
+def _categories(chances: Codes, uniform: Codes) -> NDArray[np.int64]:
+    """Numbers of columns, each with the probability (n, k) of its row; equal ones where none is above 0."""
+    sums = np.clip(chances, 0.0, None).cumsum(axis=1)
+    sums = np.where(sums[:, -1:] > 0, sums, np.arange(1.0, chances.shape[1] + 1))
+    below = (sums <= (uniform * sums[:, -1])[:, np.newaxis]).sum(axis=1)
+    found: NDArray[np.int64] = np.minimum(below, chances.shape[1] - 1)
+    return found
+
+
+def _truncated(
+    mean: Codes, spread: float, intervals: Sequence[tuple[float, float]], random: np.random.Generator
+) -> Codes:
+    """Normals of these means (n,) and this spread inside the intervals."""
+    from scipy.stats import norm, truncnorm
+
+    bounds = (np.array(intervals)[:, :, np.newaxis] - mean) / spread  # (intervals, 2, n)
+    upper = bounds[:, 0] > 0  # where differences of upper tails are the precise ones
+    mass = np.where(
+        upper, norm.sf(bounds[:, 0]) - norm.sf(bounds[:, 1]), norm.cdf(bounds[:, 1]) - norm.cdf(bounds[:, 0])
+    )
+    rows = np.arange(len(mean))
+    chosen = _categories(mass.T, random.random(len(mean)))
+    low, high = bounds[chosen, 0, rows], bounds[chosen, 1, rows]
+    inside = truncnorm.ppf(random.random(len(mean)), low, np.maximum(high, low + TINY))
+    ends = np.array(intervals)[chosen]
+    return _clipped(mean + spread * np.where(np.isfinite(inside), inside, low), ends[:, 0], ends[:, 1])
+
+
+def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A root R of a covariance, R R' = it, of any rank."""
+    values, axes = np.linalg.eigh((covariance + covariance.T) / 2)
+    found: NDArray[np.float64] = axes * np.sqrt(np.clip(values, 0.0, None))
+    return found
