@@ -158,6 +158,15 @@ Json = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first item that cannot be used.", rich_help_panel=DATA)
 ]
+IdColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The column of ids in the table of labels.",
+        show_default="id, file or the like, or the first",
+        rich_help_panel=DATA,
+    ),
+]
 HeldOutBy = Annotated[
     str | None,
     typer.Option(

@@ -60,6 +60,16 @@ Crop = Annotated[
     ),
 ]
 
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TABLE",
+        help="Labels of the items: a table (.csv, .tsv, .parquet, .txt) with their ids or file names, such as CelebA's "
+        "list_attr_celeba.txt; or 'folders', for the folder of each.",
+        rich_help_panel=DATA,
+    ),
+]
+
 app = typer.Typer()
 # A model reconstructs images like those it was trained on about as well as those held out.
 FAR_ABOVE = 2.0
@@ -83,6 +93,8 @@ def encode(
     held_out: HeldOutCount = None,
     held_out_by: common.HeldOutBy = None,
     split_seed: common.SplitSeed = None,
+    labels: Labels = None,
+    id_column: common.IdColumn = None,
     strict: common.Strict = False,
     out: Annotated[Path, common.out_option("The latent store to write (.h5 or .shards).")],
     append: Append = False,
@@ -113,7 +125,10 @@ def encode(
     here = {"opened": opened if cluster else None, "crop": crop}
     options = EncodeOptions(batch_size, strict, append, workers, **here)  # type: ignore[arg-type]
     split, why = split_for(autoencoder, source, held_out, held_out_by, split_seed)
+    joined = _joined(source, labels, id_column, out)
     _report(autoencoder, source, options, split, why)
+    if joined:
+        common.say(f"labels: {joined}")
     with on_cluster(cluster), rich_progress() as progress:
         result = encode_to_store(
             autoencoder, source, out, held_out=split, options=options, force=force, progress=progress
@@ -121,7 +136,25 @@ def encode(
     if result.resumed:
         common.say(f"resumed after {result.resumed} items of an interrupted run")
     common.report_skipped(result.skipped)
+    if labels is not None:
+        from lsampler.store.label_tables import label_store
+
+        label_store(out, labels, out, id_column=id_column, force=True, progress=False)
     common.report_store(out, result.store)
+
+
+def _joined(source: Source, labels: str | None, id_column: str | None, out: Path) -> str:
+    """What joins, in words. Raises LsamplerError, before anything is encoded, if nothing does."""
+    from lsampler.errors import LsamplerError
+    from lsampler.store.label_tables import labels_for
+
+    if labels is None:
+        return ""
+    if out.suffix != ".h5":
+        raise LsamplerError(
+            f"{out}: labels are added to stores in one file; encode to .h5, then 'lsampler store shard'"
+        )
+    return labels_for(source.ids, labels, source.name, id_column)[1]
 
 
 def _report(autoencoder: Autoencoder, source: Source, options: EncodeOptions, split: HeldOut, why: str) -> None:

@@ -3,6 +3,7 @@
 from .exchange import export_latents, import_latents
 from .file_store import FileStore
 from .held_out import HeldOut
+from .label_tables import LabelTable, label_store, read_labels
 from .labels import Label, Labels
 from .latent_store import LatentStore
 from .memory_store import MemoryStore
@@ -16,6 +17,7 @@ __all__ = [
     "FileStore",
     "HeldOut",
     "Label",
+    "LabelTable",
     "Labels",
     "LatentStore",
     "MemoryStore",
@@ -25,6 +27,8 @@ __all__ = [
     "as_reference",
     "export_latents",
     "import_latents",
+    "label_store",
     "merge_store",
+    "read_labels",
     "shard_store",
 ]
