@@ -119,7 +119,7 @@ class Labels(Mapping[str, NDArray[Any]]):
 
     def summary(self) -> list[tuple[str, str, str, str]]:
         """For each label: its name, its kind, its values in words, and the share of rows where it is missing."""
-        found = []
+        found: list[tuple[str, str, str, str]] = []
         for label, values in zip(self.columns, self.codes.T, strict=True):
             known = values[~np.isnan(values)]
             absent = 1 - len(known) / len(values) if len(values) else 0.0
