@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.bundles.bundle import load_bundle
-from lsampler.bundles.heartbeats import heartbeats
+from lsampler.bundles.heartbeats import beat_kinds, heartbeats
 from lsampler.data.image_sources import open_images
 from lsampler.data.item_rows import open_items
 from lsampler.errors import LsamplerError, nearest_name
@@ -23,7 +24,7 @@ from lsampler.store.held_out import LAST, HeldOut
 from lsampler.store.latent_store import LatentStore
 from lsampler.store.opening import open_store
 
-LATENTS = "latents.h5"
+LATENTS, LABELS = "latents.h5", "labels.csv"
 # The digits are ordered by writer: without a shuffle others would be held out than were trained on.
 ORDER_SEED = 0
 
@@ -38,6 +39,7 @@ class Example:
         plural: what messages call them.
         write: writes them to a file.
         held_out: what the training of the model held out.
+        labels: what is known of each item, by name.
     """
 
     bundle: str
@@ -45,6 +47,7 @@ class Example:
     plural: str
     write: Callable[[Path], None]
     held_out: HeldOut
+    labels: Callable[[], dict[str, NDArray[Any]]]
 
 
 def digit_images() -> NDArray[np.float32]:
@@ -56,6 +59,20 @@ def digit_images() -> NDArray[np.float32]:
 
     images: NDArray[np.float32] = (load_digits().images / 16).astype(np.float32)
     return images[np.random.default_rng(ORDER_SEED).permutation(len(images))]
+
+
+def _digit_labels() -> dict[str, NDArray[Any]]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits().target
+    return {"digit": digits[np.random.default_rng(ORDER_SEED).permutation(len(digits))]}
+
+
+def _diagnoses() -> dict[str, NDArray[Any]]:
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    return {"diagnosis": data.target_names[data.target].astype(object)}
 
 
 def _write_digits(path: Path) -> None:
@@ -81,9 +98,18 @@ def _write_heartbeats(path: Path) -> None:
 
 
 EXAMPLES = {
-    "digits": Example("digits", "images.npy", "digits", _write_digits, HeldOut(597, LAST)),
-    "table": Example("cancer", "samples.csv", "samples of 30 measurements", _write_measurements, HeldOut(169)),
-    "signal": Example("heartbeats", "beats.npy", "heartbeats of two leads", _write_heartbeats, HeldOut(500)),
+    "digits": Example("digits", "images.npy", "digits", _write_digits, HeldOut(597, LAST), _digit_labels),
+    "table": Example(
+        "cancer", "samples.csv", "samples of 30 measurements", _write_measurements, HeldOut(169), _diagnoses
+    ),
+    "signal": Example(
+        "heartbeats",
+        "beats.npy",
+        "heartbeats of two leads",
+        _write_heartbeats,
+        HeldOut(500),
+        lambda: {"beat": beat_kinds()},
+    ),
 }
 
 
@@ -98,7 +124,7 @@ def example_of(what: str) -> Example:
 def write_example(
     folder: str | os.PathLike[str], what: str = "digits", *, progress: ProgressLike = None
 ) -> LatentStore:
-    """Write the data of an example, and ``latents.h5``, their latents under its bundled model.
+    """Write the data of an example, ``labels.csv``, and ``latents.h5``, their latents under its model with the labels.
 
     Args:
         folder: to write.
@@ -114,5 +140,14 @@ def write_example(
         path = beside / example.file
         example.write(path)
         source = open_images(path) if model.item.is_image else open_items(path, model.item)
-        encode_to_store(model, source, beside / LATENTS, held_out=example.held_out, progress=progress)
+        labels = example.labels()
+        _write_labels(beside / LABELS, source.ids, labels)
+        encode_to_store(model, source, beside / LATENTS, held_out=example.held_out, labels=labels, progress=progress)
     return open_store(Path(folder) / LATENTS)
+
+
+def _write_labels(path: Path, ids: Sequence[str], labels: Mapping[str, NDArray[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["id", *labels])
+        writer.writerows(zip(ids, *labels.values(), strict=True))

@@ -68,6 +68,11 @@ def heartbeats(count: int = COUNT, seed: int = SEED) -> NDArray[np.float32]:
     return found
 
 
+def beat_kinds(count: int = COUNT, seed: int = SEED) -> NDArray[np.object_]:
+    """Which of the beats of :func:`heartbeats` are normal, and which ventricular (count,)."""
+    return np.where(np.random.default_rng(seed).random(count) < PREMATURE, "ventricular", "normal").astype(object)
+
+
 def _beats(
     rng: np.random.Generator, count: int, times: NDArray[np.float64], waves: tuple[Wave, ...]
 ) -> NDArray[np.float64]:

@@ -60,6 +60,17 @@ Crop = Annotated[
     ),
 ]
 
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TABLE",
+        help="Labels of the items: a table (.csv, .tsv, .txt, .parquet, .npz, .h5ad) with their ids or file names, "
+        "such as CelebA's list_attr_celeba.txt; or 'folders', for the folder of each.",
+        show_default="none",
+        rich_help_panel=DATA,
+    ),
+]
+
 app = typer.Typer()
 # A model reconstructs images like those it was trained on about as well as those held out.
 FAR_ABOVE = 2.0
@@ -83,6 +94,9 @@ def encode(
     held_out: HeldOutCount = None,
     held_out_by: common.HeldOutBy = None,
     split_seed: common.SplitSeed = None,
+    labels: Labels = None,
+    id_column: common.IdColumn = None,
+    label_kind: common.LabelKinds = [],  # noqa: B006
     strict: common.Strict = False,
     out: Annotated[Path, common.out_option("The latent store to write (.h5 or .shards).")],
     append: Append = False,
@@ -103,6 +117,7 @@ def encode(
     from lsampler.models.encoding import encode_to_store
     from lsampler.models.trained_split import split_for
     from lsampler.progress import rich_progress
+    from lsampler.store.label_joining import joined_labels
     from lsampler.workspace import OpenedEncoder, absolute
 
     common.check_shards(out, cluster)
@@ -113,10 +128,22 @@ def encode(
     here = {"opened": opened if cluster else None, "crop": crop}
     options = EncodeOptions(batch_size, strict, append, workers, **here)  # type: ignore[arg-type]
     split, why = split_for(autoencoder, source, held_out, held_out_by, split_seed)
+    joined = None
+    if labels is not None:
+        joined = joined_labels(labels, source.ids, source.name, id_column=id_column, kinds=common.kinds_of(label_kind))
     _report(autoencoder, source, options, split, why)
+    for line in joined.said if joined else ():
+        common.say(line)
     with on_cluster(cluster), rich_progress() as progress:
         result = encode_to_store(
-            autoencoder, source, out, held_out=split, options=options, force=force, progress=progress
+            autoencoder,
+            source,
+            out,
+            held_out=split,
+            labels=joined and joined.labels,
+            options=options,
+            force=force,
+            progress=progress,
         )
     if result.resumed:
         common.say(f"resumed after {result.resumed} items of an interrupted run")

@@ -17,6 +17,7 @@ from lsampler.cli.common import (
     Json,
     ModelParams,
     SplitSeed,
+    StoreFile,
     cells,
     check_json,
     console,
@@ -30,6 +31,7 @@ from lsampler.cli.common import (
     write_json,
 )
 from lsampler.cli.help import DATA, OUTPUT
+from lsampler.cli.label import LABEL, label, print_labels
 from lsampler.cli.messages import Group, in_options
 from lsampler.cli.values import one_of, whole_number
 from lsampler.errors import LsamplerError
@@ -42,7 +44,6 @@ FINGERPRINT = 12
 """Characters of a fingerprint that tell models apart."""
 CHANNEL = ("channel", "mean", "std", "scale")
 SUFFIXES = (".h5", ".shards")
-StoreFile = Annotated[Path, typer.Argument(metavar="STORE", help="A latent store (.h5 or .shards).")]
 HeldOutCount = Annotated[
     int | None,
     typer.Option(
@@ -186,7 +187,9 @@ def info(path: StoreFile, json_out: Json = None, force: Force = False) -> None:
     measured = (
         {"channel_statistics": [dict(zip(CHANNEL, row, strict=True)) for row in channels.rows()]} if channels else {}
     )
-    if write_json(json_out, {"store": str(path), **plain, **measured}, force=force):
+    labels = store.labels.summary()
+    named = {"labels": [dict(zip(LABEL, row, strict=True)) for row in labels]} if labels else {}
+    if write_json(json_out, {"store": str(path), **plain, **measured, **named}, force=force):
         return
     table = new_table(title=cells(path)[0], show_header=False)
     table.add_column(no_wrap=True)
@@ -196,6 +199,17 @@ def info(path: StoreFile, json_out: Json = None, force: Force = False) -> None:
     console().print(table)
     if channels:
         print_channels(channels.shape, channels.count, channels.rows())
+    if labels:
+        print_labels(labels)
+
+
+app.command(
+    epilog=examples(
+        "lsampler example --out digits",
+        "lsampler store label digits/latents.h5 digits/labels.csv --out digits/labelled.h5",
+        "lsampler store info digits/labelled.h5",
+    )
+)(label)
 
 
 @app.command(epilog=examples("lsampler example --out digits", "lsampler store verify digits/latents.h5"))

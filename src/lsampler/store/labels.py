@@ -18,6 +18,7 @@ FEW_NUMBERS = 20
 """Whole numbers with at most so many different values are taken for categories, such as digits."""
 MOST_LEVELS = 10_000
 MOST_LABELS = 10_000
+SHOWN_LEVELS = 12
 MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "none", "null", "?"})
 
 
@@ -117,9 +118,33 @@ class Labels(Mapping[str, NDArray[Any]]):
     def __len__(self) -> int:
         return len(self.columns)
 
+    def summary(self) -> list[tuple[str, str, str, str]]:
+        """For each label: its name, its kind, its values in words, and the share of rows where it is missing."""
+        found: list[tuple[str, str, str, str]] = []
+        for label, values in zip(self.columns, self.codes.T, strict=True):
+            known = values[~np.isnan(values)]
+            absent = 1 - len(known) / len(values) if len(values) else 0.0
+            words = _in_words(label, known) if len(known) else "none"
+            found.append((label.name, label.kind, words, f"{absent:.1%}" if absent else "0 %"))
+        return found
+
     def rows(self, chosen: Any) -> Labels:
         """The labels of some of the rows, by numbers or a mask, in that order."""
         return Labels(self.columns, self.codes[chosen])
+
+
+def _in_words(label: Label, known: NDArray[np.float32]) -> str:
+    """The share of 1, the shares of the levels, or median and range."""
+    if label.kind == "binary":
+        return f"1 in {known.mean(dtype=np.float64):.1%}"
+    if label.kind == "continuous":
+        low, middle, high = np.quantile(known.astype(np.float64), [0, 0.5, 1])
+        return f"{low:.4g} to {high:.4g}, median {middle:.4g}"
+    counts = np.bincount(known.astype(np.int64), minlength=len(label.levels))
+    common = np.argsort(-counts, kind="stable")[:SHOWN_LEVELS]
+    shares = ", ".join(f"{shortened(label.levels[code], 30)} {counts[code] / len(known):.0%}" for code in common)
+    rest = len(label.levels) - len(common)
+    return f"{len(label.levels)} levels: {shares}" + (f" and {rest} more" if rest else "")
 
 
 def united(several: Iterable[Sequence[Label]]) -> tuple[Label, ...]:
