@@ -258,10 +258,15 @@ def _anndata(path: Path) -> Columns:
     data = anndata.read_h5ad(path, backed="r")
     try:
         ids = np.array([str(name) for name in data.obs_names], dtype=object)
-        own = {str(name): _plain(data.obs[name]) for name in data.obs.columns if str(name).lower() not in ID_NAMES}
+        own = obs_columns(data.obs)
     finally:
         data.file.close()
     return {"obs_names": ids, **own}
+
+
+def obs_columns(obs: Any) -> Columns:
+    """The columns of a table of pandas that may be labels, as arrays (N,)."""
+    return {str(name): _plain(obs[name]) for name in obs.columns if str(name).lower() not in ID_NAMES}
 
 
 def _plain(series: Any) -> NDArray[Any]:
