@@ -18,6 +18,7 @@ from lsampler.data.image_sources import open_images
 from lsampler.data.item_rows import open_items
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import new_directory
+from lsampler.models.encode_ranges import EncodeOptions
 from lsampler.models.encoding import encode_to_store
 from lsampler.progress import ProgressLike, shows_progress
 from lsampler.store.held_out import LAST, HeldOut
@@ -142,7 +143,8 @@ def write_example(
         source = open_images(path) if model.item.is_image else open_items(path, model.item)
         labels = example.labels()
         _write_labels(beside / LABELS, source.ids, labels)
-        encode_to_store(model, source, beside / LATENTS, held_out=example.held_out, labels=labels, progress=progress)
+        options = EncodeOptions(labels=labels)
+        encode_to_store(model, source, beside / LATENTS, held_out=example.held_out, options=options, progress=progress)
     return open_store(Path(folder) / LATENTS)
 
 

@@ -125,25 +125,18 @@ def encode(
     where = str(items.absolute())
     opened = OpenedEncoder(absolute(model), settings, where, str(resolve_device(device)), dataset)
     autoencoder, source = opened()
-    here = {"opened": opened if cluster else None, "crop": crop}
-    options = EncodeOptions(batch_size, strict, append, workers, **here)  # type: ignore[arg-type]
     split, why = split_for(autoencoder, source, held_out, held_out_by, split_seed)
     joined = None
     if labels is not None:
         joined = joined_labels(labels, source.ids, source.name, id_column=id_column, kinds=common.kinds_of(label_kind))
+    here = {"opened": opened if cluster else None, "crop": crop, "labels": joined and joined.labels}
+    options = EncodeOptions(batch_size, strict, append, workers, **here)  # type: ignore[arg-type]
     _report(autoencoder, source, options, split, why)
     for line in joined.said if joined else ():
         common.say(line)
     with on_cluster(cluster), rich_progress() as progress:
         result = encode_to_store(
-            autoencoder,
-            source,
-            out,
-            held_out=split,
-            labels=joined and joined.labels,
-            options=options,
-            force=force,
-            progress=progress,
+            autoencoder, source, out, held_out=split, options=options, force=force, progress=progress
         )
     if result.resumed:
         common.say(f"resumed after {result.resumed} items of an interrupted run")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -55,6 +55,8 @@ class EncodeOptions:
             import the calling script: there, guard the call by ``if __name__ == "__main__":``.
         shard_images: images per shard of a sharded store; rounded up to whole batches.
         opened: opens the model and the images on a worker of a cluster; hashable.
+        labels: of the items: the path of a table or a :class:`lsampler.store.LabelTable`, joined by ids or file names;
+            ``folders`` for the folder of each item; or what ``lsampler.store.Labels.of`` takes, in their order.
         crop: how images are cropped, see :class:`lsampler.data.Preprocess`; None as for the autoencoder's own images.
     """
 
@@ -65,6 +67,7 @@ class EncodeOptions:
     shard_images: int = SHARD_IMAGES
     opened: Opened | None = None
     crop: Crop | None = None
+    labels: Any = None
 
 
 def encode_range(

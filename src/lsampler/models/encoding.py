@@ -61,7 +61,6 @@ def encode_to_store(
     path: str | os.PathLike[str],
     *,
     held_out: int | HeldOut | None = None,
-    labels: Any = None,
     options: EncodeOptions = DEFAULTS,
     force: bool = False,
     progress: ProgressLike = None,
@@ -77,9 +76,7 @@ def encode_to_store(
             cluster (:func:`on_cluster`).
         held_out: how many images are held out, or which (:class:`HeldOut`). A number, or None, follows what the
             autoencoder's training held out of the same images. Otherwise so many, or a tenth, are held out at random.
-        labels: of the items: the path of a table or a :class:`lsampler.store.LabelTable`, which are joined by their
-            ids; ``folders`` for the folder of each item; or arrays with a value for each item of the source.
-        options: batch size, loading, and the like.
+        options: batch size, loading, labels, and the like.
         force: replace an existing store and discard an interrupted run.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
@@ -88,7 +85,7 @@ def encode_to_store(
             already.
     """
     split = held_out if isinstance(held_out, HeldOut) else split_for(autoencoder, source, held_out)[0]
-    known = None if labels is None else joined_labels(labels, source.ids, source.name)
+    known = None if options.labels is None else joined_labels(options.labels, source.ids, source.name)
     run = _Run(
         autoencoder,
         source,

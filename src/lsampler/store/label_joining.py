@@ -75,7 +75,7 @@ def _folders(ids: Sequence[str], name: str) -> JoinedLabels:
     label, codes = coded(FOLDER, np.array(folders, dtype=object), "categorical")
     without = sum(not folder for folder in folders)
     said = f"labels: '{FOLDER}', with {len(label.levels):,} different ones" + (
-        f"; {without:,} items are in none" if without else ""
+        f"; {without:,} of {len(ids):,} items are in none" if without else ""
     )
     return JoinedLabels(Labels([label], codes[:, np.newaxis]), (said,))
 
