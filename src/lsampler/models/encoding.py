@@ -139,21 +139,22 @@ class _Run:
 
 
 def _encode_file(run: _Run, progress: ProgressLike) -> EncodingResult:
-    source, writer = run.source, _writer(run)
-    start, skipped = _resume_at(writer, run)
-    resumed = writer.committed
-    if run.options.strict and skipped:
-        fix = "fix it and pass `force=True` to start over, or leave out `strict=True`"
-        raise LsamplerError(f"{source.name}: image '{next(iter(skipped))}' could not be used; {fix}")
-    held_out, labels = run.division.held_out, run.labels and run.labels.rows(slice(start, None))
-    encoded = encode_range(
-        run.autoencoder, source, start, run.total, held_out=held_out, options=run.options, labels=labels
-    )
-    with writer, closing(encoded):
-        for rows in track(encoded, progress, "encoding", run.total, len, start):
-            skipped |= rows.skipped
-            writer.append(rows.latents, rows.ids, rows.splits or (), rows.labels)
-        require_some(writer.committed + writer.pending, source.name, skipped)
+    source = run.source
+    with _writer(run) as writer:
+        start, skipped = _resume_at(writer, run)
+        resumed = writer.committed
+        if run.options.strict and skipped:
+            fix = "fix it and pass `force=True` to start over, or leave out `strict=True`"
+            raise LsamplerError(f"{source.name}: image '{next(iter(skipped))}' could not be used; {fix}")
+        held_out, labels = run.division.held_out, run.labels and run.labels.rows(slice(start, None))
+        encoded = encode_range(
+            run.autoencoder, source, start, run.total, held_out=held_out, options=run.options, labels=labels
+        )
+        with closing(encoded):
+            for rows in track(encoded, progress, "encoding", run.total, len, start):
+                skipped |= rows.skipped
+                writer.append(rows.latents, rows.ids, rows.splits or (), rows.labels)
+            require_some(writer.committed + writer.pending, source.name, skipped)
     return EncodingResult(FileStore(run.path), resumed, skipped)
 
 
