@@ -364,3 +364,11 @@ def _differs(case: Case, out: str, folder: Path) -> str:
     if content(folder / "given") != content(folder / "out"):
         return "another result than that of the sound input"
     return ""
+
+
+def words_of(command: str, places: dict[str, str]) -> list[str]:
+    """The arguments of a command, with the paths that stand for names in capitals."""
+    words = command.split()
+    for place, value in places.items():
+        words = [word.replace(place, value) for word in words]
+    return words

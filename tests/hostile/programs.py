@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hostile.judging import Build, Case
-from hostile.kinds import finite_outputs, words_of
+from hostile.judging import Build, Case, words_of
+from hostile.kinds import finite_outputs
 from hostile.mutations import SANE, Random
 
 import lsampler

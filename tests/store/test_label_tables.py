@@ -151,12 +151,21 @@ def test_further_labels_are_added_in_place(store: LatentStore, tmp_path: Path) -
     assert found.verify() == []
     before = path.read_bytes()
     with pytest.raises(
-        LsamplerError, match=r"a\.h5: label 'age' is continuous .* and categorical .*`label_kind=\.\.\.`"
+        LsamplerError, match=r"t\.csv: label 'age' is categorical, in .*a\.h5 it is continuous; correct"
     ):
         label_store(path, table_of(tmp_path, "id,age\nz.png,old\n"), path, force=True, progress=False)
     with pytest.raises(LsamplerError, match="exists"):
         label_store(path, "folders", path, progress=False)
     assert path.read_bytes() == before
+
+
+def test_few_values_are_of_the_kind_that_the_store_has(store: LatentStore, tmp_path: Path) -> None:
+    path = Path(store.name)
+    label_store(path, {"digit": [7, 1, 0, 3, 1], "age": np.linspace(0.5, 9, 5)}, path, force=True, progress=False)
+    label_store(path, table_of(tmp_path, "id,digit,age\nz.png,0,1\nx/1.png,1,\n"), path, force=True, progress=False)
+    found = open_store(path)
+    assert values(found, "digit") == ["1", "1", "0", "3", "0"]
+    assert values(found, "age") == [0.5, 2.625, 4.75, 6.875, 1]
 
 
 def test_shards_are_labelled(store: LatentStore, tmp_path: Path) -> None:

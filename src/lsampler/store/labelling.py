@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lsampler.errors import LsamplerError
+from lsampler.errors import LsamplerError, shortened
 from lsampler.files import check_output
 from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.store.file_store import FileStore
-from lsampler.store.label_joining import joined_labels
+from lsampler.store.label_joining import JoinedLabels, joined_labels
 from lsampler.store.labels import Label, LabelKind, Labels, as_json, recoded, united
 from lsampler.store.latent_store import LatentStore, Rows
 from lsampler.store.opening import open_store
@@ -69,11 +69,8 @@ def label_store(
     if target.suffix != suffix:
         raise LsamplerError(f"{out}: {store} is of the kind {suffix}; choose a name that ends so")
     check_output(target, force=force)
-    joined = joined_labels(labels, source.ids(), source.name, id_column=id_column, kinds=kinds)
-    try:
-        columns = united([source.label_columns, joined.labels.columns])
-    except LsamplerError as error:
-        raise LsamplerError(f"{source.name}: {error}, or declare its kind with `label_kind=...`") from error
+    joined = _joined(source, labels, id_column, dict(kinds or {}))
+    columns = united([source.label_columns, joined.labels.columns])
     attributes = source.provenance()
     if isinstance(source, FileStore):
         rows = _labelled(source, columns, 0, len(source), labels=joined.labels)
@@ -87,6 +84,27 @@ def label_store(
     work = ShardWork("labelling", len(source), shard_rows, planned, chunks, columns, joined.labels)
     written, _ = write_shards(target, source.dimension, work, attributes, force=force, progress=progress)
     return LabelledStore(written, joined.said)
+
+
+def _joined(source: LatentStore, given: Any, id_column: str | None, kinds: dict[str, LabelKind]) -> JoinedLabels:
+    """The labels of the rows of a store, of the kinds that they have there: few values do not tell."""
+    ids, there = source.ids(), {label.name: label for label in source.label_columns}
+    joined = joined_labels(given, ids, source.name, id_column=id_column, kinds=kinds)
+    others = [label for label in joined.labels.columns if there.get(label.name, label).kind != label.kind]
+    for label in others:
+        kind = there[label.name].kind
+        try:
+            known = kinds | {label.name: kind}
+            joined = joined_labels(given, ids, source.name, id_column=id_column, kinds=known)
+            fits = label.name not in kinds and joined.labels.columns[joined.labels.place(label.name)].kind == kind
+        except LsamplerError:
+            fits = False
+        if not fits:
+            name = given if isinstance(given, str | os.PathLike) else getattr(given, "name", "`labels`")
+            problem = f"label '{shortened(label.name)}' is {label.kind}, in {source.name} it is {kind}"
+            raise LsamplerError(f"{name}: {problem}; correct its values, or rename it")
+        kinds = known
+    return joined
 
 
 def _labelled(
