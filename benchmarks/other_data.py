@@ -3,6 +3,7 @@
 ``python -m benchmarks.other_data`` writes the two tables of docs/other-data.md and its figures anew. Everything learns
 from the training items alone. A classifier is cross-validated on the held-out real items and as many samples; its area
 under the ROC curve (AUC) is 0.5 for samples that it cannot tell from real items, and 1 for those that it always can.
+The first is that of the score ``item-classifier``, the others are scikit-learn's alone.
 The peer is scikit-learn's ``GaussianMixture``, fitted to the items themselves.
 """
 
@@ -24,12 +25,16 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_te
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import lsampler
 from lsampler import decode, load_bundle, load_sampler
 from lsampler.bundles import Bundle
 from lsampler.bundles.examples import EXAMPLES
 from lsampler.data import open_items
 from lsampler.data.item_plots import figure_of
+from lsampler.models import EncodedStore
 from lsampler.plots import house_style
+from lsampler.plugins import load_evaluator
+from lsampler.scoring import Evaluator, RealData, Samples, Subject
 
 PAGE = Path(__file__).parents[1] / "docs" / "other-data.md"
 IMAGES = PAGE.parent / "images"
@@ -108,16 +113,33 @@ def measured(what: str) -> list[str]:
     held = example.held_out.divide(source.ids, source.name).held_out
     rows = _flat(source.rows(0, len(source.ids)))
     train, real = rows[~held], rows[held]
-    lines = ["| samples | AUC, boosted trees | AUC, logistic regression |", "|---|---|---|"]
+    store = lsampler.encode(bundle.autoencoder, path, held_out=example.held_out, progress=False)
+    judges = _judges(store)
+    lines = ["| samples | `item-auc` | AUC, boosted trees | AUC, logistic regression |", "|---|---|---|---|"]
     for name, draw in drawers(bundle, train):
-        drawn = (draw(len(real), seed)[:, :: EVERY[what]] for seed in range(DRAWS))
-        found = np.array([aucs(real[:, :: EVERY[what]], rows, seed) for seed, rows in enumerate(drawn)])
+        drawn = [draw(len(real), seed) for seed in range(DRAWS)]
+        judged = [_item_auc(judge, rows, bundle) for judge, rows in zip(judges, drawn, strict=True)]
+        others = [aucs(real[:, :: EVERY[what]], rows[:, :: EVERY[what]], seed) for seed, rows in enumerate(drawn)]
+        found = np.column_stack([judged, others])
         cells = [f"{mean:.2f} ± {spread:.2f}" for mean, spread in zip(found.mean(0), found.std(0, ddof=1), strict=True)]
-        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     if what == "signal":
         _draw(bundle, train, real, IMAGES / f"{example.bundle}.png")
     return lines
+
+
+def _judges(store: EncodedStore) -> list[Evaluator]:
+    """For each draw, the score of lsampler's reports, prepared."""
+    judges = [load_evaluator("item-classifier") for _ in range(DRAWS)]
+    for seed, judge in enumerate(judges):
+        judge.prepare(RealData(Subject.of(store), seed=seed, rows=store.count("held-out")))
+    return judges
+
+
+def _item_auc(judge: Evaluator, rows: Rows, bundle: Bundle) -> float:
+    items = rows.reshape(-1, *bundle.autoencoder.item.shape)
+    return judge.score(Samples.of_items("samples", items, bundle.autoencoder))[0].value
 
 
 def _draw(bundle: Bundle, train: Rows, real: Rows, path: Path) -> None:

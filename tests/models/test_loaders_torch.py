@@ -224,8 +224,11 @@ class TestPrograms:
 
 def test_the_documents_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
-    source, *exports = re.findall(r"```python\n(.*?)```", page.split("## pythae")[0], flags=re.DOTALL)
+    live, source, *exports = re.findall(r"```python\n(.*?)```", page.split("## pythae")[0], flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(live, "models.md", "exec"), names)
+    assert names["new"].shape == (100, 30)
     Path("my_model.py").write_text(source)
     net = module_of(tmp_path / "my_model.py", "my_model").Net().eval()
     torch.save(net.state_dict(), "net.pt")

@@ -283,7 +283,7 @@ PUBLIC_OF_ALL = {
 OF_STRATEGIES = PUBLIC_OF_ALL | {
     *("fit", "sample", "stream", "score_samples", "score", "log_prob", "save", "load", "note", "has_density"),
     *("learn", "draw", "log_density", "begin", "state", "dimension", "device", "fingerprint", "seed_"),
-    *("needs_latents", "aggregates_only"),
+    *("needs_latents", "aggregates_only", "autoencoder"),
 }
 
 

@@ -28,7 +28,7 @@ BAD_INPUT = [
     ("no such file", "import {dir}/no.npy --out {dir}/x.h5", "no.npy: no such file of latent vectors; check the path"),
     ("a folder", "import {dir} --out {dir}/x.h5", "is a folder, expected a file of latent vectors"),
     ("no bytes", "import {dir}/nothing.npy --out {dir}/x.h5", "nothing.npy: is empty"),
-    ("suffix", "import {dir}/z.txt --out {dir}/x.h5", "z.txt: not a file of latent vectors; give a .npy, .npz, .h5, .parquet or"),
+    ("suffix", "import {dir}/z.txt --out {dir}/x.h5", "z.txt: not a file of latent vectors; give a .npy, .npz, .h5,"),
     ("suffix of the store", "import {dir}/z.npy --out {dir}/x.npz", "x.npz: a latent store is an .h5 file"),
     ("store exists", "import {dir}/z.npy --out {dir}/store.h5", "store.h5: exists already"),
     ("name too long", "import {dir}/z.npy --out {dir}/" + "x" * 300 + ".h5", "could not be written"),
