@@ -81,6 +81,7 @@ def test_scores_under_a_condition_have_real_rows_that_fulfil_it(ok: Cli, people:
     held_out = {row["name"]: row["n"] for row in scored["rows"]}["held-out real vectors"]
     men = int(people.labels["male"][TRAIN:].sum())
     assert held_out in (men // 2, men - men // 2)
+    assert "gaussian: Fitted to the " in ok("evaluate", *words[:-2], "-e", "latent-distances").out
     folder = ("--out", tmp_path / "report", "-e", "latent-distances")
     first = json.loads(ok("compare", *words, *folder).out)
     [row] = [row for row in first["rows"] if row["kind"] == "drawn"]
