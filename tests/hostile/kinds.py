@@ -8,12 +8,14 @@ import os
 import random
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from hostile import mutations
 from hostile.hdf5 import of_hdf5
@@ -57,6 +59,7 @@ IMPORT = """
 store import FILE --out OUT/x.h5 --held-out 3
 store import FILE --out OUT/x.h5
 """
+LABEL = "store label BASE/store.h5 FILE --out OUT/x.h5"
 ENCODE = "encode FILE --model BASE/tiny.safetensors --held-out 2 --out OUT/x.h5"
 TRAIN = "train FILE --epochs 1 --size 8 --grey --filters 4 --latent-dim 3 --held-out 2 --out OUT/x"
 IMAGES = f"{ENCODE}\n{ENCODE}\n{ENCODE}\n{TRAIN}"
@@ -116,7 +119,10 @@ def make_sound(folder: Path) -> None:
     model = lsampler.models.ConvAutoencoder(config, preprocess=lsampler.data.Preprocess(8, "none", 1)).eval()
     model.save(folder / "tiny.safetensors")
     images = lsampler.data.open_images(folder / "all.npy")
-    lsampler.models.encode_to_store(model, images, folder / "store.h5", held_out=60)
+    given = {"digit": np.arange(330) % 10, "ink": np.linspace(0.5, 9.5, 330), "kind": np.array(["a", "", "b"] * 110)}
+    labels = lsampler.models.EncodeOptions(labels=given)
+    lsampler.models.encode_to_store(model, images, folder / "store.h5", held_out=60, options=labels)
+    _write_labels(folder, images.ids, given)
     store = lsampler.open_store(folder / "store.h5")
     lsampler.store.shard_store(folder / "store.h5", folder / "store.shards", shard_rows=100)
     cores = [lsampler.plugins.load_core(name) for name in lsampler.plugins.plugin_names("core")]
@@ -131,6 +137,16 @@ def make_sound(folder: Path) -> None:
         lsampler.store.export_latents(store, folder / f"latents.{suffix}")
     np.savetxt(folder / "latents.csv", store.read(), delimiter=",")
     _interrupt(folder, model)
+
+
+def _write_labels(folder: Path, ids: Sequence[str], labels: dict[str, Any]) -> None:
+    """Tables of labels."""
+    columns = {"id": ids, **{name: values.tolist() for name, values in labels.items()}}
+    pq.write_table(pa.table(columns), folder / "labels.parquet")
+    np.savez_compressed(folder / "labels.npz", **{name: np.array(values) for name, values in columns.items()})
+    for suffix, separator in (("csv", ","), ("txt", " ")):
+        rows = (separator.join(str(value) or "NA" for value in row) for row in zip(*columns.values(), strict=True))
+        (folder / f"labels.{suffix}").write_text("\n".join([separator.join(columns), *rows]) + "\n")
 
 
 class _Interrupting:
@@ -373,6 +389,10 @@ KINDS: dict[str, Build] = {
     ".h5 latents": of_file("latents.h5", of_hdf5, IMPORT, SANE),
     ".parquet latents": of_file("latents.parquet", mutations.of_parquet, IMPORT, SANE),
     ".csv latents": of_file("latents.csv", of_bytes, IMPORT, SANE),
+    "tables of labels": of_file("labels.csv", of_bytes, LABEL, SANE),
+    "spaced tables of labels": of_file("labels.txt", of_bytes, LABEL, SANE),
+    ".npz labels": of_file("labels.npz", mutations.of_zip, LABEL, SANE),
+    ".parquet labels": of_file("labels.parquet", mutations.of_parquet, LABEL, SANE),
     "models": of_file("tiny.safetensors", mutations.of_safetensors, MODEL, SANE),
     "bundles": of_file("bundle.safetensors", mutations.of_safetensors, BUNDLE, SANE),
     **{

@@ -18,10 +18,10 @@ from lsampler.data.image_sources import open_images
 from lsampler.data.item_rows import open_items
 from lsampler.errors import LsamplerError, nearest_name
 from lsampler.files import new_directory
+from lsampler.models.encode_ranges import EncodeOptions
 from lsampler.models.encoding import encode_to_store
 from lsampler.progress import ProgressLike, shows_progress
 from lsampler.store.held_out import LAST, HeldOut
-from lsampler.store.label_tables import label_store
 from lsampler.store.latent_store import LatentStore
 from lsampler.store.opening import open_store
 
@@ -141,10 +141,10 @@ def write_example(
         path = beside / example.file
         example.write(path)
         source = open_images(path) if model.item.is_image else open_items(path, model.item)
-        encode_to_store(model, source, beside / LATENTS, held_out=example.held_out, progress=progress)
         labels = example.labels()
         _write_labels(beside / LABELS, source.ids, labels)
-        label_store(beside / LATENTS, labels, beside / LATENTS, force=True, progress=False)
+        options = EncodeOptions(labels=labels)
+        encode_to_store(model, source, beside / LATENTS, held_out=example.held_out, options=options, progress=progress)
     return open_store(Path(folder) / LATENTS)
 
 

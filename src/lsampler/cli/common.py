@@ -74,6 +74,7 @@ Store = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+StoreFile = Annotated[Path, typer.Argument(metavar="STORE", help="A latent store (.h5 or .shards).")]
 Plugin = Annotated[
     str | None,
     typer.Option(
@@ -163,7 +164,16 @@ IdColumn = Annotated[
     typer.Option(
         metavar="NAME",
         help="The column of ids in the table of labels.",
-        show_default="id, file or the like, or the first",
+        show_default="id, file or the like, or the first of texts",
+        rich_help_panel=DATA,
+    ),
+]
+LabelKinds = Annotated[
+    list[str],
+    typer.Option(
+        "--label-kind",
+        metavar="NAME=KIND",
+        help="The kind of a label whose values do not tell: binary, categorical or continuous; may be repeated.",
         rich_help_panel=DATA,
     ),
 ]
@@ -193,6 +203,17 @@ SplitSeed = Annotated[
 def out_option(meaning: str, *, metavar: str = "FILE") -> Any:
     """The option ``--out`` of a command that writes."""
     return typer.Option("--out", "-o", metavar=metavar, help=meaning, rich_help_panel=OUTPUT)
+
+
+def kinds_of(settings: Sequence[str]) -> dict[str, Any]:
+    """What ``--label-kind`` says of each label."""
+    found = {}
+    for setting in settings:
+        name, _, kind = setting.rpartition("=")  # a name may itself hold an equals sign
+        if not (name and kind):
+            raise LsamplerError(f"--label-kind {setting}: write it as NAME=KIND, such as digit=categorical")
+        found[name] = kind
+    return found
 
 
 def model_settings(model: str | None, settings: Sequence[str]) -> dict[str, str]:

@@ -64,8 +64,9 @@ Labels = Annotated[
     str | None,
     typer.Option(
         metavar="TABLE",
-        help="Labels of the items: a table (.csv, .tsv, .parquet, .txt) with their ids or file names, such as CelebA's "
-        "list_attr_celeba.txt; or 'folders', for the folder of each.",
+        help="Labels of the items: a table (.csv, .tsv, .txt, .parquet, .npz, .h5ad) with their ids or file names, "
+        "such as CelebA's list_attr_celeba.txt; or 'folders', for the folder of each.",
+        show_default="none",
         rich_help_panel=DATA,
     ),
 ]
@@ -95,6 +96,7 @@ def encode(
     split_seed: common.SplitSeed = None,
     labels: Labels = None,
     id_column: common.IdColumn = None,
+    label_kind: common.LabelKinds = [],  # noqa: B006
     strict: common.Strict = False,
     out: Annotated[Path, common.out_option("The latent store to write (.h5 or .shards).")],
     append: Append = False,
@@ -115,6 +117,7 @@ def encode(
     from lsampler.models.encoding import encode_to_store
     from lsampler.models.trained_split import split_for
     from lsampler.progress import rich_progress
+    from lsampler.store.label_joining import joined_labels
     from lsampler.workspace import OpenedEncoder, absolute
 
     common.check_shards(out, cluster)
@@ -122,13 +125,15 @@ def encode(
     where = str(items.absolute())
     opened = OpenedEncoder(absolute(model), settings, where, str(resolve_device(device)), dataset)
     autoencoder, source = opened()
-    here = {"opened": opened if cluster else None, "crop": crop}
-    options = EncodeOptions(batch_size, strict, append, workers, **here)  # type: ignore[arg-type]
     split, why = split_for(autoencoder, source, held_out, held_out_by, split_seed)
-    joined = _joined(source, labels, id_column, out)
+    joined = None
+    if labels is not None:
+        joined = joined_labels(labels, source.ids, source.name, id_column=id_column, kinds=common.kinds_of(label_kind))
+    here = {"opened": opened if cluster else None, "crop": crop, "labels": joined and joined.labels}
+    options = EncodeOptions(batch_size, strict, append, workers, **here)  # type: ignore[arg-type]
     _report(autoencoder, source, options, split, why)
-    if joined:
-        common.say(f"labels: {joined}")
+    for line in joined.said if joined else ():
+        common.say(line)
     with on_cluster(cluster), rich_progress() as progress:
         result = encode_to_store(
             autoencoder, source, out, held_out=split, options=options, force=force, progress=progress
@@ -136,25 +141,7 @@ def encode(
     if result.resumed:
         common.say(f"resumed after {result.resumed} items of an interrupted run")
     common.report_skipped(result.skipped)
-    if labels is not None:
-        from lsampler.store.label_tables import label_store
-
-        label_store(out, labels, out, id_column=id_column, force=True, progress=False)
     common.report_store(out, result.store)
-
-
-def _joined(source: Source, labels: str | None, id_column: str | None, out: Path) -> str:
-    """What joins, in words. Raises LsamplerError, before anything is encoded, if nothing does."""
-    from lsampler.errors import LsamplerError
-    from lsampler.store.label_tables import labels_for
-
-    if labels is None:
-        return ""
-    if out.suffix != ".h5":
-        raise LsamplerError(
-            f"{out}: labels are added to stores in one file; encode to .h5, then 'lsampler store shard'"
-        )
-    return labels_for(source.ids, labels, source.name, id_column)[1]
 
 
 def _report(autoencoder: Autoencoder, source: Source, options: EncodeOptions, split: HeldOut, why: str) -> None:

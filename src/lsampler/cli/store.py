@@ -14,10 +14,10 @@ from lsampler.cli.common import (
     Cluster,
     Force,
     HeldOutBy,
-    IdColumn,
     Json,
     ModelParams,
     SplitSeed,
+    StoreFile,
     cells,
     check_json,
     console,
@@ -31,6 +31,7 @@ from lsampler.cli.common import (
     write_json,
 )
 from lsampler.cli.help import DATA, OUTPUT
+from lsampler.cli.label import LABEL, label, print_labels
 from lsampler.cli.messages import Group, in_options
 from lsampler.cli.values import one_of, whole_number
 from lsampler.errors import LsamplerError
@@ -41,10 +42,8 @@ if TYPE_CHECKING:
 MOST_PROBLEMS = 20
 FINGERPRINT = 12
 """Characters of a fingerprint that tell models apart."""
-LABEL = ("name", "kind", "values", "missing")
 CHANNEL = ("channel", "mean", "std", "scale")
 SUFFIXES = (".h5", ".shards")
-StoreFile = Annotated[Path, typer.Argument(metavar="STORE", help="A latent store (.h5 or .shards).")]
 HeldOutCount = Annotated[
     int | None,
     typer.Option(
@@ -201,42 +200,16 @@ def info(path: StoreFile, json_out: Json = None, force: Force = False) -> None:
     if channels:
         print_channels(channels.shape, channels.count, channels.rows())
     if labels:
-        table = new_table(title="labels")
-        for name in LABEL:
-            table.add_column(name, overflow="fold")
-        for row in labels:
-            table.add_row(*cells(*row))
-        console().print(table)
+        print_labels(labels)
 
 
-@app.command(
+app.command(
     epilog=examples(
         "lsampler example --out digits",
         "lsampler store label digits/latents.h5 digits/labels.csv --out digits/labelled.h5",
         "lsampler store info digits/labelled.h5",
     )
-)
-def label(
-    path: StoreFile,
-    labels: Annotated[
-        str, typer.Argument(metavar="TABLE", help="A table (.csv, .tsv, .parquet, .txt) with ids; or 'folders'.")
-    ],
-    *,
-    id_column: IdColumn = None,
-    out: Annotated[Path, out_option("The store to write (.h5); with --force it may be the same one.")],
-    force: Force = False,
-) -> None:
-    """Add labels to a store: named properties of its items, which --where of 'lsampler sample' asks for.
-
-    The table is joined by the ids of the store, or by names of files; what did not join is counted and named. CelebA's
-    list_attr_celeba.txt works as downloaded. 'folders' takes the folder of each item as its label.
-    """
-    from lsampler.progress import rich_progress
-    from lsampler.store.label_tables import label_store
-
-    with rich_progress() as progress:
-        _, words = label_store(path, labels, out, id_column=id_column, force=force, progress=progress)
-    say(f"{out}: {words}")
+)(label)
 
 
 @app.command(epilog=examples("lsampler example --out digits", "lsampler store verify digits/latents.h5"))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from lsampler.data.preprocess import Crop, Preprocess
 from lsampler.errors import LsamplerError, plugin_errors
 from lsampler.models.conv_autoencoder import ConvAutoencoder
 from lsampler.models.protocols import Autoencoder, device_of, item_of, preprocess_of
+from lsampler.store.labels import Labels
 from lsampler.store.latent_store import SPLITS, Rows
 from lsampler.store.reference import Split
 
@@ -54,6 +55,8 @@ class EncodeOptions:
             import the calling script: there, guard the call by ``if __name__ == "__main__":``.
         shard_images: images per shard of a sharded store; rounded up to whole batches.
         opened: opens the model and the images on a worker of a cluster; hashable.
+        labels: of the items: the path of a table or a :class:`lsampler.store.LabelTable`, joined by ids or file names;
+            ``folders`` for the folder of each item; or what ``lsampler.store.Labels.of`` takes, in their order.
         crop: how images are cropped, see :class:`lsampler.data.Preprocess`; None as for the autoencoder's own images.
     """
 
@@ -64,6 +67,7 @@ class EncodeOptions:
     shard_images: int = SHARD_IMAGES
     opened: Opened | None = None
     crop: Crop | None = None
+    labels: Any = None
 
 
 def encode_range(
@@ -74,12 +78,13 @@ def encode_range(
     *,
     held_out: NDArray[np.bool_],
     options: EncodeOptions = EncodeOptions(),
+    labels: Labels | None = None,
 ) -> Generator[Rows, None, None]:
     """Latents of the items ``start`` to ``stop`` of a source, in order; nothing is written.
 
     Images are loaded ahead, so that the encoder does not wait for them. Ranges that begin at multiples of
     ``batch_size`` give the same numbers as one range over all. ``held_out`` has an entry for every item of
-    the source.
+    the source, ``labels`` for those from ``start`` to ``stop``.
 
     Raises:
         LsamplerError: an item cannot be used and ``strict`` is set.
@@ -98,7 +103,8 @@ def encode_range(
             rows = latents.float().cpu().numpy()
             ids = [source.ids[index] for index in batch.indices]
             splits: list[Split] = SPLIT_NAMES[held_out[batch.indices].astype(np.intp)].tolist()
-            yield Rows(rows, ids, splits, skipped=batch.skipped)
+            own = None if labels is None else labels.rows([index - start for index in batch.indices])
+            yield Rows(rows, ids, splits, own, skipped=batch.skipped)
 
 
 def _row_batches(source: ItemRows, starts: range, stop: int, *, strict: bool) -> Generator[PixelBatch, None, None]:

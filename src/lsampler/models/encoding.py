@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -25,6 +26,8 @@ from lsampler.models.trained_split import split_for
 from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.store.file_store import FileStore, committed_shards, partial_folder
 from lsampler.store.held_out import Division, HeldOut
+from lsampler.store.label_joining import joined_labels
+from lsampler.store.labels import Labels, as_json
 from lsampler.store.latent_shape import LATENT_SHAPE, shape_attribute
 from lsampler.store.latent_store import RUN, Rows
 from lsampler.store.partial_store import signature
@@ -73,7 +76,7 @@ def encode_to_store(
             cluster (:func:`on_cluster`).
         held_out: how many images are held out, or which (:class:`HeldOut`). A number, or None, follows what the
             autoencoder's training held out of the same images. Otherwise so many, or a tenth, are held out at random.
-        options: batch size, loading, and the like.
+        options: batch size, loading, labels, and the like.
         force: replace an existing store and discard an interrupted run.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
@@ -82,7 +85,17 @@ def encode_to_store(
             already.
     """
     split = held_out if isinstance(held_out, HeldOut) else split_for(autoencoder, source, held_out)[0]
-    run = _Run(autoencoder, source, Path(path), split, split.divide(source.ids, source.name), options, force)
+    known = None if options.labels is None else joined_labels(options.labels, source.ids, source.name)
+    run = _Run(
+        autoencoder,
+        source,
+        Path(path),
+        split,
+        split.divide(source.ids, source.name),
+        options,
+        force,
+        None if known is None else known.labels,
+    )
     return _encode_shards(run, progress) if run.path.suffix == SUFFIX else _encode_file(run, progress)
 
 
@@ -97,6 +110,7 @@ class _Run:
     division: Division
     options: EncodeOptions
     force: bool
+    labels: Labels | None
 
     @property
     def total(self) -> int:
@@ -125,19 +139,22 @@ class _Run:
 
 
 def _encode_file(run: _Run, progress: ProgressLike) -> EncodingResult:
-    source, writer = run.source, _writer(run)
-    start, skipped = _resume_at(writer, source)
-    resumed = writer.committed
-    if run.options.strict and skipped:
-        fix = "fix it and pass `force=True` to start over, or leave out `strict=True`"
-        raise LsamplerError(f"{source.name}: image '{next(iter(skipped))}' could not be used; {fix}")
-    held_out = run.division.held_out
-    encoded = encode_range(run.autoencoder, source, start, run.total, held_out=held_out, options=run.options)
-    with writer, closing(encoded):
-        for rows in track(encoded, progress, "encoding", run.total, len, start):
-            skipped |= rows.skipped
-            writer.append(rows.latents, rows.ids, rows.splits or ())
-        require_some(writer.committed + writer.pending, source.name, skipped)
+    source = run.source
+    with _writer(run) as writer:
+        start, skipped = _resume_at(writer, run)
+        resumed = writer.committed
+        if run.options.strict and skipped:
+            fix = "fix it and pass `force=True` to start over, or leave out `strict=True`"
+            raise LsamplerError(f"{source.name}: image '{next(iter(skipped))}' could not be used; {fix}")
+        held_out, labels = run.division.held_out, run.labels and run.labels.rows(slice(start, None))
+        encoded = encode_range(
+            run.autoencoder, source, start, run.total, held_out=held_out, options=run.options, labels=labels
+        )
+        with closing(encoded):
+            for rows in track(encoded, progress, "encoding", run.total, len, start):
+                skipped |= rows.skipped
+                writer.append(rows.latents, rows.ids, rows.splits or (), rows.labels)
+            require_some(writer.committed + writer.pending, source.name, skipped)
     return EncodingResult(FileStore(run.path), resumed, skipped)
 
 
@@ -171,14 +188,26 @@ def _writer(run: _Run) -> StoreWriter:
     return writer
 
 
-def _resume_at(writer: StoreWriter, source: Source) -> tuple[int, dict[str, str]]:
+def _resume_at(writer: StoreWriter, run: _Run) -> tuple[int, dict[str, str]]:
     """The first image that is not committed yet, and those before it that were skipped."""
-    committed = writer.committed_ids()
+    committed, source = writer.committed_ids(), run.source
     if committed and committed[-1] not in source.ids:
         fix = "pass `force=True` to start over"
         raise LsamplerError(f"{writer.path}: its unfinished run holds other images than {source.name}; {fix}")
     start = source.ids.index(committed[-1]) + 1 if committed else 0
+    if committed and not _same_labels(writer.committed_labels(), run, committed):
+        fix = "give the same labels to resume, or pass `force=True` to start over"
+        raise LsamplerError(f"{writer.path}: its unfinished run has other labels; {fix}")
     return start, _missing(source.ids[:start], committed, {})
+
+
+def _same_labels(there: Labels | None, run: _Run, committed: Sequence[str]) -> bool:
+    """Whether the labels of the committed rows are those that are given for them."""
+    if there is None or run.labels is None:
+        return there is run.labels
+    rows = {identity: row for row, identity in enumerate(run.source.ids)}
+    expected = run.labels.rows([rows[identity] for identity in committed])
+    return there.columns == expected.columns and np.array_equal(there.codes, expected.codes, equal_nan=True)
 
 
 def _missing(ids: Sequence[str], stored: Sequence[str], reasons: dict[str, str]) -> dict[str, str]:
@@ -204,18 +233,27 @@ def _encode_shards(run: _Run, progress: ProgressLike) -> EncodingResult:
     settings = {"encoder": encoder, "digest": digest, "device": str(device_of(autoencoder))}
     plan: dict[str, Any] = settings | how | {"split": asdict(run.split)}
     step = -(-options.shard_images // size) * size
-    work = ShardWork("encoding", run.total, step, plan, encode)
+    columns = run.labels.columns if run.labels else ()
+    if run.labels:
+        plan["labels"] = hashlib.sha256(as_json(columns).encode() + run.labels.codes.tobytes()).hexdigest()
+    work = ShardWork("encoding", run.total, step, plan, encode, columns, run.labels)
     attributes = run.provenance() | run.origin()
     store, skipped = write_shards(run.path, autoencoder.dimension, work, attributes, force=run.force, progress=progress)
     return EncodingResult(store, 0, _missing(source.ids, store.ids(), skipped))
 
 
 def _encode_range_on_worker(
-    opened: Opened, encoder: str, digest: str, split: HeldOut, start: int, stop: int, *, options: EncodeOptions
+    opened: Opened,
+    encoder: str,
+    digest: str,
+    split: HeldOut,
+    *share: int,
+    options: EncodeOptions,
+    labels: Labels | None = None,
 ) -> Generator[Rows, None, None]:
     """:func:`encode_range` with a model and images that another process has named."""
     autoencoder, source, held_out = _opened(opened, encoder, digest, split)
-    return encode_range(autoencoder, source, start, stop, held_out=held_out, options=options)
+    return encode_range(autoencoder, source, *share, held_out=held_out, options=options, labels=labels)
 
 
 @lru_cache(maxsize=1)

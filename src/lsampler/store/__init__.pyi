@@ -3,7 +3,8 @@
 from .exchange import export_latents, import_latents
 from .file_store import FileStore
 from .held_out import HeldOut
-from .label_tables import LabelTable, label_store, read_labels
+from .label_tables import LabelTable, read_labels
+from .labelling import label_store
 from .labels import Label, Labels
 from .latent_store import LatentStore
 from .memory_store import MemoryStore

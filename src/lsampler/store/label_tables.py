@@ -1,298 +1,284 @@
-"""Tables of labels, and how they are joined with the rows of a store: by id, or by the name of a file."""
+"""Tables of labels: text, Parquet, arrays of NumPy and AnnData, with the ids of the items that they belong to."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.errors import LsamplerError, nearest_name, printable, shortened
+from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.extras import require_extra
 from lsampler.files import existing_file
-from lsampler.progress import ProgressLike, shows_progress, track
-from lsampler.store.file_store import FileStore
-from lsampler.store.labels import LabelKind, Labels
-from lsampler.store.latent_store import LatentStore, Rows
-from lsampler.store.opening import open_store
-from lsampler.store.writer import write_store
+from lsampler.hdf5_files import open_hdf5, refuse_links
+from lsampler.showing import About, Shown, counted
+from lsampler.store.labels import MOST_LABELS, MOST_LEVELS, Label, LabelKind, Labels, coded, missing
 
-ID_NAMES = ("id", "ids", "image_id", "image", "file", "filename", "file_name", "name", "path", "item")
-FOLDERS = "folders"
-"""In place of a table: the folder of each item is its label ``folder``."""
-SUFFIXES = (".csv", ".tsv", ".parquet", ".txt")
-KEYS: dict[str, Callable[[str], str]] = {
-    "id": str,
-    "file name": lambda text: PurePosixPath(text).name,
-    "file name without its ending": lambda text: PurePosixPath(text).stem,
-}
-"""How ids may be compared, the strictest first."""
-SHOWN = 3
+ID_NAMES = (
+    *("id", "ids", "image_id", "imageid", "image", "img", "file", "filename", "file_name", "filepath", "file_path"),
+    *("path", "name", "item", "item_id", "obs_names"),
+)
+MOST_CELLS, MOST_ARRAY_BYTES = 1 << 30, 1 << 31
+SEPARATORS = "\t,;"
+INDEX = ""
+"""What a column without a name is called: pandas writes its index so."""
+
+Columns: TypeAlias = dict[str, NDArray[Any]]
+"""The columns of a table by their names, (N,) numbers, texts or objects."""
 
 
-@dataclass(frozen=True, eq=False)
-class LabelTable:
+@dataclass(frozen=True, repr=False)
+class LabelTable(Shown):
     """Labels of items that are known by their ids.
 
     Attributes:
         name: what messages call it.
-        ids: one per row.
-        labels: of these rows.
+        ids: of the rows, each once; None if the table has none, so that its rows are in the order of the items.
+        labels: of the rows.
+        left_out: columns that are no labels, with the reasons.
     """
 
     name: str
-    ids: Sequence[str]
+    ids: tuple[str, ...] | None
     labels: Labels
+    left_out: Mapping[str, str]
 
-
-TableLike: TypeAlias = "LabelTable | str | os.PathLike[str]"
-"""A table of labels, or the path of one; or ``folders``, for the folder of each item."""
-
-
-@dataclass(frozen=True, eq=False)
-class Joined:
-    """Labels of the rows of a store, in their order.
-
-    Attributes:
-        labels: missing in rows that the table does not have.
-        by: what was compared: ``id``, or a file name.
-        missing: the ids of rows that the table does not have.
-        unused: the ids of the table's rows that the store does not have.
-    """
-
-    labels: Labels
-    by: str
-    missing: Sequence[str]
-    unused: Sequence[str]
-
-    @property
-    def words(self) -> str:
-        """How many rows have labels, and what did not join, in one line."""
-        total = len(self.labels.codes)
-        parts = [f"{len(self.labels)} labels for {total - len(self.missing):,} of {total:,} items, joined by {self.by}"]
-        parts += [f"no labels for {_some(self.missing)}"] if self.missing else []
-        parts += [f"not in the store: {_some(self.unused)}"] if self.unused else []
-        return "; ".join(parts)
+    def _about(self) -> About:
+        rows = counted(len(self.labels.codes), "row")
+        return About("LabelTable", self.name, [rows, counted(len(self.labels), "label")])
 
 
 def read_labels(
     path: str | os.PathLike[str], *, id_column: str | None = None, kinds: Mapping[str, LabelKind] | None = None
 ) -> LabelTable:
-    """Read a table of labels with a column of ids.
+    """Read a table of labels.
 
     Args:
-        path: ``.csv``, ``.tsv`` or ``.parquet`` with a line of names; or ``.txt`` with columns that spaces divide, as
-            CelebA's ``list_attr_celeba.txt``, whose first line, a number, is not needed.
-        id_column: the name of the column of ids; by default one that is called id, image_id, file, name or the like, or
-            the first column where it holds a text of its own in each row.
-        kinds: of labels whose values do not tell; see :class:`Labels`.
+        path: a ``.csv``, ``.tsv`` or ``.txt`` with a line of names first, such as ``list_attr_celeba.txt`` of CelebA as
+            it is downloaded; a ``.parquet`` (extra ``parquet``); an ``.npz`` of arrays (N,), such as ``y``; or the
+            ``obs`` of an ``.h5ad`` (extra ``anndata``).
+        id_column: which column holds ids or file names. By default one that is called so (``id``, ``image_id``,
+            ``file``, ``filename``, ``path``, ``name`` and the like), or else the first column of texts.
+        kinds: of labels whose values do not tell, see :meth:`Labels.of`.
 
     Raises:
-        LsamplerError: the table is missing or damaged, has no ids or one twice, or a column is no label.
+        LsamplerError: the file cannot be read; an id is missing or there twice; no column is a label; or a column
+            holds numbers and texts.
     """
-    where = existing_file(path, "table of labels")
-    readers = {".csv": _separated, ".tsv": _separated, ".txt": _spaced, ".parquet": _parquet}
-    if where.suffix.lower() not in readers:
-        raise LsamplerError(f"{where}: not a table of labels; give one of {', '.join(SUFFIXES)}")
+    path = existing_file(path, "table of labels")
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        raise LsamplerError(f"{path}: not a table of labels; give one of {', '.join(READERS)}")
     try:
-        columns = readers[where.suffix.lower()](where)
-    except UnicodeDecodeError as error:
-        raise LsamplerError(f"{where}: is not in UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except (OSError, ValueError, csv.Error) as error:
-        if isinstance(error, LsamplerError):
-            raise
-        raise LsamplerError(f"{where}: cannot be read ({shortened(str(error), 100)}); write it again") from error
-    chosen = _id_column(where, columns, id_column)
-    ids = ["" if value is None else str(value) for value in columns.pop(chosen)]
-    for row, identity in enumerate(ids):
-        if not identity:
-            raise LsamplerError(
-                f"{where}: row {row + 1} has no '{printable(shortened(chosen))}'; give one, or leave it out"
-            )
-    if not columns:
-        raise LsamplerError(f"{where}: has no column besides '{printable(shortened(chosen))}'; add one for each label")
-    try:
-        return LabelTable(where.name, ids, Labels.of(columns, len(ids), kinds=kinds))
-    except LsamplerError as error:
-        raise LsamplerError(f"{where}: {error}") from error
+        columns = read(path)
+    except LsamplerError:
+        raise
+    except UnicodeError as error:
+        raise LsamplerError(f"{path}: is not UTF-8; save it in that encoding") from error
+    except MemoryError as error:
+        raise LsamplerError(f"{path}: needs more memory than there is; give it in smaller parts") from error
+    except Exception as error:  # damaged files raise anything
+        reason = shortened(str(error) or type(error).__name__)
+        raise LsamplerError(f"{path}: not a readable {path.suffix.lower()} table ({reason}); write it again") from error
+    identity = _id_column(path, columns, id_column)
+    ids = None if identity is None else _checked_ids(path, identity, columns.pop(identity))
+    columns.pop(INDEX, None)
+    labels, left_out = _labels(path, columns, kinds or {})
+    return LabelTable(path.name, ids, labels, left_out)
 
 
-def _separated(path: Path) -> dict[str, Any]:
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        names = next(reader, [])
-        rows = [(reader.line_num, row) for row in reader if row]
-    return _table(path, names, rows)
+def _labels(path: Path, columns: Columns, kinds: Mapping[str, LabelKind]) -> tuple[Labels, dict[str, str]]:
+    """The columns that are labels, and the reasons why others are not."""
+    for name in kinds:
+        if name not in columns:
+            raise LsamplerError(f"{path}: holds no label '{shortened(name)}'{nearest_name(name, columns)}")
+    found: list[tuple[Label, NDArray[np.float32]]] = []
+    left_out: dict[str, str] = {}
+    for name, values in columns.items():
+        different = 0 if values.dtype.kind in "fiub" else len(set(values.tolist()))
+        if different > MOST_LEVELS and name not in kinds and not _is_number(values[~missing(values)][0]):
+            left_out[name] = f"{different:,} different texts"
+            continue
+        try:
+            found.append(coded(name, values, kinds.get(name)))
+        except LsamplerError as error:
+            raise LsamplerError(f"{path}: {error}") from error
+    if not 0 < len(found) <= MOST_LABELS:
+        held = f"{len(found):,} columns" if found else "no column"
+        fix = f"give at least one beside the ids, at most {MOST_LABELS:,}"
+        raise LsamplerError(f"{path}: holds {held} of labels; {fix}")
+    return Labels([label for label, _ in found], np.column_stack([codes for _, codes in found])), left_out
 
 
-def _spaced(path: Path) -> dict[str, Any]:
-    lines = [(number, line.split()) for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1)]
-    lines = [(number, fields) for number, fields in lines if fields]
-    if lines and len(lines[0][1]) == 1 and lines[0][1][0].isdecimal():
-        lines = lines[1:]  # how many there are, which need not be true
-    names = lines[0][1] if lines else []
-    if len(lines) > 1 and len(lines[1][1]) == len(names) + 1:
-        names = ["id", *names]
-    return _table(path, names, lines[1:])
-
-
-def _table(path: Path, names: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]]) -> dict[str, Any]:
-    if not names or not rows:
-        raise LsamplerError(f"{path}: holds no labels; give a line of names, then a line for each item")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if list(names).count(name) > 1)
-        raise LsamplerError(f"{path}: two columns are called '{printable(shortened(twice))}'; rename one")
-    for number, fields in rows:
-        if len(fields) != len(names):
-            raise LsamplerError(
-                f"{path}: line {number} has {len(fields)} fields, the first has {len(names)}; correct it"
-            )
-    table = np.array([list(fields) for _, fields in rows], dtype=object)
-    return {name.strip(): table[:, place] for place, name in enumerate(names)}
-
-
-def _parquet(path: Path) -> dict[str, Any]:
-    parquet = require_extra("pyarrow.parquet", extra="parquet", user=str(path))
-    try:
-        table = parquet.read_table(path)
-        return {name: np.array(table.column(name).to_pylist(), dtype=object) for name in table.column_names}
-    except (OSError, ValueError) as error:
-        raise LsamplerError(f"{path}: not a readable .parquet file ({shortened(str(error), 100)})") from error
-
-
-def _id_column(path: Path, columns: Mapping[str, NDArray[Any]], wanted: str | None) -> str:
+def _id_column(path: Path, columns: Columns, wanted: str | None) -> str | None:
+    """The column of ids; None if there is none."""
     if wanted is not None:
         if wanted not in columns:
-            raise LsamplerError(f"{path}: has no column '{shortened(wanted)}'{nearest_name(wanted, list(columns))}")
+            raise LsamplerError(f"{path}: holds no column '{shortened(wanted)}'{nearest_name(wanted, columns)}")
         return wanted
-    named = [name for name in columns if name.strip().lower() in ID_NAMES]
-    first = next(iter(columns))
-    values = [str(value) for value in columns[first]]
-    if named or (len(set(values)) == len(values) and not all(value.lstrip("-").isdecimal() for value in values)):
-        return named[0] if named else first
-    raise LsamplerError(f"{path}: no column is called id or the like; name the one of the ids with `id_column=...`")
+    named = {name.lower(): name for name in reversed(list(columns))}
+    for name in (*ID_NAMES, INDEX):
+        if name in named:
+            return named[name]
+    return next((name for name, values in columns.items() if _is_text(values)), None)
 
 
-def joined(ids: Sequence[str], table: LabelTable) -> Joined:
-    """The labels of items, whose ids are compared with those of a table: as they are, or as names of files.
-
-    Raises:
-        LsamplerError: none joins, or an id of the table is there twice.
-    """
-    found: tuple[str, dict[str, int], list[int | None]] | None = None
-    for by, key in KEYS.items():
-        places: dict[str, int] = {}
-        twice = ""
-        for row, identity in enumerate(table.ids):
-            twice = identity if places.setdefault(key(identity), row) != row else twice
-        rows = [places.get(key(identity)) for identity in ids]
-        if all(row is None for row in rows):
-            continue
-        if twice:
-            raise LsamplerError(
-                f"{table.name}: two rows are called '{printable(shortened(twice))}' ({by}); leave one out"
-            )
-        if found is None or _count(rows) > _count(found[2]):
-            found = by, places, rows
-    if found is None:
-        raise LsamplerError(
-            f"{table.name}: no id is one of the items: the table has '{printable(shortened(table.ids[0]))}', the items "
-            f"'{printable(shortened(ids[0] if ids else ''))}'; give the column of the ids with `id_column=...`"
-        )
-    by, _, rows = found
-    missing = [identity for identity, row in zip(ids, rows, strict=True) if row is None]
-    used = {row for row in rows if row is not None}
-    unused = [identity for row, identity in enumerate(table.ids) if row not in used]
-    codes = np.vstack([table.labels.codes, np.full((1, len(table.labels)), np.nan, np.float32)])
-    chosen = [len(table.ids) if row is None else row for row in rows]
-    return Joined(Labels(table.labels.columns, codes[chosen]), by, missing, unused)
+def _is_text(values: NDArray[Any]) -> bool:
+    """Whether the first value that is there is a text, and no number."""
+    if values.dtype.kind in "fiub":
+        return False
+    known = values[~missing(values)]
+    return len(known) > 0 and not _is_number(known[0])
 
 
-def _count(rows: Sequence[int | None]) -> int:
-    return sum(row is not None for row in rows)
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
-def _some(ids: Sequence[str]) -> str:
-    shown = ", ".join(f"'{printable(shortened(identity))}'" for identity in ids[:SHOWN])
-    return f"{shown} and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else shown
+def _checked_ids(path: Path, column: str, values: NDArray[Any]) -> tuple[str, ...]:
+    """Ids as texts. Raises LsamplerError if one is missing, or there twice."""
+    without = np.flatnonzero(missing(values))
+    other = "or name the column of ids with `id_column=...`"
+    if len(without):
+        raise LsamplerError(f"{path}: row {without[0] + 1} has no id in column '{shortened(column)}'; add it, {other}")
+    if values.dtype.kind == "f" and (values == values.round()).all():
+        values = values.astype(np.int64)  # whole numbers beside missing ones were read as floats
+    texts = [text.decode("utf-8") if isinstance(text, bytes) else str(text).strip() for text in values.tolist()]
+    if len(set(texts)) < len(texts):
+        twice, times = Counter(texts).most_common(1)[0]
+        problem = f"the id '{shortened(twice)}' is there {times} times in column '{shortened(column)}'"
+        raise LsamplerError(f"{path}: {problem}; give each its own row, {other}")
+    return tuple(texts)
 
 
-def of_folders(ids: Sequence[str], name: str) -> Labels:
-    """The folder of each item as the categorical label ``folder``. Raises LsamplerError if all are in one."""
-    folders = np.array([PurePosixPath(identity).parent.as_posix() for identity in ids], dtype=object)
-    if len(set(folders)) < 2:
-        raise LsamplerError(f"{name}: all items are in one folder, which says nothing; give a table of labels")
-    return Labels.of({"folder": folders}, len(ids), kinds={"folder": "categorical"})
+def _text(path: Path) -> Columns:
+    """A table as text; in a ``.txt`` a first line may state the number of rows, which is not relied on."""
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        first = stream.readline()
+        skipped = path.suffix.lower() == ".txt" and first.strip().isdigit()
+        first = stream.readline() if skipped else first
+        rows = _fields(path, first, stream)
+        head = [name.strip() for name in next(rows, [])]
+        lines = [(number, fields) for number, fields in enumerate(rows, 3 if skipped else 2) if fields]
+    if not head or not lines:
+        raise LsamplerError(f"{path}: holds no rows; give a line of names, then a line per item")
+    if path.suffix.lower() != ".csv" and len(lines[0][1]) == len(head) + 1:  # the ids have no name
+        head = [INDEX, *head]
+    for number, fields in lines:
+        if len(fields) != len(head):
+            there = f"line {number} has {len(fields)} fields, the names are {len(head)}"
+            raise LsamplerError(f"{path}: {there}; correct it")
+    if len(set(head)) < len(head):
+        twice = Counter(head).most_common(1)[0][0]
+        raise LsamplerError(f"{path}: two columns are called '{shortened(twice)}'; rename one")
+    columns = zip(*(fields for _, fields in lines), strict=True)
+    return {name: np.array(values, dtype=object) for name, values in zip(head, columns, strict=True)}
 
 
-def labels_for(ids: Sequence[str], given: TableLike, name: str, id_column: str | None = None) -> tuple[Labels, str]:
-    """The labels of items by their ids, and in words what did not join.
-
-    Args:
-        ids: of the items.
-        given: a table, the path of one, or ``folders``.
-        name: what messages call the items.
-        id_column: of a table that is read.
-    """
-    if not any(ids):
-        raise LsamplerError(f"{name}: its vectors have no ids, by which labels could be joined; encode again")
-    if given == FOLDERS:
-        labels = of_folders(ids, name)
-        return labels, f"label folder: {len(labels.columns[0].levels)} folders"
-    table = given if isinstance(given, LabelTable) else read_labels(given, id_column=id_column)
-    found = joined(ids, table)
-    return found.labels, found.words
+def _fields(path: Path, first: str, stream: IO[str]) -> Iterator[list[str]]:
+    """The fields of all lines, separated as the first line shows: by tabs, commas or semicolons, or else by spaces."""
+    lines = itertools.chain([first], stream)
+    separator = max(SEPARATORS, key=first.count)
+    if path.suffix.lower() == ".tsv":
+        separator = "\t"
+    if separator in first or path.suffix.lower() != ".txt":
+        return csv.reader(lines, delimiter=separator if separator in first else ",")
+    return (line.split() for line in lines)
 
 
-@shows_progress
-def label_store(
-    store: LatentStore | str | os.PathLike[str],
-    labels: Any,
-    out: str | os.PathLike[str],
-    *,
-    id_column: str | None = None,
-    force: bool = False,
-    progress: ProgressLike = None,
-) -> tuple[FileStore, str]:
-    """Write a store with labels beside its vectors; returns it, and in words what did not join.
+def _parquet(path: Path) -> Columns:
+    arrow = require_extra("pyarrow", extra="parquet", user=str(path))
+    parquet = require_extra("pyarrow.parquet", extra="parquet", user=str(path))
+    file = parquet.ParquetFile(path)
+    schema, types = file.schema_arrow, arrow.types
+    names = [
+        field.name
+        for field in schema
+        if not types.is_nested(field.type) and not types.is_binary(field.type) and not types.is_null(field.type)
+    ]
+    if len(set(schema.names)) < len(schema.names):
+        raise LsamplerError(f"{path}: several columns have the same name; rename them")
+    if file.metadata.num_rows * max(1, len(names)) > MOST_CELLS:
+        raise LsamplerError(f"{path}: declares {file.metadata.num_rows:,} rows, too many to join; give a smaller table")
+    if not file.metadata.num_rows:
+        raise LsamplerError(f"{path}: holds no rows; give one per item")
+    table = file.read(columns=names)
+    index = {name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)}
+    unnamed = {name for name in index if name.startswith("__index_level_")}
+    return {INDEX if name in unnamed else name: _column(types, table.column(name)) for name in names}
 
-    Args:
-        store: to read. Labels that it has are kept, but for those of the same names.
-        labels: :class:`Labels`, or a mapping of names to arrays, of all rows in their order; a :class:`LabelTable`, or
-            the path of a table, which is joined by ids or names of files; or ``folders``.
-        out: the new store, ``.h5``; it may be the old one with ``force``.
-        id_column: of a table that is read.
-        force: replace an existing store, which stays as it is until the new one is complete.
-        progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
-    Raises:
-        LsamplerError: labels of another number, or none that joins; ``out`` exists, or is no ``.h5``.
-    """
-    source = store if isinstance(store, LatentStore) else open_store(store)
-    if Path(out).suffix != ".h5":
-        raise LsamplerError(f"{out}: a store with labels is written as one .h5 file; 'lsampler store shard' divides it")
-    if isinstance(labels, LabelTable | str | os.PathLike):
-        found, words = labels_for(source.ids(), labels, source.name, id_column)
-    else:
-        found = Labels.of(labels, len(source))
-        words = f"{len(found)} labels for {len(source):,} items"
-    kept = [place for place, label in enumerate(source.label_columns) if label.name not in found.names]
-    columns = (*(source.label_columns[place] for place in kept), *found.columns)
+def _column(types: Any, column: Any) -> NDArray[Any]:
+    """A column of Parquet: numbers with NaN for missing ones, or objects."""
+    if types.is_integer(column.type) or types.is_floating(column.type):
+        numbers: NDArray[Any] = column.to_numpy()
+        return numbers
+    return np.array([None, *column.to_pylist()], dtype=object)[1:]
 
-    def rows() -> Any:
-        start = 0
-        for part in source.rows():
-            own = found.codes[start : start + len(part)]
-            if kept and part.labels is not None:
-                own = np.column_stack([part.labels.codes[:, kept], own])
-            yield Rows(part.latents, part.ids, part.splits, Labels(columns, own))
-            start += len(part)
 
-    tracked = track(rows(), progress, "labelling", len(source), len)
-    write_store(out, source.dimension, tracked, source.provenance(), columns=columns, force=force)
-    return FileStore(out), words
+def _npz(path: Path) -> Columns:
+    """The arrays of one axis, one value per item; those of other lengths and shapes are no labels."""
+    with zipfile.ZipFile(path) as archive:
+        large = [member.filename for member in archive.infolist() if member.file_size > MOST_ARRAY_BYTES]
+    with np.load(path, allow_pickle=False) as arrays:
+        found = {name: arrays[name] for name in arrays.files if f"{name}.npy" not in large and _one_axis(arrays, name)}
+    length = max((len(values) for values in found.values()), default=0)
+    columns = {name: values for name, values in found.items() if len(values) == length and name != "split"}
+    if not length or not columns:
+        raise LsamplerError(f"{path}: holds no array of labels; give one (N,) with a value per item, such as 'y'")
+    return columns
+
+
+def _one_axis(arrays: Any, name: str) -> bool:
+    """Whether an array of an archive has one axis, by its header."""
+    with arrays.zip.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(stream)
+    return len(shape) == 1 and dtype.kind in "fiubUS"
+
+
+def _anndata(path: Path) -> Columns:
+    """The columns of ``obs``, with the names of the observations as ids."""
+    anndata = require_extra("anndata", extra="anndata", user=str(path))
+    with open_hdf5(path, "AnnData file") as handle:
+        refuse_links(path, handle)
+    data = anndata.read_h5ad(path, backed="r")
+    try:
+        ids = np.array([str(name) for name in data.obs_names], dtype=object)
+        own = obs_columns(data.obs)
+    finally:
+        data.file.close()
+    return {"obs_names": ids, **own}
+
+
+def obs_columns(obs: Any) -> Columns:
+    """The columns of a table of pandas that may be labels, as arrays (N,)."""
+    return {str(name): _plain(obs[name]) for name in obs.columns if str(name).lower() not in ID_NAMES}
+
+
+def _plain(series: Any) -> NDArray[Any]:
+    numbers = series.dtype.kind in "fiub" and isinstance(series.dtype, np.dtype)
+    return np.asarray(series.to_numpy() if numbers else series.astype(object).to_numpy())
+
+
+READERS: dict[str, Callable[[Path], Columns]] = {
+    ".csv": _text,
+    ".tsv": _text,
+    ".txt": _text,
+    ".parquet": _parquet,
+    ".npz": _npz,
+    ".h5ad": _anndata,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -233,6 +234,8 @@ def coded(name: str, values: NDArray[Any], kind: LabelKind | None = None) -> tup
     if numbers is None:
         if kind in ("binary", "continuous"):
             raise LsamplerError(f"{called}: holds texts, so it is not {kind}; leave out its kind")
+        if kind is None:
+            _refuse_mixed(called, values)
         return _levels(name, np.array([_text(value) for value in values], dtype=object))
     known = numbers[~np.isnan(numbers)]
     if np.isinf(known).any():
@@ -256,6 +259,8 @@ def _numbers(called: str, values: NDArray[Any]) -> NDArray[np.float64] | None:
         return values.astype(np.float64)
     if values.dtype.kind not in "OUS":
         raise LsamplerError(f"{called}: is of type {values.dtype}; give numbers or texts")
+    with contextlib.suppress(ValueError, TypeError):  # without a loop in Python, where all are numbers
+        return values.astype(np.float64)
     found = np.empty(len(values))
     for row, value in enumerate(values.tolist()):
         text = _text(value)
@@ -264,6 +269,31 @@ def _numbers(called: str, values: NDArray[Any]) -> NDArray[np.float64] | None:
         except ValueError:
             return None
     return found
+
+
+def _refuse_mixed(called: str, values: NDArray[Any]) -> None:
+    """Raise LsamplerError if most values are numbers, and others texts: those are likely to be mistakes."""
+    numbers, texts = [], []
+    for value in dict.fromkeys(filter(None, map(_text, values.tolist()))):
+        try:
+            float(value)
+            numbers.append(value)
+        except ValueError:
+            texts.append(value)
+    if len(numbers) > len(texts):
+        fix = "correct it, or declare its kind categorical"
+        mixed = f"numbers such as '{shortened(numbers[0])}' and texts such as '{shortened(texts[0])}'"
+        raise LsamplerError(f"{called}: holds {mixed}; {fix}")
+
+
+def missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values (n,) are missing: NaN, None, empty texts, and texts that say so."""
+    if values.dtype.kind in "iub":
+        return np.zeros(len(values), np.bool_)
+    if values.dtype.kind == "f":
+        found: NDArray[np.bool_] = np.isnan(values)
+        return found
+    return np.array([_text(value) is None for value in values.tolist()], np.bool_)
 
 
 def _text(value: Any) -> str | None:

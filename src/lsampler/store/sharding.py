@@ -12,7 +12,7 @@ import hashlib
 import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from lsampler.files import check_folder, check_output
 from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.store.file_store import FileStore
 from lsampler.store.hdf5_layout import Provenance
-from lsampler.store.labels import Label
+from lsampler.store.labels import Label, Labels
 from lsampler.store.latent_store import LatentStore, Rows
 from lsampler.store.opening import open_store
 from lsampler.store.partial_store import PartialStore
@@ -43,14 +43,24 @@ class ShardWork:
         planned: what decides on the rows, for JSON: digests of what files held in place of their names.
         chunks: gives the rows from one up to another; for a cluster a function of a module with a few plain arguments.
         columns: the labels that the store is to have.
+        labels: of all rows, if ``chunks`` is to be given those of its rows as ``labels``.
     """
 
     doing: str
     rows: int
     step: int
     planned: dict[str, Any]
-    chunks: Callable[[int, int], Iterator[Rows]]
+    chunks: Callable[..., Iterator[Rows]]
     columns: Sequence[Label] = ()
+    labels: Labels | None = None
+
+    def task(self, start: int, stop: int) -> ShardWork:
+        """The same for these rows alone: a task is sent no labels of others."""
+        if self.labels is None:
+            return self
+        return replace(
+            self, chunks=functools.partial(self.chunks, labels=self.labels.rows(slice(start, stop))), labels=None
+        )
 
     def shares(self) -> list[tuple[int, int]]:
         """The first row of every task, and the one after its last."""
@@ -87,7 +97,7 @@ def write_shards(
             functools.partial(
                 _write_shard,
                 partial.path(n).absolute(),
-                work,
+                work.task(*shares[n]),
                 shares[n],
                 dimension,
                 partial.shard_attributes(n),

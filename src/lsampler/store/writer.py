@@ -16,7 +16,7 @@ from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.files import check_output, new_file
 from lsampler.store.file_store import FileStore
 from lsampler.store.hdf5_layout import Provenance, all_storable, storable, write_file
-from lsampler.store.labels import Label, Labels, united
+from lsampler.store.labels import Label, Labels, recoded, united
 from lsampler.store.latent_store import RUN, SPLITS, Rows
 from lsampler.store.partial_store import PartialStore, difference_of, signature
 from lsampler.store.reference import Split
@@ -174,6 +174,12 @@ class StoreWriter:
     def committed_ids(self) -> list[str]:
         """The ids of the committed rows."""
         return [identity for shard in self._shards for identity in shard.ids()]
+
+    def committed_labels(self) -> Labels | None:
+        """The labels of the committed rows; None if they have none."""
+        columns = united(shard.label_columns for shard in self._shards)
+        codes = [recoded(shard.labels, columns, len(shard)) for shard in self._shards]
+        return Labels(columns, np.concatenate(codes)) if columns else None
 
     def commit(self) -> None:
         """Make the rows appended so far survive whatever happens to this process."""

@@ -66,7 +66,10 @@ def import_latents(
     force: bool = False,
     progress: ProgressLike = None,
 ) -> ImportResult:
-    """Write latent vectors that were made elsewhere into a latent store, as float32.
+    """Write latent vectors that were made elsewhere into a latent store, as float32, with the labels beside them.
+
+    Labels are those of an export; arrays (N,) called ``y``, ``label``, ``labels``, ``target`` or ``targets``; and the
+    columns of ``obs`` of an ``.h5ad``. What else a file holds can be joined by :func:`lsampler.store.label_store`.
 
     Args:
         path: a ``.npy``, ``.npz`` or ``.h5`` array (N, D), or (N, C, h, w), flattened row by row
@@ -99,7 +102,8 @@ def import_latents(
             "split": split.scheme if division else f"of {path.name}"
         }
         rows = track(chunks, progress, "importing", table.shape[0], len)
-        write_store(out, dimension, rows, provenance, force=force)
+        columns = table.labels.columns if table.labels else ()
+        write_store(out, dimension, rows, provenance, columns=columns, force=force)
     store = FileStore(out)
     if division is None:
         words = f"{store.count('held-out')} of {len(store)} vectors (the split of {path.name})"
@@ -136,13 +140,13 @@ def export_latents(
 ) -> int:
     """Write the latent vectors of a store to a file that other programs read; returns their number.
 
-    All formats keep the latents, (N, D) float32, in their order; all but ``.npy`` keep the ids,
+    All formats keep the latents, (N, D) float32, in their order; all but ``.npy`` keep the ids and the labels,
     where the store has any, and the splits.
 
     Args:
         store: to read.
-        out: ``.npy``; ``.npz`` or ``.h5`` with the arrays ``latents``, ``ids`` and ``split``; or
-            ``.parquet`` with the columns ``id``, ``split`` and ``latent``.
+        out: ``.npy``; ``.npz`` or ``.h5`` with the arrays ``latents``, ``ids``, ``split`` and ``labels/NAME``; or
+            ``.parquet`` with the columns ``id``, ``split``, those of the labels, and ``latent``.
         split: only its rows; None for all.
         force: replace an existing file.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.

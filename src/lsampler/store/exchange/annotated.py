@@ -14,7 +14,9 @@ from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.extras import require_extra
 from lsampler.hdf5_files import open_hdf5, refuse_links
 from lsampler.store.exchange.choice import chosen_array, in_words
+from lsampler.store.exchange.labels import found_labels
 from lsampler.store.exchange.table import RawRows, Table
+from lsampler.store.label_tables import obs_columns
 
 LATENTS, DATA = "obsm", ("X", "layers")
 
@@ -48,8 +50,10 @@ def open_h5ad(path: Path, dataset: str | None, stack: ExitStack) -> Table:
         for start in range(0, shape[0], step):
             yield _dense(latents[start : start + step]), list(map(str, names[start : start + step])), None
 
-    words = in_words("array", [name], ["obs_names"], [key for key in (*arrays, *others) if key != name])
-    return Table(shape, np.dtype(_type_of(latents)), False, chunks, name, words)
+    labels = found_labels(obs_columns(data.obs))
+    beside = ["obs_names", *(labels.names if labels else ())]
+    words = in_words("array", [name], beside, [key for key in (*arrays, *others) if key != name])
+    return Table(shape, np.dtype(_type_of(latents)), False, chunks, name, words, labels=labels)
 
 
 def _type_of(array: Any) -> Any:

@@ -7,7 +7,7 @@ import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from lsampler.errors import LsamplerError, shortened
 from lsampler.hdf5_files import checked_dataset, datasets, open_hdf5
 from lsampler.store.exchange.choice import SHOWN, chosen_array, in_words
-from lsampler.store.exchange.table import RawRows, Table
+from lsampler.store.exchange.labels import COLUMNS, GROUP, USUAL, decoded_labels, found_labels, kept_labels
+from lsampler.store.exchange.table import MOST_RATIO, MOST_UNPACKED, RawRows, Table
 from lsampler.store.hdf5_layout import FORMAT, MEANING, MOST_ID_BYTES, encoded, hdf5_file, plain
+from lsampler.store.labels import Labels, as_json
 from lsampler.store.latent_shape import LATENT_SHAPE
 from lsampler.store.latent_store import SPLITS, LatentStore, Rows
 from lsampler.store.reference import Split
@@ -53,7 +55,7 @@ def _table(
     """The latents among named arrays, with the ``ids`` and ``split`` beside them; ``links`` lead out of the file."""
     if links and (dataset in links or not arrays):
         _refuse_links(path, links)
-    vectors = {name: array for name, array in arrays.items() if name.rpartition("/")[2] not in BESIDE}
+    vectors = {name: array for name, array in arrays.items() if dataset or not _is_beside(name)}
     name = chosen_array(path, {name: (array.shape, array.dtype.kind) for name, array in vectors.items()}, dataset)
     latents, group = arrays[name], name.rpartition("/")[0]
     beside = {key: f"{group}/{key}".lstrip("/") for key in BESIDE}
@@ -78,10 +80,53 @@ def _table(
         # The latents first: they end it, where the others may repeat for ever.
         return zip(latents.chunks(step), *columns, strict=False)
 
-    used = [other for other in beside.values() if other in arrays]
-    words = in_words("array", [name], used, [other for other in (*arrays, *links) if other not in (name, *used)])
+    labels = _labels(path, arrays, group, latents.shape[:1])
+    used = [other for other in beside.values() if other in arrays] + list(labels.names if labels else ())
+    group_of_labels = f"{group}/{GROUP}".lstrip("/")
+    known = {other for other in arrays if other.startswith(f"{group_of_labels}/")} | {name, *used}
+    known |= {f"{group}/{usual}".lstrip("/") for usual in (COLUMNS, *used)}
+    words = in_words("array", [name], used, [other for other in (*arrays, *links) if other not in known])
     lengths = None if shape is None or latents.shape[2:] else _lengths(shape)
-    return Table(latents.shape, latents.dtype, split is not None, chunks, name, words, lengths)
+    return Table(latents.shape, latents.dtype, split is not None, chunks, name, words, lengths, labels)
+
+
+def _is_beside(name: str) -> bool:
+    """Whether an array is by its name none of latents."""
+    return name.rpartition("/")[2] in (*BESIDE, COLUMNS) or f"/{GROUP}/" in f"/{name}"
+
+
+def _labels(path: Path, arrays: Mapping[str, _Array], group: str, rows: tuple[int, ...]) -> Labels | None:
+    """The labels in a group of arrays: those of an export, or else those that have a usual name."""
+    inside = f"{group}/".lstrip("/")
+    described = arrays.get(inside + COLUMNS)
+    if described is None:
+        usual = {name: arrays[inside + name] for name in USUAL if inside + name in arrays}
+        return found_labels(
+            {
+                name: _whole(path, name, array)
+                for name, array in usual.items()
+                if array.shape == rows and array.dtype.kind in "fiubUS"
+            }
+        )
+    named = f"{inside}{GROUP}/"
+    values = {name.removeprefix(named): array for name, array in arrays.items() if name.startswith(named)}
+    wrong = next((name for name, array in values.items() if array.shape != rows), None)
+    if wrong is not None:
+        raise LsamplerError(
+            f"{path}: label '{shortened(wrong)}' has the shape {values[wrong].shape}; give one value for each row"
+        )
+    if described.dtype != np.uint8 or len(described.shape) != 1:
+        raise LsamplerError(f"{path}: '{COLUMNS}' does not describe labels; export the store again")
+    text = _whole(path, COLUMNS, described).tobytes()
+    return kept_labels(path, {name: _whole(path, name, array) for name, array in values.items()}, text)
+
+
+def _whole(path: Path, name: str, array: _Array) -> NDArray[Any]:
+    """An array (n,), which is small beside the latents."""
+    array.check()
+    if math.prod(array.shape) * array.dtype.itemsize > max(MOST_UNPACKED, MOST_RATIO * path.stat().st_size):
+        raise LsamplerError(f"{path}: '{shortened(name)}' is too large to be labels; leave it out")
+    return np.concatenate([np.empty(0, array.dtype), *array.chunks(1 << 20)])
 
 
 def _lengths(shape: _Array) -> str:
@@ -202,47 +247,73 @@ def write_npy(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]
 
 
 def write_npz(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:
-    """The arrays ``latents``, ``ids``, ``split`` and, if known, ``latent_shape``; ids and splits are held in memory."""
+    """The arrays ``latents``, ``ids``, ``split`` and, if known, ``latent_shape`` and labels.
+
+    Labels are arrays ``labels/NAME`` of numbers or texts; ``label_columns`` says what each is, as in a store. All but
+    the latents are held in memory.
+    """
     with zipfile.ZipFile(path, "w") as archive:
         with archive.open("latents.npy", "w", force_zip64=True) as stream:
-            ids, splits = _write_latents(stream, (total, store.dimension), chunks)
-        for name, values in (("ids", ids), ("split", splits), (LATENT_SHAPE, store.latent_shape)):
-            if values:
+            beside = _write_latents(stream, (total, store.dimension), chunks)
+        arrays: dict[str, Any] = {"ids": beside.ids, "split": beside.splits, LATENT_SHAPE: store.latent_shape}
+        for name, values in (arrays | beside.label_arrays(store)).items():
+            if values is not None and len(values):
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                    np.lib.format.write_array(stream, np.array(values), allow_pickle=False)
+                    np.lib.format.write_array(stream, np.asarray(values), allow_pickle=False)
 
 
-def _write_latents(stream: IO[bytes], shape: tuple[int, int], chunks: Iterator[Rows]) -> tuple[list[str], list[Split]]:
+@dataclass
+class _Beside:
+    """What lies beside the latents of all rows, in memory."""
+
+    ids: list[str] = field(default_factory=list)
+    splits: list[Split] = field(default_factory=list)
+    codes: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def label_arrays(self, store: LatentStore) -> dict[str, NDArray[Any]]:
+        """The values of labels under the names of their arrays, and what the labels are; nothing without labels."""
+        if not store.label_columns:
+            return {}
+        labels = Labels(store.label_columns, np.concatenate(self.codes))
+        arrays = {f"{GROUP}/{name}": values for name, values in decoded_labels(labels).items()}
+        return {COLUMNS: np.frombuffer(as_json(labels.columns).encode(), np.uint8), **arrays}
+
+
+def _write_latents(stream: IO[bytes], shape: tuple[int, int], chunks: Iterator[Rows]) -> _Beside:
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
     return _written(chunks, lambda start, latents: stream.write(latents.tobytes()))
 
 
-def _written(
-    chunks: Iterator[Rows], write: Callable[[int, NDArray[np.float32]], object]
-) -> tuple[list[str], list[Split]]:
-    """Write the latents of every chunk; returns the ids and splits of all rows."""
-    ids: list[str] = []
-    splits: list[Split] = []
+def _written(chunks: Iterator[Rows], write: Callable[[int, NDArray[np.float32]], object]) -> _Beside:
+    """Write the latents of every chunk; returns what lies beside them."""
+    found = _Beside()
     for chunk in chunks:
-        write(len(splits), chunk.latents)
-        ids += chunk.ids or ()
-        splits += chunk.splits or ()
-    return ids, splits
+        write(len(found.splits), chunk.latents)
+        found.ids += chunk.ids or ()
+        found.splits += chunk.splits or ()
+        found.codes += [chunk.labels.codes] if chunk.labels else []
+    return found
 
 
 def write_hdf5(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:
-    """The datasets of :func:`write_npz` in plain HDF5; ids and splits are held in memory."""
+    """The datasets of :func:`write_npz` in plain HDF5; all but the latents are held in memory."""
     with hdf5_file(path) as handle:
         latents = handle.create_dataset("latents", (total, store.dimension), "<f4")
 
         def write(start: int, chunk: NDArray[np.float32]) -> None:
             latents[start : start + len(chunk)] = chunk
 
-        ids, splits = _written(chunks, write)
-        handle["split"] = np.array([SPLITS.index(split) for split in splits], np.uint8)
+        beside = _written(chunks, write)
+        handle["split"] = np.array([SPLITS.index(split) for split in beside.splits], np.uint8)
         handle["split"].attrs["meaning"] = MEANING
         if store.latent_shape:
             handle[LATENT_SHAPE] = np.array(store.latent_shape)
-        if ids:
-            texts = [encoded(text) for text in ids]
-            handle["ids"] = np.array(texts, h5py.string_dtype("utf-8", max(1, *map(len, texts))))
+        if beside.ids:
+            handle["ids"] = _fixed_texts(beside.ids)
+        for name, values in beside.label_arrays(store).items():
+            handle[name] = _fixed_texts(values.tolist()) if values.dtype.kind == "U" else values
+
+
+def _fixed_texts(values: list[str]) -> NDArray[Any]:
+    texts = [encoded(text) for text in values]
+    return np.array(texts, h5py.string_dtype("utf-8", max(1, *map(len, texts))))

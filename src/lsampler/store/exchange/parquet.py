@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.store.exchange.choice import Field, chosen_columns, in_words
+from lsampler.store.exchange.labels import COLUMNS, kept_labels
 from lsampler.store.exchange.table import RawRows, Table
+from lsampler.store.labels import Labels, as_json
 from lsampler.store.latent_shape import LATENT_SHAPE, shape_attribute
 from lsampler.store.latent_store import LatentStore, Rows
 
@@ -32,7 +34,9 @@ def open_parquet(path: Path, dataset: str | None, stack: ExitStack) -> Table:
     split = "split" if "split" in schema.names else None
     # pandas writes its index as a column.
     index = {name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)}
-    fields = [_field(arrow, field) for field in schema if field.name not in {identity, split} | index]
+    labels = _labels(path, arrow, file)
+    known = {identity, split, *(labels.names if labels else ())}
+    fields = [_field(arrow, field) for field in schema if field.name not in known | index]
     taken = chosen_columns(path, fields, dataset)
     beside = [name for name in (identity, split) if name]
     names = [field.name for field in taken]
@@ -51,11 +55,29 @@ def open_parquet(path: Path, dataset: str | None, stack: ExitStack) -> Table:
             yield latents, ids, splits
             start += batch.num_rows
 
+    beside += labels.names if labels else ()
     words = in_words("columns", names, beside, [name for name in schema.names if name not in (*names, *beside)])
     shape = (file.metadata.num_rows, dimension)
     recorded = (schema.metadata or {}).get(LATENT_SHAPE.encode())
     told = recorded.decode("utf-8", "replace") if recorded else None
-    return Table(shape, np.dtype(np.float64), split is not None, chunks, names[0] if as_lists else None, words, told)
+    return Table(
+        shape, np.dtype(np.float64), split is not None, chunks, names[0] if as_lists else None, words, told, labels
+    )
+
+
+def _labels(path: Path, arrow: Any, file: Any) -> Labels | None:
+    """The labels that an export has written, which the metadata of the schema describe."""
+    described = (file.schema_arrow.metadata or {}).get(COLUMNS.encode())
+    if described is None:
+        return None
+    plain = [
+        field.name
+        for field in file.schema_arrow
+        if any(test(field.type) for test in (arrow.types.is_floating, arrow.types.is_integer, arrow.types.is_string))
+    ]
+    table = file.read(columns=plain, use_threads=False)
+    values = {name: np.array([None, *table.column(name).to_pylist()], dtype=object)[1:] for name in plain}
+    return kept_labels(path, values, described)
 
 
 def _field(arrow: Any, field: Any) -> Field:
@@ -114,16 +136,30 @@ def _list_rows(path: Path, start: int, arrow: Any, column: Any, dimension: int) 
 
 
 def write_parquet(path: Path, store: LatentStore, total: int, chunks: Iterator[Rows]) -> None:
-    """The columns ``id``, ``split`` and ``latent``; ``latent_shape``, if known, is in the metadata of the schema."""
+    """The columns ``id``, ``split``, one for each label, and ``latent``.
+
+    The metadata of the schema hold ``latent_shape``, if known, and say what the labels are.
+    """
     arrow = _pyarrow(path)
+    taken = next((label.name for label in store.label_columns if label.name in ("id", "ids", "split", "latent")), None)
+    if taken is not None:
+        raise LsamplerError(f"{store.name}: the label '{taken}' has the name of another column; export to .npz or .h5")
+    types = {"binary": arrow.int8(), "categorical": arrow.string(), "continuous": arrow.float32()}
+    of_labels = [(label.name, types[label.kind]) for label in store.label_columns]
     latent = arrow.list_(arrow.float32(), store.dimension)
-    schema = arrow.schema([("id", arrow.string())] * store.has_ids + [("split", arrow.string()), ("latent", latent)])
-    schema = schema.with_metadata(shape_attribute(store.latent_shape) or None)
+    schema = arrow.schema(
+        [("id", arrow.string())] * store.has_ids + [("split", arrow.string()), *of_labels, ("latent", latent)]
+    )
+    described = {COLUMNS: as_json(store.label_columns)} if of_labels else {}
+    schema = schema.with_metadata((shape_attribute(store.latent_shape) | described) or None)
     # Latents hardly repeat: a dictionary of them costs memory and time, and makes the file larger.
     with arrow.parquet.ParquetWriter(str(path), schema, use_dictionary=["split"]) as writer:
         for chunk in chunks:
             latents = arrow.FixedSizeListArray.from_arrays(arrow.array(chunk.latents.ravel()), store.dimension)
             columns = {"id": chunk.ids, "split": chunk.splits, "latent": latents}
+            for label, values in zip(store.label_columns, chunk.labels.values() if chunk.labels else (), strict=True):
+                missing = None if label.kind == "categorical" else np.isnan(values)
+                columns[label.name] = arrow.array(values, schema.field(label.name).type, mask=missing, safe=False)
             try:
                 batch = arrow.record_batch([columns[name] for name in schema.names], schema=schema)
             except UnicodeEncodeError as error:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lsampler.compute.arrays import not_finite
 from lsampler.errors import LsamplerError, shortened
 from lsampler.store.hdf5_layout import MAX_DIMENSION, decoded, storable
+from lsampler.store.labels import Labels
 from lsampler.store.latent_store import CHUNK_ROWS, SPLITS, LatentStore, Rows
 from lsampler.store.reference import Split
 
@@ -35,7 +36,7 @@ class Table:
 
     ``chunks`` is called with the largest number of rows per chunk; ``dataset`` is the array or column of the latents,
     where there may be several; ``taken`` says in words what was taken of the file, and what was not.
-    ``latent_shape`` is what the file says of the shape of a latent, such as ``4x8x8``.
+    ``latent_shape`` is what the file says of the shape of a latent, such as ``4x8x8``; ``labels`` are of all rows.
     """
 
     shape: tuple[int, ...]
@@ -45,6 +46,7 @@ class Table:
     dataset: str | None = None
     taken: str | None = None
     latent_shape: str | None = None
+    labels: Labels | None = None
 
 
 Reader: TypeAlias = Callable[[Path, str | None, ExitStack], Table]
@@ -61,7 +63,8 @@ def exported_rows(store: LatentStore, split: Split | None, total: int) -> Iterat
         found += len(kept)
         if kept:
             ids, splits = (of_rows and [of_rows[k] for k in kept] for of_rows in (rows.ids, rows.splits))
-            yield Rows(rows.latents[kept], ids, splits)  # type: ignore[arg-type]
+            labels = rows.labels and rows.labels.rows(kept)
+            yield Rows(rows.latents[kept], ids, splits, labels)  # type: ignore[arg-type]
     if found != total:
         fix = "run 'lsampler store verify'"
         raise LsamplerError(f"{store.name}: {found} vectors of the split, {total} counted; {fix}")
@@ -139,7 +142,8 @@ def checked_rows(path: Path, table: Table, dimension: int, held_out: NDArray[np.
         else:
             splits = [SPLITS[int(held)] for held in held_out[start : start + len(latents)]]
         texts = None if ids is None else [_id(path, start + k, value) for k, value in enumerate(ids)]
-        yield Rows(_float32(path, start, latents.reshape(len(latents), dimension)), texts, splits)
+        labels = table.labels and table.labels.rows(slice(start, start + len(latents)))
+        yield Rows(_float32(path, start, latents.reshape(len(latents), dimension)), texts, splits, labels)
         start += len(latents)
 
 
