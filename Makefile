@@ -22,8 +22,9 @@ NAMED := 'MIT; name the data set, which is CC BY 4.0; see LICENSE-weights.txt'
 faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
 	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
 
+# Two processes test at once: more threads than one each would wait for each other.
 test: lint ## lint, import contracts, types and tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 coverage: $(VENV)/.installed-dev ## tests with coverage, a quarter slower
 	$(BIN)/python -m coverage erase
