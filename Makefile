@@ -7,6 +7,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if
 # The images that the bundle is made from: the official aligned archive, or a part of it.
 DATA ?= img_align_celeba.zip
 
+# The labels of these images, as downloaded.
+ATTRIBUTES ?= list_attr_celeba.txt
+
 # The fitted strategies that the bundles carry, the recommended one first.
 CARRIED := --plugin gaussian-mixture --plugin gaussian-copula --plugin flow
 BUNDLES := src/lsampler/bundles
@@ -19,8 +22,9 @@ NAMED := 'MIT; name the data set, which is CC BY 4.0; see LICENSE-weights.txt'
 faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
 	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
 
+# Two processes test at once: more threads than one each would wait for each other.
 test: lint ## lint, import contracts, types and tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 coverage: $(VENV)/.installed-dev ## tests with coverage, a quarter slower
 	$(BIN)/python -m coverage erase
@@ -94,10 +98,13 @@ other-data: $(VENV)/.installed-dev ## measure and draw docs/other-data.md again,
 # The bundle's own weights, in half precision, encode the latents that its strategies are fitted to.
 carried-celeba96: $(VENV)/.installed-dev ## fit the strategies that celeba96 carries again; some minutes
 	mkdir -p runs
-	$(BIN)/lsampler encode $(DATA) --model celeba96 --held-out-by last --out runs/celeba96-carried.h5 --force
+	$(BIN)/lsampler encode $(DATA) --model celeba96 --held-out-by last --labels $(ATTRIBUTES) \
+		--out runs/celeba96-carried.h5 --force
 	$(BIN)/lsampler bundle --out $(BUNDLES)/celeba96.safetensors --model celeba96 --store runs/celeba96-carried.h5 \
 		--add $(CARRIED) --device cpu --force \
 		--licence 'non-commercial research only, as the images of CelebA; see LICENSE-weights.txt'
+	$(BIN)/lsampler bundle --out $(BUNDLES)/celeba96.safetensors --model celeba96 --store runs/celeba96-carried.h5 \
+		--add --labels --plugin gaussian-mixture --plugin gaussian-copula --device cpu --force
 
 carried-digits: $(VENV)/.installed-dev ## fit the strategies that digits carries again; some seconds
 	test -d runs/digits || $(BIN)/lsampler example --out runs/digits

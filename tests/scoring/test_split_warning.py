@@ -51,17 +51,17 @@ def test_data_sorted_by_class_are_warned_of_unless_they_are_split_at_random(
 
 
 def test_the_interval_is_that_of_other_vectors_than_the_trees_have_learned_from() -> None:
-    """So few of many random splits are warned of: 2.5 % are expected."""
+    """So few of many random splits are warned of: 2.5 % are expected, and more than 3 of 20 in 0.1 %."""
     rows, warned = np.random.default_rng(1).normal(size=(900, 5)).astype(np.float32), 0
-    for seed in range(40):
+    for seed in range(20):
         evaluator = load_evaluator("two-sample-classifier")
         evaluator.prepare(RealData(split(rows, HeldOut(300, seed=seed)), seed=seed))
         warned += len(evaluator.caveats())
-    assert warned <= 4
+    assert warned <= 3
 
 
 def test_a_comparison_warns_once_and_its_report_says_so(by_class: NDArray[np.float32], tmp_path: Path) -> None:
-    evaluators = [load_evaluator(name, **settings) for name, settings in QUICK.items()]
+    evaluators = [load_evaluator("two-sample-classifier", learner="logistic"), load_evaluator("novelty")]
     for how, lines in (("last", 1), ("random", 0)):
         reference, out = split(by_class, HeldOut(597, how)), tmp_path / how
         found = compare(reference, [load_sampler("gaussian")], out, evaluators=evaluators, n=300)
@@ -74,7 +74,10 @@ def test_the_command_warns(by_class: NDArray[np.float32], tmp_path: Path, ok: Ca
     for how, count in (("last", 1), ("random", 0)):
         store = tmp_path / f"{how}.h5"
         ok("store", "import", tmp_path / "z.npy", "--held-out", 597, "--held-out-by", how, "--out", store)
-        said = ok("evaluate", "-p", "gaussian", "-e", "two-sample-classifier", "--store", store).out
+        said = ok(
+            "evaluate", "-p", "gaussian", "-e", "two-sample-classifier",
+            "--param", "two-sample-classifier:learner=logistic", "--store", store,
+        ).out  # fmt: skip
         assert said.count("the held-out vectors differ") == count
 
 

@@ -16,7 +16,7 @@ LATENT_SCORES = {
     "core-membership": {}, "fidelity-diversity": {}, "log-likelihood": {}, "feature-likelihood": {}, "novelty": {},
     "latent-distances": {"resamples": 3, "directions": 16},
     "kernel-distance": {"resamples": 3, "permutations": 19, "rows": 100},
-    "two-sample-classifier": {"learner": "logistic"},
+    "two-sample-classifier": {"learner": "logistic", "check_split": False},
 }  # fmt: skip
 
 

@@ -39,9 +39,11 @@ QUICK: dict[str, dict[str, Any]] = {
     "faces": {"images": 4, "enlarge": 0},
     "image-distance": {"resamples": 3},
     "latent-distances": {"resamples": 3, "directions": 8},
-    "two-sample-classifier": {"learner": "logistic"},
-    "strong-classifier": {"epochs": 2, "trees": 10, "curve": False},
-    "likelihood-ratio": {"rival": "gaussian-mixture"},
+    "two-sample-classifier": {"learner": "logistic", "folds": 2, "check_split": False},
+    "item-classifier": {"learner": "logistic", "folds": 2},
+    "item-statistics": {"resamples": 2},
+    "strong-classifier": {"epochs": 1, "trees": 2, "curve": False, "check_split": False},
+    "likelihood-ratio": {"rival": "gaussian-copula"},
     "kde": {"bandwidth": 0.5},
 }
 

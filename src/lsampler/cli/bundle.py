@@ -210,9 +210,9 @@ def _described(found: Bundle) -> dict[str, Any]:
         "D": found.dimension,
         "items": found.autoencoder.item_words,
         "statistics": f"of {found.reference.statistics().count} latent vectors",
+        "labels": [label.name for label in found.labels],
         "strategies": [{"strategy": each.label, "size": each.nbytes} for each in found.strategies],
         "recommended": found.recommended,
-        "labels": [label.name for label in found.labels],
         "licence": found.licence or "not stated",
     }
 

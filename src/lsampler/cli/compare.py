@@ -28,7 +28,7 @@ from lsampler.cli.common import (
     say,
     write_json,
 )
-from lsampler.cli.conditions import By, OtherLabels, Where, conditions_of
+from lsampler.cli.conditions import By, OtherLabels, Where, conditions_of, say_notes
 from lsampler.cli.help import SCORES, STRATEGY
 from lsampler.cli.strategies import (
     AllPlugins,
@@ -145,6 +145,7 @@ def compare(
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)
     require_scores(comparison.rows, evaluators)
     if not write_json(json_out, comparison.as_dict(), force=force):
+        say_notes(comparison.rows, conditions)
         _print(comparison, out)
 
 

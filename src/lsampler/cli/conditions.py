@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from lsampler.cli.messages import in_options
 if TYPE_CHECKING:
     from lsampler.samplers.base import LatentSampler
     from lsampler.samplers.conditions.options import Conditions
+    from lsampler.scoring.row_cache import Row
 
 Where = Annotated[
     list[str],
@@ -73,3 +74,10 @@ def say_note(sampler: LatentSampler) -> None:
     """Say what was done for a condition, or what else has to be known of a fit."""
     if note := sampler.note():
         common.say(in_options(note, ("param",)))
+
+
+def say_notes(rows: Iterable[Row], conditions: Conditions | None) -> None:
+    """Say what was done for a condition, for each row of scores."""
+    for row in rows if conditions else ():
+        if row.note:
+            common.say(in_options(f"{row.name}: {row.note}", ("param",)))

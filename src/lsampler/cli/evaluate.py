@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsampler.cli import common
-from lsampler.cli.conditions import By, OtherLabels, Where, conditions_of
+from lsampler.cli.conditions import By, OtherLabels, Where, conditions_of, say_notes
 from lsampler.cli.strategies import (
     AllPlugins,
     Evaluators,
@@ -95,6 +95,7 @@ def evaluate(
         result = score(sets, subject, evaluators, seed=seed, progress=progress)
     require_scores(result.rows, evaluators)
     if not common.write_json(json_out, result.as_dict(), force=force):
+        say_notes(result.rows, conditions)
         print_scores(result)
         print_problems(result)
 

@@ -1,4 +1,4 @@
-"""Fitted strategies in files, without pickle."""
+"""Fitted strategies in files of plain arrays and checked metadata."""
 
 from __future__ import annotations
 

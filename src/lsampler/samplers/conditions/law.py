@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lsampler.compute.one_thread import product
 from lsampler.samplers.conditions.condition import Condition, Wanted
 from lsampler.samplers.conditions.effects import Effects, pseudo_inverse
 
@@ -40,6 +41,10 @@ class LabelLaw:
     rows: NDArray[np.float32] | None
     condition: Condition | None
     others: Others = "observed"
+
+    @cached_property
+    def _regressions(self) -> dict[Any, tuple[Codes, NDArray[np.float64]]]:
+        return {}
 
     @cached_property
     def matching(self) -> NDArray[np.float32] | None:
@@ -95,9 +100,8 @@ class LabelLaw:
         for one in self.condition.wanted:
             if one.value is None:
                 columns = self.effects.design.columns_of([one.place])
-                mean, covariance = self._conditional(given, columns)
-                spread = np.sqrt(np.diagonal(covariance))
-                found[one.place] = self._allowed(one, mean, spread, random)
+                mean, root = self._conditional(given, columns)
+                found[one.place] = self._allowed(one, mean, np.linalg.norm(root, axis=1), random)
         return found
 
     def _allowed(self, one: Wanted, mean: Codes, spread: Codes, random: np.random.Generator) -> Codes:
@@ -124,12 +128,21 @@ class LabelLaw:
     def _conditional(
         self, given: tuple[NDArray[np.int64], Codes], columns: NDArray[np.int64]
     ) -> tuple[Codes, NDArray[np.float64]]:
-        """Means (n, columns) and covariance of some columns where others have given values."""
+        """Means (n, columns) of some columns where others have given values, and a root R of the covariance R R'."""
         known, values = given
-        effects, between = self.effects, self.effects.covariance[np.ix_(known, columns)]
-        inverse = pseudo_inverse(effects.covariance[np.ix_(known, known)])
-        mean = effects.mean[columns] + (values - effects.mean[known]) @ inverse @ between
-        return mean, effects.covariance[np.ix_(columns, columns)] - between.T @ inverse @ between
+        slopes, root = self._regression(tuple(known.tolist()), tuple(columns.tolist()))
+        mean = self.effects.mean
+        return mean[columns] + product(values - mean[known], slopes), root
+
+    def _regression(self, known: tuple[int, ...], columns: tuple[int, ...]) -> tuple[Codes, NDArray[np.float64]]:
+        """Slopes (known, columns) of some columns of labels on others, and a root of the covariance that is left."""
+        if (known, columns) not in self._regressions:
+            covariance = self.effects.covariance
+            between = covariance[np.ix_(known, columns)]
+            slopes = pseudo_inverse(covariance[np.ix_(known, known)]) @ between
+            left = covariance[np.ix_(columns, columns)] - between.T @ slopes
+            self._regressions[known, columns] = slopes, _root(left)
+        return self._regressions[known, columns]
 
     def _normal(self, random: np.random.Generator, n: int, known: dict[int, Codes]) -> Codes:
         """Codes (n, L), normal where these of some labels are given.
@@ -145,16 +158,16 @@ class LabelLaw:
         open_ = [place for place in range(len(labels)) if place not in known]
         given = self._given(known, n)
         plain = [place for place in open_ if not labels[place].levels]
-        mean, covariance = self._conditional(given, design.columns_of(plain))
-        deviations = random.standard_normal(mean.shape) @ _root(covariance).T
+        mean, root = self._conditional(given, design.columns_of(plain))
+        deviations, spread = product(random.standard_normal(mean.shape), root.T), np.linalg.norm(root, axis=1)
         for index, place in enumerate(plain):
-            codes[:, place] = self._value(place, mean[:, index], deviations[:, index], covariance[index, index])
+            codes[:, place] = self._value(place, mean[:, index], deviations[:, index], spread[index])
         for place in (place for place in open_ if labels[place].levels):
             chances, _ = self._conditional(given, design.columns_of([place]))
             codes[:, place] = _categories(chances, random.random(n))
         return codes
 
-    def _value(self, place: int, mean: Codes, deviation: Codes, variance: float) -> Codes:
+    def _value(self, place: int, mean: Codes, deviation: Codes, spread: float) -> Codes:
         """Values of a binary or continuous label from the mean and a deviation of its normal."""
         from scipy.special import ndtri
 
@@ -162,9 +175,9 @@ class LabelLaw:
         low, high = self.effects.minimum[column], self.effects.maximum[column]
         if self.effects.design.labels[place].kind == "continuous":
             return _clipped(mean + deviation, low, high)
-        if variance <= TINY * self.effects.covariance[column, column] or low == high:
+        if spread**2 <= TINY * self.effects.covariance[column, column] or low == high:
             return (mean > 0.5).astype(np.float64)
-        above: Codes = (deviation / np.sqrt(variance) > ndtri(1 - _clipped(mean, 0, 1))).astype(np.float64)
+        above: Codes = (deviation / spread > ndtri(1 - _clipped(mean, 0, 1))).astype(np.float64)
         return above
 
 

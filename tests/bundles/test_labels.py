@@ -1,0 +1,128 @@
+"""Bundles with labels: what they draw under conditions, that they hold no row of labels, and damage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from lsampler import LsamplerError, load_sampler
+from lsampler.bundles import Bundle, build_bundle
+from lsampler.models import ConvAutoencoder
+from lsampler.plugins import load_fitted
+from lsampler.store import LatentStore, MemoryStore
+
+
+@pytest.fixture
+def store(tiny_store: LatentStore) -> MemoryStore:
+    """The tiny store with labels: vectors that are bright move by three along the first component."""
+    train, held_out = tiny_store.latents(), tiny_store.held_out()
+    rows, rng = np.concatenate([train, held_out]), np.random.default_rng(4)
+    bright = rng.random(len(rows)) < 0.5
+    kind = np.array(["plain", "striped"])[(rng.random(len(rows)) < np.where(bright, 0.8, 0.2)).astype(int)]
+    rows[:, 0] += 3 * bright
+    labels = {"bright": bright, "kind": kind, "size": np.round(rng.normal(10, 2, len(rows)), 2)}
+    given = {"fingerprint": tiny_store.fingerprint, "name": "things", "labels": labels}
+    return MemoryStore(rows[: len(train)], rows[len(train) :], **given)
+
+
+@pytest.fixture
+def path(tiny_model: ConvAutoencoder, store: MemoryStore, tmp_path: Path) -> Path:
+    built = build_bundle("tiny", tiny_model, store, [], [])
+    built.add(store, ["gaussian-mixture"], labels=True)
+    built.save(tmp_path / "tiny.safetensors")
+    return tmp_path / "tiny.safetensors"
+
+
+def test_a_bundle_draws_under_conditions_as_the_store_does(path: Path, store: MemoryStore, tmp_path: Path) -> None:
+    """The residual draws are those of the store, for a carried strategy and for one that needs statistics only."""
+    loaded = Bundle.load(path)
+    assert [label.name for label in loaded.labels] == ["bright", "kind", "size"]
+    everything = {"bright": 1, "kind": "plain", "size": 11}
+    for name, close in (("gaussian-mixture", 1e-5), ("multivariate-normal", 1e-4), ("elliptical", 1e-4)):
+        of_bundle, of_store = (load_sampler(name).fit(each, labels=True) for each in (loaded, store))
+        drawn = of_bundle.sample(2500, seed=3, where=everything)
+        np.testing.assert_allclose(drawn, of_store.sample(2500, seed=3, where=everything), atol=close)
+        one = load_sampler(name).fit(loaded, where="bright=1")
+        assert "(no rows of labels are kept)" in one.note()
+        one.save(tmp_path / f"{name}.safetensors")
+        assert torch.equal(load_fitted(tmp_path / f"{name}.safetensors").sample(9, seed=1), one.sample(9, seed=1))
+    points = store.held_out()
+    assert np.isfinite(load_sampler("gaussian-mixture").fit(loaded, where="bright=1").log_prob(points)).all()
+
+
+def test_labels_come_with_the_condition_also_without_rows(path: Path, store: MemoryStore) -> None:
+    """Bright things are striped: with kind=striped, draws move along the first component, alone they do not."""
+    loaded, first = Bundle.load(path), store.latents()[:, 0]
+    striped = store.labels["kind"][: len(first)] == "striped"
+    together = load_sampler("multivariate-normal").fit(loaded, where="kind=striped")
+    assert float(together.sample(8000, seed=0)[:, 0].mean()) == pytest.approx(first[striped].mean(), abs=0.1)
+    alone = load_sampler("multivariate-normal").fit(loaded, where="kind=striped", others="independent")
+    assert float(alone.sample(8000, seed=0)[:, 0].mean()) == pytest.approx(first.mean(), abs=0.35)
+    assert first[striped].mean() > first.mean() + 0.7
+
+
+def test_a_bundle_holds_no_row_of_labels(path: Path, store: MemoryStore) -> None:
+    with safe_open(path, framework="pt") as handle:
+        arrays = {name: handle.get_tensor(name).numpy() for name in handle.keys()}  # noqa: SIM118
+    known = store.labels["size"]
+    for name, array in arrays.items():
+        if array.size < len(known):
+            continue
+        found = np.isin(known.astype(np.float32), array.astype(np.float32).ravel()).mean()
+        assert found < 0.5, name  # sizes have two digits: histograms and the like hold some by chance
+    loaded = Bundle.load(path)
+    assert load_sampler("gaussian-mixture").fit(loaded, labels=True).sample(3, seed=0).shape == (3, 6)
+
+
+def test_more_strategies_keep_the_labels(path: Path, store: MemoryStore, tmp_path: Path) -> None:
+    loaded = Bundle.load(path)
+    loaded.add(store, ["gaussian-copula"])
+    loaded.save(tmp_path / "more.safetensors")
+    again = Bundle.load(tmp_path / "more.safetensors")
+    assert len(again.labels) == 3
+    load_sampler("gaussian-mixture").fit(again, where="bright=1")
+    with pytest.raises(LsamplerError, match=r"gaussian-copula needs latent vectors.*or take `plugin=gaussian-mixture`"):
+        load_sampler("gaussian-copula").fit(again, where="bright=1")
+    with pytest.raises(LsamplerError, match=r"`by=subset`: tiny holds no vectors to choose from; use `by=shift`"):
+        load_sampler("gaussian").fit(again, where="bright=1", by="subset")
+    with pytest.raises(LsamplerError, match=r"such a value of 'size'; it goes from [\d.]+ to [\d.]+"):
+        load_sampler("gaussian").fit(again, where="size>100")
+    with pytest.raises(LsamplerError, match=r"`labels=...`: tiny carries the effects of all its labels; leave it out"):
+        load_sampler("gaussian").fit(again, labels=["bright"])
+
+
+def test_without_labels_there_is_no_condition(
+    tiny_model: ConvAutoencoder, tiny_store: LatentStore, tmp_path: Path
+) -> None:
+    built = build_bundle("bare", tiny_model, tiny_store, [], [])
+    with pytest.raises(LsamplerError, match=r"bare holds no labels; give `store=...` of latents with labels"):
+        load_sampler("gaussian").fit(built, where="bright=1")
+    with pytest.raises(LsamplerError, match=r"holds no labels"):
+        built.add(tiny_store, [], labels=True)
+
+
+def test_damaged_labels_are_refused(path: Path) -> None:
+    with safe_open(path, framework="pt") as handle:
+        metadata = json.loads(handle.metadata()["lsampler"])
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    matrix = "labels/effects/matrix"
+    damages = [
+        (metadata, {k: v for k, v in tensors.items() if k != matrix}, "'matrix' of its labels is missing"),
+        (metadata, tensors | {matrix: tensors[matrix][:-1].clone()}, "'matrix' of its labels is missing"),
+        (metadata, {k: v for k, v in tensors.items() if k != "labels/latent/plain/mean"}, "'mean' is missing"),
+    ]
+    twice = json.loads(json.dumps(metadata))
+    twice["labels"]["effects"]["labels"][2] = twice["labels"]["effects"]["labels"][0]
+    damages.append((twice, tensors, "its labels contradict each other"))
+    for known, arrays, message in damages:
+        save_file(arrays, path, metadata={"lsampler": json.dumps(known)})
+        with pytest.raises(LsamplerError, match=message) as refused:
+            Bundle.load(path)
+        assert str(refused.value).startswith(f"{path}: damaged, ")
+        assert "\n" not in str(refused.value)
