@@ -240,7 +240,10 @@ def test_latents_from_elsewhere_become_pictures(
 
 def test_export_says_what_it_wrote(cli: Cli, tmp_path: Path, tiny_store: LatentStore) -> None:
     answer = cli("store", "export", tiny_store.path, "--out", tmp_path / "z.npy", "--split", "held-out")
-    assert (answer.code, answer.out) == (0, f"{tmp_path / 'z.npy'}: 297 latent vectors, without their ids and splits\n")
+    assert (answer.code, answer.out) == (
+        0,
+        f"{tmp_path / 'z.npy'}: 297 latent vectors, without their ids, splits and labels\n",
+    )
     np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), tiny_store.held_out())
     assert cli("store", "export", tiny_store.path, "--out", tmp_path / "z.npy").code == 2
     assert cli("store", "export", tiny_store.path, "--out", tmp_path / "z.npy", "--force").code == 0

@@ -254,7 +254,7 @@ def import_(
     """Make a latent store of latent vectors from elsewhere.
 
     Arrays are (N, D), or (N, C, h, w), which is flattened row-major to (N, C*h*w). An .npz or .h5 may hold 'ids' and
-    'split' (train or held-out, or 0 or 1) beside the latents.
+    'split' (train or held-out, or 0 or 1) beside the latents, and labels: those of an export, or an array 'y'.
 
     A .parquet holds the latents in a column 'latent' of lists, or a component in each numeric column; and, optionally,
     columns 'id' and 'split'. It needs the extra 'parquet'. What else might be an id, a label or the latents is refused
@@ -311,7 +311,8 @@ def export(
     """Write the latent vectors of a store to a file for other programs.
 
     A .npy holds the latents alone, (N, D) float32. An .npz or .h5 holds the arrays 'latents', 'ids' (if the store has
-    any) and 'split'. A .parquet holds the columns 'id', 'split' and 'latent'; it needs the extra 'parquet'.
+    any), 'split', and 'labels/NAME' for each label. A .parquet holds the columns 'id', 'split', 'latent', and one for
+    each label; it needs the extra 'parquet'.
 
     No format keeps the encoder and the source: 'lsampler store import --model' records the encoder again.
     """
@@ -320,7 +321,7 @@ def export(
 
     with rich_progress() as progress:
         rows = export_latents(path, out, split=split, force=force, progress=progress)  # type: ignore[arg-type]
-    say(f"{out}: {rows} latent vectors" + (", without their ids and splits" if out.suffix == ".npy" else ""))
+    say(f"{out}: {rows} latent vectors" + (", without their ids, splits and labels" if out.suffix == ".npy" else ""))
 
 
 @app.command(
