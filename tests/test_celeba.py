@@ -95,7 +95,7 @@ def test_the_ranking_of_strategies_is_stable_over_three_seeds(
 
 def test_the_bundle_fits_into_the_wheel() -> None:
     folder = resources.files("lsampler") / "bundles"
-    assert Path(str(folder / "celeba96.safetensors")).stat().st_size < 13e6
+    assert Path(str(folder / "celeba96.safetensors")).stat().st_size < 17e6
 
 
 def test_the_bundle_holds_no_single_vector(latents_and_error: tuple[NDArray[np.float32], float]) -> None:
