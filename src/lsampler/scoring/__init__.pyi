@@ -3,6 +3,7 @@
 from .core import Core
 from .evaluation import Evaluation
 from .evaluator import Evaluator
+from .probes import Probe, fit_probes, labelled_rows
 from .real_items import RealItems
 from .row_cache import Row
 from .samples import RealData, Samples
@@ -16,6 +17,7 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "Metric",
+    "Probe",
     "RealData",
     "RealItems",
     "Row",
@@ -25,6 +27,8 @@ __all__ = [
     "Subject",
     "Verdict",
     "bootstrap_score",
+    "fit_probes",
+    "labelled_rows",
     "normal_score",
     "share_score",
 ]

@@ -191,6 +191,10 @@ class UnderCondition(StoreView):
 
     So strategies under a condition are judged against the real rows that have it.
 
+    Attributes:
+        whole: the store.
+        condition: what is wanted.
+
     Args:
         whole: the store.
         where: wanted values of labels.
@@ -213,7 +217,7 @@ class UnderCondition(StoreView):
                 "samples by; wish for less"
             )
         super().__init__(whole, rows, name=f"{whole.name} with {condition.text}")
-        self.whole, self.conditions = whole, conditions
+        self.whole, self.conditions, self.condition = whole, conditions, condition
 
 
 def under(reference: Reference, given: ConditionOptions) -> tuple[Reference, Conditioned | None]:
