@@ -96,7 +96,7 @@ class TrainingOptions:
             wanted = -(-STEPS * batch // max(count, 1))
             chosen |= {"epochs": min(max(wanted, FEWEST_EPOCHS), MOST_EPOCHS), "batch_size": batch}
             chosen |= {"learning_rate": ROW_RATE, "flip": False}
-        return Plan(**chosen | (begun or {}) | given)
+        return Plan(**chosen | dict(begun or {}) | given)
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,12 @@ class Plan(TrainingOptions):
     def split(self) -> HeldOut:
         """What is held out."""
         return HeldOut(self.held_out, self.held_out_by, self.split_seed)
+
+    @property
+    def measures(self) -> list[str]:
+        """What each epoch measures, and the columns of the curve: the squared error and, if it is another, the loss."""
+        names = ["mse"] if self.loss == "mse" else ["mse", "loss"]
+        return [f"{part}_{name}" for name in names for part in ("train", "held_out")]
 
     def record(self) -> dict[str, Any]:
         """What a model's file says of its training."""
@@ -139,6 +145,8 @@ class TrainingResult(Shown):
     def to_frame(self) -> Any:
         """The curve as a ``pandas.DataFrame``: ``epoch``, ``train_mse``, ``held_out_mse`` and ``seconds``.
 
+        After a training with another loss than the mean squared error, ``train_loss`` and ``held_out_loss`` as well.
+
         Raises:
             LsamplerError: pandas is not installed, or the folder of the model holds no curve any more.
         """
@@ -147,8 +155,10 @@ class TrainingResult(Shown):
             with path.open(newline="", encoding="utf-8") as handle:
                 rows = list(csv.DictReader(handle))
             columns: dict[str, list[Any]] = {"epoch": [int(row["epoch"]) for row in rows]}
-            columns |= {head: [float(row[head]) for row in rows] for head in ("train_mse", "held_out_mse", "seconds")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            losses = [head for head in ("train_loss", "held_out_loss") if head in rows[0]]
+            heads = ["train_mse", "held_out_mse", *losses, "seconds"]
+            columns |= {head: [float(row[head]) for row in rows] for head in heads}
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise LsamplerError(f"{path}: no readable curve of a training; train the model again") from error
         return frame(columns, "TrainingResult")
 

@@ -22,7 +22,7 @@ from lsampler.errors import LsamplerError
 from lsampler.models.trained_autoencoder import NetworkConfig
 from lsampler.models.training.checkpoints import CHECKPOINT, content_of
 from lsampler.models.training.kinds import ModelPlan
-from lsampler.models.training.losses import check_loss
+from lsampler.models.training.losses import GRADIENTS, check_loss
 from lsampler.models.training.module import TrainingModule
 from lsampler.models.training.options import Plan, TrainingOptions, TrainingResult
 from lsampler.models.training.prepared import PreparedItems, check_split
@@ -94,7 +94,7 @@ def train_autoencoder(
     begun = _begun(out) if resume else None
     plan = options.plan(model.item, len(items.ids), begun)
     check_loss(plan.loss, model.item)
-    trainer = _trainer(plan, model.gradient_norm)
+    trainer = _trainer(plan, model.gradient_norm * GRADIENTS[plan.loss])
     prepared = model.prepared(items, out, plan, resume=resume, progress=progress)
     recorder = Recorder(out, plan, _settings(items, model, plan), resume=resume, progress=progress, report=report)
     with contextlib.closing(recorder):
