@@ -106,7 +106,7 @@ def pixels(autoencoder: Any, source: Any, ids: Sequence[str]) -> Iterator[NDArra
         yield np.rint(image.transpose(1, 2, 0)[None] * 255).astype(np.uint8)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="that the models were trained on")
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=SAMPLES, help="how many samples")
     parser.add_argument("--seed", type=int, default=1, help="of the samples")
     parser.add_argument("--device", default="cpu")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}", flush=True)
     for run in given.runs:

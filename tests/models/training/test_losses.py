@@ -5,32 +5,40 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import laplace
 from support import Answer
 from trained import CONFIG, FILES, SHAPE, curve, files, interrupt_after, same_weights, train
 
 from lsampler import LsamplerError
 from lsampler.models import ConvAutoencoder, TrainingOptions, train_autoencoder
+from lsampler.store import HeldOut
 
 COLUMNS = ["epoch", "train_mse", "held_out_mse", "train_loss", "held_out_loss", "seconds"]
 
 
-def test_the_curve_and_the_model_tell_the_loss_and_the_squared_error(
-    digits: NDArray[np.float32], tmp_path: Path
-) -> None:
-    loss, large_npy = "ms-ssim", tmp_path / "large.npy"
-    np.save(large_npy, digits[:120].repeat(3, axis=1).repeat(3, axis=2))
+@pytest.fixture(scope="module")
+def similar(digits: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, list[str]]:
+    """A training with ms-ssim on 120 digits of 24 x 24 pixels: its folder, its result, and the lines it reported."""
+    folder, said = tmp_path_factory.mktemp("similar"), []
+    np.save(folder / "large.npy", digits[:120].repeat(3, axis=1).repeat(3, axis=2))
     config = CONFIG.model_copy(update={"image_size": 24})
-    said: list[str] = []
-    options = {"loss": loss, "epochs": 6, "held_out": 20, "batch_size": 10, "learning_rate": 1e-2}
-    result = train(large_npy, tmp_path / "run", config=config, report=said.append, **options)
-    assert files(tmp_path / "run") == FILES
-    rows = curve(tmp_path / "run")
+    options = {"loss": "ms-ssim", "epochs": 6, "held_out": 20, "batch_size": 10, "learning_rate": 1e-2}
+    result = train(folder / "large.npy", folder / "run", config=config, report=said.append, **options)
+    return folder, result, said
+
+
+def test_the_curve_and_the_model_tell_the_loss_and_the_squared_error(similar: tuple[Path, Any, list[str]]) -> None:
+    (folder, result, said), loss = similar, "ms-ssim"
+    large_npy, run = folder / "large.npy", folder / "run"
+    assert files(run) == FILES
+    rows = curve(run)
     assert list(rows[0]) == COLUMNS == list(result.to_frame())
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
     pattern = r"epoch 6/6: train MSE {0}, held-out MSE {0}, train {1} {0}, held-out {1} {0}, \d+ s"
@@ -42,8 +50,32 @@ def test_the_curve_and_the_model_tell_the_loss_and_the_squared_error(
     # The squared error is that of the images, whatever was minimised.
     images = torch.from_numpy(np.load(large_npy)).float()[:, None]
     assert float(((model.decode(model.encode(images)) - images) ** 2).mean()) < 3 * result.held_out_mse
-    with Image.open(tmp_path / "run" / "training.png") as curves:
+    with Image.open(run / "training.png") as curves:
         assert curves.width > 2 * curves.height
+
+
+def test_trained_models_are_compared(
+    similar: tuple[Path, Any, list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[3])
+    from benchmarks import losses
+
+    folder, result, _ = similar
+    arguments = ["--images", folder / "large.npy", "--runs", folder / "run", "--out", folder / "latents", "-n", 30]
+    losses.main([*map(str, arguments), "--plugin", "multivariate-normal", "--evaluator", "cycle-consistency"])
+    heads, _, line = capsys.readouterr().out.splitlines()
+    found = dict(zip(heads.strip("| ").split(" | "), line.strip("| ").split(" | "), strict=True))
+    assert (found["model"], found["loss"], found["epochs"]) == ("run", "ms-ssim", "6")
+    # Decoded images are rounded to whole numbers of grey.
+    assert float(found["held-out MSE"]) == pytest.approx(result.held_out_mse, rel=1e-2)
+    held_out = HeldOut(20).divide([f"{k:03}" for k in range(120)], "large.npy").held_out
+    images = np.load(folder / "large.npy")[held_out]
+    decoded = ConvAutoencoder.load(result.model)
+    again = decoded.decode(decoded.encode(torch.from_numpy(images)[:, None])).numpy()[:, 0]
+    ratio = np.median([laplace(image).var() for image in again]) / np.median([laplace(image).var() for image in images])
+    assert float(found["sharpness of held-out images"]) == pytest.approx(ratio, rel=0.02)
+    assert re.fullmatch(r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)", found["cycle, samples"])
+    assert found["faces, samples"] == "-"
 
 
 def test_a_resumed_training_keeps_its_loss_and_refuses_another(few_npy: Path, tmp_path: Path) -> None:
