@@ -220,12 +220,43 @@ class UnderCondition(StoreView):
         self.whole, self.conditions, self.condition = whole, conditions, condition
 
 
+class AggregatesUnderCondition(Reference):
+    """What a bundle knows, under a condition: strategies that are fitted to it draw by the shift.
+
+    No vector is in it, nor the statistics of those that fulfil the condition. So scores that compare with real vectors
+    have nothing to judge by; a probe that the bundle carries says whether samples have what was asked for.
+
+    Attributes:
+        whole: what the bundle knows.
+        conditions: how strategies are fitted.
+        condition: what is wanted.
+
+    Args:
+        whole: a bundle's reference, with the effects of labels.
+        where: wanted values of labels.
+        by: ``shift`` or None, as nothing else is possible.
+        others: how labels come that ``where`` does not name.
+
+    Raises:
+        LsamplerError: there are no effects of labels, or they do not allow the condition.
+    """
+
+    def __init__(
+        self, whole: Reference, where: WhereLike, *, by: By | None = None, others: Others = "observed"
+    ) -> None:
+        super().__init__()
+        self.conditions = Conditions(where, by, others)
+        self.condition = Condition.of(where, columns_of(whole))
+        self.whole, self.name = whole, f"{whole.name} with {self.condition.text}"
+        self.dimension, self.fingerprint, self.autoencoder = whole.dimension, whole.fingerprint, whole.autoencoder
+
+
 def under(reference: Reference, given: ConditionOptions) -> tuple[Reference, Conditioned | None]:
     """What to learn from with these arguments of a fit, and what to keep of the condition; None without one."""
     if unknown := set(given) - set(ConditionOptions.__annotations__):
         raise TypeError(f"fit() got an unexpected keyword argument '{min(unknown)}'")
     conditions, whole = Conditions(**given), reference
-    if isinstance(reference, UnderCondition) and not conditions:
+    if isinstance(reference, UnderCondition | AggregatesUnderCondition) and not conditions:
         whole, conditions = reference.whole, reference.conditions
     return conditioned(whole, conditions) if conditions else (reference, None)
 
