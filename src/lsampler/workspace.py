@@ -72,7 +72,7 @@ def open_subject(
         conditions: under which strategies are fitted and judged; None for all vectors.
 
     Raises:
-        LsamplerError: a model without statistics and no store, a condition that there are no labels for, samples instead of a store,
+        LsamplerError: a model without statistics and no store, a condition without labels, samples instead of a store,
             or fingerprints that differ.
     """
     anew = partial(open_subject, absolute(model), store and Path(store).absolute(), settings, conditions)

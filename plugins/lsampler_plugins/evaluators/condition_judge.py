@@ -35,12 +35,14 @@ class Judge:
     """
 
     def __init__(self, model: str, path: str | None, real: Subject, whole: Reference) -> None:
-        self.name, self._autoencoder, self._own = Path(model).stem, load_autoencoder(model), real.decoder()
-        wanted, made = item_of(self._autoencoder), item_of(self._own)
-        if self._autoencoder.fingerprint == self._own.fingerprint:
+        self._autoencoder, own = load_autoencoder(model), real.decoder()
+        wanted, made = item_of(self._autoencoder), item_of(own)
+        if self._autoencoder.fingerprint == own.fingerprint:
             raise LsamplerError(f"`judge={model}`: is the model itself; give another encoder of the same items")
         if wanted.is_image != made.is_image or not (wanted.is_image or wanted.shape == made.shape):
-            raise LsamplerError(f"`judge={model}`: takes {wanted.plural_words}, and the model makes {made.plural_words}")
+            raise LsamplerError(
+                f"`judge={model}`: takes {wanted.plural_words}, and the model makes {made.plural_words}"
+            )
         self._item = wanted
         self.store = self._opened(path) if path else self._encoded(whole)
 
@@ -79,7 +81,7 @@ class Judge:
             if self._item.is_image:
                 items = np.rint((items - low) / (high - low) * 255).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
             parts.append(self.latents_of(items) if len(items) else np.empty((0, self._autoencoder.dimension)))
-        return MemoryStore(*parts, labels=whole.labels, name=f"{whole.name}, encoded by {self.name}")
+        return MemoryStore(*parts, labels=whole.labels, name=f"{whole.name}, encoded by the judge")
 
 
 def judge_digests(*paths: str | None) -> Sequence[str]:

@@ -86,10 +86,10 @@ class ConditionProbe(Evaluator):
     - condition-found: the share of samples on which all wanted values are read;
     - condition-found-decoded: the same after samples were decoded and encoded again;
     - condition-found-judge: on decoded samples, read by another encoder's probes, which learned from the real items;
-    - condition-entanglement: how far what is read of the other labels lies from what is read on real train vectors: those
-      that fulfil the condition or, with others=independent, all. It is the mean over labels of differences of shares,
-      for a number of the mean in units of its spread. The held-out row says what chance alone makes of it; moved/LABEL
-      is each label's own.
+    - condition-entanglement: how far what is read of the other labels lies from what is read on real train vectors:
+      those that fulfil the condition or, with others=independent, all. It is the mean over labels of differences of
+      shares, and for a number of the mean in units of its spread; condition-moved-most is the largest, and moved/LABEL
+      each label's own. The held-out row says what chance alone makes of them.
 
     Probes err, on real vectors as well: compare shares with the held-out row, and not with 1. Needs a condition.
     """
@@ -120,16 +120,17 @@ class ConditionProbe(Evaluator):
     def prepare(self, real: RealData) -> None:
         super().prepare(real)
         reference: Any = real.reference
-        condition = getattr(reference, "condition", None)
+        condition: Any = getattr(reference, "condition", None)
         if condition is None:
             raise LsamplerError("there is no condition, so nothing was asked for; give `where=...`")
         if self.judge_store and not self.judge:
             raise LsamplerError("`judge_store=...`: holds latents of a judge; give `judge=...` too")
         self._finder = Finder.of(reference.whole, condition)
         self._judge = Judge(self.judge, self.judge_store, real.subject, reference.whole) if self.judge else None
-        self._judging = self._judge and Finder.of(self._judge.store, _same(reference, self._judge.store))
-        self._others, self._caveats = None, []
-        if isinstance(reference, LatentStore):
+        self._judging, self._others = None, None
+        if self._judge is not None:
+            self._judging = Finder.of(self._judge.store, _same(reference, self._judge.store))
+        if reference.has_latents:
             self._others = OtherLabels.of(reference, _names_of_others(reference, self.labels))
             self._caveats = list(self._real_shares(reference.whole))
         else:
@@ -156,19 +157,19 @@ class ConditionProbe(Evaluator):
         parts = self._finder.divided(whole, len(whole))
         if len(parts[0]) < FEW_ROWS:
             count = f"only {len(parts[0])}" if len(parts[0]) else "no"
-            yield f"{count} held-out real vectors have {text}, so what is found on real ones is uncertain"
-        yield f"on held-out real vectors, {text} is found in {_shares(self._finder, parts)}"
+            yield f"{count} of the held-out real vectors have {text}, so the mark of real ones is uncertain"
+        yield f"in held-out real vectors, {text} is found on {_shares(self._finder, parts)}"
         if self._real.decode is None or self._real.encode is None:
             yield "what is found after decoding and encoding again is not known without a decoder; give `model=...`"
             return
         items = [self._real.decode(_some(part, self.items)) if len(part) else None for part in parts]
         again = [np.empty((0, whole.dimension)) if each is None else self._real.encode(each) for each in items]
-        yield f"decoded and encoded again, in {_shares(self._finder, again)}"
+        yield f"decoded and encoded again, {text} is found in them on {_shares(self._finder, again)}"
         if self._judge is not None and self._judging is not None:
             seen = [np.empty((0, 1)) if each is None else self._judge.latents_of(each) for each in items]
-            yield f"by the judge {self._judge.name}, decoded, in {_shares(self._judging, seen)}"
+            yield f"in decoded held-out real vectors, the judge finds {text} on {_shares(self._judging, seen)}"
             originals = self._judging.divided(self._judge.store, len(self._judge.store))
-            yield f"by the judge {self._judge.name}, on the real items, in {_shares(self._judging, originals)}"
+            yield f"in held-out real items, the judge finds {text} on {_shares(self._judging, originals)}"
 
 
 NO_OTHERS = "how far the other labels moved is not known: {} holds no real vectors; give `store=...`"
@@ -191,7 +192,7 @@ def _shares(finder: Finder, parts: Sequence[Rows]) -> str:
             share = _share(FOUND, finder, rows)
             reach = f"{100 * share.low:.0f} to {100 * share.high:.0f}"
             words.append(f"{100 * share.value:.0f} % ({reach}) of {len(rows):,} {which}")
-    return " and ".join(words) or "none, as there are none"
+    return ", and on ".join(words) or "none, as there are none"
 
 
 def _carried(finder: Finder, name: str) -> Iterator[str]:
@@ -205,7 +206,7 @@ def _carried(finder: Finder, name: str) -> Iterator[str]:
             found = zip(known.finds(one, again=again), ("that have it", "that do not"), strict=True)
             shares = [f"{100 * each.share:.0f} % of about {each.rows:,} {which}" for each, which in found if each]
             if shares:
-                yield f"on held-out real vectors of {name}, {words}the wanted {label} is found in {' and '.join(shares)}"
+                yield f"in held-out real vectors of {name}, {words}{label} is found on {' and on '.join(shares)}"
         if known.r2 is not None:
             yield f"the probe of {label} explains {100 * known.r2:.0f} % of its variance on held-out vectors of {name}"
 

@@ -29,8 +29,8 @@ FARTHEST = Metric(
     "average: see the held-out row.",
 )
 ABOUT_ONE = (
-    "Share of samples on which the probe reads this label, less that of real vectors; for numbers the difference of means "
-    "in units of their spread, for several levels half the sum of differences, and chance alone makes it about as large "
+    "Share of samples on which the probe reads this label, less that of real vectors; of a number the difference of "
+    "means in units of its spread, of several levels half the sum of differences. Chance alone makes it about as large "
     "as in the held-out row."
 )
 
@@ -74,7 +74,9 @@ class OtherLabels:
         n, moved = len(latents), {name: self._moved(name, columns.mean(axis=0)) for name, columns in read.items()}
 
         def average(rows: NDArray[np.int64]) -> float:
-            return float(np.mean([abs(self._moved(name, columns[rows].mean(axis=0))) for name, columns in read.items()]))
+            return float(
+                np.mean([abs(self._moved(name, columns[rows].mean(axis=0))) for name, columns in read.items()])
+            )
 
         errors = {name: self._error(name, columns) for name, columns in read.items()}
         chance = float(np.mean([np.sqrt(2 / np.pi) * self._error(name, None, n) for name in moved]))
@@ -118,5 +120,3 @@ def _indicators(probe: Probe, latents: NDArray[Any]) -> NDArray[np.float64]:
         return read[:, np.newaxis]
     found: NDArray[np.float64] = (read[:, np.newaxis] == probe.codes).astype(np.float64)
     return found
-
-

@@ -65,13 +65,14 @@ class Calibration:
             auc: of the probe on these rows.
             r2: of the probe on these rows.
         """
-        rounded = [None if value is None else round(value, 4) for value in (auc, r2)]
+        auc, r2 = (None if value is None else round(value, 4) for value in (auc, r2))
         if label.kind == "continuous":
-            return cls(*rounded)
+            return cls(auc, r2)
         values = np.arange(len(label.levels) or 2)
         counts = tuple(int(10 * round((codes == value).sum() / 10)) for value in values)
-        shares = [None if one is None else _shares(codes, one, values) for one in (read, again)]
-        return cls(*rounded, counts, shares[0] or (), shares[1] or ())
+        return cls(
+            auc, r2, counts, _shares(codes, read, values), () if again is None else _shares(codes, again, values)
+        )
 
     def finds(self, wanted: Wanted, *, again: bool = False) -> tuple[Found | None, Found | None]:
         """On which share of rows with one of the wanted values one of them is read, and of rows without it.

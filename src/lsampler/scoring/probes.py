@@ -126,16 +126,20 @@ class Probe:
         wrong = values - self.scores(latents[known])[:, 0]
         return float(1 - (wrong**2).mean() / values.var())
 
-    def calibrated(
-        self, latents: NDArray[Any], codes: NDArray[Any], again: NDArray[Any] | None = None
-    ) -> Probe:
+    def calibrated(self, latents: NDArray[Any], codes: NDArray[Any], again: NDArray[Any] | None = None) -> Probe:
         """The same with its calibration on held-out vectors (n, D) whose codes (n,) are known.
 
         ``again`` holds the vectors (n, D) after they were decoded and encoded again.
         """
-        read = [None if rows is None else self.read(rows) for rows in (latents, again)]
-        areas = {"auc": self.auc(latents, codes), "r2": self.r2(latents, codes)}
-        return replace(self, calibration=Calibration.of(self.label, codes, *read, **areas))
+        found = Calibration.of(
+            self.label,
+            codes,
+            self.read(latents),
+            None if again is None else self.read(again),
+            auc=self.auc(latents, codes),
+            r2=self.r2(latents, codes),
+        )
+        return replace(self, calibration=found)
 
 
 def _regression(
