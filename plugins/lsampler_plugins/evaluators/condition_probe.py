@@ -157,14 +157,14 @@ class ConditionProbe(Evaluator):
         parts = self._finder.divided(whole, len(whole))
         if len(parts[0]) < FEW_ROWS:
             count = f"only {len(parts[0])}" if len(parts[0]) else "no"
-            yield f"{count} of the held-out real vectors have {text}, so the mark of real ones is uncertain"
+            yield f"{count} held-out real vectors have what was asked for, so what is found on real ones is uncertain"
         yield f"in held-out real vectors, {text} is found on {_shares(self._finder, parts)}"
         if self._real.decode is None or self._real.encode is None:
             yield "what is found after decoding and encoding again is not known without a decoder; give `model=...`"
             return
         items = [self._real.decode(_some(part, self.items)) if len(part) else None for part in parts]
         again = [np.empty((0, whole.dimension)) if each is None else self._real.encode(each) for each in items]
-        yield f"decoded and encoded again, {text} is found in them on {_shares(self._finder, again)}"
+        yield f"decoded and encoded again, {text} is found on {_shares(self._finder, again)}"
         if self._judge is not None and self._judging is not None:
             seen = [np.empty((0, 1)) if each is None else self._judge.latents_of(each) for each in items]
             yield f"in decoded held-out real vectors, the judge finds {text} on {_shares(self._judging, seen)}"

@@ -23,7 +23,8 @@ PREFIX = "labels/probes/"
 ARRAYS = ("weights", "intercepts", "centre", "spread")
 MOST_HELD_OUT = 2000
 """So many held-out rows, evenly spaced, calibrate probes: each is decoded and encoded again."""
-SUMS_TO_1 = 0.01
+ROUNDED = 0.006
+"""Shares are rounded to hundredths."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Shares = list[list[Share] | None]
 
@@ -62,7 +63,7 @@ class ProbeDescription(BaseModel):
         ascending = len(levels) >= 2 and levels == sorted(set(levels)) and set(levels) <= set(range(values or 2))
         whole = len(self.counts) == len(self.read) in (0, values) and len(self.again) in (0, values)
         rows = [row for row in (*self.read, *self.again) if row is not None]
-        shares = all(len(row) == values and abs(sum(row) - 1) < SUMS_TO_1 for row in rows)
+        shares = all(len(row) == values and abs(sum(row) - 1) <= ROUNDED * values for row in rows)
         if not (ascending and whole and shares) or (label.kind != "categorical" and self.codes):
             raise LsamplerError(f"its probe of '{shortened(label.name)}' does not fit the label")
 

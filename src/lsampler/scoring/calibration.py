@@ -13,7 +13,8 @@ from lsampler.samplers.conditions.condition import Wanted
 from lsampler.store.labels import Label
 
 FEWEST_ROWS = 10
-"""A share of fewer rows is not kept, since it would say something about single ones; counts are rounded to tens."""
+"""A share of fewer rows is not kept, since it would say something about single ones; counts are rounded to tens, and
+shares to hundredths."""
 Shares: TypeAlias = "tuple[float, ...] | None"
 
 
@@ -65,7 +66,7 @@ class Calibration:
             auc: of the probe on these rows.
             r2: of the probe on these rows.
         """
-        auc, r2 = (None if value is None else round(value, 4) for value in (auc, r2))
+        auc, r2 = (None if value is None else round(value, 3) for value in (auc, r2))
         if label.kind == "continuous":
             return cls(auc, r2)
         values = np.arange(len(label.levels) or 2)
@@ -97,5 +98,5 @@ def _shares(codes: NDArray[Any], read: NDArray[Any], values: NDArray[np.int64]) 
     for value in values:
         own = read[codes == value]
         few = len(own) < FEWEST_ROWS
-        found.append(None if few else tuple(round(float((own == other).mean()), 4) for other in values))
+        found.append(None if few else tuple(round(float((own == other).mean()), 2) for other in values))
     return tuple(found)
