@@ -84,6 +84,10 @@ class Judge:
         return MemoryStore(*parts, labels=whole.labels, name=f"{whole.name}, encoded by the judge")
 
 
-def judge_digests(*paths: str | None) -> Sequence[str]:
-    """Digests of the files of a judge."""
-    return [file_digest([Path(path)]) for path in paths if path and Path(path).is_file()]
+def judge_digests(model: str | None, path: str | None) -> Sequence[str]:
+    """Digests of a judge and of the store of its latents. Raises LsamplerError if the judge cannot be opened."""
+    if model is None:
+        return []
+    store = Path(path or "")
+    files = [store] if path and store.is_file() else sorted(store.rglob("*.h5")) if path else []
+    return [load_autoencoder(model).fingerprint, *([file_digest(files)] if files else [])]

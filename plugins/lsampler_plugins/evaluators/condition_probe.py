@@ -18,7 +18,7 @@ from lsampler_plugins.evaluators.other_labels import OtherLabels
 Rows = NDArray[Any]
 GROUP = "the condition"
 MANY_LEVELS = 100
-FEW_ROWS = 20
+FEW_TRAIN, FEW_HELD_OUT = 100, 20
 FOUND = Metric(
     "condition-found",
     group=GROUP,
@@ -155,9 +155,10 @@ class ConditionProbe(Evaluator):
         """What is found on held-out real vectors with and without the condition, in the ways that samples are read."""
         text = self._finder.condition.text
         parts = self._finder.divided(whole, len(whole))
-        if len(parts[0]) < FEW_ROWS:
-            count = f"only {len(parts[0])}" if len(parts[0]) else "no"
-            yield f"{count} held-out real vectors have what was asked for, so what is found on real ones is uncertain"
+        count, held_out = self._real.reference.statistics().count, len(parts[0])
+        if count < FEW_TRAIN or held_out < FEW_HELD_OUT:
+            few = f"{count:,} train and {held_out:,} held-out vectors have what was asked for"
+            yield f"only {few}, so scores that compare with real vectors are uncertain"
         yield f"in held-out real vectors, {text} is found on {_shares(self._finder, parts)}"
         if self._real.decode is None or self._real.encode is None:
             yield "what is found after decoding and encoding again is not known without a decoder; give `model=...`"
@@ -187,12 +188,12 @@ def _share(metric: Metric, finder: Finder, latents: Rows) -> Score:
 def _shares(finder: Finder, parts: Sequence[Rows]) -> str:
     """In words: the share found of vectors with the condition, and of those without it."""
     words = []
-    for rows, which in zip(parts, ("that have it", "that do not"), strict=True):
+    for rows, which in zip(parts, ("with it", "without it"), strict=True):
         if len(rows):
             share = _share(FOUND, finder, rows)
             reach = f"{100 * share.low:.0f} to {100 * share.high:.0f}"
             words.append(f"{100 * share.value:.0f} % ({reach}) of {len(rows):,} {which}")
-    return ", and on ".join(words) or "none, as there are none"
+    return ", and on ".join(words) or "none, since there are none"
 
 
 def _carried(finder: Finder, name: str) -> Iterator[str]:
@@ -203,7 +204,7 @@ def _carried(finder: Finder, name: str) -> Iterator[str]:
             continue
         label, ways = one.label.name, [("", False), ("decoded and encoded again, ", True)]
         for words, again in ways:
-            found = zip(known.finds(one, again=again), ("that have it", "that do not"), strict=True)
+            found = zip(known.finds(one, again=again), ("with it", "without it"), strict=True)
             shares = [f"{100 * each.share:.0f} % of about {each.rows:,} {which}" for each, which in found if each]
             if shares:
                 yield f"in held-out real vectors of {name}, {words}{label} is found on {' and on '.join(shares)}"

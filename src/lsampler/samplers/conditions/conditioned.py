@@ -194,6 +194,7 @@ class UnderCondition(StoreView):
     Attributes:
         whole: the store.
         condition: what is wanted.
+        items: those of its rows that the vectors were encoded from, where the store knows them.
 
     Args:
         whole: the store.
@@ -202,7 +203,7 @@ class UnderCondition(StoreView):
         others: how labels come that ``where`` does not name, of a shift.
 
     Raises:
-        LsamplerError: the store has no labels, or they do not allow the condition.
+        LsamplerError: the store has no labels, they do not allow the condition, or fewer than two train rows fulfil it.
     """
 
     def __init__(
@@ -211,13 +212,18 @@ class UnderCondition(StoreView):
         conditions = Conditions(where, by, others)
         condition = Condition.of(where, columns_of(whole))
         rows, count = fulfilling(whole, condition)
-        if not count:
+        if count < 2:
+            few = "only one" if count else "no"
             raise LsamplerError(
-                f"`where=...`: no train row of {whole.name} fulfils {condition.text}, so there is nothing to judge "
+                f"`where=...`: {few} train row of {whole.name} fulfils {condition.text}, so there is nothing to judge "
                 "samples by; wish for less"
             )
         super().__init__(whole, rows, name=f"{whole.name} with {condition.text}")
         self.whole, self.conditions, self.condition = whole, conditions, condition
+        if whole.items is not None:  # of a store in memory, whose held-out rows come after the others
+            train, held_out = rows[:count], rows[count:] - whole.count("train")
+            known = whole.items
+            self.items = replace(known, train=known.train[train], held_out=known.held_out[held_out])
 
 
 class AggregatesUnderCondition(Reference):
