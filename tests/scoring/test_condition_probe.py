@@ -116,7 +116,7 @@ def test_labels_that_were_not_asked_for_move_by_what_they_do(store: LatentStore)
     drawn = alone.sample(1000, seed=1).numpy()
     found, _ = scored(store, {"on": 1}, drawn)
     assert found["moved/goes_along"].value == pytest.approx(-0.3, abs=0.07)
-    assert found["condition-moved-most"].note == "less goes along"
+    assert found["condition-moved-most"].note == "goes along down"
     assert found["condition-moved-most"].value == -found["moved/goes_along"].value
     low, high = found["moved/goes_along"].low, found["moved/goes_along"].high
     assert low < -0.3 < high

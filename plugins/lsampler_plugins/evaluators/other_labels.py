@@ -82,7 +82,8 @@ class OtherLabels:
         chance = float(np.mean([np.sqrt(2 / np.pi) * self._error(name, None, n) for name in moved]))
         whole = replace(bootstrap_score(ENTANGLED, average, n, seed=seed), note=f"chance {chance:.3f}")
         most = max(moved, key=lambda name: abs(moved[name]))
-        note = f"{'more' if moved[most] > 0 else 'less'} {shortened(most, 30)}"
+        way = "" if len(self.expected[most]) > 1 else " up" if moved[most] > 0 else " down"
+        note = f"{shortened(most, 30)}{way}"
         farthest = replace(normal_score(FARTHEST, abs(moved[most]), errors[most], n), note=note)
         each = [normal_score(metric, moved[name], errors[name], n) for name, metric in self._metrics().items()]
         return [*(replace(one, low=max(one.low, 0.0)) for one in (whole, farthest)), *each]
