@@ -17,9 +17,9 @@ from lsampler.scoring.scores import Score
 MOVED = "moved/"
 MOST_MOVED = 8
 WAYS = {
-    "condition-found": "found on {} of the vectors",
-    "condition-found-decoded": "on {} after they were decoded and encoded again",
-    "condition-found-judge": "by the judge on {} of the decoded ones",
+    "condition-found": "found on {} of {:,} vectors",
+    "condition-found-decoded": "on {} of {:,} after they were decoded and encoded again",
+    "condition-found-judge": "by the judge on {} of {:,} decoded ones",
 }
 """The shares that say whether samples have what was asked for, and how a sentence puts them."""
 
@@ -83,7 +83,7 @@ def _picture(row: Row) -> str:
 
 def _found(row: Row) -> str:
     known = {words: row.by_metric[metric] for metric, words in WAYS.items() if metric in row.by_metric}
-    return ", ".join(words.format(f"{short(score)} ({short_range(score)})") for words, score in known.items())
+    return ", ".join(words.format(f"{short(score)} ({short_range(score)})", score.n) for words, score in known.items())
 
 
 def _most_moved(rows: Sequence[Row]) -> list[Any]:
