@@ -194,6 +194,7 @@ class UnderCondition(StoreView):
     Attributes:
         whole: the store.
         condition: what is wanted.
+        items: those of its rows that the vectors were encoded from, where the store knows them.
 
     Args:
         whole: the store.
@@ -202,7 +203,7 @@ class UnderCondition(StoreView):
         others: how labels come that ``where`` does not name, of a shift.
 
     Raises:
-        LsamplerError: the store has no labels, or they do not allow the condition.
+        LsamplerError: the store has no labels, they do not allow the condition, or fewer than two train rows fulfil it.
     """
 
     def __init__(
@@ -211,13 +212,49 @@ class UnderCondition(StoreView):
         conditions = Conditions(where, by, others)
         condition = Condition.of(where, columns_of(whole))
         rows, count = fulfilling(whole, condition)
-        if not count:
+        if count < 2:
+            few = "only one" if count else "no"
             raise LsamplerError(
-                f"`where=...`: no train row of {whole.name} fulfils {condition.text}, so there is nothing to judge "
+                f"`where=...`: {few} train row of {whole.name} fulfils {condition.text}, so there is nothing to judge "
                 "samples by; wish for less"
             )
         super().__init__(whole, rows, name=f"{whole.name} with {condition.text}")
         self.whole, self.conditions, self.condition = whole, conditions, condition
+        if whole.items is not None:  # of a store in memory, whose held-out rows come after the others
+            train, held_out = rows[:count], rows[count:] - whole.count("train")
+            known = whole.items
+            self.items = replace(known, train=known.train[train], held_out=known.held_out[held_out])
+
+
+class AggregatesUnderCondition(Reference):
+    """What a bundle knows, under a condition: strategies that are fitted to it draw by the shift.
+
+    No vector is in it, nor the statistics of those that fulfil the condition. So scores that compare with real vectors
+    have nothing to judge by; a probe that the bundle carries says whether samples have what was asked for.
+
+    Attributes:
+        whole: what the bundle knows.
+        conditions: how strategies are fitted.
+        condition: what is wanted.
+
+    Args:
+        whole: a bundle's reference, with the effects of labels.
+        where: wanted values of labels.
+        by: ``shift`` or None, as nothing else is possible.
+        others: how labels come that ``where`` does not name.
+
+    Raises:
+        LsamplerError: there are no effects of labels, or they do not allow the condition.
+    """
+
+    def __init__(
+        self, whole: Reference, where: WhereLike, *, by: By | None = None, others: Others = "observed"
+    ) -> None:
+        super().__init__()
+        self.conditions = Conditions(where, by, others)
+        self.condition = Condition.of(where, columns_of(whole))
+        self.whole, self.name = whole, f"{whole.name} with {self.condition.text}"
+        self.dimension, self.fingerprint, self.autoencoder = whole.dimension, whole.fingerprint, whole.autoencoder
 
 
 def under(reference: Reference, given: ConditionOptions) -> tuple[Reference, Conditioned | None]:
@@ -225,7 +262,7 @@ def under(reference: Reference, given: ConditionOptions) -> tuple[Reference, Con
     if unknown := set(given) - set(ConditionOptions.__annotations__):
         raise TypeError(f"fit() got an unexpected keyword argument '{min(unknown)}'")
     conditions, whole = Conditions(**given), reference
-    if isinstance(reference, UnderCondition) and not conditions:
+    if isinstance(reference, UnderCondition | AggregatesUnderCondition) and not conditions:
         whole, conditions = reference.whole, reference.conditions
     return conditioned(whole, conditions) if conditions else (reference, None)
 
