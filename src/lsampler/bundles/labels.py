@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from lsampler.bundles.parts import read_statistics, starting, statistics_arrays
 from lsampler.bundles.strategies import StrategyDescription, fitted_state, read, written
 from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.conditions.effects import read_out_of
 from lsampler.samplers.conditions.kept import EffectsDescription, effects_arrays
 from lsampler.samplers.conditions.labelled import Labelled, labelled
 from lsampler.scoring.statistics_reference import StatisticsReference
@@ -55,7 +56,9 @@ def labels_written(found: Labelled) -> tuple[dict[str, Any], dict[str, NDArray[A
     remains = found.residuals
     assert isinstance(remains, StatisticsReference)  # noqa: S101 - as labels_of and labels_read make it
     strategies, arrays = written(remains.strategies, f"{PREFIX}strategies/")
-    arrays |= {f"{EFFECTS}{key}": array for key, array in effects_arrays(found.effects).items()}
+    known = effects_arrays(found.effects)
+    known.pop("read_out")  # follows from the rest
+    arrays |= {f"{EFFECTS}{key}": array for key, array in known.items()}
     for key, array in statistics_arrays(remains, PREFIX).items():
         arrays[key] = array.astype(np.float32) if key.endswith("/covariance") else array
     return {"effects": EffectsDescription.of(found.effects).model_dump(), "strategies": strategies}, arrays
@@ -68,4 +71,16 @@ def labels_read(
     remains = read_statistics(starting(arrays, PREFIX), known.name, known.dimension, known.fingerprint or "")
     remains.strategies = list(read(described.strategies, arrays, path, f"{PREFIX}strategies/"))
     remains.recommended = known.recommended
-    return Labelled(described.effects.effects(starting(arrays, EFFECTS), known.dimension), remains)
+    effects = starting(arrays, EFFECTS)
+    effects["read_out"] = _read_out(effects, remains)
+    return Labelled(described.effects.effects(effects, known.dimension), remains)
+
+
+def _read_out(effects: Mapping[str, NDArray[Any]], remains: StatisticsReference) -> NDArray[np.float64]:
+    """What a bundle need not hold: it follows from the effects, and the covariances of labels and of what remains."""
+    try:
+        matrix, covariance = (effects[key].astype(np.float64) for key in ("matrix", "covariance"))
+        own = remains.statistics().covariance + matrix.T @ covariance @ matrix
+        return read_out_of(matrix, covariance, own)
+    except (KeyError, ValueError, RuntimeError):  # said by what reads them next
+        return np.empty(0)

@@ -75,8 +75,8 @@ def shifted(law: LabelLaw) -> Callable[[Tensor, Block], Tensor]:
     """The function that moves a block of residual draws (rows, D) to labels drawn for it."""
 
     def move(rows: Tensor, block: Block) -> Tensor:
-        codes = law.draw(block.another(LABELS_STREAM), block.rows)
-        shift = law.effects.shift(codes).astype(np.float32)
+        columns = law.columns(block.another(LABELS_STREAM), block.rows)
+        shift = law.effects.moved(columns).astype(np.float32)
         return rows + torch.from_numpy(shift).to(rows.device)
 
     return move
@@ -84,8 +84,8 @@ def shifted(law: LabelLaw) -> Callable[[Tensor, Block], Tensor]:
 
 def mixed(law: LabelLaw, density: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """The density of shifted draws: that of the residuals, averaged over the rows of labels."""
-    codes, weights = law.atoms()
-    moves, logs = np.unique(law.effects.shift(codes), axis=0, return_inverse=True)
+    columns, weights = law.atoms()
+    moves, logs = np.unique(law.effects.moved(columns), axis=0, return_inverse=True)
     chances = np.log(np.bincount(logs.reshape(-1), weights))
 
     def log_density(latents: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from lsampler.errors import LsamplerError
 from lsampler.samplers.conditions.condition import Condition
 from lsampler.samplers.conditions.design import Design
-from lsampler.samplers.conditions.effects import Effects, only, places_of, residuals
+from lsampler.samplers.conditions.effects import Effects, residuals
+from lsampler.samplers.conditions.joint_moments import joint_moments, only, places_of
+from lsampler.samplers.conditions.residual_statistics import residual_statistics
 from lsampler.store.latent_store import LatentStore
 from lsampler.store.reference import Reference
 from lsampler.store.views import StoreView
@@ -77,7 +79,8 @@ def labelled(reference: Reference, names: Sequence[str] | None, asked: Sequence[
 
 
 def _found(store: LatentStore, design: Design) -> Labelled:
-    effects, places = Effects.of(store, design), places_of(design, store)
+    moments, places = joint_moments(store, design), places_of(design, store)
+    effects = Effects.of(moments, design, store.count("train") - moments.count)
     rows, complete, seen = [], [], 0
     every = -(-effects.count // MOST_ROWS)
     for first, train, codes in store.label_parts():
@@ -88,6 +91,8 @@ def _found(store: LatentStore, design: Design) -> Labelled:
         seen += len(kept)
     name = f"{store.name} without the effects of labels"
     view = StoreView(store, np.concatenate(complete), name=name, change=partial(residuals, effects, places))
+    if known := residual_statistics(effects, moments, view.segments(), name):
+        view.know_statistics(known)
     return Labelled(effects, view, np.concatenate(rows))
 
 

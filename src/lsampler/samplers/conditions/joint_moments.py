@@ -1,0 +1,175 @@
+"""Joint moments of latent vectors and their labels, in one pass over a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsampler.compute.memory import require_memory
+from lsampler.compute.one_thread import product, single_precision_is_full
+from lsampler.errors import LsamplerError, shortened
+from lsampler.samplers.conditions.design import Design
+from lsampler.statistics.moments import SAMPLED_ROWS, gram
+from lsampler.statistics.passes import DOUBLE_ROWS, Segment, over_segments
+from lsampler.statistics.wide import WIDE
+from lsampler.store.latent_store import LatentStore
+
+
+@dataclass(frozen=True)
+class JointMoments:
+    """Joint moments of latent vectors and labels, in double precision.
+
+    Attributes:
+        count: of the rows without a missing label.
+        mean: (D,) of the latent vectors.
+        label_mean: (P,) of the columns of labels.
+        scatter: (P, P) sums of products of deviations of labels.
+        cross: (P, D) sums of products of deviations of labels and of latent vectors.
+        own: (D, D) sums of products of deviations of latent vectors; of more than 2,048 components (D,) of squares.
+        minimum: (P,) smallest values of the columns.
+        maximum: (P,) largest ones.
+    """
+
+    count: int
+    mean: NDArray[np.float64]
+    label_mean: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+    cross: NDArray[np.float64]
+    own: NDArray[np.float64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float32], labels: NDArray[np.float64], kind: type[Any] = np.float64) -> JointMoments:
+        """Those of latent vectors (n, D) and the columns of their labels (n, P).
+
+        Products are of numbers of this kind, about a point near the mean, and added up in double precision. Where
+        squares of single precision overflow, all are of double precision.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported by the caller
+            found = cls._of(rows, labels, kind)
+            return found if np.isfinite(found.own).all() else cls._of(rows, labels, np.float64)
+
+    @classmethod
+    def _of(cls, rows: NDArray[np.float32], labels: NDArray[np.float64], kind: type[Any]) -> JointMoments:
+        near = rows[::SAMPLED_ROWS].mean(axis=0).astype(np.float32)
+        deviations = np.subtract(rows, near, dtype=kind)
+        label_mean = labels.mean(axis=0)
+        about = np.ones((len(rows), labels.shape[1] + 1), kind)
+        np.subtract(labels, label_mean, out=about[:, 1:], casting="same_kind")
+        sums, *cross = product(about.T, deviations).astype(np.float64)
+        scatter = product(about[:, 1:].T, about[:, 1:]).astype(np.float64)
+        own = _squares(deviations) - _square(sums) / len(rows)
+        known = label_mean, scatter, np.array(cross), own, labels.min(axis=0), labels.max(axis=0)
+        return cls(len(rows), near + sums / len(rows), *known)
+
+    def __add__(self, other: JointMoments) -> JointMoments:
+        """Those of the rows of both (Chan, Golub and LeVeque 1983)."""
+        count = self.count + other.count
+        weight = self.count * other.count / count
+        shift, label_shift = other.mean - self.mean, other.label_mean - self.label_mean
+        return JointMoments(
+            count,
+            self.mean + shift * (other.count / count),
+            self.label_mean + label_shift * (other.count / count),
+            self.scatter + other.scatter + np.outer(label_shift, label_shift) * weight,
+            self.cross + other.cross + np.outer(label_shift, shift) * weight,
+            self.own + other.own + _square(shift) * weight,
+            np.minimum(self.minimum, other.minimum),
+            np.maximum(self.maximum, other.maximum),
+        )
+
+
+def _squares(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Sums over rows (n, D) of their products (D, D), or of their squares (D,) where there are many components."""
+    found = gram(rows) if rows.shape[1] <= WIDE else np.square(rows).sum(axis=0)
+    return found.astype(np.float64)
+
+
+def _square(row: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same of a single row (D,)."""
+    return np.outer(row, row) if len(row) <= WIDE else np.square(row)
+
+
+def joint_moments(store: LatentStore, design: Design) -> JointMoments:
+    """The joint moments of the train vectors of a store and their labels.
+
+    It takes one pass, and memory that does not grow with the rows. Rows with a missing label are left out.
+
+    Raises:
+        LsamplerError: fewer than two rows have all labels, or NaN or infinite vectors.
+    """
+    d = store.dimension
+    needed = 64.0 * design.width * (d + design.width) + (64.0 * d * d if d <= WIDE else 0)
+    require_memory(needed, f"{store.name}: the effects of {design.width} labels", "give fewer in `labels=...`")
+    places = places_of(design, store)
+    segments = store.segments(labels=True)
+    many = sum(segment.rows for segment in segments) > DOUBLE_ROWS
+    kind = np.float32 if many and single_precision_is_full() else np.float64
+    find = partial(_moments, _Columns(design, places, d, store.name, kind))
+    found = _total(over_segments(find, segments, "labels"))
+    if found is None or found.count < 2:
+        raise LsamplerError(f"{store.name}: {_without(store, places)}; name others in `labels=...`")
+    return found
+
+
+def places_of(design: Design, store: LatentStore) -> list[int]:
+    """Where the labels of a design are among those of a store."""
+    names = [label.name for label in store.label_columns]
+    return [names.index(label.name) for label in design.labels]
+
+
+def only(codes: NDArray[np.float32], places: Sequence[int]) -> NDArray[np.float32]:
+    """The codes (n, labels) of some labels, which are in the order of all; of all of them without a copy."""
+    return codes if len(places) == codes.shape[1] else codes[:, places]
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """How to read chunks (n, D + all labels) of a store."""
+
+    design: Design
+    places: Sequence[int]
+    dimension: int
+    name: str
+    kind: type[Any]
+
+
+def _moments(columns: _Columns, segment: Segment) -> JointMoments | None:
+    return _total(_chunk(columns, chunk) for chunk in segment.chunks())
+
+
+def _chunk(columns: _Columns, chunk: NDArray[np.float32]) -> JointMoments | None:
+    """The moments of a chunk; None if all its rows miss a label."""
+    rows, codes = chunk[:, : columns.dimension], only(chunk[:, columns.dimension :], columns.places)
+    known = ~np.isnan(codes).any(axis=1)
+    if not known.all():
+        rows, codes = rows[known], codes[known]
+    if not len(rows):
+        return None
+    found = JointMoments.of(rows, columns.design.matrix(codes), columns.kind)
+    if not np.isfinite(found.mean).all():
+        raise LsamplerError(f"{columns.name}: holds NaN or infinite values; encode it again")
+    return found
+
+
+def _total(parts: Iterable[JointMoments | None]) -> JointMoments | None:
+    found: JointMoments | None = None
+    for part in parts:
+        if part is not None:
+            found = part if found is None else found + part
+    return found
+
+
+def _without(store: LatentStore, places: Sequence[int]) -> str:
+    """Why too few rows have all labels: the one that is missing most often."""
+    missing = np.zeros(len(places), np.int64)
+    for chunk in store.chunks("train", labels=True):
+        missing += np.isnan(only(chunk[:, store.dimension :], places)).sum(axis=0)
+    worst = store.label_columns[places[int(missing.argmax())]].name
+    return f"fewer than two train rows have all labels, {missing.max():,} miss '{shortened(worst)}'"
