@@ -16,7 +16,7 @@ from lsampler.plugins import offers
 from lsampler.samplers import LatentSampler, State
 from lsampler.statistics import Whitening
 from lsampler.store import Reference
-from lsampler_plugins.samplers.mixtures import Mixture, clusters, fit_mixture, log_normal, most_likely
+from lsampler_plugins.samplers.mixtures import Mixture, clusters, fit_mixture, most_likely
 
 VECTORS_EACH, MOST = 100, 40
 
@@ -134,9 +134,8 @@ class GaussianMixture(LatentSampler):
         whitening = Whitening(state["mean"].numpy(), state["axes"].numpy())
         whitening.require_all(self.name)
         rows = torch.from_numpy(whitening.forward(latents.numpy()))
-        parts = [log_normal(rows - c, root) for c, root in zip(state["centres"], state["roots"], strict=True)]
-        weighted = torch.stack(parts, dim=1) + torch.log(state["weights"])
-        return torch.logsumexp(weighted, dim=1) - whitening.log_det
+        mixture = Mixture(state["weights"], state["centres"], state["roots"])
+        return mixture.log_joint(rows).logsumexp(dim=1) - whitening.log_det
 
 
 lsampler_samplers = offers(GaussianMixture)

@@ -23,6 +23,8 @@ from lsampler.store.views import StoreView
 
 FEWEST_OF_SUBSET, ROWS_PER_COMPONENT = 100, 10
 FIT_WITH_LABELS = "fit it with labels=True, or by 'lsampler fit --labels'"
+ROWS_AT_ONCE = 1024
+"""Of vectors moved to rows of labels, whose density is found in one call."""
 LABELS_STREAM = 1
 """Which of a block's further generators draws labels; the strategy's own random numbers stay those of the seed."""
 
@@ -90,8 +92,11 @@ def mixed(law: LabelLaw, density: Callable[[Tensor], Tensor]) -> Callable[[Tenso
 
     def log_density(latents: Tensor) -> Tensor:
         found = torch.full((len(latents),), -torch.inf, dtype=torch.float64)
-        for move, chance in zip(torch.from_numpy(moves), chances.tolist(), strict=True):
-            found = torch.logaddexp(found, density(latents - move) + chance)
+        some = max(1, ROWS_AT_ONCE // max(len(latents), 1))
+        for first in range(0, len(moves), some):
+            few, weights = (torch.from_numpy(part[first : first + some]) for part in (moves, chances))
+            each = density((latents - few[:, np.newaxis]).flatten(0, 1)).reshape(len(few), len(latents))
+            found = torch.logaddexp(found, torch.logsumexp(each + weights[:, np.newaxis], dim=0))
         return found
 
     return log_density
