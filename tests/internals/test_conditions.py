@@ -11,8 +11,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from lsampler import LsamplerError, load_sampler
 from lsampler.samplers.conditions.condition import Condition
 from lsampler.samplers.conditions.design import Design
-from lsampler.samplers.conditions.effects import Effects, read_out_of
-from lsampler.samplers.conditions.joint_moments import joint_moments
+from lsampler.samplers.conditions.effects import read_out_of
 from lsampler.samplers.conditions.labelled import MOST_ROWS, labelled
 from lsampler.samplers.conditions.law import LabelLaw
 from lsampler.store import MemoryStore
@@ -28,7 +27,8 @@ def test_effects_are_those_of_least_squares(people: MemoryStore) -> None:
     rows = people.latents().astype(np.float64)
     plain = Design.of(people.label_columns, ["male", "glasses", "age"], (), "people")
     codes = people.labels.codes[:TRAIN, :3]
-    effects = Effects.of(joint_moments(people, plain), plain, 0)
+    effects = labelled(people, ["male", "glasses", "age"], ()).effects
+    assert effects.design == plain
     expected = LinearRegression().fit(codes.astype(np.float64), rows)
     np.testing.assert_allclose(effects.matrix, expected.coef_.T, rtol=1e-6, atol=1e-7)
     with_ones = np.column_stack([np.ones(TRAIN), codes])

@@ -131,11 +131,16 @@ class GaussianMixture(LatentSampler):
         return torch.addmm(state["mean"], rows, state["axes"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        return self.moved_log_density(state, latents, torch.zeros(1, latents.shape[1], dtype=torch.float64))[0]
+
+    def moved_log_density(self, state: Mapping[str, Tensor], latents: Tensor, moves: Tensor) -> Tensor:
+        """The same; a moved mixture is one with other centres."""
         whitening = Whitening(state["mean"].numpy(), state["axes"].numpy())
         whitening.require_all(self.name)
         rows = torch.from_numpy(whitening.forward(latents.numpy()))
+        away = torch.from_numpy(whitening.forward(moves.numpy() + whitening.mean))
         mixture = Mixture(state["weights"], state["centres"], state["roots"])
-        return mixture.log_joint(rows).logsumexp(dim=1) - whitening.log_det
+        return mixture.moved_log_density(rows, away) - whitening.log_det
 
 
 lsampler_samplers = offers(GaussianMixture)

@@ -23,8 +23,8 @@ from lsampler.store.views import StoreView
 
 FEWEST_OF_SUBSET, ROWS_PER_COMPONENT = 100, 10
 FIT_WITH_LABELS = "fit it with labels=True, or by 'lsampler fit --labels'"
-ROWS_AT_ONCE = 1024
-"""Of vectors moved to rows of labels, whose density is found in one call."""
+PAIRS_AT_ONCE = 1 << 16
+"""Of a vector and a row of labels, whose density is found in one call."""
 LABELS_STREAM = 1
 """Which of a block's further generators draws labels; the strategy's own random numbers stay those of the seed."""
 
@@ -84,19 +84,22 @@ def shifted(law: LabelLaw) -> Callable[[Tensor, Block], Tensor]:
     return move
 
 
-def mixed(law: LabelLaw, density: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The density of shifted draws: that of the residuals, averaged over the rows of labels."""
+def mixed(law: LabelLaw, density: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The density of shifted draws: that of the residuals, averaged over the rows of labels.
+
+    ``density`` gives the logarithm of the residuals' (k, n) at vectors (n, D) less each of the moves (k, D).
+    """
     columns, weights = law.atoms()
     moves, logs = np.unique(law.effects.moved(columns), axis=0, return_inverse=True)
     chances = np.log(np.bincount(logs.reshape(-1), weights))
 
     def log_density(latents: Tensor) -> Tensor:
         found = torch.full((len(latents),), -torch.inf, dtype=torch.float64)
-        some = max(1, ROWS_AT_ONCE // max(len(latents), 1))
+        some = max(1, PAIRS_AT_ONCE // max(len(latents), 1))
         for first in range(0, len(moves), some):
             few, weights = (torch.from_numpy(part[first : first + some]) for part in (moves, chances))
-            each = density((latents - few[:, np.newaxis]).flatten(0, 1)).reshape(len(few), len(latents))
-            found = torch.logaddexp(found, torch.logsumexp(each + weights[:, np.newaxis], dim=0))
+            each = density(latents, few) + weights[:, np.newaxis]
+            found = torch.logaddexp(found, torch.logsumexp(each, dim=0))
         return found
 
     return log_density

@@ -17,7 +17,7 @@ from lsampler.samplers.conditions.design import Design
 from lsampler.statistics.moments import SAMPLED_ROWS, gram
 from lsampler.statistics.passes import DOUBLE_ROWS, Segment, over_segments
 from lsampler.statistics.wide import WIDE
-from lsampler.store.latent_store import LatentStore
+from lsampler.store.latent_store import SPLITS, LatentStore
 
 
 @dataclass(frozen=True)
@@ -96,26 +96,44 @@ def _square(row: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.outer(row, row) if len(row) <= WIDE else np.square(row)
 
 
-def joint_moments(store: LatentStore, design: Design) -> JointMoments:
-    """The joint moments of the train vectors of a store and their labels.
+@dataclass(frozen=True)
+class LabelledPass:
+    """What one pass over the latent vectors of a store and their labels finds.
 
-    It takes one pass, and memory that does not grow with the rows. Rows with a missing label are left out.
+    Attributes:
+        moments: of the train vectors without a missing label; None if there are none.
+        complete: (m,) numbers of the rows of both splits without a missing label.
+        rows: (k, L) codes of train rows without a missing label, evenly spaced.
+    """
+
+    moments: JointMoments | None
+    complete: NDArray[np.int64]
+    rows: NDArray[np.float32]
+
+
+def labelled_pass(store: LatentStore, design: Design, most: int) -> LabelledPass:
+    """One pass over a store, whose memory does not grow with the rows but for 8 bytes of their numbers.
+
+    Args:
+        store: with labels.
+        design: those to use.
+        most: how many rows of codes to keep.
 
     Raises:
-        LsamplerError: fewer than two rows have all labels, or NaN or infinite vectors.
+        LsamplerError: fewer than two train rows have all labels, or NaN or infinite vectors.
     """
     d = store.dimension
     needed = 64.0 * design.width * (d + design.width) + (64.0 * d * d if d <= WIDE else 0)
     require_memory(needed, f"{store.name}: the effects of {design.width} labels", "give fewer in `labels=...`")
-    places = places_of(design, store)
-    segments = store.segments(labels=True)
-    many = sum(segment.rows for segment in segments) > DOUBLE_ROWS
-    kind = np.float32 if many and single_precision_is_full() else np.float64
-    find = partial(_moments, _Columns(design, places, d, store.name, kind))
-    found = _total(over_segments(find, segments, "labels"))
-    if found is None or found.count < 2:
+    places, train = places_of(design, store), store.count("train")
+    kind = np.float32 if train > DOUBLE_ROWS and single_precision_is_full() else np.float64
+    find = partial(_segment, _Columns(design, places, d, store.name, kind, -(-train // most) or 1))
+    parts = list(over_segments(find, store.segments(None, labels=True), "labels"))
+    moments = _total(part.moments for part in parts)
+    if moments is None or moments.count < 2:
         raise LsamplerError(f"{store.name}: {_without(store, places)}; name others in `labels=...`")
-    return found
+    complete, rows = (np.concatenate([getattr(part, key) for part in parts]) for key in ("complete", "rows"))
+    return LabelledPass(moments, complete, rows[:most])
 
 
 def places_of(design: Design, store: LatentStore) -> list[int]:
@@ -131,25 +149,35 @@ def only(codes: NDArray[np.float32], places: Sequence[int]) -> NDArray[np.float3
 
 @dataclass(frozen=True)
 class _Columns:
-    """How to read chunks (n, D + all labels) of a store."""
+    """How to read chunks (n, D + all labels + 1) of a store."""
 
     design: Design
     places: Sequence[int]
     dimension: int
     name: str
     kind: type[Any]
+    every: int
 
 
-def _moments(columns: _Columns, segment: Segment) -> JointMoments | None:
-    return _total(_chunk(columns, chunk) for chunk in segment.chunks())
+def _segment(columns: _Columns, segment: Segment) -> LabelledPass:
+    found: JointMoments | None = None
+    at, seen = segment.start, 0
+    complete, kept = [np.empty(0, np.int64)], [np.empty((0, len(columns.places)), np.float32)]
+    for chunk in segment.chunks():
+        codes = only(chunk[:, columns.dimension : -1], columns.places)
+        known = ~np.isnan(codes).any(axis=1)
+        complete.append(at + np.flatnonzero(known))
+        known &= chunk[:, -1] == SPLITS.index("train")
+        chosen = slice(None) if known.all() else known
+        codes = codes[chosen]
+        found = _total([found, _chunk(columns, chunk[chosen, : columns.dimension], codes)])
+        kept.append(codes[-seen % columns.every :: columns.every].copy())
+        at, seen = at + len(chunk), seen + len(codes)
+    return LabelledPass(found, np.concatenate(complete), np.concatenate(kept))
 
 
-def _chunk(columns: _Columns, chunk: NDArray[np.float32]) -> JointMoments | None:
-    """The moments of a chunk; None if all its rows miss a label."""
-    rows, codes = chunk[:, : columns.dimension], only(chunk[:, columns.dimension :], columns.places)
-    known = ~np.isnan(codes).any(axis=1)
-    if not known.all():
-        rows, codes = rows[known], codes[known]
+def _chunk(columns: _Columns, rows: NDArray[np.float32], codes: NDArray[np.float32]) -> JointMoments | None:
+    """The moments of rows of a chunk; None if there are none."""
     if not len(rows):
         return None
     found = JointMoments.of(rows, columns.design.matrix(codes), columns.kind)

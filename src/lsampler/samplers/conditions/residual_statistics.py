@@ -52,12 +52,12 @@ class ResidualStatistics(Statistics):
         return found.minimum, found.maximum
 
     @property
-    def minimum(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def minimum(self) -> NDArray[np.float64]:
         """(D,) smallest values."""
         return self._extremes[0]
 
     @property
-    def maximum(self) -> NDArray[np.float64]:  # type: ignore[override]
+    def maximum(self) -> NDArray[np.float64]:
         """(D,) largest values."""
         return self._extremes[1]
 
