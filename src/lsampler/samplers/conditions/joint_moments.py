@@ -45,22 +45,31 @@ class JointMoments:
     maximum: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: NDArray[np.float32], labels: NDArray[np.float64], kind: type[Any] = np.float64) -> JointMoments:
+    def of(
+        cls, rows: NDArray[np.float32], labels: NDArray[np.float64], room: NDArray[Any] | None = None
+    ) -> JointMoments:
         """Those of latent vectors (n, D) and the columns of their labels (n, P).
 
-        Products are of numbers of this kind, about a point near the mean, and added up in double precision. Where
-        squares of single precision overflow, all are of double precision.
+        Products are about a point near the mean, and added up in double precision.
+
+        Args:
+            rows: the vectors.
+            labels: the columns.
+            room: (at least n, D) of the type of numbers to multiply, which is overwritten; None multiplies float64.
+                Where squares of single precision overflow, all are of double precision.
         """
+        if room is None:
+            room = np.empty(rows.shape)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported by the caller
-            found = cls._of(rows, labels, kind)
-            return found if np.isfinite(found.own).all() else cls._of(rows, labels, np.float64)
+            found = cls._of(rows, labels, room[: len(rows)])
+            return found if np.isfinite(found.own).all() else cls._of(rows, labels, np.empty(rows.shape))
 
     @classmethod
-    def _of(cls, rows: NDArray[np.float32], labels: NDArray[np.float64], kind: type[Any]) -> JointMoments:
+    def _of(cls, rows: NDArray[np.float32], labels: NDArray[np.float64], deviations: NDArray[Any]) -> JointMoments:
         near = rows[::SAMPLED_ROWS].mean(axis=0).astype(np.float32)
-        deviations = np.subtract(rows, near, dtype=kind)
+        np.subtract(rows, near, out=deviations, dtype=deviations.dtype)
         label_mean = labels.mean(axis=0)
-        about = np.ones((len(rows), labels.shape[1] + 1), kind)
+        about = np.ones((len(rows), labels.shape[1] + 1), deviations.dtype)
         np.subtract(labels, label_mean, out=about[:, 1:], casting="same_kind")
         sums, *cross = product(about.T, deviations).astype(np.float64)
         scatter = product(about[:, 1:].T, about[:, 1:]).astype(np.float64)
@@ -161,7 +170,7 @@ class _Columns:
 
 def _segment(columns: _Columns, segment: Segment) -> LabelledPass:
     found: JointMoments | None = None
-    at, seen = segment.start, 0
+    at, seen, room = segment.start, 0, np.empty((0, columns.dimension), columns.kind)
     complete, kept = [np.empty(0, np.int64)], [np.empty((0, len(columns.places)), np.float32)]
     for chunk in segment.chunks():
         codes = only(chunk[:, columns.dimension : -1], columns.places)
@@ -170,17 +179,21 @@ def _segment(columns: _Columns, segment: Segment) -> LabelledPass:
         known &= chunk[:, -1] == SPLITS.index("train")
         chosen = slice(None) if known.all() else known
         codes = codes[chosen]
-        found = _total([found, _chunk(columns, chunk[chosen, : columns.dimension], codes)])
+        if len(room) < len(codes):  # once: fresh memory takes as long to get as to fill
+            room = np.empty((len(chunk), columns.dimension), columns.kind)
+        found = _total([found, _chunk(columns, chunk[chosen, : columns.dimension], codes, room)])
         kept.append(codes[-seen % columns.every :: columns.every].copy())
         at, seen = at + len(chunk), seen + len(codes)
     return LabelledPass(found, np.concatenate(complete), np.concatenate(kept))
 
 
-def _chunk(columns: _Columns, rows: NDArray[np.float32], codes: NDArray[np.float32]) -> JointMoments | None:
+def _chunk(
+    columns: _Columns, rows: NDArray[np.float32], codes: NDArray[np.float32], room: NDArray[Any]
+) -> JointMoments | None:
     """The moments of rows of a chunk; None if there are none."""
     if not len(rows):
         return None
-    found = JointMoments.of(rows, columns.design.matrix(codes), columns.kind)
+    found = JointMoments.of(rows, columns.design.matrix(codes), room)
     if not np.isfinite(found.mean).all():
         raise LsamplerError(f"{columns.name}: holds NaN or infinite values; encode it again")
     return found
