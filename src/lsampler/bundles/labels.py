@@ -15,6 +15,7 @@ from lsampler.bundles.probes import PREFIX as PROBES
 from lsampler.bundles.probes import ProbeDescription, probes_read, probes_written
 from lsampler.bundles.strategies import StrategyDescription, fitted_state, read, written
 from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.conditions.effects import read_out_of
 from lsampler.samplers.conditions.kept import EffectsDescription, effects_arrays
 from lsampler.samplers.conditions.labelled import Labelled, labelled
 from lsampler.scoring.probes import Probe
@@ -60,7 +61,9 @@ def labels_written(found: Labelled, probes: Mapping[str, Probe]) -> tuple[dict[s
     remains = found.residuals
     assert isinstance(remains, StatisticsReference)  # noqa: S101 - as labels_of and labels_read make it
     strategies, arrays = written(remains.strategies, f"{PREFIX}strategies/")
-    arrays |= {f"{EFFECTS}{key}": array for key, array in effects_arrays(found.effects).items()}
+    known = effects_arrays(found.effects)
+    known.pop("read_out")  # follows from the rest
+    arrays |= {f"{EFFECTS}{key}": array for key, array in known.items()}
     for key, array in statistics_arrays(remains, PREFIX).items():
         arrays[key] = array.astype(np.float32) if key.endswith("/covariance") else array
     described: dict[str, Any] = {"effects": EffectsDescription.of(found.effects).model_dump(), "strategies": strategies}
@@ -75,6 +78,18 @@ def labels_read(
     remains = read_statistics(starting(arrays, PREFIX), known.name, known.dimension, known.fingerprint or "")
     remains.strategies = list(read(described.strategies, arrays, path, f"{PREFIX}strategies/"))
     remains.recommended = known.recommended
-    effects = described.effects.effects(starting(arrays, EFFECTS), known.dimension)
+    found = starting(arrays, EFFECTS)
+    found["read_out"] = _read_out(found, remains)
+    effects = described.effects.effects(found, known.dimension)
     probes = probes_read(described.probes, starting(arrays, PROBES), effects.design.labels, known.dimension)
     return Labelled(effects, remains), probes
+
+
+def _read_out(effects: Mapping[str, NDArray[Any]], remains: StatisticsReference) -> NDArray[np.float64]:
+    """What a bundle need not hold: it follows from the effects, and the covariances of labels and of what remains."""
+    try:
+        matrix, covariance = (effects[key].astype(np.float64) for key in ("matrix", "covariance"))
+        own = remains.statistics().covariance + matrix.T @ covariance @ matrix
+        return read_out_of(matrix, covariance, own)
+    except (KeyError, ValueError, RuntimeError):  # said by what reads them next
+        return np.empty(0)

@@ -23,6 +23,8 @@ from lsampler.store.views import StoreView
 
 FEWEST_OF_SUBSET, ROWS_PER_COMPONENT = 100, 10
 FIT_WITH_LABELS = "fit it with labels=True, or by 'lsampler fit --labels'"
+PAIRS_AT_ONCE = 1 << 16
+"""Of a vector and a row of labels, whose density is found in one call."""
 LABELS_STREAM = 1
 """Which of a block's further generators draws labels; the strategy's own random numbers stay those of the seed."""
 
@@ -75,23 +77,29 @@ def shifted(law: LabelLaw) -> Callable[[Tensor, Block], Tensor]:
     """The function that moves a block of residual draws (rows, D) to labels drawn for it."""
 
     def move(rows: Tensor, block: Block) -> Tensor:
-        codes = law.draw(block.another(LABELS_STREAM), block.rows)
-        shift = law.effects.shift(codes).astype(np.float32)
+        columns = law.columns(block.another(LABELS_STREAM), block.rows)
+        shift = law.effects.moved(columns).astype(np.float32)
         return rows + torch.from_numpy(shift).to(rows.device)
 
     return move
 
 
-def mixed(law: LabelLaw, density: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The density of shifted draws: that of the residuals, averaged over the rows of labels."""
-    codes, weights = law.atoms()
-    moves, logs = np.unique(law.effects.shift(codes), axis=0, return_inverse=True)
+def mixed(law: LabelLaw, density: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The density of shifted draws: that of the residuals, averaged over the rows of labels.
+
+    ``density`` gives the logarithm of the residuals' (k, n) at vectors (n, D) less each of the moves (k, D).
+    """
+    columns, weights = law.atoms()
+    moves, logs = np.unique(law.effects.moved(columns), axis=0, return_inverse=True)
     chances = np.log(np.bincount(logs.reshape(-1), weights))
 
     def log_density(latents: Tensor) -> Tensor:
         found = torch.full((len(latents),), -torch.inf, dtype=torch.float64)
-        for move, chance in zip(torch.from_numpy(moves), chances.tolist(), strict=True):
-            found = torch.logaddexp(found, density(latents - move) + chance)
+        some = max(1, PAIRS_AT_ONCE // max(len(latents), 1))
+        for first in range(0, len(moves), some):
+            few, weights = (torch.from_numpy(part[first : first + some]) for part in (moves, chances))
+            each = density(latents, few) + weights[:, np.newaxis]
+            found = torch.logaddexp(found, torch.logsumexp(each, dim=0))
         return found
 
     return log_density
