@@ -162,7 +162,8 @@ def analyze(
     """Analyse how the encoder fills its latent space, and check each statement of the posts.
 
     Writes index.html, which opens offline, analysis.json, and a folder of figures (SVG) and tables (CSV) for each
-    section. --model decodes the means of labels; a bundle and its own latents need none. After an interruption, or with other options, rerun it: only what is missing or has changed is done.
+    section. Where the latents have labels, --model decodes the means of classes; those of a bundled model need none.
+    After an interruption, or with other options, rerun it: only what is missing or has changed is done.
     """
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.progress import rich_progress
@@ -219,10 +220,10 @@ def _print(analysis: Analysis, out: Path) -> None:
     table = new_table(pad_edge=False, title="What the posts found, and what holds here")
     for head in ("statement", "the posts", "here", "judgement"):
         table.add_column(head, overflow="fold")
-    styles = {"holds": "green", "answered": "green", "differs": "yellow", "not applicable": "dim", "not measured": "dim"}
+    styles = {"holds": "green", "answered": "green", "differs": "yellow"}
     for row in analysis.judgements:
         *shown, status = cells(row.statement, row.theirs, row.here, row.status)
-        status.stylize(styles[row.status])
+        status.stylize(styles.get(row.status, "dim"))
         table.add_row(*shown, status)
     console().print(table)
     for key, problem in analysis.problems.items():

@@ -45,7 +45,8 @@ class Entangled:
         """
         variances = np.diagonal(self.effects.covariance)[:, np.newaxis]
         together = product(self.effects.covariance, self.effects.matrix)
-        return np.divide(together, variances, out=np.zeros_like(together), where=variances > 0)
+        found: Matrix = np.divide(together, variances, out=np.zeros_like(together), where=variances > 0)
+        return found
 
     @cached_property
     def plain(self) -> Matrix:
@@ -95,7 +96,8 @@ def cosines(rows: Matrix) -> Matrix:
     """(P, P) cosines between rows (P, q); 0 where one is zero."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-    return np.clip(product(unit, unit.T), -1.0, 1.0)
+    found: Matrix = np.clip(product(unit, unit.T), -1.0, 1.0)
+    return found
 
 
 def neighbouring_order(matrix: Matrix) -> NDArray[np.int64]:

@@ -33,8 +33,8 @@ DIPS = np.array(
         [0.2915, 0.3752, 0.4528, 0.4988, 0.5426, 0.5919, 0.6255, 0.6591, 0.7299, 0.8111],  # n = 5000
     ]
 )
-"""(sizes, levels) sqrt(n) times the dip that so large a share of samples of n uniform values exceeds, of 200,000 simulated
-samples of each size (60,000 of the last)."""
+"""(sizes, levels) sqrt(n) times the dip that so large a share of samples of n uniform values exceeds, of 200,000
+simulated samples of each size (60,000 of the last)."""
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,8 @@ def draw_humps(found: Sequence[Mapping[str, Any]], scores: Mapping[str, tuple[Ro
 def draw_cosines(names: Sequence[str], plain: Rows, partial: Rows) -> Any:
     """Two heat maps with the labels' names beside them."""
     count = len(names)
-    figure, (left, right) = panels(2, 2, height=max(3.0, 1.7 + 0.092 * count))
-    size = float(np.clip(150 / count, 3.2, 8))
+    figure, (left, right) = panels(2, 2, height=5.6)
+    size = float(np.clip(250 / count, 2.5, 8))
     told = [shortened(name, LONGEST) for name in names]
     for axes, matrix, title in ((left, plain, "mean differences"), (right, partial, "partial effects")):
         picture = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest", aspect="equal")
@@ -88,7 +88,8 @@ def draw_cosines(names: Sequence[str], plain: Rows, partial: Rows) -> Any:
         axes.tick_params(length=1.5, pad=1.5)
     left.set_yticks(np.arange(count), told, fontsize=size)
     right.set_yticks(np.arange(count), [""] * count)
-    figure.colorbar(picture, ax=(left, right), shrink=0.6, label="cosine")
+    bar = figure.colorbar(picture, ax=(left, right), location="bottom", shrink=0.4, aspect=40, label="cosine")
+    bar.outline.set_linewidth(0.5)
     return figure
 
 

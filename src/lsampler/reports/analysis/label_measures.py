@@ -125,7 +125,7 @@ def _continuous(probe: Probe, latents: NDArray[Any], values: Values, seed: int) 
 def neighbour_places(rows: Judged, whitening: Whitening) -> dict[str, NDArray[np.int64]]:
     """(m, 10) the nearest train rows of judging rows, by Euclidean distance of latent vectors and of whitened ones."""
     k = min(NEIGHBOURS, len(rows.latents))
-    pairs = {
+    pairs: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {
         "latent": (rows.judging, rows.latents),
         "whitened": (whitening.forward(rows.judging), whitening.forward(rows.latents)),
     }

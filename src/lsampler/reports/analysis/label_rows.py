@@ -102,8 +102,8 @@ def judged_rows(context: Context, store: LatentStore) -> Judged:
         order = context.rng("labels").permutation(len(latents))
         judges, rest = (np.sort(part) for part in np.split(order, [len(order) // JUDGING_SHARE]))
         said = (
-            f"There are {len(judging) or 'no'} held-out vectors; probes are fitted to {len(rest):,} of the train vectors "
-            f"and judged by the other {len(judges):,}, drawn at random."
+            f"There are {len(judging) or 'no'} held-out vectors; probes are fitted to {len(rest):,} of the train "
+            f"vectors and judged by the other {len(judges):,}, drawn at random."
         )
         judging, judging_codes, latents, codes = latents[judges], codes[judges], latents[rest], codes[rest]
     return Judged(latents, codes, judging, judging_codes, said, notes)

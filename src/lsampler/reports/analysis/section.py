@@ -81,7 +81,7 @@ class Section:
     """One section of the analysis: a function, and what is known about it beforehand.
 
     It is done again when an option that it ``uses``, one of its ``strategies`` (those that it always draws from) or, if
-    it ``uses_cores``, an installed core has changed, or, if it ``uses_labels``, the labels or their decoder. ``post`` is
+    it ``uses_cores``, an installed core has changed, or, if it ``uses_labels``, the labels or the decoder. ``post`` is
     the one that it follows, ``key`` its name on the command line and in ``analysis.json``, and ``about`` says to the
     reader of the page what it does. ``absent`` says what it needs where it does not run by default.
     """

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, shortened
+from lsampler.progress import begin
 from lsampler.reports.analysis.context import Context
 from lsampler.reports.analysis.entangled import Entangled, cosines, neighbouring_order
 from lsampler.reports.analysis.label_figures import draw_cosines, draw_directions, draw_humps, draw_images, draw_signals
@@ -40,14 +41,22 @@ Found = dict[str, Any]
 Scores = tuple[NDArray[np.float64], NDArray[np.float64]]
 HEADS = {
     "label": "name",
+    "verdict": "verdict",
     "share": "share",
     "AUC": "auc",
     "R2": "r2",
+    "95 % low": "low",
+    "95 % high": "high",
     "sigma along probe": "sigma_along_probe",
     "sigma, best axis": "sigma_within",
     "sigma, whitened": "sigma_whitened",
-    "verdict": "verdict",
+    "two humps": "two",
+    "dip p": "dip_p",
+    "BIC gain": "bic_gain",
+    "gain of neighbours": "latent",
+    "gain, whitened": "whitened",
 }
+NEIGHBOUR_HEADS = ("purity", "low", "high", "by_chance", "base_rate", "gain")
 
 
 @Section(
@@ -87,7 +96,7 @@ def labels(context: Context) -> Result:
         add_explained(result, together)
         add_angles(result, together)
         add_means(result, context, together)
-    add_table(result)
+    add_tables(result)
     add_tally(result)
     return result
 
@@ -103,6 +112,7 @@ def add_directions(
     places = neighbour_places(rows, whitening)
     problems, scores = [], dict[str, Scores]()
     probes: dict[int, Any] = {}
+    advance = begin(context.progress, "probes of labels", len(targets))
     for target, one in zip(targets, found, strict=True):
         values = target.values(rows.codes)
         if target.two_valued and not np.isnan(values).all():
@@ -119,16 +129,17 @@ def add_directions(
         if target.label.kind != "continuous":
             near = {space: purity(target, rows, nearest) for space, nearest in places.items()}
             one["neighbours"] = {space: each for space, each in near.items() if each}
+        advance(1)
     if problems:
         result.missing.append(f"No direction could be judged for {len(problems)} of them: {_listed(problems)}.")
     shown = best_first(found)[:MOST_SHOWN]
     if shown:
         result.figure(
             "directions",
-            "Left: how well a linear probe reads each label off vectors that it was not fitted to (of a continuous label "
-            "R^2 instead of the AUC), with 95 % intervals; beyond the dashed line a direction is strong. Right: how far "
-            "the neighbours of a vector are of its own kind, 0 as by chance, 1 all of them, among latent and whitened "
-            f"vectors; beyond the dashed line they are a cluster if there are two humps.{_of_all(shown, found)}",
+            "Left: how well a linear probe reads each label off vectors that it was not fitted to, with 95 % intervals "
+            "(of a continuous label R^2 instead of the AUC); beyond the dashed line a direction is strong. Right: how "
+            "far the neighbours of a vector with the label have it, too, 0 as by chance, 1 all of them; beyond the "
+            f"dashed line they are a cluster if there are two humps.{_of_all(shown, found)}",
             lambda: draw_directions(shown, STRONG_AUC, CLUSTERED),
         )
     humped = [one for one in shown if "humps" in one][:HUMPS_SHOWN]
@@ -136,7 +147,7 @@ def add_directions(
         result.figure(
             "humps",
             "Scores of the judging vectors along the probes of the labels that are read best, in sigmas of all scores: "
-            "with the label (red), without it (blue), and all together (line). Two humps are two peaks of the line.",
+            "with the label (orange), without it (blue), and all together (line). Two humps are two peaks of the line.",
             lambda: draw_humps(humped, scores),
         )
 
@@ -172,9 +183,9 @@ def add_explained(result: Result, together: Entangled) -> None:
     result.measured["explained"] = explained
     result.measured["complete_rows"], result.measured["left_out"] = effects.count, effects.left_out
     result.findings.append(
-        f"All {len(effects.design.labels)} labels together explain {percent(explained['share'], 1)} of the whitened variance; "
-        f"as many random columns would explain {percent(explained['by_chance'], 1)}. Of the variance before whitening, "
-        f"where wide axes count more, they explain {percent(explained['of_latent_variance'], 1)}."
+        f"All {len(effects.design.labels)} labels together explain {percent(explained['share'], 1)} of the whitened "
+        f"variance; as many random columns would explain {percent(explained['by_chance'], 1)}. Of the variance before "
+        f"whitening, where wide axes count more, they explain {percent(explained['of_latent_variance'], 1)}."
     )
     if effects.left_out:
         result.missing.append(
@@ -199,7 +210,7 @@ def add_angles(result: Result, together: Entangled) -> None:
     first, second = np.nonzero(np.triu(labels_of[:, np.newaxis] != labels_of, 1))
     order = np.argsort(-np.abs(plain[first, second]), kind="stable")
     first, second = first[order], second[order]
-    pairs: dict[str, Sequence[Any]] = {
+    pairs: dict[str, Any] = {
         "label": [names[i] for i in first],
         "other label": [names[j] for j in second],
         "mean differences": plain[first, second],
@@ -215,9 +226,9 @@ def add_angles(result: Result, together: Entangled) -> None:
     result.figure(
         "cosines",
         "Cosines between the directions of labels in whitened coordinates, where no direction is wider than another: "
-        "differences of class means on the left, and partial effects, at equal values of all other labels, on the right; "
+        "differences of class means on the left, partial effects, at equal values of all other labels, on the right, "
         f"both in one order. Of two random directions |cosine| is below {2 / np.sqrt(together.rank):.2f} in 95 % of "
-        f"cases.{_of_all(shown, named)}",
+        f"cases.{_of_all(list(shown), named)}",
         lambda: draw_cosines([names[k] for k in shown], plain[np.ix_(shown, shown)], partial[np.ix_(shown, shown)]),
     )
 
@@ -234,9 +245,9 @@ def _most_entangled(result: Result, pairs: Mapping[str, Sequence[Any]]) -> str:
         for row in most
     )
     return (
-        f"Most entangled, by the cosine between mean differences, and in brackets between partial effects: {told}. The "
-        f"median of |cosine| over all pairs is {median['mean differences']:.2f}, and {median['partial effects']:.2f} between "
-        "partial effects."
+        f"Most entangled, by the cosine between mean differences, and in brackets between partial effects: {told}. "
+        f"The median of |cosine| over all pairs is {median['mean differences']:.2f} between mean differences and "
+        f"{median['partial effects']:.2f} between partial effects."
     )
 
 
@@ -275,48 +286,35 @@ def add_means(result: Result, context: Context, together: Entangled) -> None:
 
 def _clarity(one: Found) -> float:
     """By which labels are chosen: the AUC, or without one the distance of the means."""
-    return float(one.get("auc", one["sigma_within"]))
+    return float(one["auc"] if "auc" in one else one["sigma_within"])
 
 
-def add_table(result: Result) -> None:
-    """A row per label with everything that was measured of it."""
+def add_tables(result: Result) -> None:
+    """A row per label with what was measured of it, and another with its neighbours."""
     found = result.measured["labels"]
     ordered = best_first(found)
     ordered += [one for one in found if one not in ordered]
-    cells: dict[str, list[Any]] = {head: [one.get(name) for one in ordered] for head, name in HEADS.items()}
-    cells |= {
-        "95 % low": [one.get("auc_low", one.get("r2_low")) for one in ordered],
-        "95 % high": [one.get("auc_high", one.get("r2_high")) for one in ordered],
-        "two humps": [None if "humps" not in one else "yes" if one["humps"]["two"] else "no" for one in ordered],
-        "dip p": [one.get("humps", {}).get("dip_p") for one in ordered],
-        "BIC gain": [one.get("humps", {}).get("bic_gain") for one in ordered],
-    }
-    for space in ("latent", "whitened"):
-        near = [one.get("neighbours", {}).get(space, {}) for one in ordered]
-        cells |= {f"{name.replace('_', ' ')}, {space}": [each.get(name) for each in near] for name in NEIGHBOUR_NUMBERS}
-    order = [head for head in COLUMNS if any(cell is not None for cell in cells[head])]
-    rest = [head for head in cells if head not in COLUMNS and any(cell is not None for cell in cells[head])]
-    result.table(
-        "labels", "What was measured of each label", {head: cells[head] for head in [*order, *rest]}, MOST_SHOWN
-    )
+    rows = [_row(one) for one in ordered]
+    measured = {head: name for head, name in HEADS.items() if any(row.get(name) is not None for row in rows)}
+    cells = {head: [row.get(name) for row in rows] for head, name in measured.items()}
+    result.table("labels", "What was measured of each label", cells, MOST_SHOWN)
+    near = [one for one in ordered if one.get("neighbours")]
+    if near:
+        of_neighbours: dict[str, list[Any]] = {"label": [one["name"] for one in near]}
+        for space, called in (("latent", ""), ("whitened", ", whitened")):
+            each = [one["neighbours"].get(space, {}) for one in near]
+            of_neighbours |= {f"{h.replace('_', ' ')}{called}": [row.get(h) for row in each] for h in NEIGHBOUR_HEADS}
+        title = "How often the ten nearest train vectors of a judging vector with the label have it, too"
+        result.table("neighbours", title, of_neighbours, shown=10)
 
 
-NEIGHBOUR_NUMBERS = ("purity", "low", "high", "by_chance", "base_rate", "gain")
-COLUMNS = (
-    "label",
-    "verdict",
-    "share",
-    "AUC",
-    "R2",
-    "95 % low",
-    "95 % high",
-    "sigma along probe",
-    "sigma, best axis",
-    "sigma, whitened",
-    "two humps",
-    "dip p",
-    "BIC gain",
-)
+def _row(one: Found) -> Found:
+    """The numbers of a label without levels."""
+    humps, near = one.get("humps", {}), one.get("neighbours", {})
+    gains = {space: found["gain"] for space, found in near.items()}
+    interval = {end: one.get(f"auc_{end}", one.get(f"r2_{end}")) for end in ("low", "high")}
+    said = {"two": "yes" if humps["two"] else "no"} if humps else {}
+    return one | interval | gains | {name: humps.get(name) for name in ("dip_p", "bic_gain")} | said
 
 
 def add_tally(result: Result) -> None:
@@ -340,7 +338,7 @@ def add_tally(result: Result) -> None:
     own = [one["name"] for one in found if one["verdict"] == "cluster"]
     result.findings.insert(
         0,
-        f"Directions: {tally['directions']} of {judged} have one, {strong} of them a strong one; read best are {named}. "
+        f"Directions: {tally['directions']} of {judged} have one, {strong} of these are strong; read best are {named}. "
         f"Clusters: {f'{clusters} ({_listed(own)})' if own else 'none'}. Two humps along the probe: "
         f"{_listed(humped) if humped else 'none'}.",
     )
@@ -352,10 +350,9 @@ def _score(one: Found) -> str:
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
-    told = "; " if any(":" in name for name in names) else ", "
-    return told.join(shortened(name, 120) for name in names[:most]) + (
-        f" and {len(names) - most} more" if len(names) > most else ""
-    )
+    between = "; " if any(":" in name for name in names) else ", "
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(shortened(name, 120) for name in names[:most]) + rest
 
 
 def _of_all(shown: Sequence[Any], every: Sequence[Any]) -> str:
