@@ -12,7 +12,6 @@ from lsampler.cli.common import (
     Cluster,
     Force,
     Json,
-    Model,
     ModelParams,
     Params,
     Seed,
@@ -126,6 +125,18 @@ Tsne = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Decoder = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="The autoencoder of these latents, which decodes the means of labels: a bundle's name, or what a loader "
+        "opens.",
+        show_default="the bundled one that encoded them",
+        autocompletion=completion.bundles,
+        rich_help_panel=WHAT,
+    ),
+]
 
 app = typer.Typer()
 
@@ -151,7 +162,7 @@ def analyze(
     tsne: Tsne = None,
     plugin: Shown = [],  # noqa: B006
     param: Params = [],  # noqa: B006
-    model: Model = None,
+    model: Decoder = None,
     model_param: ModelParams = [],  # noqa: B006
     out: Annotated[Path, out_option("Folder for the report; a report that is there is completed.", metavar="FOLDER")],
     json_out: Json = None,

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.compute.one_thread import product
-from lsampler.samplers.conditions.effects import Effects
+from lsampler.samplers.conditions.effects import COLLINEAR, Effects
 from lsampler.statistics.pca import Whitening
 
 Matrix = NDArray[np.float64]
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,25 @@ class Entangled:
     def distances(self, column: int) -> dict[str, float] | None:
         """The distance of the means of two groups, without the part that chance gives; None of a constant column.
 
-        ``sigma_whitened`` is the length of their difference in whitened coordinates, whose sigmas are those of all
-        vectors. ``sigma_within`` is their Mahalanobis distance by the covariance within the groups, the number of
-        sigmas along the best axis: d / sqrt(1 - p (1 - p) d^2) of that length d, p being the share of one group (by
-        the Sherman-Morrison formula). Chance adds (q - p (1 - p) d^2) (1/n1 + 1/n0) to d^2.
+        ``sigma_within`` is their Mahalanobis distance by the covariance within the groups: the number of sigmas along
+        the best axis. With p the share of one group and S_T the scatter of all n vectors, its square is (n - 2) t /
+        (1 - n p (1 - p) t), t being the square of the difference by the inverse of S_T (Sherman and Morrison). What
+        chance adds is taken out by (n - q - 3)/(n - 2) and q (1/n1 + 1/n0) (Lachenbruch and Mickey 1968).
+        ``sigma_whitened`` is the length of the difference in whitened coordinates, by the sigmas of all vectors:
+        d / sqrt(1 + p (1 - p) d^2).
         """
-        share = float(self.effects.mean[column])
+        share, count = float(self.effects.mean[column]), self.effects.count
         between = share * (1 - share)
-        if between <= 0:
+        if between <= 0 or count < self.rank + 4:
             return None
-        inverse = 1 / (self.effects.count * between)  # 1/n1 + 1/n0
-        square = float(np.square(self.plain[column]).sum())
-        square = max(0.0, (square - self.rank * inverse) / (1 - between * inverse))
-        within = square / max(1 - between * square, 1e-12)
-        return {"sigma_whitened": float(np.sqrt(square)), "sigma_within": float(np.sqrt(within))}
+        total = float(np.square(self.plain[column]).sum()) / (count - 1)
+        raw = (count - 2) * total / max(1 - count * between * total, TINY)
+        square = raw * (count - self.rank - 3) / (count - 2) - self.rank / (count * between)
+        square = max(0.0, square)
+        return {
+            "sigma_within": float(np.sqrt(square)),
+            "sigma_whitened": float(np.sqrt(square / (1 + between * square))),
+        }
 
     def explained(self) -> dict[str, float]:
         """The shares of variance that all labels explain together.
@@ -82,7 +88,7 @@ class Entangled:
         wide axes count more.
         """
         covariance, count = self.effects.covariance, self.effects.count
-        columns = int(np.linalg.matrix_rank(covariance, hermitian=True)) if covariance.any() else 0
+        columns = rank_of(covariance)
         share = float(np.sum(self.partial * product(covariance, self.partial))) / self.rank
         latent = self.effects.matrix
         of_latent = float(np.sum(latent * product(covariance, latent)) / self.whitening.variances.sum())
@@ -90,6 +96,17 @@ class Entangled:
         adjusted = 1 - (1 - share) * (count - 1) / (count - 1 - columns) if count - 1 > columns else None
         found = {"share": share, "by_chance": by_chance, "of_latent_variance": of_latent, "columns": columns}
         return found | ({} if adjusted is None else {"adjusted": adjusted})
+
+
+def rank_of(covariance: Matrix) -> int:
+    """How many columns of labels vary on their own, by the rule of their effects."""
+    spread = np.sqrt(np.diagonal(covariance))
+    varying = spread > 0
+    if not varying.any():
+        return 0
+    correlation = covariance[np.ix_(varying, varying)] / np.outer(spread[varying], spread[varying])
+    values = np.linalg.eigvalsh(correlation)
+    return int(np.sum(values > COLLINEAR * values[-1]))
 
 
 def cosines(rows: Matrix) -> Matrix:

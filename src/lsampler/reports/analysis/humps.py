@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.compute.one_thread import one_thread
+from lsampler.reports.analysis.separated import APART
 
 Values = NDArray[np.float64]
 CERTAIN = 0.01
@@ -65,7 +66,8 @@ def humps(values: Values, share: float, start: tuple[float, float], seed: int) -
 
     The dip test (Hartigan and Hartigan 1985) decides where both groups are frequent: it assumes nothing about the shape
     of a hump. A small group beside a large one hardly changes the nearest unimodal distribution; there two normals
-    decide: their BIC must be lower by 10, their density must have two peaks, and each must hold 2 % of the values.
+    decide: their BIC must be lower by 10, Ashman's D must be above 2, their density must have two peaks, and each must
+    hold 2 % of the values.
 
     Args:
         values: (n,) at least ten.
@@ -76,11 +78,11 @@ def humps(values: Values, share: float, start: tuple[float, float], seed: int) -
     statistic = dip(values)
     p = dip_p_value(statistic, len(values))
     gain, means, sigmas, weights = two_normals(values, share, start, seed)
-    separation = abs(means[0] - means[1]) * float(np.sqrt(2 / np.square(sigmas).sum()))
+    separation = float(abs(means[0] - means[1]) * np.sqrt(2 / np.square(sigmas).sum()))
     peaks, smaller = peaks_of(means, sigmas, weights), float(weights.min())
-    by_normals = gain > TELLING and peaks == 2 and smaller >= RAREST
+    by_normals = gain > TELLING and separation > APART and peaks == 2 and smaller >= RAREST
     two = by_normals if share < UNEQUAL else p < CERTAIN
-    return Humps(statistic, p, gain, separation, peaks, smaller, bool(two))
+    return Humps(statistic, p, gain, separation, peaks, smaller, two)
 
 
 def dip(values: Values) -> float:

@@ -23,6 +23,7 @@ CLUSTERED = 0.5
 """Of the way from what chance gives to all neighbours: with more, neighbours are clearly of the same kind."""
 Z = 1.959964
 """Standard errors of a 95 % interval."""
+TINY = 1e-9
 FEWEST_OF_EACH, FEWEST_FOR_HUMPS, FEWEST_QUERIES = 2, 50, 5
 RESAMPLES = 500
 
@@ -41,8 +42,8 @@ def auc_interval(area: float, with_it: int, without: int) -> tuple[float, float]
         variance = true * (1 - true) * (1 + half * (1 - true) / (2 - true) + half * true / (1 + true))
         return float((area - true) ** 2 - Z**2 * variance / (with_it * without))
 
-    low = brentq(beyond, 0.0, area) if area > 0 and beyond(0.0) > 0 else 0.0
-    high = brentq(beyond, area, 1.0) if area < 1 and beyond(1.0) > 0 else 1.0
+    low = brentq(beyond, 0.0, min(area, 1 - TINY)) if area > 0 else 0.0
+    high = brentq(beyond, max(area, TINY), 1.0) if area < 1 else 1.0
     return float(low), float(high)
 
 
