@@ -259,7 +259,7 @@ def add_means(result: Result, context: Context, together: Entangled) -> None:
         )
         return
     decode, by_name = ItemDecoder(context.autoencoder), {one["name"]: one for one in result.measured["labels"]}
-    two_valued = {name: k for k, (name, _) in enumerate(columns(together)) if by_name.get(name, {}).get("sigma_within")}
+    two_valued = {name: k for k, (name, _) in enumerate(columns(together)) if "sigma_within" in by_name.get(name, {})}
     best = sorted(two_valued, key=lambda name: -_clarity(by_name[name]))[:MEANS_SHOWN]
     if not best:
         return
