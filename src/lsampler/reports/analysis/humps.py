@@ -17,8 +17,8 @@ TELLING = 10.0
 """How much lower the BIC of two normals must be: very strong evidence (Kass and Raftery 1995)."""
 RAREST = 0.02
 """Of the values that the smaller of two normals must hold; fewer are outliers."""
-UNEQUAL = 0.25
-"""Where the smaller group has a smaller share, the dip test finds next to nothing, and the two normals decide."""
+UNEQUAL = 0.35
+"""Where the smaller group has a smaller share, the dip test finds little, and the two normals decide."""
 
 LEVELS = np.array([0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001, 0.0001])
 SIZES = np.array([10, 20, 50, 100, 200, 500, 1000, 5000])

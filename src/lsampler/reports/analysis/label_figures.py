@@ -78,7 +78,7 @@ def draw_humps(found: Sequence[Mapping[str, Any]], scores: Mapping[str, tuple[Ro
 def draw_cosines(names: Sequence[str], plain: Rows, partial: Rows) -> Any:
     """Two heat maps with the labels' names beside them."""
     count = len(names)
-    figure, (left, right) = panels(2, 2, height=5.6)
+    figure, (left, right) = panels(2, 2, height=6.0)
     size = float(np.clip(250 / count, 2.5, 8))
     told = [shortened(name, LONGEST) for name in names]
     for axes, matrix, title in ((left, plain, "mean differences"), (right, partial, "partial effects")):

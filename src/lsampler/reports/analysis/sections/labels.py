@@ -86,19 +86,25 @@ def labels(context: Context) -> Result:
         result.missing.append(context.missing("Whether labels can be read off, and whether they form clusters,"))
     for one in found:
         one["verdict"] = verdict_of(one)
-    try:
-        effects = labelled(reference, None, ()).effects
-    except LsamplerError as error:
-        result.missing.append(f"The effects of labels could not be estimated: {error}")
-    else:
-        together = Entangled(effects, whitening)
+    together = entangled(result, context, whitening)
+    if together is not None:
         add_distances(found, together)
+    add_tables(result)
+    if together is not None:
         add_explained(result, together)
         add_angles(result, together)
         add_means(result, context, together)
-    add_tables(result)
     add_tally(result)
     return result
+
+
+def entangled(result: Result, context: Context, whitening: Whitening) -> Entangled | None:
+    """The effects of all labels in whitened coordinates; None, with the reason noted, if there are none."""
+    try:
+        return Entangled(labelled(context.whole, None, ()).effects, whitening)
+    except LsamplerError as error:
+        result.missing.append(f"The effects of labels could not be estimated: {error}")
+        return None
 
 
 def add_directions(
