@@ -183,18 +183,20 @@ def test_missing_constant_and_many_levelled_labels_are_reported(tmp_path: Path) 
     labels, rng = things()[1], np.random.default_rng(2)
     n = TRAIN + HELD_OUT
     partly = np.where(rng.random(n) < 0.3, np.nan, labels["apart"].astype(float))
-    some = {"partly": partly, "always": np.ones(n), "id": [f"thing {k}" for k in range(n)]}
+    some = {"partly": partly, "never": np.full(n, np.nan), "always": np.ones(n), "id": [f"thing {k}" for k in range(n)]}
     many = {"many": [f"level {k % 20}" if labels["apart"][k] else f"level {20 + k % 20}" for k in range(n)]}
     measured = analyzed(store_with(some | many), tmp_path / "report", sections=["labels"]).measured["labels"]
     found = {one["name"]: one for one in measured["labels"]}
-    assert set(found) == {"partly", "always", "many"}
+    assert set(found) == {"partly", "never", "always", "many"}
+    assert found["never"]["verdict"] is None
+    assert found["partly"]["sigma_within"] == pytest.approx(7, rel=0.1)
     assert found["partly"]["verdict"] == "cluster"
     assert found["always"]["verdict"] is None
     assert 0.6 < found["many"]["auc"] < 0.9  # 20 levels on each side
     assert found["many"]["neighbours"]["latent"]["base_rate"] == pytest.approx(1 / 40, rel=0.1)
     assert found["many"]["neighbours"]["latent"]["gain"] < 0.1
     missing = " ".join(strict_json(tmp_path / "report" / "labels" / "section.json")["missing"])
-    for words in ("more than 100 levels: id.", "label 'always': has one value only", "miss one."):
+    for words in ("more than 100 levels: id.", "label 'always': has one value only", "most rows: never.", "miss one."):
         assert words in missing
 
 

@@ -144,14 +144,16 @@ def purity(target: Target, rows: Judged, places: NDArray[np.int64]) -> dict[str,
     values, own = target.values(rows.codes), target.values(rows.judging_codes)
     near = values[places]
     answered = ~np.isnan(own) & ~np.isnan(near).all(axis=1)
+    if not answered.any():
+        return {}
     near, own, known = near[answered], own[answered], values[~np.isnan(values)]
     if target.two_valued:
         shares = np.nanmean(near, axis=1)
-        mine, chance, base = shares[own == 1], float(shares.mean()) if len(shares) else 0.0, float(known.mean())
+        mine, chance, base = shares[own == 1], float(shares.mean()), float(known.mean())
     else:
         wanted, there = np.unique(own, return_counts=True)
         mine = np.nanmean(np.where(np.isnan(near), np.nan, near == own[:, np.newaxis]), axis=1)
-        weights = there / max(len(own), 1)
+        weights = there / len(own)
         means = [np.nanmean(np.where(np.isnan(near), np.nan, near == level)) for level in wanted]
         chance, base = float(weights @ means), float(weights @ [np.mean(known == level) for level in wanted])
     if len(mine) < FEWEST_QUERIES or chance >= 1:

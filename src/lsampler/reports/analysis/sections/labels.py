@@ -26,6 +26,7 @@ from lsampler.reports.analysis.label_measures import (
 )
 from lsampler.reports.analysis.label_rows import Judged, Target, judged_rows, targets_of
 from lsampler.reports.analysis.section import Result, Section, percent
+from lsampler.samplers.conditions.design import MOST_LEVELS
 from lsampler.samplers.conditions.labelled import columns_of, labelled
 from lsampler.scoring.subject import ItemDecoder
 from lsampler.statistics.pca import Whitening
@@ -36,6 +37,7 @@ MOST_SHOWN = 60
 MOST_COSINES = 200
 """Columns of labels between which angles are listed."""
 HUMPS_SHOWN = MEANS_SHOWN = 8
+MOSTLY = 0.5
 NAMED = 3
 Found = dict[str, Any]
 Scores = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -80,13 +82,14 @@ def labels(context: Context) -> Result:
     result = Result({"labels": found})
     if left_out:
         result.missing.append(f"Left out, as they have more than 100 levels: {_listed(left_out)}.")
-    if isinstance(reference, LatentStore):
-        add_directions(result, context, judged_rows(context, reference), targets, whitening)
+    rows = judged_rows(context, reference) if isinstance(reference, LatentStore) else None
+    if rows is not None:
+        add_directions(result, context, rows, targets, whitening)
     else:
         result.missing.append(context.missing("Whether labels can be read off, and whether they form clusters,"))
     for one in found:
         one["verdict"] = verdict_of(one)
-    together = entangled(result, context, whitening)
+    together = entangled(result, context, rows, whitening)
     if together is not None:
         add_distances(found, together)
     add_tables(result)
@@ -98,10 +101,25 @@ def labels(context: Context) -> Result:
     return result
 
 
-def entangled(result: Result, context: Context, whitening: Whitening) -> Entangled | None:
-    """The effects of all labels in whitened coordinates; None, with the reason noted, if there are none."""
+def entangled(result: Result, context: Context, rows: Judged | None, whitening: Whitening) -> Entangled | None:
+    """The effects of all labels in whitened coordinates; None, with the reason noted, if there are none.
+
+    They are estimated from rows without a missing label, so that one which is mostly missing would spoil all others.
+    """
+    names: list[str] | None = None
+    if rows is not None:
+        missing = np.isnan(rows.codes).mean(axis=0) > MOSTLY
+        mostly: list[str] = []
+        names = []
+        for label, absent in zip(columns_of(context.whole), missing.tolist(), strict=True):
+            if len(label.levels) <= MOST_LEVELS:
+                (mostly if absent else names).append(label.name)
+        if mostly:
+            result.missing.append(f"Without effects, as they are missing in most rows: {_listed(mostly)}.")
+    if names == []:
+        return None
     try:
-        return Entangled(labelled(context.whole, None, ()).effects, whitening)
+        return Entangled(labelled(context.whole, names, ()).effects, whitening)
     except LsamplerError as error:
         result.missing.append(f"The effects of labels could not be estimated: {error}")
         return None
