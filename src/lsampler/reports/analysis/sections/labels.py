@@ -366,6 +366,13 @@ def add_tally(result: Result) -> None:
         f"Clusters: {f'{clusters} ({_listed(own)})' if own else 'none'}. Two humps along the probe: "
         f"{_listed(humped) if humped else 'none'}.",
     )
+    apart = [abs(one["sigma_along_probe"]) for one in found if "sigma_along_probe" in one]
+    if apart:
+        result.findings.insert(
+            1,
+            f"Vectors with a label and those without it lie {np.median(apart):.1f} sigma apart along its probe (the "
+            f"median; at most {max(apart):.1f}). Two normals of equal spread have a single peak up to 2 sigma.",
+        )
 
 
 def _score(one: Found) -> str:
