@@ -39,17 +39,28 @@ class Labelled:
     rows: NDArray[np.float32] | None = None
 
 
+def _labels(reference: Reference) -> tuple[Any, ...]:
+    known = getattr(reference, "labelled", None)
+    if isinstance(known, Labelled):
+        return known.effects.design.labels
+    return tuple(getattr(reference, "label_columns", ()))
+
+
+def has_labels(reference: Reference) -> bool:
+    """Whether a reference has labels, or carries the effects of some."""
+    return bool(_labels(reference))
+
+
 def columns_of(reference: Reference) -> tuple[Any, ...]:
     """The labels of a reference. Raises LsamplerError if it has none."""
-    known = getattr(reference, "labelled", None)
-    columns = known.effects.design.labels if isinstance(known, Labelled) else getattr(reference, "label_columns", ())
+    columns = _labels(reference)
     if not columns:
         if reference.has_latents:
             fix = "give a store with labels, or MemoryStore(latents, labels=...)"
         else:
             fix = "give `store=...` of latents with labels"
         raise LsamplerError(f"`where=...`: {reference.name} holds no labels; {fix}")
-    return tuple(columns)
+    return columns
 
 
 def labelled(reference: Reference, names: Sequence[str] | None, asked: Sequence[str]) -> Labelled:
