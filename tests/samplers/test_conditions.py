@@ -73,6 +73,7 @@ def test_the_way_is_chosen_by_the_number_of_rows(people: MemoryStore) -> None:
     gaussian = load_sampler("gaussian")
     assert "(subset)" in gaussian.fit(people, where="glasses=1").note()  # more than 100 rows
     assert "(shift)" in gaussian.fit(people, where=["glasses=1", "male=0"]).note()  # fewer
+    assert "(shift)" in gaussian.fit(people, where="glasses=1", others="independent").note()  # rows bring others along
     wide = MemoryStore(np.random.default_rng(0).normal(size=(400, 30)), labels={"a": np.arange(400) % 2})
     assert "(shift)" in gaussian.fit(wide, where="a=1").note()  # 200 rows of 30 components
     assert gaussian.fit(people).note() == ""
@@ -195,6 +196,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"where": "male=1", "by": "rows"}, r"`by=rows` is unknown; known: shift, subset"),
     ({"where": "male=1", "others": "observd"}, r"`others=observd` is unknown; did you mean 'observed'\?"),
     ({"by": "shift"}, r"`by=shift`: belongs to a condition; give `where=...`"),
+    (
+        {"where": {"smiling": 1}, "by": "subset", "others": "independent"},
+        r"`others=independent`: the rows of a subset bring their other labels along; use `by=shift`",
+    ),
     ({"others": "independent"}, r"`others=independent`: belongs to a condition"),
     ({"labels": True, "by": "subset"}, r"`by=subset`: fits to the rows of one condition; leave out `labels=...`"),
     ({"labels": ["mael"]}, r"`labels=...`: no label 'mael'; did you mean 'male'\?"),

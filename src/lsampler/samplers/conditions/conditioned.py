@@ -117,7 +117,7 @@ def conditioned(reference: Reference, conditions: Conditions) -> tuple[Reference
     condition = Condition.of(conditions.where, columns_of(reference))
     if isinstance(reference, LatentStore):
         view, count = _subset(reference, condition)
-        chooses = conditions.by is None and not conditions.labels
+        chooses = conditions.by is None and not conditions.labels and conditions.others == "observed"
         if conditions.by == "subset" or (chooses and _is_enough(count, view.dimension)):
             if count < 2:
                 few = "only one" if count else "no"
