@@ -67,7 +67,9 @@ class AttributeVectors(Shown):
         return found
 
     def _about(self) -> About:
-        return About("AttributeVectors", self.reference, [counted(len(self.names), "label"), f"D = {self.vectors.shape[1]}"])
+        return About(
+            "AttributeVectors", self.reference, [counted(len(self.names), "label"), f"D = {self.vectors.shape[1]}"]
+        )
 
     def _parts(self) -> Iterator[Markup]:
         rows = [
@@ -82,7 +84,7 @@ def attribute_vectors(latents: Any, *, keep: Sequence[str] | None = None) -> Att
 
     Args:
         latents: a bundle or its name, a store of latents with labels, or a :class:`lsampler.scoring.Subject`.
-        keep: the labels to use; None is all. Each vector changes the reading of its label, and those of the others least.
+        keep: the labels to use; None is all. Each vector changes the reading of its label, and spares the others.
 
     Raises:
         LsamplerError: there are no labels, an unknown one, or none that can be read.
@@ -90,18 +92,14 @@ def attribute_vectors(latents: Any, *, keep: Sequence[str] | None = None) -> Att
     subject = as_subject(latents)
     readings = Readings.of(subject.reference, keep)
     weights = readings.slopes @ (readings.whitening.axes / readings.whitening.variances[:, np.newaxis])
-    found = []
-    for place, own in enumerate(readings.design.slices):
-        for column in range(own.start, own.stop):
-            if readings.readable[column]:
-                found.append((column, readings.movements(np.array([column]), [place])[0]))
-    if not found:
-        raise LsamplerError(f"{readings.name}: no label has a linear effect on the latent vectors")
-    columns = np.array([column for column, _ in found])
+    places = [place for place, label in enumerate(readings.design.labels) for _ in label.levels or ("",)]
+    columns = np.flatnonzero(readings.readable)
+    if not len(columns):
+        raise LsamplerError(f"{readings.name}: no label has a linear effect on the latent vectors; add other labels")
     names = readings.columns_named()
     return AttributeVectors(
         tuple(names[column] for column in columns),
-        np.array([vector for _, vector in found]),
+        np.concatenate([readings.movements(columns[[k]], [places[column]]) for k, column in enumerate(columns)]),
         weights[columns],
         readings.mean[columns],
         readings.spread[columns],

@@ -50,8 +50,8 @@ def edit(
     - for a continuous label until its reading is the wanted value.
 
     Args:
-        latents: a bundle or its name, a store of latents with labels, or a :class:`lsampler.scoring.Subject`, which joins
-            a store and its autoencoder. Without an autoencoder items are given by ids or latent vectors.
+        latents: a bundle or its name, a store of latents with labels, or a :class:`lsampler.scoring.Subject`, which
+            joins a store and its autoencoder. Without an autoencoder items are given by ids or latent vectors.
         items: a photo, an id of the store, a file or a folder of items, or a list of these; a store; an array of items
             (n, *shape) or of latent vectors (n, D). A file that exists is taken before an id of that name.
         to: wanted values, one for each label, such as ``{"Smiling": 1, "Age": 60}``, or texts such as ``"digit=7"``.
@@ -67,7 +67,9 @@ def edit(
     if not 2 <= steps <= MOST_STEPS:
         raise LsamplerError(f"`steps={steps}`: counts the item itself; give 2 or more, at most {MOST_STEPS:,}")
     if strength is not None and not abs(strength) <= MOST_STRENGTH:
-        raise LsamplerError(f"`strength={strength}`: give a number of standard deviations from -1000 to 1000, such as 2")
+        raise LsamplerError(
+            f"`strength={strength}`: give a number of standard deviations from -1000 to 1000, such as 2"
+        )
     subject = as_subject(latents)
     wanted = _wanted(to, columns_of(subject.reference))
     asked = [one.label.name for one in wanted]
@@ -132,7 +134,9 @@ class _Target:
         now = before[:, self.own]
         if self.label.kind == "continuous":
             change = self.value - now
-            return change if strength is None else np.where(change < 0, -1.0, 1.0) * strength * readings.spread[self.main]
+            return (
+                change if strength is None else np.where(change < 0, -1.0, 1.0) * strength * readings.spread[self.main]
+            )
         typical = readings.typical(self.place, self.value)
         if strength is not None:
             towards = typical - readings.mean[self.own]
@@ -146,8 +150,11 @@ class _Target:
 
 
 def _moves(readings: Readings, targets: Sequence[_Target], latents: NDArray[Any], strength: float | None) -> Rows:
-    """What is added to latent vectors (n, D) at full strength. Raises LsamplerError if that changes the readings otherwise
-    than wanted, because those of two labels are the same."""
+    """What is added to latent vectors (n, D) at full strength.
+
+    Raises:
+        LsamplerError: the readings do not change as wanted, because those of two labels are the same.
+    """
     before = readings.read(latents)
     changes = np.concatenate([target.changes(readings, before, strength) for target in targets], axis=1)
     columns = np.concatenate([target.own for target in targets])

@@ -1,4 +1,4 @@
-"""Figures of paths of items that are no images: signals as lines from the first step to the last, features as curves."""
+"""Figures of paths of items that are no images: signals as lines, one for each step, features as curves."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MOST_PATHS, MOST_LINES = 12, 24
 def figure_of_paths(items: Rows, item: Item, ids: Sequence[str]) -> Any:
     """A figure of paths of items (n, steps, *shape), the first twelve.
 
-    A signal has a panel, with a line for each step that darkens from the first to the last. A table has a panel for each
-    of its first 30 features, with a curve over the steps for each item. Other arrays are shown as maps.
+    A signal has a panel, with a line for each step that darkens from the first to the last. A table has a panel for
+    each of its first 30 features, with a curve over the steps for each item. Other arrays are shown as maps.
     """
     shown, names = items[:MOST_PATHS], [shortened(name, LONGEST_NAME) for name in ids[:MOST_PATHS]]
     if item.kind == "signal":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,20 @@ from lsampler.data.pictures import enlarged, grid_html, image_grid
 from lsampler.editing.figures import figure_of_paths, paths_html
 from lsampler.errors import LsamplerError
 from lsampler.files import check_output, new_file
-from lsampler.models.decoding import decode
+from lsampler.models.decoding import decode, item_stream
+from lsampler.models.protocols import item_of
 from lsampler.models.writing import JPEG_QUALITY, MAX_GRID_IMAGES, save_folder
 from lsampler.plots import house_style, save_figure
+from lsampler.progress import ProgressLike, shows_progress, track
 from lsampler.scoring.subject import Subject
 from lsampler.showing import About, Shown, cautions, counted, if_possible, table
 from lsampler.store.latent_store import Rows
 from lsampler.store.writer import write_store
 
-PICTURES, PLOTS, ARRAYS, TABLES, STORES = (".png", ".jpg", ".jpeg"), (".png", ".svg", ".pdf"), (".npy", ".npz"), (".csv", ".tsv"), (".h5",)
-GIF = ".gif"
+PICTURES, GIF, PLOTS = (".png", ".jpg", ".jpeg"), ".gif", (".png", ".svg", ".pdf")
+ARRAYS, TABLES, STORES = (".npy", ".npz"), (".csv", ".tsv"), (".h5",)
+BATCH = 256
 SHORTEST, LONGEST = 20, 60_000
-MOST_FRAMES = 10_000
 SHOWN_ROWS, SHOWN_COLUMNS = 4, 12
 """Items and steps that a notebook shows."""
 
@@ -87,35 +89,45 @@ class LatentPaths(Shown):
         Raises:
             LsamplerError: there is no decoder.
         """
-        found = decode(self.subject.decoder(), self._flat)
-        return found.reshape(*self.latents.shape[:2], *found.shape[1:])
+        return self._shaped(decode(self.subject.decoder(), self._flat))
 
     @property
     def _flat(self) -> NDArray[np.float32]:
         return self.latents.reshape(-1, self.latents.shape[-1])
+
+    def _shaped(self, flat: NDArray[Any]) -> NDArray[Any]:
+        return flat.reshape(*self.latents.shape[:2], *flat.shape[1:])
+
+    def _decoded(self, latents: NDArray[np.float32], progress: ProgressLike = False) -> Iterator[NDArray[Any]]:
+        """Batches of items, as they are kept: images (b, H, W, C) uint8, others (b, *shape) float32."""
+        import torch
+
+        rows = torch.split(torch.from_numpy(np.ascontiguousarray(latents)), BATCH)
+        return iter(track(item_stream(self.subject.decoder(), rows), progress, "decoding", len(latents), len))
 
     @property
     def step_ids(self) -> list[str]:
         """An id for each vector, the steps of each item in their order, such as ``7.png step 3``."""
         return [f"{name} step {step}" for name in self.ids for step in range(self.latents.shape[1])]
 
-    def _pixels(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
-        assert self.subject.decode is not None  # noqa: S101 - the item is known
-        return np.asarray(self.subject.decode(latents))
-
-    def save(self, path: str | os.PathLike[str], *, duration: int = 100, force: bool = False) -> None:
+    @shows_progress
+    def save(
+        self, path: str | os.PathLike[str], *, duration: int = 100, force: bool = False, progress: ProgressLike = None
+    ) -> None:
         """Write the paths, complete or not at all; the suffix says as what.
 
-        - images: ``.png`` or ``.jpg``, a picture with a row for each item of an edit, or for each pair of stops; ``.gif``,
-          all items side by side, there and back unless the walk is closed; a folder with a file for each step;
+        - images: ``.png`` or ``.jpg``, a picture with a row for each item of an edit, or for each pair of stops;
+          ``.gif``, all items side by side, there and back unless the walk is closed; a folder, a file for each step;
         - other items: ``.png``, ``.svg`` or ``.pdf``, a plot; rows of tables also ``.csv`` and ``.tsv``;
-        - any items: ``.npy``, the array (n, steps, *shape), or ``.npz`` with the arrays ``items``, ``latents`` and ``ids``;
+        - any items: ``.npy``, the array (n, steps, ...), or ``.npz`` with the arrays ``items``, ``latents`` and
+          ``ids``; images are (n, steps, H, W, C) uint8;
         - latent vectors: ``.h5``, a store, which needs no decoder.
 
         Args:
             path: of the file or folder.
             duration: of each frame of a ``.gif``, in milliseconds.
             force: replace what exists.
+            progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
         Raises:
             LsamplerError: a suffix that does not suit the items, there is no decoder, or the output exists.
@@ -127,64 +139,51 @@ class LatentPaths(Shown):
             attributes |= {"encoder": self.subject.fingerprint} if self.subject.fingerprint else {}
             write_store(out, self.latents.shape[-1], [Rows(self._flat, self.step_ids)], attributes, force=force)
             return
-        item = self.subject.decoder() and self.subject.item
-        assert item is not None  # noqa: S101 - of a decoder
+        item = item_of(self.subject.decoder())
         check_paths_output(out, item, len(self._flat), duration)
         if item.is_image and not out.suffix:
-            batches = (self._pixels(each) for each in self.latents)
-            save_folder(batches, len(self._flat), out, force=force)
+            save_folder(self._decoded(self._flat), len(self._flat), out, force=force, progress=progress)
             return
         with new_file(out, force=force) as beside:
-            self._write(beside, item, duration)
+            items = np.concatenate(list(self._decoded(self._flat, progress)))
+            self._write(beside, items, item, duration)
 
-    def _write(self, out: Path, item: Item, duration: int) -> None:
-        suffix = out.suffix.lower()
+    def _write(self, out: Path, flat: NDArray[Any], item: Item, duration: int) -> None:
+        suffix, items = out.suffix.lower(), self._shaped(flat)
         if suffix == GIF:
-            self._write_gif(out, duration)
-        elif suffix in ARRAYS:
-            self._write_arrays(out)
+            self._write_gif(out, items, duration)
+        elif suffix == ".npy":
+            np.save(out, items, allow_pickle=False)
+        elif suffix == ".npz":
+            np.savez(out, items=items, latents=self.latents, ids=np.array(self.ids, dtype=np.str_))
         elif item.is_image:
-            image_grid(enlarged(self._pixels(self._rows)), self._columns).save(out, quality=JPEG_QUALITY)
+            image_grid(enlarged(flat[self._order]), self.columns or items.shape[1]).save(out, quality=JPEG_QUALITY)
         elif suffix in TABLES:
-            self._write_table(out, item, "\t" if suffix == ".tsv" else ",")
+            self._write_table(out, items, item, "\t" if suffix == ".tsv" else ",")
         else:
             with house_style():
-                save_figure(figure_of_paths(self.items, item, self.ids), out)
+                save_figure(figure_of_paths(items, item, self.ids), out)
 
     @property
-    def _columns(self) -> int:
-        return self.columns or self.latents.shape[1]
+    def _order(self) -> NDArray[np.int64]:
+        """The steps of a picture; of a walk each stop is the last of one row and the first of the next."""
+        steps = np.arange(len(self._flat) + self.closed)
+        if self.columns:
+            rows = range(0, len(steps) - 1, self.columns - 1)
+            steps = np.concatenate([steps[at : at + self.columns] for at in rows])
+        return steps % len(self._flat)
 
-    @property
-    def _rows(self) -> NDArray[np.float32]:
-        """The vectors of a picture; of a walk each stop is the last of one row and the first of the next."""
-        if not self.columns:
-            return self._flat
-        path, step = self._flat, self.columns - 1
-        path = np.concatenate([path, path[:1]]) if self.closed else path
-        return np.concatenate([path[at : at + self.columns] for at in range(0, len(path) - 1, step)])
-
-    def _write_gif(self, out: Path, duration: int) -> None:
-        order = list(range(self.latents.shape[1]))
-        order += [] if self.closed else order[-2:0:-1]
-        known = [image_grid(enlarged(self._pixels(self.latents[:, step]), ), None) for step in range(self.latents.shape[1])]
-        first, *rest = [known[step] for step in order]
+    def _write_gif(self, out: Path, items: NDArray[np.uint8], duration: int) -> None:
+        frames = [image_grid(enlarged(items[:, step])) for step in range(items.shape[1])]
+        first, *rest = frames if self.closed else [*frames, *frames[-2:0:-1]]
         first.save(out, save_all=True, append_images=rest, duration=duration, loop=0)
 
-    def _write_arrays(self, out: Path) -> None:
-        if out.suffix.lower() == ".npy":
-            with out.open("wb") as stream:
-                np.save(stream, self.items, allow_pickle=False)
-            return
-        with out.open("wb") as stream:
-            np.savez(stream, items=self.items, latents=self.latents, ids=np.array(self.ids, dtype=np.str_))
-
-    def _write_table(self, out: Path, item: Item, delimiter: str) -> None:
+    def _write_table(self, out: Path, items: NDArray[np.float32], item: Item, delimiter: str) -> None:
         """A line for each step: the item, the step, and its features."""
         with out.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
             writer.writerow(["item", "step", *item.features])
-            for name, rows in zip(self.ids, self.items.tolist(), strict=True):
+            for name, rows in zip(self.ids, items.tolist(), strict=True):
                 writer.writerows([name, step, *(f"{value:.9g}" for value in row)] for step, row in enumerate(rows))
 
     def as_dict(self) -> dict[str, Any]:
@@ -216,36 +215,31 @@ class LatentPaths(Shown):
             yield from if_possible(self._shown)
 
     def _shown(self) -> Markup:
-        item = self.subject.item
-        assert item is not None  # noqa: S101 - there is an autoencoder
+        item, some = item_of(self.subject.decoder()), self.latents[:SHOWN_ROWS]
         if not item.is_image:
             return paths_html(self.items[:SHOWN_ROWS], item, self.ids[:SHOWN_ROWS], self.what)
-        steps = np.unique(np.linspace(0, self.latents.shape[1] - 1, SHOWN_COLUMNS).round().astype(int))
-        return Markup().join(
-            grid_html(self._pixels(path[steps]), name)
-            for path, name in zip(self.latents[:SHOWN_ROWS], self.ids, strict=False)
-        )
+        steps = np.unique(np.linspace(0, some.shape[1] - 1, SHOWN_COLUMNS).round().astype(int))
+        rows = (np.concatenate(list(self._decoded(path[steps]))) for path in some)
+        return Markup().join(grid_html(row, name) for row, name in zip(rows, self.ids, strict=False))
 
 
-def check_paths_output(out: Path, item: Item, count: int, duration: int = 100) -> None:
+def check_paths_output(out: Path, item: Item, count: int = 0, duration: int = SHORTEST) -> None:
     """Raise LsamplerError unless so many steps of such items can be written under this name."""
     suffix = out.suffix.lower()
-    if suffix in STORES:
+    if suffix in STORES or (item.is_image and not suffix):
         return
-    table_like = item.kind == "table"
     if item.is_image:
-        known: Mapping[str, str] = {"a picture": ", ".join(PICTURES), "an animation": GIF, "arrays": ", ".join(ARRAYS)}
-        allowed: tuple[str, ...] = ("", *PICTURES, GIF, *ARRAYS)
-        more = ", or a folder for single images"
+        ways = {"a picture": PICTURES, "an animation": (GIF,), "arrays": ARRAYS}
     else:
-        known = {"a plot": ", ".join(PLOTS), "arrays": ", ".join(ARRAYS)}
-        known = {**known, "a table": ", ".join(TABLES)} if table_like else known
-        allowed = (*PLOTS, *ARRAYS, *(TABLES if table_like else ()))
-        more = ""
-    if suffix not in allowed:
-        ways = ", ".join(f"{name} ({suffixes})" for name, suffixes in known.items())
-        raise LsamplerError(f"{out}: paths of {item.plural} are written as {ways} or latent vectors (.h5){more}; choose such a name")
+        ways = {"a plot": PLOTS, "arrays": ARRAYS, **({"a table": TABLES} if item.kind == "table" else {})}
+    if not any(suffix in suffixes for suffixes in ways.values()):
+        words = ", ".join(f"{name} ({', '.join(suffixes)})" for name, suffixes in ways.items())
+        more = ", single images (a folder)" if item.is_image else ""
+        raise LsamplerError(
+            f"{out}: paths of {item.plural} are written as {words}{more} or latent vectors (.h5); choose such a name"
+        )
     if suffix == GIF and not SHORTEST <= duration <= LONGEST:
         raise LsamplerError(f"`duration={duration}`: give milliseconds for each frame, {SHORTEST} to {LONGEST:,}")
-    if suffix in (*PICTURES, GIF) and item.is_image and count > MAX_GRID_IMAGES:
-        raise LsamplerError(f"{out}: {count} images are too many for one picture; give a folder, or at most {MAX_GRID_IMAGES}")
+    if item.is_image and suffix not in ARRAYS and count > MAX_GRID_IMAGES:
+        fix = f"give a folder, or at most {MAX_GRID_IMAGES}"
+        raise LsamplerError(f"{out}: {count} images are too many for one picture; {fix}")

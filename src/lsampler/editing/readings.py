@@ -66,7 +66,10 @@ class Readings:
             LsamplerError: there are no labels, or a name is unknown.
         """
         carried = getattr(reference, "labelled", None) is not None  # the effects of all labels, as in a bundle
-        known = labelled(reference, None if carried else labels, () if carried else asked).effects
+        try:
+            known = labelled(reference, None if carried else labels, () if carried else asked).effects
+        except LsamplerError as error:
+            raise LsamplerError(str(error).replace("`labels=", "`keep=").replace("`where=...`: ", "")) from None
         statistics = reference.statistics()
         components = max(1, min(statistics.pca.rank, statistics.count // VECTORS_EACH))
         whitening = statistics.whitening(components)
@@ -94,7 +97,8 @@ class Readings:
     @cached_property
     def readable(self) -> NDArray[np.bool_]:
         """(P,) whether a reading explains anything of its column."""
-        return self.spread**2 > NO_READING * np.diagonal(self.covariance)
+        found: NDArray[np.bool_] = self.spread**2 > NO_READING * np.diagonal(self.covariance)
+        return found
 
     @cached_property
     def _units(self) -> Rows:
@@ -105,7 +109,9 @@ class Readings:
     def spreads(self, changes: Rows, columns: NDArray[np.int64]) -> Rows:
         """Changes (n, columns) of readings in standard deviations of these; 0 where there is no reading."""
         spread = self.spread[columns]
-        return np.divide(changes, spread, out=np.zeros_like(changes), where=self.readable[columns])
+        zeros = np.zeros_like(changes)
+        found: Rows = np.divide(changes, spread, out=zeros, where=self.readable[columns])
+        return found
 
     def read(self, latents: NDArray[Any]) -> Rows:
         """The readings (n, P) of latent vectors (n, D), in units of the columns."""
@@ -165,4 +171,3 @@ class Readings:
             for label in self.design.labels
             for level in label.levels or ("",)
         ]
-

@@ -51,9 +51,9 @@ def stops_of(subject: Subject, given: Any, crop: Crop | None = None) -> Stops:
 
     Args:
         subject: the reference, whose store is searched for ids, and the autoencoder that encodes.
-        given: a text or a path, or a list of them: the file of a photo, a folder or an archive of images, a file of other
-            items, a store of latent vectors, or an id of the reference; or a store, an array (n, D) of latent vectors,
-            or one of items (n, *shape). Where a file has the name of an id, the file is taken.
+        given: a text or a path, or a list of them: the file of a photo, a folder or an archive of images, a file of
+            other items, a store of latent vectors, or an id of the reference; or a store, an array (n, D) of latent
+            vectors, or one of items (n, *shape). Where a file has the name of an id, the file is taken.
         crop: of photos; None as the autoencoder was trained.
 
     Raises:
@@ -77,7 +77,7 @@ def _together(parts: Sequence[Stops]) -> Stops:
 
 def _named(subject: Subject, name: str, crop: Crop | None) -> Stops:
     store = subject.reference if isinstance(subject.reference, LatentStore) else None
-    there = os.path.lexists(name)  # noqa: PTH110 - Path.exists may raise
+    there = os.path.lexists(name)
     row = _row_of(store, name) if store is not None else None
     if there:
         found = _of_file(subject, Path(name), crop)
@@ -149,10 +149,13 @@ class _Photo:
 def _of_store(subject: Subject, store: LatentStore) -> Stops:
     """All vectors of a store."""
     if store.dimension != subject.reference.dimension:
-        raise LsamplerError(f"{store.name}: D = {store.dimension}, {subject.reference.name} has {subject.reference.dimension}")
+        raise LsamplerError(
+            f"{store.name}: D = {store.dimension}, {subject.reference.name} has {subject.reference.dimension}"
+        )
     if store.fingerprint and subject.fingerprint and store.fingerprint != subject.fingerprint:
         raise LsamplerError(
-            f"{store.name}: latent vectors of another encoder than {subject.reference.name}; give the model that made them"
+            f"{store.name}: latent vectors of another encoder than those of {subject.reference.name}; give the model "
+            "that encoded them"
         )
     return Stops(store.ids() if store.has_ids else _numbered(len(store)), store.read())
 

@@ -16,20 +16,19 @@ WalkKind = Literal["spherical", "linear"]
 MOST_STEPS = 10_000
 MOST_VECTORS = 1 << 20
 TINY = 1e-6
-"""Radians by which directions have to differ from equal and from opposite ones, so that there is an arc between them."""
+"""Radians by which directions have to differ from equal and from opposite ones, to have an arc between them."""
 
 Rows = NDArray[np.float64]
 
 
-def walk(
-    latents: Any, stops: Any, *, kind: WalkKind = "spherical", steps: int = 8, loop: bool = False
-) -> LatentPaths:
+def walk(latents: Any, stops: Any, *, kind: WalkKind = "spherical", steps: int = 8, loop: bool = False) -> LatentPaths:
     """A path from item to item.
 
-    ``linear`` leads straight from one to the next. In many dimensions such a line dips towards the centre, where no data
-    are. ``spherical`` turns the direction from the mean at constant speed, in whitened coordinates, along the arc between
-    the two (slerp, Shoemake 1985), while the distance from the mean goes evenly from that of the one to that of the other:
-    the path stays at the data's own radius. Opposite directions, between which no arc is the shortest, are joined straight.
+    ``linear`` leads straight from one to the next. In many dimensions such a line dips towards the centre, where no
+    data are. ``spherical`` turns the direction from the mean at constant speed, in whitened coordinates, along the arc
+    between the two (slerp, Shoemake 1985), while the distance from the mean goes evenly from that of the one to that of
+    the other: the path stays at the data's own radius. Opposite directions, between which no arc is the shortest, are
+    joined straight.
 
     Args:
         latents: a bundle or its name, a store, or a :class:`lsampler.scoring.Subject`.
@@ -48,7 +47,7 @@ def walk(
     subject = as_subject(latents)
     found = stops_of(subject, stops)
     if len(found.latents) < 2:
-        raise LsamplerError(f"`stops=...`: only {found.ids[0]}; a walk needs at least two stops, so name another")
+        raise LsamplerError(f"{found.ids[0]}: is the only stop; a walk leads from one to another, so name at least two")
     points = np.concatenate([found.latents, found.latents[:1]]) if loop else found.latents
     if len(points) * steps > MOST_VECTORS:
         raise LsamplerError(f"`steps={steps}`: {len(points) * steps:,} steps in all; give at most {MOST_VECTORS:,}")
