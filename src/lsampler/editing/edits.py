@@ -44,9 +44,9 @@ def edit(
     several labels move together. The readings follow from averages and covariances, so a bundle can edit offline.
     Without ``strength`` each item moves
 
-    - for a binary label until its reading is one standard deviation beyond the mean of the items that have the value,
-      a clear case; items that are there already stay;
-    - for a categorical label until its readings of all levels are the mean ones of the wanted level;
+    - for a binary label, or a level of a categorical one, until its reading is one standard deviation beyond the mean
+      of the items that have the value, a clear case; the readings of the other levels go along, and items that are a
+      clear case already stay;
     - for a continuous label until its reading is the wanted value.
 
     Args:
@@ -131,22 +131,17 @@ class _Target:
 
     def changes(self, readings: Readings, before: Rows, strength: float | None) -> Rows:
         """How the readings (n, P) of items are to change in the label's own columns: (n, columns)."""
-        now = before[:, self.own]
+        now, spread = before[:, self.own], readings.spread[self.main]
         if self.label.kind == "continuous":
             change = self.value - now
-            return (
-                change if strength is None else np.where(change < 0, -1.0, 1.0) * strength * readings.spread[self.main]
-            )
+            return change if strength is None else np.where(change < 0, -1.0, 1.0) * strength * spread
+        main = self.main - self.own[0]
         typical = readings.typical(self.place, self.value)
+        towards = (typical - readings.mean[self.own]) / abs(typical[main] - readings.mean[self.main])
         if strength is not None:
-            towards = typical - readings.mean[self.own]
-            towards = towards / abs(towards[self.main - self.own[0]]) * strength * readings.spread[self.main]
-            return np.broadcast_to(towards, now.shape)
-        if self.label.kind == "categorical":
-            return typical - now
-        sign = 1.0 if self.value else -1.0
-        clear = typical + sign * readings.within(self.main)
-        return sign * np.maximum(sign * (clear - now), 0.0)
+            return np.broadcast_to(towards * strength * spread, now.shape)
+        change = typical + towards * readings.within(self.main) - now
+        return np.where(change[:, [main]] * towards[main] > 0, change, 0.0)
 
 
 def _moves(readings: Readings, targets: Sequence[_Target], latents: NDArray[Any], strength: float | None) -> Rows:

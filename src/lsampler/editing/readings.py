@@ -115,7 +115,8 @@ class Readings:
 
     def read(self, latents: NDArray[Any]) -> Rows:
         """The readings (n, P) of latent vectors (n, D), in units of the columns."""
-        return self.mean + product(self.whitening.forward(latents.astype(np.float64)), self.slopes.T)
+        found: Rows = self.mean + product(self.whitening.forward(latents.astype(np.float64)), self.slopes.T)
+        return found
 
     def typical(self, place: int, code: float) -> Rows:
         """The mean readings (columns,) of one label's own columns over the data that have this code."""
@@ -132,16 +133,17 @@ class Readings:
         explained = min(self.spread[column] ** 2 / self.covariance[column, column], 1.0)
         return float(self.spread[column] * np.sqrt(1 - explained))
 
-    def movements(self, columns: NDArray[np.int64], places: Sequence[int]) -> Rows:
+    def movements(self, columns: NDArray[np.int64], places: Sequence[int], cost: float = DISTANCE_COST) -> Rows:
         """What moves latent vectors so that some readings change: (columns, D) per unit of each reading.
 
         Of all movements dw of whitened vectors that change the readings of these columns by what is asked, it is the
         one that minimises the sum of the squared changes of the other labels' readings, in units of their spreads,
-        plus ``DISTANCE_COST`` |dw|^2.
+        plus ``cost`` |dw|^2.
 
         Args:
             columns: whose readings change.
             places: of the labels that they belong to; other columns of these labels are free.
+            cost: of the distance.
 
         Raises:
             LsamplerError: a label that cannot be read off the vectors, or labels whose readings are the same.
@@ -157,8 +159,8 @@ class Readings:
         others = np.setdiff1d(np.arange(self.design.width), self.design.columns_of(places))
         kept, moved = self._units[others], self._units[columns]
         # (cost I + kept' kept)^-1 moved', by the identity of Woodbury in as many dimensions as there are other columns.
-        between = product(kept, kept.T) + DISTANCE_COST * np.eye(len(others))
-        spared = (moved - product(np.linalg.solve(between, product(kept, moved.T)).T, kept)) / DISTANCE_COST
+        between = product(kept, kept.T) + cost * np.eye(len(others))
+        spared = (moved - product(np.linalg.solve(between, product(kept, moved.T)).T, kept)) / cost
         gram = product(moved, spared.T)
         inverse = np.linalg.pinv((gram + gram.T) / 2, rcond=NO_READING, hermitian=True)
         white = self.spreads(product(inverse, spared).T, columns).T
