@@ -103,7 +103,7 @@ app = typer.Typer()
 )
 def edit(
     items: ItemNames = None,
-    to: Set = [],  # noqa: B006
+    set: Set = [],  # noqa: A002, B006
     strength: Strength = None,
     steps: Annotated[
         int,
@@ -136,15 +136,17 @@ def edit(
     them.
     """
     from lsampler.editing.edits import edit as moved
+    from lsampler.editing.edits import wanted_values
     from lsampler.progress import rich_progress
 
-    if not to:
+    if not set:
         raise LsamplerError("nothing to edit; give --set NAME=VALUE, such as --set Smiling=1")
     opened = model, store, common.model_settings(model, model_param)
     subject = _subject(opened, out, json_out, device, force=force)
     with rich_progress() as progress:
+        wanted_values(set, subject.reference)
         stops = _stops(subject, items, crop, (plugin, param, n, seed))
-        found = moved(subject, stops, to, strength=strength, steps=steps, keep=keep or None)
+        found = moved(subject, stops, set, strength=strength, steps=steps, keep=keep or None)
         found.save(out, duration=duration, force=force, progress=progress)
     if not common.write_json(json_out, found.as_dict() | {"out": str(out)}, force=force):
         _report(found, out)

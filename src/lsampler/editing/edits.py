@@ -18,6 +18,7 @@ from lsampler.samplers.conditions.condition import Condition, Wanted, WhereLike
 from lsampler.samplers.conditions.labelled import columns_of
 from lsampler.scoring.subject import as_subject
 from lsampler.store.labels import Label
+from lsampler.store.reference import Reference
 
 MOST_STEPS = 10_000
 MOST_STRENGTH = 1000.0
@@ -71,7 +72,7 @@ def edit(
             f"`strength={strength}`: give a number of standard deviations from -1000 to 1000, such as 2"
         )
     subject = as_subject(latents)
-    wanted = _wanted(to, columns_of(subject.reference))
+    wanted = wanted_values(to, subject.reference)
     asked = [one.label.name for one in wanted]
     readings = Readings.of(subject.reference, None if keep is None else [*asked, *keep], asked)
     targets = [_Target.of(readings, one) for one in wanted]
@@ -85,10 +86,14 @@ def edit(
     return LatentPaths(paths, tuple(found.ids), what, subject, moved=moved, notes=tuple(notes))
 
 
-def _wanted(to: WhereLike, columns: Any) -> Sequence[Wanted]:
-    """One wanted value for each label."""
+def wanted_values(to: WhereLike, reference: Reference) -> Sequence[Wanted]:
+    """The wanted value of each label that is named.
+
+    Raises:
+        LsamplerError: the reference has no labels, or a label is unknown, never takes the value, or has more than one.
+    """
     try:
-        found = Condition.of(to, columns).wanted
+        found = Condition.of(to, columns_of(reference)).wanted
     except LsamplerError as error:
         raise LsamplerError(str(error).replace("`where=", "`to=")) from None
     for one in found:

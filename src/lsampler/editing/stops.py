@@ -26,6 +26,7 @@ from lsampler.store.latent_store import LatentStore
 from lsampler.store.opening import open_store
 
 STORES = (".h5", ".shards")
+SEVERAL = (".zip", ".npy", ".npz", ".h5", ".hdf5")
 MOST_COMPARED = 100_000
 """Ids among which the nearest is looked for."""
 GIVE = "give a photo, an id of the store, an array of items, or latent vectors (n, D)"
@@ -120,10 +121,8 @@ def _of_file(subject: Subject, path: Path, crop: Crop | None) -> Stops:
         if path.is_dir() or path.suffix.lower() in (*IMAGE_SUFFIXES, ".zip"):
             raise LsamplerError(f"{path}: images, where the model takes {item.words}; give an array or a table of them")
         return _encoded(subject, path)
-    if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir():
-        source: ImageSource = _Photo(existing_file(path, "photo"))
-    else:
-        source = open_images(path)
+    several = path.is_dir() or path.suffix.lower() in SEVERAL
+    source: ImageSource = open_images(path) if several else _Photo(existing_file(path, "photo"))
     prepare = preparation(autoencoder, EncodeOptions(crop=crop))
     images = np.empty((len(source.ids), *item.shape), np.float32)
     for index, name in enumerate(source.ids):
