@@ -20,14 +20,15 @@ from PIL import Image
 
 import lsampler
 from lsampler.bundles import load_safetensors_autoencoder
-from lsampler.editing.readings import DISTANCE_COST, Readings
+from lsampler.editing.readings import DISTANCE_COST, SHRINKAGE, Readings
 from lsampler.models import Autoencoder, TrainedAutoencoder, decode_images
 from lsampler.models.decoding import encode_pixels
 from lsampler.scoring import Probe, fit_probes, labelled_rows
 from lsampler.store import LatentStore
 
 TARGETS = ("Eyeglasses", "Smiling", "Male", "Blond_Hair")
-COSTS = (1.0, 0.5, 0.2, 0.1, 0.03)
+SETTINGS = ((0.0, 0.1), (0.2, 0.1), (SHRINKAGE, 0.3), (SHRINKAGE, DISTANCE_COST), (SHRINKAGE, 0.03), (1.0, 0.1))
+"""Shrinkage of the readings, and cost of the distance."""
 CLOSE, MOST_TRIES = 0.03, 5
 RESAMPLED = 400
 Rows = NDArray[np.float64]
@@ -79,21 +80,15 @@ def directions(store: LatentStore) -> Iterator[tuple[str, Rows]]:
     covariance = about.T @ about / len(about)
     yield "difference of means", cross / labels.var(axis=0)[:, np.newaxis]
     yield "partial effect", np.linalg.lstsq(labels, about, rcond=None)[0]
-    yield "partial effect, ridge 0.3", _ridge(labels, about, 0.3)
     yield "normal of the reading", np.linalg.solve(covariance, cross.T).T
-    readings = Readings.of(store, None)
-    for cost in COSTS:
-        chosen = ", the default" if cost == DISTANCE_COST else ""
-        yield f"sparing, cost {cost:g}{chosen}", _sparing(readings, cost)
+    for shrinkage, cost in SETTINGS:
+        chosen = ", the default" if (shrinkage, cost) == (SHRINKAGE, DISTANCE_COST) else ""
+        readings = Readings.of(store, None, shrinkage=shrinkage)
+        yield f"sparing, shrinkage {shrinkage:g}, cost {cost:g}{chosen}", _sparing(readings, cost)
     weights = np.hstack([probe.weights for probe in fit_probes(store).values()])
     slopes = (weights.T @ covariance) @ (readings.whitening.axes.T / readings.whitening.variances)
     logistic = Readings(store.name, readings.design, readings.whitening, readings.mean, readings.covariance, slopes)
     yield f"sparing logistic probes, cost {DISTANCE_COST:g}", _sparing(logistic, DISTANCE_COST)
-
-
-def _ridge(labels: Rows, about: Rows, penalty: float) -> Rows:
-    unit = labels / labels.std(axis=0)
-    return np.linalg.solve(unit.T @ unit / len(unit) + penalty * np.eye(unit.shape[1]), unit.T @ about / len(unit))
 
 
 def _sparing(readings: Readings, cost: float) -> Rows:
@@ -103,8 +98,7 @@ def _sparing(readings: Readings, cost: float) -> Rows:
 
 def moved(judge: Judge, latents: Rows, direction: Rows, place: int, far: float) -> tuple[Rows, NDArray[np.float32]]:
     """The vectors moved until the mean score of a label has changed by ``far``, and the judge's view of them."""
-    before = judge.scores(judge.encode(latents))[:, place].mean()
-    scale = 1.0
+    before, scale = judge.scores(judge.encode(latents))[:, place].mean(), 1.0
     for _ in range(MOST_TRIES):
         encoded = judge.encode(latents + scale * direction)
         change = judge.scores(encoded)[:, place].mean() - before
@@ -116,7 +110,7 @@ def moved(judge: Judge, latents: Rows, direction: Rows, place: int, far: float) 
 
 def measure(judge: Judge, latents: Rows, direction: Rows, place: int, far: float, white: Rows) -> Result:
     """What a direction does to vectors (n, D) of real images; ``white`` (D, q) whitens."""
-    direction = direction / np.linalg.norm(direction @ white) * 2 * far
+    direction = direction / np.linalg.norm(direction @ white) * 1.5 * far
     start = judge.encode(latents)
     found, encoded = moved(judge, latents, direction, place, far)
     changes = judge.scores(encoded) - judge.scores(start)

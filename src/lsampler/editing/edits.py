@@ -13,7 +13,7 @@ from lsampler.compute.one_thread import product
 from lsampler.editing.paths import LatentPaths, Moved
 from lsampler.editing.readings import Readings
 from lsampler.editing.stops import stops_of
-from lsampler.errors import LsamplerError
+from lsampler.errors import LsamplerError, shortened
 from lsampler.samplers.conditions.condition import Condition, Wanted, WhereLike
 from lsampler.samplers.conditions.labelled import columns_of
 from lsampler.scoring.subject import as_subject
@@ -40,7 +40,7 @@ def edit(
 ) -> LatentPaths:
     """Move items towards wanted labels, in equal steps from themselves.
 
-    A label is read off a latent vector by the linear function that best predicts it. Of all movements that change these
+    A label is read off a latent vector by a linear function that predicts it. Of all movements that change these
     readings as wanted, an edit is the one that changes the readings of the other labels, and the vector itself, least;
     several labels move together. The readings follow from averages and covariances, so a bundle can edit offline.
     Without ``strength`` each item moves
@@ -127,7 +127,14 @@ class _Target:
     def of(cls, readings: Readings, one: Wanted) -> _Target:
         place, value = readings.design.labels.index(one.label), float(one.value or 0.0)
         own = readings.design.columns_of([place])
-        return cls(one.label, value, place, own, int(own[int(value) if one.label.levels else 0]))
+        main = int(own[int(value) if one.label.levels else 0])
+        if not readings.readable[main]:
+            name = shortened(readings.columns_named()[main])
+            raise LsamplerError(
+                f"{readings.name}: '{name}' has no linear effect on the latent vectors, so nothing can be moved by it; "
+                "name another label"
+            )
+        return cls(one.label, value, place, own, main)
 
     @property
     def text(self) -> str:

@@ -11,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lsampler.compute.one_thread import product
-from lsampler.errors import LsamplerError, shortened
+from lsampler.errors import LsamplerError
 from lsampler.samplers.conditions.design import Design
 from lsampler.samplers.conditions.effects import pseudo_inverse
 from lsampler.samplers.conditions.labelled import labelled
 from lsampler.statistics.pca import Whitening
 from lsampler.store.reference import Reference
 
-DISTANCE_COST = 0.2
-"""What a squared whitened distance of 1 costs, where moving another reading by one spread costs 1. Larger values
-approach the difference of means, smaller ones spare the readings of the other labels at any distance; docs/editing.md
-has the measurement."""
+SHRINKAGE = 0.5
+"""Readings are those of ridge regression with this share of the mean variance of the components as penalty. Components
+of little variance are hardly seen in decoded items, and what they seem to say of labels is partly noise."""
+DISTANCE_COST = 0.1
+"""What a squared whitened distance of 1 costs, where moving another reading by one spread costs 1. Smaller values spare
+the readings of the other labels at any distance. docs/editing.md has the measurements of both constants."""
 VECTORS_EACH = 10
 """Readings use as many leading principal components as there are so many vectors for each."""
 NO_READING = 1e-6
@@ -32,10 +34,12 @@ Rows = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Readings:
-    """The least-squares readings of labels: the linear functions of z that best predict each column of the labels.
+    """The readings of labels: linear functions of z that predict each column of the labels.
 
-    With C the covariances of columns and whitened vectors w, the reading of column k is mean_k + C_k w, and its
-    variance over the data |C_k|^2: no latent vector is needed, the aggregates of a bundle suffice.
+    Their directions are those of ridge regression, and least squares on these makes predictions of them, of a
+    categorical label of all its columns together. With S the slopes, the reading of column k is mean_k + S_k w, w the
+    whitened vector, and its variance over the data is |S_k|^2. No latent vector is needed: the aggregates of a bundle
+    suffice.
 
     Attributes:
         name: of the reference, for messages.
@@ -43,7 +47,7 @@ class Readings:
         whitening: of the latent vectors.
         mean: (P,) of the columns.
         covariance: (P, P) of the columns.
-        slopes: (P, q) C.
+        slopes: (P, q) S.
     """
 
     name: str
@@ -54,39 +58,46 @@ class Readings:
     slopes: Rows
 
     @classmethod
-    def of(cls, reference: Reference, labels: Sequence[str] | None, asked: Sequence[str] = ()) -> Readings:
+    def of(
+        cls,
+        reference: Reference,
+        labels: Sequence[str] | None,
+        asked: Sequence[str] = (),
+        shrinkage: float = SHRINKAGE,
+    ) -> Readings:
         """Those of a reference.
 
         Args:
             reference: a store with labels, or the reference of a bundle that carries their effects.
             labels: names of those to read, None for all but categorical ones of many levels.
             asked: names that have to be among them.
+            shrinkage: the penalty, as a share of the mean variance of the components.
 
         Raises:
             LsamplerError: there are no labels, or a name is unknown.
         """
-        carried = getattr(reference, "labelled", None) is not None  # the effects of all labels, as in a bundle
         try:
-            known = labelled(reference, None if carried else labels, () if carried else asked).effects
+            return cls._of(reference, labels, asked, shrinkage)
         except LsamplerError as error:
             raise LsamplerError(str(error).replace("`labels=", "`keep=").replace("`where=...`: ", "")) from None
+
+    @classmethod
+    def _of(
+        cls, reference: Reference, labels: Sequence[str] | None, asked: Sequence[str], shrinkage: float
+    ) -> Readings:
+        carried = getattr(reference, "labelled", None) is not None  # the effects of all labels, as in a bundle
+        known = labelled(reference, None if carried else labels, () if carried else asked).effects
+        chosen = Design.of(known.design.labels, labels, asked, reference.name)
+        columns = known.design.columns_of([known.design.labels.index(label) for label in chosen.labels])
         statistics = reference.statistics()
         components = max(1, min(statistics.pca.rank, statistics.count // VECTORS_EACH))
         whitening = statistics.whitening(components)
-        cross = product(known.covariance, known.matrix)
-        slopes = product(cross, whitening.axes.T / whitening.variances)
-        found = cls(reference.name, known.design, whitening, known.mean, known.covariance, slopes)
-        return found._only(labels) if carried else found
-
-    def _only(self, labels: Sequence[str] | None) -> Readings:
-        """The readings of some of the labels."""
-        if labels is None:
-            return self
-        design = Design.of(self.design.labels, labels, (), self.name)
-        places = [place for place, label in enumerate(self.design.labels) if label in design.labels]
-        columns = self.design.columns_of(places)
-        covariance = self.covariance[np.ix_(columns, columns)]
-        return Readings(self.name, design, self.whitening, self.mean[columns], covariance, self.slopes[columns])
+        cross = product(product(known.covariance, known.matrix)[columns], whitening.axes.T / whitening.variances)
+        penalty = shrinkage * statistics.pca.variances[: max(statistics.pca.rank, 1)].mean()
+        ridge = cross * (whitening.variances / (whitening.variances + penalty))
+        slopes = np.concatenate([_predicting(ridge[own], cross[own]) for own in chosen.slices])
+        covariance = known.covariance[np.ix_(columns, columns)]
+        return cls(reference.name, chosen, whitening, known.mean[columns], covariance, slopes)
 
     @cached_property
     def spread(self) -> Rows:
@@ -144,18 +155,7 @@ class Readings:
             columns: whose readings change.
             places: of the labels that they belong to; other columns of these labels are free.
             cost: of the distance.
-
-        Raises:
-            LsamplerError: a label that cannot be read off the vectors, or labels whose readings are the same.
         """
-        for place in places:
-            own = self.design.slices[place]
-            if not self.readable[own].any():
-                name = shortened(self.design.labels[place].name)
-                raise LsamplerError(
-                    f"{self.name}: '{name}' has no linear effect on the latent vectors, so nothing can be moved by it; "
-                    "name another label"
-                )
         others = np.setdiff1d(np.arange(self.design.width), self.design.columns_of(places))
         kept, moved = self._units[others], self._units[columns]
         # (cost I + kept' kept)^-1 moved', by the identity of Woodbury in as many dimensions as there are other columns.
@@ -173,3 +173,8 @@ class Readings:
             for label in self.design.labels
             for level in label.levels or ("",)
         ]
+
+
+def _predicting(ridge: Rows, cross: Rows) -> Rows:
+    """Slopes (k, q) of the predictions of a label's columns by least squares on scores of these slopes (k, q)."""
+    return product(product(product(cross, ridge.T), pseudo_inverse(product(ridge, ridge.T))), ridge)

@@ -27,6 +27,7 @@ from lsampler.store.opening import open_store
 
 STORES = (".h5", ".shards")
 SEVERAL = (".zip", ".npy", ".npz", ".h5", ".hdf5")
+BATCH = 128
 MOST_COMPARED = 100_000
 """Ids among which the nearest is looked for."""
 GIVE = "give a photo, an id of the store, an array of items, or latent vectors (n, D)"
@@ -124,14 +125,17 @@ def _of_file(subject: Subject, path: Path, crop: Crop | None) -> Stops:
     several = path.is_dir() or path.suffix.lower() in SEVERAL
     source: ImageSource = open_images(path) if several else _Photo(existing_file(path, "photo"))
     prepare = preparation(autoencoder, EncodeOptions(crop=crop))
-    images = np.empty((len(source.ids), *item.shape), np.float32)
+    latents, batch = [], []
     for index, name in enumerate(source.ids):
         try:
-            images[index] = prepare(source.read(index))
+            batch.append(prepare(source.read(index)))
         except ImageError as error:
             where = path if isinstance(source, _Photo) else f"{path}: {name}"
             raise LsamplerError(f"{where}: {error}; leave it out, or give another photo") from None
-    return Stops(source.ids, encode_rows(autoencoder, images))
+        if len(batch) == BATCH or index == len(source.ids) - 1:
+            latents.append(encode_rows(autoencoder, np.stack(batch)))
+            batch = []
+    return Stops(source.ids, np.concatenate(latents))
 
 
 class _Photo:

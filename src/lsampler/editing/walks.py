@@ -15,8 +15,9 @@ from lsampler.scoring.subject import as_subject
 WalkKind = Literal["spherical", "linear"]
 MOST_STEPS = 10_000
 MOST_VECTORS = 1 << 20
-TINY = 1e-6
-"""Radians by which directions have to differ from equal and from opposite ones, to have an arc between them."""
+TINY = 1e-3
+"""Radians by which directions have to differ from equal and from opposite ones, to have an arc between them; and the
+share of the one radius that the other has to exceed, to have a direction."""
 
 Rows = NDArray[np.float64]
 
@@ -71,7 +72,7 @@ def walk(latents: Any, stops: Any, *, kind: WalkKind = "spherical", steps: int =
 def between(start: Rows, end: Rows, shares: Rows, kind: WalkKind = "spherical") -> Rows:
     """Points (n, q) from one whitened vector (q,) to another, at these shares (n,) of the way."""
     radii = np.linalg.norm(start), np.linalg.norm(end)
-    if kind == "linear" or min(radii) == 0:
+    if kind == "linear" or min(radii) <= TINY * max(radii):
         return _straight(start, end, shares)
     one, other = start / radii[0], end / radii[1]
     angle = 2 * np.arctan2(np.linalg.norm(one - other), np.linalg.norm(one + other))
