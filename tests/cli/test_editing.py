@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,30 +13,35 @@ from PIL import Image
 from support import Answer
 
 from lsampler import open_store
-from lsampler.bundles import build_bundle
+from lsampler.bundles import build_bundle, load_safetensors_autoencoder
 from lsampler.editing import edit, walk
-from lsampler.models import ConvAutoencoder
-from lsampler.store import LatentStore, MemoryStore, label_store
+from lsampler.store import label_store
 
 Cli = Callable[..., Answer]
 
 
-@pytest.fixture
-def bundle(
-    tiny_model: ConvAutoencoder, tiny_store: LatentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> str:
-    """A bundle that carries the effects of two labels, a photo, and a labelled store, in the current folder."""
-    rows = tiny_store.latents()
-    labels = {"bright": rows[:, 0] > 0, "size": rows[:, 1]}
-    store = MemoryStore(rows, tiny_store.held_out()[:0], fingerprint=tiny_store.fingerprint, labels=labels)
-    built = build_bundle("tiny", tiny_model, store, [], [], ["gaussian-mixture"])
-    built.add(store, ["gaussian-mixture"], labels=True)
-    monkeypatch.chdir(tmp_path)
-    built.save("tiny.safetensors")
+@pytest.fixture(scope="module")
+def made(tiny_model_bytes: bytes, tiny_store_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bundle that carries the effects of two labels, a photo, and a labelled store."""
+    folder: Path = tmp_path_factory.mktemp("made")
+    (folder / "model.safetensors").write_bytes(tiny_model_bytes)
+    (folder / "tiny.h5").write_bytes(tiny_store_bytes)
+    rows = open_store(folder / "tiny.h5").read()
+    label_store(folder / "tiny.h5", {"bright": rows[:, 0] > 0, "size": rows[:, 1]}, folder / "labelled.h5")
+    store, model = open_store(folder / "labelled.h5"), load_safetensors_autoencoder(folder / "model.safetensors")
+    built = build_bundle("tiny", model, store, [], [], ["gaussian"])
+    built.add(store, ["gaussian"], labels=True)
+    built.save(folder / "tiny.safetensors")
     pixels = np.random.default_rng(0).integers(0, 256, size=(8, 8)).astype(np.uint8)
-    Image.fromarray(pixels).save("photo.png")
-    every = tiny_store.read()
-    label_store(tiny_store, {"bright": every[:, 0] > 0, "size": every[:, 1]}, "labelled.h5")
+    Image.fromarray(pixels).save(folder / "photo.png")
+    return folder
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The bundle in the current folder, beside the other files."""
+    shutil.copytree(made, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
     return "tiny.safetensors"
 
 
@@ -58,9 +64,9 @@ def test_a_photo_is_edited_offline(ok: Cli, bundle: str) -> None:
 
 def test_samples_are_edited_where_nothing_is_named(ok: Cli, bundle: str) -> None:
     answer = ok("edit", "--model", bundle, "--set", "bright=1", "--n", 3, "--out", "rows.npy")
-    assert "no items named: 3 samples of gaussian-mixture" in answer.out
+    assert "no items named: 3 samples of gaussian" in answer.out
     assert np.load("rows.npy").shape == (3, 7, 8, 8, 1)
-    again = ok("edit", "--model", bundle, "--set", "bright=1", "--n", 3, "-p", "gaussian-mixture", "--out", "again.npy")
+    again = ok("edit", "--model", bundle, "--set", "bright=1", "--n", 3, "-p", "gaussian", "--out", "again.npy")
     assert "no items named" not in again.out
     np.testing.assert_array_equal(np.load("again.npy"), np.load("rows.npy"))
 
