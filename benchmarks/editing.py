@@ -4,6 +4,9 @@ Latent vectors of real images are moved along a direction and decoded, and anoth
 directions move the target's probe equally far. A few minutes on 2 cores.
 
 python -m benchmarks.editing --store latents.h5 --judge judge/model.safetensors --judge-store judge/latents.h5
+
+With --all, every label is a target, and a linear model of the judge's scores, fitted to every other train vector, takes
+the place of decoding each edit.
 """
 
 from __future__ import annotations
@@ -130,6 +133,28 @@ def _ratio(changes: Rows, place: int) -> float:
     return float(np.abs(np.delete(mean, place)).mean() / mean[place])
 
 
+def every_label(judge: Judge, store: LatentStore) -> Iterator[str]:
+    """Lines of a table: the ratio over all labels as targets, by a linear model of the judge's scores.
+
+    Its last line has the judge's own directions in place of the readings: a limit, which no edit can know.
+    """
+    latents = store.latents()[::2].astype(np.float64)
+    about = latents - latents.mean(axis=0)
+    scores = judge.scores(judge.encode(latents))
+    effects, *_ = np.linalg.lstsq(about, scores - scores.mean(axis=0), rcond=None)
+    readings = Readings.of(store, None)
+    slopes = (effects.T @ np.cov(about.T)) @ (readings.whitening.axes.T / readings.whitening.variances)
+    oracle = Readings(store.name, readings.design, readings.whitening, readings.mean, readings.covariance, slopes)
+    names = list(judge.probes)
+    places = [names.index(name) for name in TARGETS]
+    first = None
+    for name, found in [*directions(store), ("sparing the judge's own probes", _sparing(oracle, DISTANCE_COST))]:
+        ratios = np.array([_ratio((row @ effects)[np.newaxis], k) for k, row in enumerate(found)])
+        first = ratios if first is None else first
+        cells = [f"{ratios[k]:.3f}" for k in places]
+        yield f"| {name} | {' | '.join(cells)} | {ratios.mean():.3f} | {(ratios < first / 2).sum()} |"
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -138,6 +163,7 @@ def main() -> None:
     parser.add_argument("--judge-store", type=Path, required=True, help="its latents, with labels")
     parser.add_argument("--vectors", type=int, default=400, help="train vectors that are moved")
     parser.add_argument("--far", type=float, default=2.0, help="how far the target's score moves, in its spread")
+    parser.add_argument("--all", action="store_true", help="all labels, by a linear model of the judge's scores")
     parser.add_argument("--target", action="append", help=f"labels; by default {', '.join(TARGETS)}")
     given = parser.parse_args()
     store, targets = lsampler.open_store(given.store), given.target or TARGETS
@@ -147,6 +173,11 @@ def main() -> None:
     held_out, codes = labelled_rows(judge.store, "held-out")
     areas = {name: judge.probes[name].auc(held_out, codes[:, names.index(name)]) for name in targets}
     print("AUC of the judge's probes on its held-out vectors:", {name: round(a or 0, 3) for name, a in areas.items()})
+    if given.all:
+        print("| direction |", " | ".join(TARGETS), "| mean of all labels | below half of the first |")
+        for line in every_label(judge, store):
+            print(line)
+        return
     chosen = np.random.default_rng(0).choice(store.count("train"), given.vectors, replace=False)
     latents = store.latents()[np.sort(chosen)].astype(np.float64)
     whitening = store.statistics().whitening()

@@ -48,7 +48,7 @@ class AttributeVectors(Shown):
     reference: str
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the arrays as ``.npz``, under their names here; NumPy reads it without pickle.
+        """Write the arrays as ``.npz``, under their names here; NumPy reads them, and they hold numbers and texts only.
 
         Raises:
             LsamplerError: another suffix, or the file exists.
