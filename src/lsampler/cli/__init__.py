@@ -28,6 +28,13 @@ COMMANDS = {
     "sample": ("sample", DRAW, "Draw latent vectors with a strategy and decode them to images."),
     "fit": ("sample", DRAW, "Fit a strategy and save it; 'lsampler sample --fitted' draws from the file."),
     "decode": ("sample", DRAW, "Decode latent vectors of a file to images, or to the items that the model makes."),
+    "edit": ("editing", DRAW, "Edit items: encode them, move them towards wanted labels, and decode each step."),
+    "walk": ("editing", DRAW, "Walk through latent space from item to item, and decode each step."),
+    "attributes": (
+        "editing",
+        DRAW,
+        "Export attribute vectors: for every label, what an edit adds to a latent vector.",
+    ),
     "choose": ("choose", JUDGE, "Choose a strategy for your data, and fit it."),
     "compare": (
         "compare",

@@ -9,6 +9,7 @@ from typing import Any
 DATA = "Model and data"
 STRATEGY = "Strategy"
 CONDITION = "Condition"
+PATH = "Path"
 SCORES = "Scores"
 OUTPUT = "Output"
 COMPUTING = "Computation"

@@ -21,6 +21,7 @@ RENAMED = {
     "autoencoder": "model",
     "address": "cluster",
     "judge": "judge_model",
+    "to": "set",
 }
 
 

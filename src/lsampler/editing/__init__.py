@@ -1,0 +1,5 @@
+"""Editing: items moved towards wanted labels, paths between items, and attribute vectors."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
