@@ -179,7 +179,7 @@ def _analysed(context: Context, chosen: Sequence[Section], report: Report | None
         content = content_digest(context.reference, context.progress)
         report.begin()
     figures: list[ShownFigure] = []
-    keys = {section.key: _key(section, context.options, content) for section in SECTIONS}
+    keys = _keys(context.options, content)
     # The page also shows sections that an earlier run finished with the same latents and options.
     known = {key: report.finished(key, keys[key]) if report else None for key in keys}
     reused = [section.key for section in chosen if known[section.key]]
@@ -211,13 +211,17 @@ def _run(section: Section, context: Context, report: Report | None, key: str) ->
     return record, new_figures(section, result)
 
 
-def _key(section: Section, options: AnalysisOptions, content: str) -> str:
-    """Changes when the section has to be done again: other latents, options, plugins or code."""
-    plugins = [load_sampler(name).digest() for name in section.strategies]
-    if section.uses_cores:
-        plugins += [load_core(name).digest() for name in plugin_names("core")]
-    parts = [library_digest(), section.key, content, {name: options.plain(name) for name in section.uses}, plugins]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+def _keys(options: AnalysisOptions, content: str) -> dict[str, str]:
+    """A key of every section, which changes when it has to be done again: other latents, options, plugins or code."""
+    strategies = {name for section in SECTIONS for name in section.strategies}
+    digests = {name: load_sampler(name).digest() for name in strategies}
+    cores = [load_core(name).digest() for name in plugin_names("core")]
+    keys = {}
+    for section in SECTIONS:
+        plugins = [digests[name] for name in section.strategies] + (cores if section.uses_cores else [])
+        parts = [library_digest(), section.key, content, {name: options.plain(name) for name in section.uses}, plugins]
+        keys[section.key] = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    return keys
 
 
 def _chosen(names: Iterable[str] | None, options: AnalysisOptions) -> list[Section]:
