@@ -30,6 +30,11 @@ settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Trainings of several processes spend their time waiting: at the end, nothing would be left to do meanwhile."""
+    items.sort(key=lambda item: item.path.name != "test_training_processes.py")
+
+
 def pytest_collection_finish() -> None:
     """Look for garbage less often among what stays: modules that are imported by now, and objects that got old.
 
