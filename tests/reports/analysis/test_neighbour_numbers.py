@@ -278,6 +278,8 @@ def test_a_cluster_gives_the_same_numbers(
         assert_alike(expected.measured[section], measured[section], section)
     pairs = [word for i, j in PAIRS for word in ("--pair", f"{i},{j}")]
     chosen = [word for section in sections for word in ("--section", section)]
-    answer = cli("analyze", shards, "--out", tmp_path / "report", *pairs, *chosen, "--cluster", cluster.scheduler_address)
+    answer = cli(
+        "analyze", shards, "--out", tmp_path / "report", *pairs, *chosen, "--cluster", cluster.scheduler_address
+    )
     assert answer.code == 0, answer.err
     assert json.loads((tmp_path / "report" / "analysis.json").read_text()) == expected.as_dict()
