@@ -136,10 +136,19 @@ def one_torch_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
-    """A Dask cluster of two workers; each imports torch."""
-    distributed = pytest.importorskip("distributed")
+    """A Dask cluster of two workers; each imports torch.
+
+    It lives as long as the tests do. Watching itself as closely as usual, it would take a tenth of a core all the time.
+    """
+    distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
     options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
-    with distributed.LocalCluster(n_workers=2, **options) as started:
+    seldom = {
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "10s",
+        "distributed.worker.memory.monitor-interval": "5s",
+        "distributed.worker.profile.enabled": False,
+    }
+    with dask.config.set(seldom), distributed.LocalCluster(n_workers=2, **options) as started:
         yield started
 
 
