@@ -75,5 +75,15 @@ def single(*, height: float = 3.6, width: float = 6.4) -> tuple[Any, Any]:
 
 def save_figure(figure: Any, out: Path | IO[str]) -> None:
     """Write a figure in the format of the suffix, or as SVG. The same figure gives the same bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     kind = out.suffix[1:] if isinstance(out, Path) else "svg"
-    figure.savefig(out, format=kind, dpi=RASTER_DPI, metadata={"Date": None, "Creator": None} if kind == "svg" else {})
+    is_svg = kind == "svg"
+    # matplotlib places the axes by drawing everything, unseen, with the same canvas and resolution.
+    figure.set_dpi(72 if is_svg else RASTER_DPI)
+    (FigureCanvasSVG if is_svg else FigureCanvasAgg)(figure)
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)
+        figure.set_layout_engine(None)
+    figure.savefig(out, format=kind, dpi=RASTER_DPI, metadata={"Date": None, "Creator": None} if is_svg else {})

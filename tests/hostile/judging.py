@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import gc
 import hashlib
 import importlib
 import json
@@ -79,6 +80,7 @@ def import_all(*names: str) -> None:
                 if not module.name.endswith("__main__"):
                     importlib.import_module(module.name)
     importlib.import_module("torch").set_num_threads(1)
+    gc.freeze()  # a forked process would copy all memory that it looks through for garbage
 
 
 # What files hold

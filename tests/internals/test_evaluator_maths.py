@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy.signal import convolve2d
 from scipy.stats import ks_2samp, wasserstein_distance
+from sklearn.metrics import roc_auc_score
 
 from lsampler_plugins.evaluators.distances import _Steps, wasserstein
 from lsampler_plugins.evaluators.kernel_distance import discrepancies, permuted
+from lsampler_plugins.evaluators.roc_area import RocArea
 from lsampler_plugins.evaluators.sharpness import laplacian_variances
 
 
@@ -30,6 +32,19 @@ def test_the_ks_distance_is_scipy_s_for_resampled_rows_too(whole: bool) -> None:
     for i in (np.arange(70), rng.integers(70, size=70)):
         expected = np.mean([ks_2samp(rows[i, j], train[:, j]).statistic for j in range(4)])
         assert steps.distance(i) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 9), (70, 50)])
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_roc_area_is_scikit_learn_s_for_resampled_rows_too(n: int, m: int, whole: bool) -> None:
+    rng = np.random.default_rng(62)
+    real, drawn = rng.normal(size=n), rng.normal(size=m) * 1.5 + 0.4
+    if whole:
+        real, drawn = np.round(real), np.round(drawn)  # many ties
+    area, labels = RocArea(real, drawn), np.repeat([0, 1], [n, m])
+    assert area() == pytest.approx(roc_auc_score(labels, np.concatenate([real, drawn])), rel=1e-12)
+    i, j = rng.integers(n, size=n), rng.integers(m, size=m)
+    assert area(i, j) == pytest.approx(roc_auc_score(labels, np.concatenate([real[i], drawn[j]])), rel=1e-12)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

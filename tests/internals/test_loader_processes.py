@@ -63,8 +63,8 @@ def loading_processes() -> int:
 
 def test_processes_give_what_threads_give(folder: Path) -> None:
     before = torch.get_rng_state()
-    for bounds in ((0, None), (3, 18)):
-        by_threads, by_processes = pixels(folder, 0, *bounds), pixels(folder, 2, *bounds)
+    for processes, bounds in ((2, (0, None)), (1, (3, 18))):
+        by_threads, by_processes = pixels(folder, 0, *bounds), pixels(folder, processes, *bounds)
         assert [b.indices for b in by_processes] == [b.indices for b in by_threads]
         assert [b.skipped for b in by_processes] == [b.skipped for b in by_threads]
         for one, other in zip(by_processes, by_threads, strict=True):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from lsampler import LsamplerError
 from lsampler.compute import one_thread
 from lsampler.scoring import Metric, Score, bootstrap_score
+from lsampler_plugins.evaluators.roc_area import RocArea
 from lsampler_plugins.evaluators.split_check import boosted_trees
 
 Learner: TypeAlias = Literal["boosting", "logistic"]
@@ -25,7 +26,6 @@ def cross_validated_auc(
     metric: Metric, real: NDArray[Any], drawn: NDArray[Any], *, learner: Learner, folds: int, seed: int
 ) -> Score:
     """The area between as many real (n, F) and drawn (n, F) rows of features, with its interval."""
-    from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     n = len(real)
@@ -36,10 +36,8 @@ def cross_validated_auc(
             _classifier(learner, seed), np.concatenate([real, drawn]), labels, cv=split, method="decision_function"
         )
 
-    def area(i: NDArray[np.int64]) -> float:
-        return float(roc_auc_score(labels, np.concatenate([found[:n][i], found[n:][i]])))
-
-    return bootstrap_score(metric, area, n, seed=seed)
+    area = RocArea(found[:n], found[n:])
+    return bootstrap_score(metric, lambda i: area(i, i), n, seed=seed)
 
 
 def _classifier(learner: Learner, seed: int) -> Any:

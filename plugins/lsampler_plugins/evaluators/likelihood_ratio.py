@@ -8,6 +8,7 @@ from lsampler import LsamplerError, load_sampler
 from lsampler.plugins import offers
 from lsampler.samplers import LatentSampler
 from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score
+from lsampler_plugins.evaluators.roc_area import RocArea
 
 FEWEST = 20
 
@@ -48,8 +49,6 @@ class LikelihoodRatio(Evaluator):
         self._real_density = self._rival.log_prob(self._held_out)
 
     def score(self, samples: Samples) -> list[Score]:
-        from sklearn.metrics import roc_auc_score
-
         if samples.log_prob is None:
             return []
         drawn = samples.latents[: self.rows]
@@ -62,11 +61,7 @@ class LikelihoodRatio(Evaluator):
         own = self._rival.log_prob(drawn) - samples.log_prob(drawn)
         if not (np.isfinite(real).all() and np.isfinite(own).all()):
             raise LsamplerError("one of the two densities is 0 at a held-out vector or a sample: there is no ratio")
-
-        def area(i: NDArray[np.int64]) -> float:
-            j = i % len(own)
-            return float(roc_auc_score(np.repeat([0, 1], len(i)), -np.concatenate([real[i], own[j]])))
-
+        area = RocArea(-real, -own)
         metric = Metric(
             "likelihood-ratio-auc",
             group="can a classifier that sees all train vectors tell them apart",
@@ -76,7 +71,7 @@ class LikelihoodRatio(Evaluator):
             "samples: 0.5 is guessing, the best, and 1 is no mistake. It sees what the rival models better, and "
             "nothing that both miss.",
         )
-        return [bootstrap_score(metric, area, len(real), seed=self._real.seed)]
+        return [bootstrap_score(metric, lambda i: area(i, i % len(own)), len(real), seed=self._real.seed)]
 
 
 lsampler_evaluators = offers(LikelihoodRatio)

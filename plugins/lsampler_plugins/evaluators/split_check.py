@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lsampler.compute import one_thread
 from lsampler.scoring import Metric, RealData, Score, bootstrap_score
+from lsampler_plugins.evaluators.roc_area import RocArea
 
 FEWEST = 50
 CHECK_SPLIT = "whether to warn where held-out vectors can be told from train vectors"
@@ -18,8 +19,6 @@ def split_area(real: RealData) -> Score | None:
 
     Half of them teach the trees, and the others are judged, so that the interval of a random split holds 0.5.
     """
-    from sklearn.metrics import roc_auc_score
-
     held_out, train = real.held_out, real.other
     n = min(len(held_out), len(train), real.rows)
     if n < FEWEST:
@@ -32,11 +31,8 @@ def split_area(real: RealData) -> Score | None:
     with one_thread():
         found = boosted_trees(real.seed).fit(learn, labels).decision_function(judge)
     judged = len(judge) // 2
-
-    def area(i: NDArray[np.int64]) -> float:
-        return float(roc_auc_score(np.repeat([0, 1], judged), np.concatenate([found[:judged][i], found[judged:][i]])))
-
-    return bootstrap_score(AREA, area, judged, seed=real.seed)
+    area = RocArea(found[:judged], found[judged:])
+    return bootstrap_score(AREA, lambda i: area(i, i), judged, seed=real.seed)
 
 
 def split_warning(real: RealData) -> list[str]:

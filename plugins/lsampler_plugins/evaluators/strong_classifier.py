@@ -14,6 +14,7 @@ from lsampler import LsamplerError
 from lsampler.compute import one_thread
 from lsampler.plugins import offers
 from lsampler.scoring import Evaluator, Metric, RealData, Samples, Score, bootstrap_score
+from lsampler_plugins.evaluators.roc_area import RocArea
 from lsampler_plugins.evaluators.split_check import CHECK_SPLIT, split_warning
 
 FEWEST = 50
@@ -64,16 +65,9 @@ class Task:
 
     def area(self, found: Scores) -> Callable[[NDArray[np.int64]], float]:
         """The area under the ROC curve of what was found for the judged rows, for resampled rows of both kinds."""
-        from sklearn.metrics import roc_auc_score
-
         real, drawn = map(len, self.judge)
-
-        def area(i: NDArray[np.int64]) -> float:
-            j = i % drawn
-            labels = np.repeat([0, 1], [len(i), len(j)])
-            return float(roc_auc_score(labels, np.concatenate([found[:real][i], found[real:][j]])))
-
-        return area
+        area = RocArea(found[:real], found[real:])
+        return lambda i: area(i, i % drawn)
 
 
 class StrongClassifier(Evaluator):
@@ -243,11 +237,10 @@ class _Network:
 
     def validation_area(self) -> float:
         """The area for the rows that are not learned from; 0.5 if all of them are of one kind."""
-        from sklearn.metrics import roc_auc_score
-
         if len(np.unique(self._truth)) < 2:
             return 0.5
-        return float(roc_auc_score(self._truth, self.scores(self._validation)))
+        found = self.scores(self._validation)
+        return RocArea(found[self._truth == 0], found[self._truth == 1])()
 
 
 lsampler_evaluators = offers(StrongClassifier)

@@ -303,10 +303,16 @@ def code_digest(plugin: type[Plugin]) -> str:
     """
     modules = {base.__module__.partition(".")[0] for base in plugin.__mro__ if base not in Plugin.__mro__}
     packages = sorted(modules - {"lsampler"})
-    points = entry_points(group=ENTRY_POINTS)
-    origins = {point.dist for point in points if point.module.partition(".")[0] in packages and point.dist}
-    versions = sorted(f"{origin.name} {origin.version}" for origin in origins)
+    versions = sorted({version for package in packages for version in _versions(package)})
     return _digest(plugin.__qualname__, *versions, *map(_source_digest, packages))
+
+
+@functools.cache
+def _versions(package: str) -> set[str]:
+    """Names and versions of the distributions that offer plugins of a package; one search reads many small files."""
+    points = entry_points(group=ENTRY_POINTS)
+    origins = {point.dist for point in points if point.module.partition(".")[0] == package and point.dist}
+    return {f"{origin.name} {origin.version}" for origin in origins}
 
 
 @functools.cache

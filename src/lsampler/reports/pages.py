@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -17,11 +18,21 @@ from markupsafe import Markup
 from lsampler.errors import printable
 from lsampler.plots import BLUE, INK, PAPER
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 NUMERIC = r"[-+]?[\d.,]+(e[-+]?\d+)?( ?%)?|[-\N{EN DASH}]"
 
 
 def render(package: str, **values: Any) -> str:
     """Fill in the template ``report.html`` of a package; everything is escaped that is not marked as safe."""
+    template, style = _template(package)
+    return template.render(shared_style=style, **values)
+
+
+@functools.cache
+def _template(package: str) -> tuple[Template, Markup]:
+    """The compiled template and the style of all pages: a report is written anew after each section and each row."""
     from jinja2 import Environment
 
     template = (resources.files(package) / "report.html").read_text(encoding="utf-8")
@@ -29,8 +40,7 @@ def render(package: str, **values: Any) -> str:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["units"] = lambda text: str(text).replace(" %", "\N{NO-BREAK SPACE}%")
     environment.tests["numeric"] = lambda text: re.fullmatch(NUMERIC, str(text).strip()) is not None
-    shared = Markup(style)  # noqa: S704 - a file of this package
-    return environment.from_string(template).render(shared_style=shared, **values)
+    return environment.from_string(template), Markup(style)  # noqa: S704 - a file of this package
 
 
 def title_of(reference: str) -> str:

@@ -97,10 +97,16 @@ def test_statements_without_an_object_do_not_apply() -> None:
     assert near["upright-ellipses"][0] in ("holds", "differs")
 
 
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out: Path = tmp_path_factory.mktemp("page") / "report"
+    analyzed(correlated(), out, sections=["components", "correlations", "gaussianity"])
+    return out
+
+
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_fits_the_screen(width: int, tmp_path: Path) -> None:
-    analyzed(correlated(), tmp_path / "report", sections=["components", "correlations", "gaussianity"])
-    found = probed(tmp_path / "report", tmp_path, width)
+def test_the_page_fits_the_screen(width: int, report: Path, tmp_path: Path) -> None:
+    found = probed(report, tmp_path, width)
     assert found["errors"] == []
     assert found["overflow"] <= 0
     assert found["drawn"] > 3

@@ -268,10 +268,9 @@ def test_a_store_gives_the_numbers_of_an_array(measured: dict[str, Any], store: 
 
 
 def test_a_cluster_gives_the_same_numbers(
-    measured: dict[str, Any], store: LatentStore, tmp_path: Path, cli: Callable[..., Any]
+    measured: dict[str, Any], store: LatentStore, tmp_path: Path, cli: Callable[..., Any], cluster: Any
 ) -> None:
     """A sharded store has several segments, which workers read by the names of its files."""
-    pytest.importorskip("distributed")
     shards, sections = tmp_path / "mine.shards", ["components", "origin", "gaussianity", "principal", "filaments"]
     shard_store(store.path, shards, shard_rows=700)
     expected = analyzed(open_store(shards), sections=sections, pairs=PAIRS)
@@ -279,6 +278,8 @@ def test_a_cluster_gives_the_same_numbers(
         assert_alike(expected.measured[section], measured[section], section)
     pairs = [word for i, j in PAIRS for word in ("--pair", f"{i},{j}")]
     chosen = [word for section in sections for word in ("--section", section)]
-    answer = cli("analyze", shards, "--out", tmp_path / "report", *pairs, *chosen, "--cluster", "local:2")
+    answer = cli(
+        "analyze", shards, "--out", tmp_path / "report", *pairs, *chosen, "--cluster", cluster.scheduler_address
+    )
     assert answer.code == 0, answer.err
     assert json.loads((tmp_path / "report" / "analysis.json").read_text()) == expected.as_dict()

@@ -18,7 +18,8 @@ from lsampler import LsamplerError, load_sampler
 from lsampler.plugins import load_core
 from lsampler.store import MemoryStore
 
-QUICK = {"sections": ["components", "correlations"], "strategies": ["gaussian"]}
+QUICK = {"sections": ["cubes", "filaments"]}
+OF_GAUSSIAN: dict[str, Any] = {"threshold": 0.3, "strategies": ["gaussian"]}
 
 
 def test_files_of_the_user_are_kept(tmp_path: Path) -> None:
@@ -31,10 +32,10 @@ def test_files_of_the_user_are_kept(tmp_path: Path) -> None:
         (out / name).write_bytes(b"precious")
     analyzed(vectors(seed=1), out, **QUICK)
     assert {name: data for name, data in listing(out).items() if name in own} == dict.fromkeys(own, b"precious")
-    inside = out / "correlations" / "notes.txt"
+    inside = out / "cubes" / "notes.txt"
     inside.write_bytes(b"precious")
     with pytest.raises(LsamplerError, match=r"notes\.txt: was not written by lsampler; move it out of the report"):
-        analyzed(vectors(), out, threshold=0.7, **QUICK)
+        analyzed(vectors(), out, **QUICK)
     assert inside.is_file()
 
 
@@ -66,6 +67,13 @@ def test_changed_latents_redo_every_section(part: str, tmp_path: Path) -> None:
     assert analyzed(MemoryStore(train, held_out), tmp_path / "report", **QUICK).reused == []
 
 
+@pytest.fixture(scope="module")
+def of_gaussian(full: Full, tmp_path_factory: pytest.TempPathFactory) -> Full:
+    """The same report with what the gaussian alone draws."""
+    out = full.copy_to(tmp_path_factory.mktemp("gaussian") / "report")
+    return full._replace(path=out, analysis=analyzed(reference_named(), out, **OF_GAUSSIAN))
+
+
 @pytest.mark.parametrize(
     ("plugin", "stale"),
     [
@@ -77,12 +85,11 @@ def test_changed_latents_redo_every_section(part: str, tmp_path: Path) -> None:
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_changed_code_of_a_plugin_redoes_the_sections_that_use_it(
-    plugin: Any, stale: set[str], full: Full, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plugin: Any, stale: set[str], of_gaussian: Full, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, chosen = full.copy_to(tmp_path / "report"), {"threshold": 0.3, "strategies": ["gaussian"]}
-    analyzed(reference_named(), out, sections=["correlations", "generated"], **chosen)
+    out = of_gaussian.copy_to(tmp_path / "report")
     monkeypatch.setattr(type(plugin), "digest", lambda self: f"{self.key()}, other code")
-    assert set(EVERY_SECTION) - set(analyzed(reference_named(), out, **chosen).reused) == stale
+    assert set(EVERY_SECTION) - set(analyzed(reference_named(), out, **OF_GAUSSIAN).reused) == stale
 
 
 def edited(**changes: Any) -> Callable[[Path], object]:

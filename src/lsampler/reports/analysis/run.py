@@ -186,7 +186,7 @@ def _analysed(context: Context, chosen: Sequence[Section], report: Report | None
         content = content_digest(context.reference, context.progress)
         report.begin()
     figures: list[ShownFigure] = []
-    keys = {section.key: _key(section, context, content) for section in SECTIONS}
+    keys = _keys(context, content)
     # The page also shows sections that an earlier run finished with the same latents and options.
     known = {key: report.finished(key, keys[key]) if report else None for key in keys}
     reused = [section.key for section in chosen if known[section.key]]
@@ -218,16 +218,20 @@ def _run(section: Section, context: Context, report: Report | None, key: str) ->
     return record, new_figures(section, result)
 
 
-def _key(section: Section, context: Context, content: str) -> str:
-    """Changes when the section has to be done again: other latents, options, plugins or code."""
-    plugins = [load_sampler(name).digest() for name in section.strategies]
-    if section.uses_cores:
-        plugins += [load_core(name).digest() for name in plugin_names("core")]
-    if section.uses_labels:
-        plugins += [labels_digest(context.whole), context.autoencoder.fingerprint if context.autoencoder else ""]
-    used = {name: context.options.plain(name) for name in section.uses}
-    parts = [library_digest(), section.key, content, used, plugins]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+def _keys(context: Context, content: str) -> dict[str, str]:
+    """A key of every section, which changes when it has to be done again: other latents, options, plugins or code."""
+    strategies = {name for section in SECTIONS for name in section.strategies}
+    digests = {name: load_sampler(name).digest() for name in strategies}
+    cores = [load_core(name).digest() for name in plugin_names("core")]
+    labels = [labels_digest(context.whole), context.autoencoder.fingerprint if context.autoencoder else ""]
+    keys = {}
+    for section in SECTIONS:
+        plugins = [digests[name] for name in section.strategies] + (cores if section.uses_cores else [])
+        plugins += labels if section.uses_labels else []
+        used = {name: context.options.plain(name) for name in section.uses}
+        parts = [library_digest(), section.key, content, used, plugins]
+        keys[section.key] = hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+    return keys
 
 
 def _chosen(names: Iterable[str] | None, context: Context) -> list[Section]:

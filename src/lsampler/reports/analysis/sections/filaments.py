@@ -30,6 +30,8 @@ ITERATIONS = (250, 500)
 EVERY = 50
 PERPLEXITY = 30
 FOURIER_ROWS = 2000
+THREADED_ROWS = 1000
+"""For fewer, threads wait longer for each other than they work."""
 HEADS = {
     "half side (sigma)": "half_side_sigma",
     "points": "points",
@@ -253,7 +255,7 @@ def embed(context: Context, values: NDArray[Any]) -> NDArray[np.float64]:
         early_exaggeration_iter=ITERATIONS[0],
         n_iter=ITERATIONS[1],
         random_state=context.options.seed % 2**32,
-        n_jobs=-1,
+        n_jobs=-1 if len(values) >= THREADED_ROWS else 1,
         # By itself openTSNE changes over at 10,000 only; by Fourier transform 9,000 take less than half of the time.
         negative_gradient_method="fft" if len(values) >= FOURIER_ROWS else "bh",
         callbacks=report,
