@@ -13,10 +13,13 @@ from torch import Tensor
 
 HIDDEN = (256, 128)
 DROPOUT, LEARNING_RATE, WEIGHT_DECAY, BATCH = 0.5, 1e-3, 2e-2, 256
+MANY_FEATURES = 128
+"""With fewer features there is less to overfit, and dropout falls in proportion."""
 FAKES = 2
 """So many draws for every real row of a step."""
 FOLDS = 10
-PATIENCE = 8
+LOOKS, PATIENCE = 30, 8
+"""So often a training is validated, and so many times without a larger area end it."""
 APPLIED = 8192
 
 
@@ -72,10 +75,10 @@ class Trained:
     area: float
 
 
-def train(real: Tensor, fake: Tensor, *, number: int, epochs: int, seed: int) -> Iterator[Trained]:
+def train(real: Tensor, fake: Tensor, *, number: int, steps: int, seed: int) -> Iterator[Trained]:
     """Networks that tell real rows (n, q) from drawn ones (m, q), each validated on another tenth of both.
 
-    Each keeps the epoch with the largest area, and ends when that has not risen for eight epochs.
+    Each keeps the weights with the largest area of thirty looks, and ends when that has not risen for eight of them.
     """
     order = torch.from_numpy(np.random.default_rng([seed, 0]).permutation(len(real)))
     folds = torch.tensor_split(order, max(FOLDS, number))
@@ -88,35 +91,40 @@ def train(real: Tensor, fake: Tensor, *, number: int, epochs: int, seed: int) ->
         yield _train(
             (seen[kept], drawn[kept_fake]),
             (seen[~kept], drawn[~kept_fake]),
-            epochs,
+            steps,
             np.random.SeedSequence([seed, index]),
         )
 
 
 def _train(
-    learn: tuple[Tensor, Tensor], judge: tuple[Tensor, Tensor], epochs: int, seed: np.random.SeedSequence
+    learn: tuple[Tensor, Tensor], judge: tuple[Tensor, Tensor], steps: int, seed: np.random.SeedSequence
 ) -> Trained:
     generator = torch.Generator().manual_seed(int(seed.generate_state(1)[0]))
     real, fake = learn
     network = Discriminator.fresh(real.shape[1], generator, real.device)
     optimizer = torch.optim.AdamW(network.weights, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
+    left_out = DROPOUT * min(1.0, real.shape[1] / MANY_FEATURES)
+
     def dropout(rows: Tensor) -> Tensor:
-        kept = torch.rand(rows.shape, generator=generator) >= DROPOUT
-        return rows * kept.to(rows.device) / (1 - DROPOUT)
+        kept = torch.rand(rows.shape, generator=generator) >= left_out
+        return rows * kept.to(rows.device) / (1 - left_out)
 
     best, weights, since = -1.0, [weight.detach().clone() for weight in network.weights], 0
-    for epoch in range(epochs):
+    batches = _batches(len(real), generator)
+    for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
-        for batch in torch.split(torch.randperm(len(real), generator=generator), BATCH):
-            others = torch.randint(len(fake), (FAKES * len(batch),), generator=generator)
-            odds = network(torch.cat([real[batch], fake[others]]), dropout)
-            softplus = torch.nn.functional.softplus
-            loss = softplus(-odds[: len(batch)]).mean() + softplus(odds[len(batch) :]).mean()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
+        batch = next(batches)
+        others = torch.randint(len(fake), (FAKES * len(batch),), generator=generator)
+        odds = network(torch.cat([real[batch], fake[others]]), dropout)
+        softplus = torch.nn.functional.softplus
+        loss = softplus(-odds[: len(batch)]).mean() + softplus(odds[len(batch) :]).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if (step + 1) % max(1, steps // LOOKS):
+            continue
         with torch.no_grad():
             area = _area(network(judge[0]), network(judge[1]))
         if area > best:
@@ -128,6 +136,12 @@ def _train(
     return Trained(Discriminator(weights), best)
 
 
+def _batches(count: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """The numbers of rows in random order, over and over."""
+    while True:
+        yield from torch.split(torch.randperm(count, generator=generator), BATCH)
+
+
 def _area(real: Tensor, fake: Tensor) -> float:
     """The area under the ROC curve: P(a real row gets larger odds than a drawn one)."""
     from sklearn.metrics import roc_auc_score
@@ -137,9 +151,12 @@ def _area(real: Tensor, fake: Tensor) -> float:
 
 
 def threshold(log_ratios: Tensor, accept: float) -> float:
-    """The c for which the mean of min(1, exp(log ratio - c)) is ``accept``, by bisection."""
+    """The c for which the mean of min(1, exp(log ratio - c)) is ``accept``, by bisection; at most the largest ratio.
+
+    With that one, rejection is exact, and a smaller share would gain nothing.
+    """
     values = log_ratios.double()
-    low, high = float(values.min()) - 40.0, float(values.max()) + 1.0
+    low, high = float(values.min()) - 40.0, float(values.max())
     for _ in range(100):
         middle = (low + high) / 2
         if float((values - middle).exp().clamp(max=1).mean()) > accept:

@@ -102,21 +102,18 @@ class FactorMixture(WhitenedSampler):
         order = torch.from_numpy(np.random.default_rng(self.seed).permutation(n))
         left_out = max(1, int(VALIDATION * n))
         fitted, judged = rows[order[left_out:]], rows[order[:left_out]]
-        known: dict[tuple[int, int], float] = {}
         advance = self.begin("sizes of the mixture", len(counts) + len(TRIED_FACTORS))
 
-        def likelihood(components: int, factors: int) -> float:
-            if (components, factors) not in known:
-                found = self._fit(fitted, min(components, len(fitted)), factors, TRIAL_ITERATIONS)
-                known[components, factors] = float(found.log_joint(judged).logsumexp(dim=1).mean())
+        def likelihoods(components: int, factors: int) -> NDArray[np.float64]:
+            found = self._fit(fitted, min(components, len(fitted)), factors, TRIAL_ITERATIONS)
             advance(1)
-            return known[components, factors]
+            return found.log_joint(judged).logsumexp(dim=1).numpy()
 
-        components = max(counts, key=lambda k: likelihood(k, self.factors or usual))
+        components = _simplest({k: likelihoods(k, self.factors or usual) for k in counts})
         if self.factors is not None:
             return components, self.factors
         few = sorted({min(f, most) for f in TRIED_FACTORS if f <= max(usual, min(q // 4, 20))} | {usual})
-        return components, max(few, key=lambda f: likelihood(components, f))
+        return components, _simplest({f: likelihoods(components, f) for f in few})
 
     def _fit(self, rows: Tensor, components: int, factors: int, iterations: int) -> Analysers:
         start = started(rows, components, factors, student=self.tails == "student", seed=self.seed)
@@ -157,6 +154,16 @@ class FactorMixture(WhitenedSampler):
             log_volume = log_volume - (q * (own - log_radius) + own_slope.log() - slope.log())[:, 0]
         joint = Analysers.of(state).log_joint(rows @ state["turn"].T)
         return joint.logsumexp(dim=1) - log_volume
+
+
+def _simplest(likelihoods: Mapping[int, NDArray[np.float64]]) -> int:
+    """The smallest size whose mean log-likelihood is within a standard error of the best one's, vector by vector."""
+    best = max(likelihoods.values(), key=lambda each: float(each.mean()))
+    for size, each in sorted(likelihoods.items()):
+        behind = best - each
+        if behind.mean() <= behind.std() / math.sqrt(len(behind)):
+            return size
+    raise AssertionError("the best one is as good as itself")
 
 
 def _parts(found: Analysers, generator: torch.Generator) -> Iterator[Tensor]:

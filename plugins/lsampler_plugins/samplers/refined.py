@@ -37,7 +37,7 @@ class Refined(LatentSampler):
     Networks learn to tell train vectors from draws of the base. The log odds that they give are the logarithm of the
     density ratio, so a draw is kept with the probability min(1, ratio / c), with c set for the share that is to be
     kept. Further stages learn to tell train vectors from what the stages before them keep, and filter that in turn.
-    Each network is validated on a tenth of the vectors that it does not learn from, and its best epoch is kept.
+    Each network is validated on a tenth of the vectors that it does not learn from, and its best weights are kept.
 
     A stage is left out, and the last one, where its networks see nothing (an area of 0.52 or less on the vectors they
     are validated on), or where what it keeps lies closer to train vectors than train vectors to each other: it would
@@ -53,7 +53,9 @@ class Refined(LatentSampler):
     accept: float = Field(default=0.075, gt=0.001, lt=1, description="share of the base's draws that all stages keep")
     stages: int = Field(default=2, ge=1, le=10, description="of rejection, at most")
     networks: int = Field(default=4, ge=1, le=100, description="per stage, whose log odds are averaged")
-    epochs: int = Field(default=30, ge=1, le=10_000, description="passes of a network over the train vectors, at most")
+    steps: int = Field(
+        default=1000, ge=1, le=1_000_000, description="of a network's training, at most, 256 vectors each"
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="of the networks")
 
     def learn(self, reference: Reference) -> State:
@@ -70,7 +72,7 @@ class Refined(LatentSampler):
         found[BASE] = _text({"name": base.name, "parameters": base.settings()})
         said: list[str] = []
         for stage in range(self.stages):
-            state = {key: torch.from_numpy(np.array(array)) for key, array in found.items()}
+            state = {key: _tensor(array) for key, array in found.items()}
             added = self._stage(stage, state, whitening, rows, said)
             if not added:
                 break
@@ -104,7 +106,7 @@ class Refined(LatentSampler):
             advance(1)
             trained = []
             seen = torch.from_numpy(whitening.forward(pool)).float()
-            for one in train(white, seen, number=self.networks, epochs=self.epochs, seed=self.seed * 1000 + stage):
+            for one in train(white, seen, number=self.networks, steps=self.steps, seed=self.seed * 1000 + stage):
                 trained.append(one)
                 advance(1)
             area = float(np.mean([one.area for one in trained]))
@@ -202,6 +204,12 @@ def _novelty(drawn: NDArray[np.float32], rows: NDArray[np.float32]) -> float:
     found = nearest_neighbours(drawn[:WATCHED], rows, 1).distances[:, 0]
     middle = float(np.median(among))
     return float(np.median(found)) / middle if middle else 1.0
+
+
+def _tensor(array: Any) -> Tensor:
+    """As draws take it: real numbers in single precision."""
+    found = torch.from_numpy(np.array(array))
+    return found.float() if found.is_floating_point() else found
 
 
 def _text(value: Any) -> NDArray[np.uint8]:
