@@ -17,6 +17,7 @@ SECTIONS = {
     "sampling": "Sampling",
     "storing": "Sampling into a store",
     "moments": "Statistics",
+    "labelling": "Labels",
     "neighbours": "Nearest neighbours",
     "encoding": "Encoding and decoding",
     "commands": "Commands",

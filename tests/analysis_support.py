@@ -173,7 +173,7 @@ def brute_clark_evans(points: Rows, area: float) -> float:
 MARK = ".lsampler"
 NAME = '<script>alert(1)</script> & <b>"'
 SMALL_D = 4
-STATUSES = {"holds", "differs", "not applicable", "not measured"}
+STATUSES = {"holds", "differs", "answered", "not applicable", "not measured"}
 
 
 def vectors(rows: int = 50, dimension: int = SMALL_D, seed: int = 0) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from lsampler.errors import LsamplerError
 from lsampler.models.encode_ranges import Source
 from lsampler.models.protocols import Autoencoder, item_of
 from lsampler.plugins.by_name import find_loader, load_by
-from lsampler.samplers.conditions.conditioned import UnderCondition
+from lsampler.samplers.conditions.conditioned import AggregatesUnderCondition, UnderCondition
 from lsampler.samplers.conditions.options import Conditions
 from lsampler.scoring.subject import Subject
 from lsampler.store.opening import open_store
@@ -72,7 +72,7 @@ def open_subject(
         conditions: under which strategies are fitted and judged; None for all vectors.
 
     Raises:
-        LsamplerError: a model without statistics and no store, a condition without a store, samples instead of a store,
+        LsamplerError: a model without statistics and no store, a condition without labels, samples instead of a store,
             or fingerprints that differ.
     """
     anew = partial(open_subject, absolute(model), store and Path(store).absolute(), settings, conditions)
@@ -82,10 +82,9 @@ def open_subject(
             open_any_model(model, settings)  # a model that cannot be opened is reported first
             raise LsamplerError(f"{model}: an autoencoder without statistics; add `store=...` of its latents")
         if conditions and conditions.where is not None:
-            raise LsamplerError(
-                f"`where=...`: samples under a condition are judged by real vectors that fulfil it, and {bundle.name} "
-                "holds none; give `store=...` of latents with labels"
-            )
+            where, by, others = conditions.where, conditions.by, conditions.others
+            known = AggregatesUnderCondition(bundle.reference, where, by=by, others=others)
+            return Subject.of(known, bundle.autoencoder, anew)
         return Subject.of(bundle.reference, bundle.autoencoder, anew)
     latents = open_store(store)
     if latents.attributes.get("kind") == "samples":
@@ -96,8 +95,8 @@ def open_subject(
     autoencoder = open_model(model, latents.fingerprint, settings)
     if conditions is None or conditions.where is None:
         return Subject.of(latents, autoencoder, anew)
-    known = UnderCondition(latents, conditions.where, by=conditions.by, others=conditions.others)
-    return Subject.of(known, autoencoder, anew)
+    rows = UnderCondition(latents, conditions.where, by=conditions.by, others=conditions.others)
+    return Subject.of(rows, autoencoder, anew)
 
 
 def open_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from lsampler import LsamplerError, load_sampler
+from lsampler import LsamplerError, evaluate, load_bundle, load_sampler
 from lsampler.bundles import Bundle, build_bundle
 from lsampler.models import ConvAutoencoder
 from lsampler.plugins import load_fitted
+from lsampler.samplers import AggregatesUnderCondition
+from lsampler.scoring import Samples, fit_probes, labelled_rows
 from lsampler.store import LatentStore, MemoryStore
 
 
@@ -67,6 +70,58 @@ def test_labels_come_with_the_condition_also_without_rows(path: Path, store: Mem
     assert first[striped].mean() > first.mean() + 0.7
 
 
+def test_a_bundle_finds_conditions_by_the_probes_of_its_store(path: Path, store: MemoryStore) -> None:
+    """They are those of the store in single precision; their calibration is that of its held-out rows."""
+    loaded, own = Bundle.load(path), fit_probes(store)
+    assert list(loaded.probes) == list(own) == ["bright", "kind", "size"]
+    held_out, codes = labelled_rows(store, "held-out")
+    for place, (name, probe) in enumerate(loaded.probes.items()):
+        np.testing.assert_allclose(probe.scores(held_out), own[name].scores(held_out), rtol=1e-4, atol=1e-4)
+        known, true = probe.calibration, codes[:, place]
+        assert known is not None
+        assert known.auc == pytest.approx(own[name].auc(held_out, true), abs=0.0006)
+        assert known.r2 == pytest.approx(own[name].r2(held_out, true), abs=0.0006)
+        for value, shares in enumerate(known.read):
+            rows = probe.read(held_out[true == value])
+            assert shares == pytest.approx([(rows == other).mean() for other in range(2)], abs=0.006)
+    assert loaded.probes["bright"].calibration.auc > 0.85
+    under = AggregatesUnderCondition(loaded.reference, {"bright": 1})
+    sampler = load_sampler("gaussian-mixture").fit(under)
+    assert sampler.note().count("shifted to bright=1") == 1
+    found = evaluate([Samples.drawn_by(sampler, 400, seed=0)], under, ["condition-probe"])
+    share = own["bright"].read(sampler.sample(400, seed=0).numpy()).mean()
+    assert found.rows[-1].by_metric["condition-found"].value == pytest.approx(share, abs=0.005)
+    assert found.caveats[0].startswith("in held-out real vectors of tiny, bright is found on ")
+    assert len(found.caveats) == 4  # also decoded and encoded again, other labels, and no row of real vectors
+    numbers = evaluate(
+        [Samples("any", held_out)], AggregatesUnderCondition(loaded.reference, "size>8"), ["condition-probe"]
+    )
+    assert re.search(
+        r"the probe of size explains -?\d+ % of its variance on held-out vectors of tiny", numbers.caveats[0]
+    )
+    with pytest.raises(LsamplerError, match=r"needs real vectors; tiny with bright=1 holds statistics only"):
+        evaluate([Samples("any", held_out)], under, ["core-membership"])
+
+
+def test_a_rare_label_has_no_probe_in_a_bundle(tiny_model: ConvAutoencoder, store: MemoryStore, tmp_path: Path) -> None:
+    """Its weights would follow single vectors; conditions on it are drawn, but not judged."""
+    rows, train = store.read(), store.count("train")
+    rare = np.arange(len(rows)) % 250 == 0
+    assert 2 < rare[:train].sum() < 10
+    given = {"fingerprint": store.fingerprint, "name": "things", "labels": {"rare": rare, "bright": rows[:, 0] > 0}}
+    again = MemoryStore(rows[:train], rows[train:], **given)
+    built = build_bundle("tiny", tiny_model, again, [], [])
+    built.add(again, [], labels=True)
+    built.save(tmp_path / "rare.safetensors")
+    loaded = Bundle.load(tmp_path / "rare.safetensors")
+    assert list(loaded.probes) == ["bright"]
+    under = AggregatesUnderCondition(loaded.reference, {"rare": 1})
+    with pytest.raises(
+        LsamplerError, match=r"tiny carries no probe of 'rare'; give `store=...` of latents with labels"
+    ):
+        evaluate([Samples("any", rows[:5])], under, ["condition-probe"])
+
+
 def test_a_bundle_holds_no_row_of_labels(path: Path, store: MemoryStore) -> None:
     with safe_open(path, framework="pt") as handle:
         arrays = {name: handle.get_tensor(name).numpy() for name in handle.keys()}  # noqa: SIM118
@@ -117,6 +172,25 @@ def test_damaged_labels_are_refused(path: Path) -> None:
         (metadata, tensors | {matrix: tensors[matrix][:-1].clone()}, "'matrix' of its labels is missing"),
         (metadata, {k: v for k, v in tensors.items() if k != "labels/latent/plain/mean"}, "'mean' is missing"),
     ]
+    weights, spread = "labels/probes/weights", "labels/probes/spread"
+    damages += [
+        (metadata, {k: v for k, v in tensors.items() if k != weights}, "'weights' of its probes is missing"),
+        (metadata, tensors | {weights: tensors[weights][:, :-1].clone()}, "'weights' of its probes is missing"),
+        (metadata, tensors | {weights: torch.full_like(tensors[weights], torch.nan)}, "something but finite numbers"),
+        (metadata, tensors | {spread: -tensors[spread]}, "'spread' of its probes is negative"),
+    ]
+    for change, message in (
+        (lambda probes: probes[0].update(place=3), "its probes are of labels that are not there, or two of one label"),
+        (lambda probes: probes[0].update(place=1), "its probes are of labels that are not there, or two of one label"),
+        (lambda probes: probes[0]["read"][0].reverse() or probes[0]["read"][0].append(0.0), "of 'bright' does not fit"),
+        (lambda probes: probes[0]["read"][0].__setitem__(0, 0.0), "its probe of 'bright' does not fit the label"),
+        (lambda probes: probes[1].update(codes=[0.0, 2.0]), "its probe of 'kind' does not fit the label"),
+        (lambda probes: probes[1].update(codes=[1.0, 0.0]), "its probe of 'kind' does not fit the label"),
+        (lambda probes: probes[2].update(counts=[30]), "its probe of 'size' does not fit the label"),
+    ):
+        changed = json.loads(json.dumps(metadata))
+        change(changed["labels"]["probes"])
+        damages.append((changed, tensors, message))
     twice = json.loads(json.dumps(metadata))
     twice["labels"]["effects"]["labels"][2] = twice["labels"]["effects"]["labels"][0]
     damages.append((twice, tensors, "its labels contradict each other"))
@@ -124,5 +198,17 @@ def test_damaged_labels_are_refused(path: Path) -> None:
         save_file(arrays, path, metadata={"lsampler": json.dumps(known)})
         with pytest.raises(LsamplerError, match=message) as refused:
             Bundle.load(path)
-        assert str(refused.value).startswith(f"{path}: damaged, ")
+        assert re.match(rf"{re.escape(str(path))}: (damaged, |'{weights}' holds)", str(refused.value))
         assert "\n" not in str(refused.value)
+
+
+def test_celeba96_carries_a_probe_of_each_attribute() -> None:
+    """Calibrated on its 1,000 held-out vectors: with and without an attribute make up about all of them."""
+    found = load_bundle("celeba96")
+    assert list(found.probes) == [label.name for label in found.labels]
+    for probe in found.probes.values():
+        assert probe.calibration is not None
+        assert probe.calibration.auc > 0.55
+        assert abs(sum(probe.calibration.counts) - 1000) <= 10
+    read = found.probes["Smiling"].calibration.read
+    assert read[1][1] - read[0][1] > 0.6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,9 +46,48 @@ def test_a_bundle_draws_and_decodes_under_a_condition(ok: Cli, cli: Cli, bundle:
     assert (tmp_path / "bright.png").stat().st_size > 100
     assert "labels        bright" in ok("bundles", bundle).out
     assert json.loads(ok("bundles", bundle, "--json", "-").out)[0]["labels"] == ["bright"]
-    refused = cli("evaluate", "--model", bundle, "--where", "bright=1", "-p", "gaussian")
+    known = json.loads(ok("bundles", bundle, "--json", "-").out)[0]["probes"]
+    assert list(known["bright"]) == ["auc", "r2", "counts", "read", "again"]
+    scored = ok("evaluate", "--model", bundle, "--where", "bright=1", "-p", "gaussian-mixture", "--n", 50)
+    assert "found" in scored.out
+    assert "how far the other labels moved is not known: tiny holds no real vectors; give --store" in scored.out
+    refused = cli("compare", "--model", bundle, "--where", "bright=1", "-p", "gaussian", "--out", tmp_path / "report")
     assert refused.code == 2
-    assert refused.err.strip().endswith("tiny holds none; give --store of latents with labels")
+    assert refused.err.endswith("tiny with bright=1 holds statistics only, give --store of its latents\n")
+
+
+def test_conditions_are_scored_by_default_and_judges_need_them(
+    ok: Cli, cli: Cli, people: MemoryStore, tmp_path: Path
+) -> None:
+    """On the console the movements of single labels are left out, which files have."""
+    words = ("evaluate", "--store", "any", "-p", "gaussian", "--n", 200)
+    scored = json.loads(ok(*words, "--where", "male=1", "--where", "glasses=1", "--json", "-").out)
+    metrics = [score["metric"] for score in scored["rows"][-1]["scores"]]
+    assert "interval/nominal" in metrics
+    assert {"condition-found", "condition-entanglement", "moved/age", "moved/shape"} < set(metrics)
+    printed = ok(*words, "--where", "male=1").out
+    assert "found" in printed
+    assert "moved" in printed
+    assert len(re.findall(r"\b(glasses|age|shape)\b", printed)) == 2  # in the notes of two rows
+    plain = json.loads(ok(*words, "--json", "-").out)
+    assert not any("condition" in score["metric"] for row in plain["rows"] for score in row["scores"])
+    for given, message in (
+        (("--judge-model", "digits"), "--judge-model: judges a condition; give --where"),
+        (("--judge-store", "x.h5"), "--judge-store: judges a condition; give --where"),
+        (
+            ("--where", "male=1", "--judge-store", "x.h5"),
+            "--judge-store: holds the latents of a judge; give --judge-mod",
+        ),
+        (
+            ("-e", "condition-probe"),
+            "no scores of condition-probe: there is no condition, so nothing was asked for; giv",
+        ),
+    ):
+        for command in (words, ("compare", *words[1:], "--out", tmp_path / "report")):
+            refused = cli(*command, *given)
+            assert refused.code == 2
+            assert message in refused.err
+            assert refused.err.count("\n") == 1
 
 
 def test_fits_with_labels_take_any_condition_later(ok: Cli, cli: Cli, people: MemoryStore, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from lsampler.reports.analysis import run as _run
 from lsampler.reports.analysis.context import Context
 from lsampler.reports.analysis.run import SECTIONS
 from lsampler.reports.analysis.section import Result, Section, Table
+from lsampler.store import MemoryStore
 
 ALL = [section.key for section in SECTIONS]
 PAGES = {"index.html", "analysis.json", "judgements.csv"}
@@ -97,22 +98,24 @@ def test_markup_in_problems_cells_and_lines_is_escaped(tmp_path: Path, monkeypat
         ("strategies", [load_sampler("pca-ellipse", fact=0.3)], {"correlations", "generated"}),
         ("trim", None, {"principal"}),
         ("tsne", 200, {"tsne"}),
-        ("seed", 1, {"correlations", "origin", "cubes", "gaussianity", "generated", "filaments", "tsne"}),
+        ("seed", 1, {"correlations", "origin", "cubes", "gaussianity", "generated", "labels", "filaments", "tsne"}),
     ],
 )
 def test_an_option_redoes_only_the_sections_that_use_it(
     option: str, value: Any, stale: set[str], ran: list[str], tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"tsne": 150, "strategies": ["pca-ellipse"]}
-    analyzed(vectors(), tmp_path / "report", **options)
+    rows = vectors()
+    labelled = MemoryStore(rows, labels={"high": rows[:, 0] > 0})  # without labels a section is left out
+    analyzed(labelled, tmp_path / "report", **options)
     assert ran == ALL
     ran.clear()
     options[option] = value
-    analysis = analyzed(vectors(), tmp_path / "report", **options)
+    analysis = analyzed(labelled, tmp_path / "report", **options)
     assert set(ran) == stale
     assert set(analysis.reused) == set(ALL) - stale
     assert strict_json(tmp_path / "report" / "analysis.json")["sections"] == analysis.measured
-    assert list(analyzed(vectors(), tmp_path / "report", **options).reused) == ALL
+    assert list(analyzed(labelled, tmp_path / "report", **options).reused) == ALL
 
 
 def test_by_default_all_sections_but_tsne_run(ran: list[str], cli: Callable[..., Any], tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from labelled import TRAIN, labelled_store
 from scipy import stats
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
 
-from lsampler import LsamplerError
+from lsampler import LsamplerError, load_sampler
 from lsampler.samplers.conditions.condition import Condition
 from lsampler.samplers.conditions.design import Design
-from lsampler.samplers.conditions.effects import Effects
+from lsampler.samplers.conditions.effects import read_out_of
 from lsampler.samplers.conditions.labelled import MOST_ROWS, labelled
 from lsampler.samplers.conditions.law import LabelLaw
 from lsampler.store import MemoryStore
@@ -27,7 +27,8 @@ def test_effects_are_those_of_least_squares(people: MemoryStore) -> None:
     rows = people.latents().astype(np.float64)
     plain = Design.of(people.label_columns, ["male", "glasses", "age"], (), "people")
     codes = people.labels.codes[:TRAIN, :3]
-    effects = Effects.of(people, plain)
+    effects = labelled(people, ["male", "glasses", "age"], ()).effects
+    assert effects.design == plain
     expected = LinearRegression().fit(codes.astype(np.float64), rows)
     np.testing.assert_allclose(effects.matrix, expected.coef_.T, rtol=1e-6, atol=1e-7)
     with_ones = np.column_stack([np.ones(TRAIN), codes])
@@ -112,21 +113,56 @@ def test_other_labels_come_as_observed_or_as_in_all_data(people: MemoryStore, ro
     """Of 20,000 draws a share is known to .0035 (one standard deviation): a difference of .02 would be seen."""
     known = people.labels.codes[:TRAIN]
     wearing = known[:, 1] == 1
-    _, observed = law(people, "glasses=1", "observed", rows=rows)
-    _, alone = law(people, "glasses=1", "independent", rows=rows)
-    for drawn in (observed, alone):
-        assert set(np.unique(drawn[:, 0])) == {0.0, 1.0}
-        assert (drawn[:, 1] == 1).all()
-        assert set(np.unique(drawn[:, 3])) == {0.0, 1.0, 2.0}
-        assert known[:, 2].min() <= drawn[:, 2].min() <= drawn[:, 2].max() <= known[:, 2].max()
+    made, observed = law(people, "glasses=1", "observed", rows=rows)
+    assert set(np.unique(observed[:, 0])) == {0.0, 1.0}
+    assert (observed[:, 1] == 1).all()
+    assert set(np.unique(observed[:, 3])) == {0.0, 1.0, 2.0}
+    assert known[:, 2].min() <= observed[:, 2].min() <= observed[:, 2].max() <= known[:, 2].max()
     assert observed[:, 0].mean() == pytest.approx(known[wearing, 0].mean(), abs=0.015)
     assert observed[:, 2].mean() == pytest.approx(known[wearing, 2].mean(), abs=0.4)
-    assert alone[:, 0].mean() == pytest.approx(known[:, 0].mean(), abs=0.015)
-    assert alone[:, 2].mean() == pytest.approx(known[:, 2].mean(), abs=0.4)
     shares = np.bincount(known[wearing, 3].astype(int), minlength=3) / wearing.sum()
     np.testing.assert_allclose(np.bincount(observed[:, 3].astype(int)) / 20_000, shares, atol=0.015)
     together = np.corrcoef(observed[:, 0], observed[:, 2])[0, 1]
     assert together == pytest.approx(np.corrcoef(known[wearing, 0], known[wearing, 2])[0, 1], abs=0.15)
+    alone, _ = law(people, "glasses=1", "independent", rows=rows)
+    columns = alone.columns(np.random.default_rng(1), 20_000)  # glasses stand for themselves, and for being seen
+    assert columns[:, 0].mean() == pytest.approx(known[:, 0].mean(), abs=0.015)
+    assert columns[:, 2].mean() == pytest.approx(known[:, 2].mean(), abs=0.4)
+    read = made.effects.read_out[:, 1]
+    both = [(each - made.effects.mean) @ read for each in (made.columns(np.random.default_rng(1), 20_000), columns)]
+    np.testing.assert_allclose(both[0], both[1], atol=1e-9)
+
+
+def test_read_outs_are_those_of_a_ridge_regression(people: MemoryStore) -> None:
+    """Its penalty is the mean variance of a component; of many components their own variances stand for all."""
+    found = labelled(people, None, ())
+    rows, matrix = people.latents().astype(np.float64), found.effects.design.matrix(people.labels.codes[:TRAIN])
+    own = np.cov(rows.T)
+    ridge = Ridge(alpha=np.trace(own) / 4 * (TRAIN - 1)).fit(rows, matrix)
+    np.testing.assert_allclose(found.effects.read_out, found.effects.matrix @ ridge.coef_.T, atol=1e-7)
+    square = read_out_of(found.effects.matrix, found.effects.covariance, np.diag(np.diag(own)))
+    np.testing.assert_allclose(read_out_of(found.effects.matrix, found.effects.covariance, np.diag(own)), square)
+    assert not read_out_of(0 * found.effects.matrix, found.effects.covariance, np.zeros(4)).any()
+
+
+def test_statistics_of_residuals_come_from_the_same_pass(people: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean and covariance need no further one; extremes and histograms do, as do components that labels explain."""
+    fresh = labelled_store()
+    view = labelled(fresh, None, ()).residuals
+    with monkeypatch.context() as patch:
+        patch.setattr("lsampler.samplers.conditions.residual_statistics.gather_moments", None)
+        patch.setattr("lsampler.store.views.StoreView._gathered", None)
+        known = view.statistics()
+        load_sampler("multivariate-normal").fit(fresh, labels=True)
+    left = view.latents()
+    np.testing.assert_allclose(known.covariance, np.cov(left.T.astype(np.float64)), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal([known.minimum, known.maximum], [left.min(axis=0), left.max(axis=0)])
+    assert known.histograms.counts.sum() == TRAIN * 4
+    explained = people.latents().copy()
+    explained[:, 1] = 3 * people.labels["age"][:TRAIN]
+    labels = {name: people.labels[name][:TRAIN] for name in ("age", "male")}
+    exact = labelled(MemoryStore(explained, labels=labels), None, ()).residuals.statistics()
+    assert exact.std[1] < 1e-4 * exact.std[0]
 
 
 def test_rare_conditions_draw_from_the_normal_of_the_labels(people: MemoryStore) -> None:
@@ -164,8 +200,13 @@ def test_atoms_are_all_rows_where_they_are_few(people: MemoryStore) -> None:
     codes, weights = made.atoms()
     assert len(codes) == 3
     assert weights.sum() == pytest.approx(1)
-    shares = [(drawn[:, 1] == code).mean() for code in codes[:, 1]]
+    shares = [(drawn[:, 1] == code).mean() for code in range(3)]
     np.testing.assert_allclose(shares, weights, atol=0.015)
+    alone, _ = law(few, "male=1", "independent", rows=True)
+    columns, weights = alone.atoms()  # every row of labels, with men's read-outs
+    assert len(columns) == 18
+    drawn = alone.columns(np.random.default_rng(1), 20_000)
+    np.testing.assert_allclose(weights @ columns, drawn.mean(axis=0), atol=0.02)
     many, _ = law(people, "male=1", "independent", rows=True)
     assert len(many.atoms()[0]) == 512
     np.testing.assert_array_equal(many.atoms()[0], many.atoms()[0])

@@ -19,6 +19,7 @@ from lsampler.models import ConvAutoencoder
 from lsampler.plugins import load_evaluator
 from lsampler.reports import swept
 from lsampler.reports.comparison import Report
+from lsampler.samplers import UnderCondition
 from lsampler.scoring import Subject
 from lsampler.store import MemoryStore
 
@@ -141,3 +142,33 @@ def test_the_command_compares(cli: Callable[..., Any], tiny_model_file: Path, ti
         "pca-ellipse, fact = 1, components = 4",
     ]
     assert scores["provenance"]["command"].startswith("lsampler compare -p gaussian")
+
+
+def test_a_report_under_a_condition_shows_what_was_asked_for(
+    untrained: ConvAutoencoder, tmp_path: Path, real: MemoryStore
+) -> None:
+    """A line of pictures for each strategy beside real vectors with it, what was found, and the labels that moved."""
+    latents = real.read()
+    labels = {"right": latents[:, 0] > 0, "<far>": latents[:, 1] > 0.5, "third": latents[:, 2]}
+    store = MemoryStore(latents[:1600], latents[1600:], labels=labels, name="vectors")
+    under, out = UnderCondition(store, {"right": 1, "<far>": 1}), tmp_path / "report"
+    found = compare(
+        Subject.of(under, untrained), ["gaussian", "elliptical"], out, evaluators=["condition-probe", Counting()], n=60
+    )
+    page, asked = (out / "index.html").read_text(), "right=1 and &lt;far&gt;=1"
+    section = page[page.index('id="condition"') : page.index('id="pictures"')]
+    assert f"Asked for: <b>{asked}</b>." in section
+    assert f"In held-out real vectors, {asked} is found on" in section
+    assert '<p class="warning">in held-out' not in page
+    assert re.findall(r"<figcaption><b>(.*?)</b>: found on \d+", section) == [
+        "held-out real vectors",
+        "gaussian",
+        "elliptical",
+    ]
+    assert section.count("data:image/jpeg;base64,") == 3
+    assert re.findall(r'<th scope="col">(.*?)</th>', section) == ["samples", "third"]
+    assert json.loads((out / "scores.json").read_text())["provenance"]["condition"] == "right=1 and <far>=1"
+    assert "As asked" in page[page.index('id="scores"') : page.index('id="condition"')]
+    by_metric = found.rows[-1].by_metric
+    assert f"{by_metric['moved/third'].value:+.2f}" in section
+    assert not any(line.startswith("no scores") for line in found.caveats)

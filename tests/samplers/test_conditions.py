@@ -14,6 +14,7 @@ from labelled import TRAIN, labelled_store
 from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.special import logsumexp
+from sklearn.linear_model import Ridge
 
 from lsampler import LsamplerError, evaluate, load_sampler
 from lsampler.compute import Block
@@ -72,6 +73,7 @@ def test_the_way_is_chosen_by_the_number_of_rows(people: MemoryStore) -> None:
     gaussian = load_sampler("gaussian")
     assert "(subset)" in gaussian.fit(people, where="glasses=1").note()  # more than 100 rows
     assert "(shift)" in gaussian.fit(people, where=["glasses=1", "male=0"]).note()  # fewer
+    assert "(shift)" in gaussian.fit(people, where="glasses=1", others="independent").note()  # rows bring others along
     wide = MemoryStore(np.random.default_rng(0).normal(size=(400, 30)), labels={"a": np.arange(400) % 2})
     assert "(shift)" in gaussian.fit(wide, where="a=1").note()  # 200 rows of 30 components
     assert gaussian.fit(people).note() == ""
@@ -86,10 +88,18 @@ def test_draws_have_the_means_of_the_rows_that_fulfil_the_condition(people: Memo
         drawn = load_sampler("multivariate-normal").fit(people, where=where, by="shift").sample(20_000, seed=0)
         np.testing.assert_allclose(drawn.mean(dim=0).numpy(), real, atol=0.1)
         assert np.abs(rows.mean(axis=0) - real).max() > 1
-    glasses = load_sampler("multivariate-normal").fit(people, where="glasses=1", by="shift", others="independent")
-    alone = glasses.sample(20_000, seed=0).numpy().mean(axis=0)
-    share = people.labels["glasses"][:TRAIN].mean()
-    np.testing.assert_allclose(alone - rows.mean(axis=0), [0, 2 * (1 - share), 0, 0], atol=0.25)
+
+
+def test_a_label_alone_is_as_visible_as_with_what_comes_along(people: MemoryStore) -> None:
+    """A ridge regression reads it off equally well, and the other components, of male, age and shape, stay."""
+    rows, glasses = people.latents(), people.labels["glasses"][:TRAIN]
+    sampler = load_sampler("multivariate-normal").fit(people, where="glasses=1", by="shift")
+    ridge = Ridge(alpha=np.trace(np.cov(rows.T)) / 4 * TRAIN).fit(rows, glasses)
+    along, alone = (sampler.sample(20_000, seed=0, others=others).numpy() for others in ("observed", "independent"))
+    assert ridge.predict(alone).mean() == pytest.approx(ridge.predict(along).mean(), abs=0.01)
+    assert ridge.predict(alone).std() == pytest.approx(ridge.predict(along).std(), rel=0.05)
+    np.testing.assert_allclose((alone - rows.mean(axis=0)).mean(axis=0)[[0, 2, 3]], 0, atol=0.2)
+    assert (along - rows.mean(axis=0)).mean(axis=0)[0] > 1  # who wears glasses is a man more often
 
 
 def test_residual_draws_stay_those_of_the_seed(people: MemoryStore, labelled: LatentSampler) -> None:
@@ -186,6 +196,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"where": "male=1", "by": "rows"}, r"`by=rows` is unknown; known: shift, subset"),
     ({"where": "male=1", "others": "observd"}, r"`others=observd` is unknown; did you mean 'observed'\?"),
     ({"by": "shift"}, r"`by=shift`: belongs to a condition; give `where=...`"),
+    (
+        {"where": {"smiling": 1}, "by": "subset", "others": "independent"},
+        r"`others=independent`: the rows of a subset bring their other labels along; use `by=shift`",
+    ),
     ({"others": "independent"}, r"`others=independent`: belongs to a condition"),
     ({"labels": True, "by": "subset"}, r"`by=subset`: fits to the rows of one condition; leave out `labels=...`"),
     ({"labels": ["mael"]}, r"`labels=...`: no label 'mael'; did you mean 'male'\?"),

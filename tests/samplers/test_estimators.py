@@ -282,7 +282,18 @@ PUBLIC_OF_ALL = {
 }
 OF_STRATEGIES = PUBLIC_OF_ALL | {
     *("fit", "sample", "stream", "score_samples", "score", "log_prob", "save", "load", "note", "has_density"),
-    *("learn", "draw", "log_density", "begin", "state", "dimension", "device", "fingerprint", "seed_"),
+    *(
+        "learn",
+        "draw",
+        "log_density",
+        "moved_log_density",
+        "begin",
+        "state",
+        "dimension",
+        "device",
+        "fingerprint",
+        "seed_",
+    ),
     *("needs_latents", "aggregates_only", "autoencoder"),
 }
 

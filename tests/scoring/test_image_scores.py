@@ -21,7 +21,7 @@ from lsampler.plugins import load_evaluator, plugin_names
 from lsampler.scoring import Evaluation, RealData, Samples, Score, Subject
 from lsampler.store import LatentStore, MemoryStore
 
-ELSEWHERE = {"core-membership", "faces", "log-likelihood", "likelihood-ratio", "strong-classifier"}
+ELSEWHERE = {"condition-probe", "core-membership", "faces", "log-likelihood", "likelihood-ratio", "strong-classifier"}
 """With tests of their own."""
 NEW = [name for name in plugin_names("evaluator") if name not in ELSEWHERE]
 

@@ -122,7 +122,7 @@ def test_strategies_draw_with_the_spread_of_the_data(
     def refuse(*given: object) -> None:
         raise AssertionError("a D x D covariance was formed")
 
-    monkeypatch.setattr("lsampler.statistics.moments._gram", refuse)
+    monkeypatch.setattr("lsampler.statistics.moments.gram", refuse)
     monkeypatch.setattr("lsampler.statistics.wide.WideStatistics._require_pairs", refuse)
     sampler = load_sampler(name, **parameters).fit(rows)
     drawn = sampler.sample(2000, seed=3).double().numpy()

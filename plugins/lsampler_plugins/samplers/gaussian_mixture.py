@@ -16,7 +16,7 @@ from lsampler.plugins import offers
 from lsampler.samplers import LatentSampler, State
 from lsampler.statistics import Whitening
 from lsampler.store import Reference
-from lsampler_plugins.samplers.mixtures import Mixture, clusters, fit_mixture, log_normal, most_likely
+from lsampler_plugins.samplers.mixtures import Mixture, clusters, fit_mixture, most_likely
 
 VECTORS_EACH, MOST = 100, 40
 
@@ -131,12 +131,16 @@ class GaussianMixture(LatentSampler):
         return torch.addmm(state["mean"], rows, state["axes"])
 
     def log_density(self, state: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+        return self.moved_log_density(state, latents, torch.zeros(1, latents.shape[1], dtype=torch.float64))[0]
+
+    def moved_log_density(self, state: Mapping[str, Tensor], latents: Tensor, moves: Tensor) -> Tensor:
+        """The same; a moved mixture is one with other centres."""
         whitening = Whitening(state["mean"].numpy(), state["axes"].numpy())
         whitening.require_all(self.name)
         rows = torch.from_numpy(whitening.forward(latents.numpy()))
-        parts = [log_normal(rows - c, root) for c, root in zip(state["centres"], state["roots"], strict=True)]
-        weighted = torch.stack(parts, dim=1) + torch.log(state["weights"])
-        return torch.logsumexp(weighted, dim=1) - whitening.log_det
+        away = torch.from_numpy(whitening.forward(moves.numpy() + whitening.mean))
+        mixture = Mixture(state["weights"], state["centres"], state["roots"])
+        return mixture.moved_log_density(rows, away) - whitening.log_det
 
 
 lsampler_samplers = offers(GaussianMixture)

@@ -36,16 +36,27 @@ class Mixture:
         """Whether the covariances are diagonal."""
         return self.roots.ndim == 2
 
+    def moved_log_density(self, rows: Tensor, moves: Tensor) -> Tensor:
+        """The log density at rows (n, q) less each of the moves (m, q): (m, n)."""
+        if not self.diagonal:
+            return torch.stack([self.log_joint(rows - move).logsumexp(dim=1) for move in moves])
+        return self._moved_log_joint(rows, moves).logsumexp(dim=2)
+
+    def _moved_log_joint(self, rows: Tensor, moves: Tensor) -> Tensor:
+        """Of diagonal covariances, (m, n, K): (x - t - mu)^2 is multiplied out, so that products of matrices remain."""
+        precisions = self.roots**-2
+        scaled = (moves[:, None] + self.centres) * precisions  # (m, K, q)
+        squares = torch.matmul(rows, scaled.transpose(1, 2)).mul_(-2).add_(rows.square() @ precisions.T)
+        squares += (scaled.square() / precisions).sum(dim=2)[:, None]
+        constant = 0.5 * rows.shape[1] * math.log(2 * math.pi) + self.roots.log().sum(dim=1) - self.weights.log()
+        return squares.mul_(-0.5).sub_(constant)
+
     def log_joint(self, rows: Tensor) -> Tensor:
         """Log pi_k N(x; mu_k, Sigma_k) at rows x (n, q): (n, K)."""
         if self.diagonal:
-            precisions = self.roots**-2
-            squares = rows.square() @ precisions.T - 2 * (rows @ (self.centres * precisions).T)
-            squares += (self.centres.square() * precisions).sum(dim=1)
-            each = -0.5 * (squares + rows.shape[1] * math.log(2 * math.pi)) - self.roots.log().sum(dim=1)
-        else:
-            parts = zip(self.centres, self.roots, strict=True)
-            each = torch.stack([log_normal(rows - centre, root) for centre, root in parts], dim=1)
+            return self._moved_log_joint(rows, torch.zeros_like(rows[:1]))[0]
+        parts = zip(self.centres, self.roots, strict=True)
+        each = torch.stack([log_normal(rows - centre, root) for centre, root in parts], dim=1)
         return each + self.weights.log()
 
 

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from lsampler.bundles.labels import LabelsDescription, labels_of, labels_read, labels_written
 from lsampler.bundles.parts import read_statistics, starting, statistics_arrays
+from lsampler.bundles.probes import bundle_probes
 from lsampler.bundles.strategies import StrategyDescription, fitted_state, read, written
 from lsampler.data.item_plots import plot_html
 from lsampler.data.pictures import EXAMPLES, grid_html
@@ -35,6 +36,7 @@ from lsampler.samplers.base import LatentSampler, SamplerLike, as_samplers
 from lsampler.scoring.core import CoreLike, as_cores, calibration_split
 from lsampler.scoring.evaluation import evaluate
 from lsampler.scoring.evaluator import EvaluatorLike, as_evaluators
+from lsampler.scoring.probes import Probe
 from lsampler.scoring.sample_sets import HELD_OUT_ROW
 from lsampler.scoring.samples import Samples
 from lsampler.scoring.scores import Score
@@ -118,6 +120,11 @@ class Bundle(Shown):
         return labelled.effects.design.labels if labelled else ()
 
     @property
+    def probes(self) -> Mapping[str, Probe]:
+        """A linear model of each label that reads it off latent vectors, by the label's name; with its calibration."""
+        return dict(self.reference.probes)
+
+    @property
     def recommended(self) -> str:
         """The name of the strategy to draw with if none is named."""
         return self.reference.recommendation().name
@@ -151,8 +158,8 @@ class Bundle(Shown):
             recommended: the name of the strategy to draw with if none is named; by default the first that the bundle
                 carries, unless one was recorded before.
             labels: let it also carry the effects of the store's labels, and these strategies fitted to what the effects
-                leave of the vectors, so that they draw under conditions. It holds averages and covariances of labels,
-                and no row of them.
+                leave of the vectors, so that they draw under conditions; and a probe of each label, which says whether
+                draws have what was asked for. It holds averages and covariances of labels, and no row of them.
 
         Raises:
             LsamplerError: the store has no labels, or is another encoder's; or a fitted state may hold single latent
@@ -170,6 +177,7 @@ class Bundle(Shown):
         self.reference.recommended = recommended or self.reference.recommended or next(iter(names), None)
         if labels:
             self.reference.labelled = labels_of(store, named, self.reference)
+            self.reference.probes = bundle_probes(store, self.labels, self.autoencoder)
 
     def _about(self) -> About:
         count = f"statistics of {counted(self.reference.statistics().count, 'latent vector')}"
@@ -209,7 +217,7 @@ class Bundle(Shown):
         tensors = {f"autoencoder/{key}": weight for key, weight in self.autoencoder.stored(torch.float16).items()}
         arrays |= statistics_arrays(known)
         if known.labelled is not None:
-            metadata["labels"], of_labels = labels_written(known.labelled)
+            metadata["labels"], of_labels = labels_written(known.labelled, known.probes)
             arrays |= of_labels
         tensors |= {key: torch.from_numpy(np.array(array, order="C")) for key, array in arrays.items()}
         with new_file(path, force=force) as beside:
@@ -237,7 +245,7 @@ class Bundle(Shown):
             reference = read_statistics(arrays, known.name, autoencoder.dimension, autoencoder.fingerprint)
             reference.strategies, reference.recommended = list(read(known.strategies, arrays, path)), known.recommended
             if known.labels is not None:
-                reference.labelled = labels_read(known.labels, arrays, reference, path)
+                reference.labelled, reference.probes = labels_read(known.labels, arrays, reference, path)
         except LsamplerError as error:
             raise LsamplerError(f"{path}: damaged, {error}; make it again with 'lsampler bundle'") from error
         reference.calibrations = known.calibrations

@@ -1,4 +1,4 @@
-"""Labels in a bundle: their effects, and what these leave of the vectors as statistics and fitted strategies."""
+"""Labels in a bundle: their effects, what these leave of the vectors (statistics, fitted strategies), and probes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from lsampler.bundles.parts import read_statistics, starting, statistics_arrays
+from lsampler.bundles.probes import PREFIX as PROBES
+from lsampler.bundles.probes import ProbeDescription, probes_read, probes_written
 from lsampler.bundles.strategies import StrategyDescription, fitted_state, read, written
 from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.conditions.effects import read_out_of
 from lsampler.samplers.conditions.kept import EffectsDescription, effects_arrays
 from lsampler.samplers.conditions.labelled import Labelled, labelled
+from lsampler.scoring.probes import Probe
 from lsampler.scoring.statistics_reference import StatisticsReference
 from lsampler.store.latent_store import LatentStore
 
@@ -28,6 +32,8 @@ class LabelsDescription(BaseModel):
 
     effects: EffectsDescription
     strategies: list[StrategyDescription] = []
+    probes: list[ProbeDescription] = []
+    """Of none in a bundle of an earlier version."""
 
 
 def labels_of(store: LatentStore, strategies: Sequence[LatentSampler], known: StatisticsReference) -> Labelled:
@@ -50,22 +56,40 @@ def labels_of(store: LatentStore, strategies: Sequence[LatentSampler], known: St
     return Labelled(found.effects, remains)
 
 
-def labels_written(found: Labelled) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def labels_written(found: Labelled, probes: Mapping[str, Probe]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The metadata and the arrays of labels. Covariances of what remains are rounded to single precision."""
     remains = found.residuals
     assert isinstance(remains, StatisticsReference)  # noqa: S101 - as labels_of and labels_read make it
     strategies, arrays = written(remains.strategies, f"{PREFIX}strategies/")
-    arrays |= {f"{EFFECTS}{key}": array for key, array in effects_arrays(found.effects).items()}
+    known = effects_arrays(found.effects)
+    known.pop("read_out")  # follows from the rest
+    arrays |= {f"{EFFECTS}{key}": array for key, array in known.items()}
     for key, array in statistics_arrays(remains, PREFIX).items():
         arrays[key] = array.astype(np.float32) if key.endswith("/covariance") else array
-    return {"effects": EffectsDescription.of(found.effects).model_dump(), "strategies": strategies}, arrays
+    described: dict[str, Any] = {"effects": EffectsDescription.of(found.effects).model_dump(), "strategies": strategies}
+    described["probes"], of_probes = probes_written(probes, found.effects.design.labels)
+    return described, arrays | of_probes
 
 
 def labels_read(
     described: LabelsDescription, arrays: Mapping[str, NDArray[Any]], known: StatisticsReference, path: Path
-) -> Labelled:
+) -> tuple[Labelled, dict[str, Probe]]:
     """The inverse of :func:`labels_written`. Raises LsamplerError if something is missing, or contradicts the rest."""
     remains = read_statistics(starting(arrays, PREFIX), known.name, known.dimension, known.fingerprint or "")
     remains.strategies = list(read(described.strategies, arrays, path, f"{PREFIX}strategies/"))
     remains.recommended = known.recommended
-    return Labelled(described.effects.effects(starting(arrays, EFFECTS), known.dimension), remains)
+    found = starting(arrays, EFFECTS)
+    found["read_out"] = _read_out(found, remains)
+    effects = described.effects.effects(found, known.dimension)
+    probes = probes_read(described.probes, starting(arrays, PROBES), effects.design.labels, known.dimension)
+    return Labelled(effects, remains), probes
+
+
+def _read_out(effects: Mapping[str, NDArray[Any]], remains: StatisticsReference) -> NDArray[np.float64]:
+    """What a bundle need not hold: it follows from the effects, and the covariances of labels and of what remains."""
+    try:
+        matrix, covariance = (effects[key].astype(np.float64) for key in ("matrix", "covariance"))
+        own = remains.statistics().covariance + matrix.T @ covariance @ matrix
+        return read_out_of(matrix, covariance, own)
+    except (KeyError, ValueError, RuntimeError):  # said by what reads them next
+        return np.empty(0)

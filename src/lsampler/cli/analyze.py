@@ -12,12 +12,14 @@ from lsampler.cli.common import (
     Cluster,
     Force,
     Json,
+    ModelParams,
     Params,
     Seed,
     cells,
     check_json,
     console,
     examples,
+    model_settings,
     new_table,
     out_option,
     print_channels,
@@ -30,8 +32,10 @@ from lsampler.cli.values import parameters_of
 from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lsampler.reports.analysis import Analysis
-    from lsampler.store.reference import Reference
+    from lsampler.scoring.subject import Subject
 
 
 WHAT = "What is measured"
@@ -43,6 +47,7 @@ SECTIONS = (
     "gaussianity",
     "principal",
     "generated",
+    "labels",
     "filaments",
     "tsne",
 )
@@ -61,7 +66,7 @@ Sections = Annotated[
         "-s",
         metavar="NAME",
         help=f"Only this section; may be repeated: {', '.join(SECTIONS)}.",
-        show_default="all but tsne",
+        show_default="all but tsne; labels where there are any",
         autocompletion=completion.words(*SECTIONS),
         rich_help_panel=WHAT,
     ),
@@ -120,6 +125,18 @@ Tsne = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Decoder = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="The autoencoder of these latents, which decodes the means of labels: a bundle's name, or what a loader "
+        "opens.",
+        show_default="the bundled one that encoded them",
+        autocompletion=completion.bundles,
+        rich_help_panel=WHAT,
+    ),
+]
 
 app = typer.Typer()
 
@@ -145,6 +162,8 @@ def analyze(
     tsne: Tsne = None,
     plugin: Shown = [],  # noqa: B006
     param: Params = [],  # noqa: B006
+    model: Decoder = None,
+    model_param: ModelParams = [],  # noqa: B006
     out: Annotated[Path, out_option("Folder for the report; a report that is there is completed.", metavar="FOLDER")],
     json_out: Json = None,
     seed: Seed = 0,
@@ -154,7 +173,8 @@ def analyze(
     """Analyse how the encoder fills its latent space, and check each statement of the posts.
 
     Writes index.html, which opens offline, analysis.json, and a folder of figures (SVG) and tables (CSV) for each
-    section. After an interruption, or with other options, rerun it: only what is missing or has changed is done.
+    section. Where the latents have labels, --model decodes the means of classes; those of a bundled model need none.
+    After an interruption, or with other options, rerun it: only what is missing or has changed is done.
     """
     from lsampler.compute.dask_cluster import on_cluster
     from lsampler.progress import rich_progress
@@ -173,18 +193,25 @@ def analyze(
         seed=seed,
     )
     with rich_progress() as progress, on_cluster(cluster):
-        analysis = run(_open(latents), out, sections=section or None, options=options, progress=progress)
+        subject = _open(latents, model, model_settings(model, model_param))
+        analysis = run(subject, out, sections=section or None, options=options, progress=progress)
     if not write_json(json_out, analysis.as_dict(), force=force):
         _print(analysis, out)
 
 
-def _open(latents: str) -> Reference:
+def _open(latents: str, model: str | None, settings: Mapping[str, str]) -> Subject:
     from lsampler.bundles.bundle import bundled, load_bundle
+    from lsampler.scoring.subject import Subject
     from lsampler.store.opening import open_store
+    from lsampler.workspace import open_model
 
     if latents in bundled() or latents.endswith(".safetensors"):
-        return load_bundle(latents).reference
-    return open_store(latents)
+        if model is not None:
+            raise LsamplerError(f"--model {model}: {latents} is a bundle and has a decoder of its own; leave it out")
+        return load_bundle(latents).subject
+    store = open_store(latents)
+    wanted = model is not None or store.label_columns
+    return Subject.of(store, open_model(model, store.fingerprint, settings) if wanted else None)
 
 
 def _pair(text: str) -> tuple[int, int]:
@@ -204,10 +231,10 @@ def _print(analysis: Analysis, out: Path) -> None:
     table = new_table(pad_edge=False, title="What the posts found, and what holds here")
     for head in ("statement", "the posts", "here", "judgement"):
         table.add_column(head, overflow="fold")
-    styles = {"holds": "green", "differs": "yellow", "not applicable": "dim", "not measured": "dim"}
+    styles = {"holds": "green", "answered": "green", "differs": "yellow"}
     for row in analysis.judgements:
         *shown, status = cells(row.statement, row.theirs, row.here, row.status)
-        status.stylize(styles[row.status])
+        status.stylize(styles.get(row.status, "dim"))
         table.add_row(*shown, status)
     console().print(table)
     for key, problem in analysis.problems.items():

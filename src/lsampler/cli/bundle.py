@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,7 @@ from lsampler.errors import LsamplerError
 if TYPE_CHECKING:
     from lsampler.bundles.bundle import Bundle
     from lsampler.samplers.base import LatentSampler
+    from lsampler.scoring.probes import Probe
     from lsampler.store.latent_store import LatentStore
 
 Model = Annotated[
@@ -68,14 +70,15 @@ Labels = Annotated[
     bool,
     typer.Option(
         "--labels",
-        help="Also carry the average effects of the store's labels, so that 'lsampler sample --where' works; no label "
-        "of an item.",
+        help="Also carry the average effects of the store's labels, so that 'lsampler sample --where' works, and "
+        "probes that read labels; no label of an item.",
         rich_help_panel=DATA,
     ),
 ]
 
 app = typer.Typer()
 DEFAULT_EVALUATOR = "core-membership"
+MEASURES = {"auc": "AUC", "r2": "R2"}
 
 
 @app.command(
@@ -211,16 +214,31 @@ def _described(found: Bundle) -> dict[str, Any]:
         "items": found.autoencoder.item_words,
         "statistics": f"of {found.reference.statistics().count} latent vectors",
         "labels": [label.name for label in found.labels],
+        "probes": {name: _calibration(probe) for name, probe in found.probes.items()},
         "strategies": [{"strategy": each.label, "size": each.nbytes} for each in found.strategies],
         "recommended": found.recommended,
         "licence": found.licence or "not stated",
     }
 
 
+def _calibration(probe: Probe) -> dict[str, Any]:
+    """What a probe reads on held-out rows, as plain values."""
+    return asdict(probe.calibration) if probe.calibration else {}
+
+
+def _areas(probes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The probes, with the measure of how well each reads its label on held-out rows."""
+    for name, known in probes.items():
+        measured = [f"{words} {known[key]:.2f}" for key, words in MEASURES.items() if known.get(key) is not None]
+        yield f"{name} ({measured[0]})" if measured else name
+
+
 def _in_words(name: str, value: Any) -> str | int:
     """An entry of what a bundle holds."""
     if name == "labels":
         return ", ".join(value) or "none"
+    if name == "probes":
+        return ", ".join(_areas(value)) or "none"
     return value if isinstance(value, str | int) else _carried(value)
 
 

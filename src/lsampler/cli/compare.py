@@ -28,7 +28,17 @@ from lsampler.cli.common import (
     say,
     write_json,
 )
-from lsampler.cli.conditions import By, OtherLabels, Where, conditions_of, say_notes
+from lsampler.cli.conditions import (
+    JUDGING,
+    By,
+    JudgeModel,
+    JudgeStore,
+    OtherLabels,
+    Where,
+    conditions_of,
+    judged,
+    say_notes,
+)
 from lsampler.cli.help import SCORES, STRATEGY
 from lsampler.cli.strategies import (
     AllPlugins,
@@ -103,6 +113,8 @@ def compare(
     where: Where = [],  # noqa: B006
     by: By = None,
     others: OtherLabels = None,
+    judge_model: JudgeModel = None,
+    judge_store: JudgeStore = None,
     model: Model = None,
     model_param: ModelParams = [],  # noqa: B006
     store: Store = None,
@@ -130,16 +142,17 @@ def compare(
     sweeps = [_sweep(text) for text in sweep]
     if not names and not sweeps:
         raise LsamplerError("nothing to compare; give --plugin NAME, --all, or --sweep")
-    subject = open_subject(model, store, model_settings(model, model_param))
+    conditions = conditions_of(where, by, others)
+    subject = open_subject(model, store, model_settings(model, model_param), conditions)
     known = evaluator or plugin_names("evaluator")
     settings = parameters_of(param, list(dict.fromkeys([*names, *(each[0] for each in sweeps)])), known)
-    scores, left_out = (evaluator, []) if evaluator else _scores(subject, settings, quick=quick)
+    settings = judged(settings, conditions, judge_model, judge_store)
+    scores, left_out = (list(evaluator), []) if evaluator else _scores(subject, settings, quick=quick)
+    scores += [JUDGING] if judge_model and JUDGING not in scores else []
     if quick and CHOOSES in names:  # its own judge takes minutes as well
         settings[CHOOSES] = {"quick": "true"} | settings.get(CHOOSES, {})
     entries = _entries(names, settings, sweeps)
     evaluators = load_evaluators(scores, settings)
-    conditions = conditions_of(where, by, others)
-    subject = open_subject(model, store, model_settings(model, model_param), conditions)
     report = Report(out, shlex.join(["lsampler", *sys.argv[1:]]), left_out)
     with on_cluster(cluster), rich_progress() as progress:
         comparison = run(subject, entries, report, evaluators=evaluators, n=n, seed=seed, progress=progress)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from lsampler.cli import common, completion
 from lsampler.cli.help import CONDITION
 from lsampler.cli.messages import in_options
+from lsampler.errors import LsamplerError
 
 if TYPE_CHECKING:
     from lsampler.samplers.base import LatentSampler
@@ -48,6 +50,27 @@ OtherLabels = Annotated[
         rich_help_panel=CONDITION,
     ),
 ]
+JudgeModel = Annotated[
+    str | None,
+    typer.Option(
+        "--judge-model",
+        metavar="MODEL",
+        help="Another encoder of the same items, which judges whether decoded samples fulfil --where.",
+        show_default="none",
+        autocompletion=completion.bundles,
+        rich_help_panel=CONDITION,
+    ),
+]
+JudgeStore = Annotated[
+    Path | None,
+    typer.Option(
+        "--judge-store",
+        metavar="STORE",
+        help="The store of the latents of the same items, with labels, by --judge-model.",
+        show_default="none",
+        rich_help_panel=CONDITION,
+    ),
+]
 LabelsToo = Annotated[
     bool,
     typer.Option(
@@ -56,6 +79,9 @@ LabelsToo = Annotated[
         rich_help_panel=CONDITION,
     ),
 ]
+
+JUDGING = "condition-probe"
+"""The evaluator that takes a judge."""
 
 
 def conditions_of(
@@ -68,6 +94,22 @@ def conditions_of(
 
     ways: Any = {"by": by, "others": others or "observed"}
     return Conditions(list(where) or None, labels=labels, **ways)
+
+
+def judged(
+    settings: Mapping[str, Mapping[str, str]], conditions: Conditions | None, judge: str | None, store: Path | None
+) -> dict[str, dict[str, str]]:
+    """The settings of evaluators with the judge of a condition. Raises LsamplerError if there is no condition."""
+    found = {name: dict(each) for name, each in settings.items()}
+    given = {"judge": judge, "judge_store": store and str(store)}
+    if judge is None and store is None:
+        return found
+    if conditions is None or conditions.where is None:
+        raise LsamplerError(f"{'--judge-model' if judge else '--judge-store'}: judges a condition; give --where")
+    if judge is None:
+        raise LsamplerError("--judge-store: holds the latents of a judge; give --judge-model too")
+    found.setdefault(JUDGING, {}).update({key: value for key, value in given.items() if value})
+    return found
 
 
 def say_note(sampler: LatentSampler) -> None:

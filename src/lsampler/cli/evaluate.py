@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsampler.cli import common
-from lsampler.cli.conditions import By, OtherLabels, Where, conditions_of, say_notes
+from lsampler.cli.conditions import By, JudgeModel, JudgeStore, OtherLabels, Where, conditions_of, judged, say_notes
 from lsampler.cli.strategies import (
     AllPlugins,
     Evaluators,
@@ -58,6 +58,8 @@ def evaluate(
     where: Where = [],  # noqa: B006
     by: By = None,
     others: OtherLabels = None,
+    judge_model: JudgeModel = None,
+    judge_store: JudgeStore = None,
     model: common.Model = None,
     model_param: common.ModelParams = [],  # noqa: B006
     store: common.Store = None,
@@ -69,7 +71,9 @@ def evaluate(
     """Score samples: the share inside each core, nominal and calibrated, beside real vectors.
 
     Shares carry 95 % Wilson intervals. The row of real vectors is the yardstick: a share above theirs is no gain,
-    since shrinking every sample to the centre would score 100 %. Without --evaluator the scores are core-membership.
+    since shrinking every sample to the centre would score 100 %. Without --evaluator the scores are core-membership,
+    and under a condition (--where) also condition-probe: whether samples have what was asked for. A bundle without a
+    store holds no real vectors with it, and has the latter alone.
     """
     from lsampler.cli.score_table import print_scores
     from lsampler.compute.dask_cluster import on_cluster
@@ -82,11 +86,11 @@ def evaluate(
     names = strategy_names(plugin, all_plugins=all_plugins)
     if not (names or samples):
         raise LsamplerError("nothing to score; give --plugin NAME, --all, or files of samples")
-    scores = evaluator_names(evaluator)
-    settings = parameters_of(param, names, scores)
+    conditions = conditions_of(where, by, others)
+    scores = evaluator_names(evaluator, where=where, store=store, judge=judge_model)
+    settings = judged(parameters_of(param, names, scores), conditions, judge_model, judge_store)
     evaluators = load_evaluators(scores, settings)
     drawn = _drawn(names, plugin, settings, n)
-    conditions = conditions_of(where, by, others)
     subject = open_subject(model, store, common.model_settings(model, model_param), conditions)
     sets: list[SampleSet] = [*map(Stored.of, samples or []), *drawn]
     for each in sets:

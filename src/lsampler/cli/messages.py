@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from typer import Context
 
 ARGUMENT = re.compile(r"`([a-z_]+)=([^`]*)`")
-RENAMED = {"reference": "store", "latents": "store", "autoencoder": "model", "address": "cluster"}
+RENAMED = {
+    "reference": "store",
+    "latents": "store",
+    "autoencoder": "model",
+    "address": "cluster",
+    "judge": "judge_model",
+}
 
 
 class Command(TyperCommand):

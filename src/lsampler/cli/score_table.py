@@ -24,7 +24,7 @@ MEASURED_WIDTH = 10_000
 def print_scores(result: Evaluation) -> None:
     """Print one table or more for each group of scores."""
     out = console()
-    scores = [score for row in result.rows for score in row.scores]
+    scores = [score for row in result.rows for score in row.scores if not score.detail]
     for group in dict.fromkeys(score.group for score in scores):
         title = group
         for table in _tables(out, result, group):
@@ -38,7 +38,7 @@ def _tables(out: Console, result: Evaluation, group: str) -> list[Table]:
     from rich.measure import Measurement
 
     wide = out.options.update(max_width=MEASURED_WIDTH)
-    labels = list(dict.fromkeys(score.label for row in result.rows for score in row.scores if score.group == group))
+    labels = list(dict.fromkeys(score.label for row in result.rows for score in row.scores if _is_shown(score, group)))
     tables: list[Table] = []
     for size in dict.fromkeys(-(-len(labels) // parts) for parts in range(1, len(labels) + 1)):
         shares = [labels[start : start + size] for start in range(0, len(labels), size)]
@@ -56,9 +56,13 @@ def _table(result: Evaluation, group: str, labels: Sequence[str], width: int) ->
     for label in cells(*labels):
         table.add_column(label, justify="right", no_wrap=True)
     for row in result.rows:
-        scores = {score.label: score for score in row.scores if score.group == group}
+        scores = {score.label: score for score in row.scores if _is_shown(score, group)}
         table.add_row(*cells(row.name, row.n), *(_cell(scores[label]) if label in scores else "" for label in labels))
     return table
+
+
+def _is_shown(score: Score, group: str) -> bool:
+    return score.group == group and not score.detail
 
 
 def _cell(score: Score) -> Text:

@@ -9,6 +9,7 @@ import typer
 
 from lsampler.cli import completion
 from lsampler.cli.common import say
+from lsampler.cli.conditions import JUDGING
 from lsampler.cli.help import SCORES, STRATEGY
 from lsampler.cli.messages import in_options
 from lsampler.errors import LsamplerError
@@ -61,12 +62,23 @@ def load_strategies(names: Sequence[str], settings: Mapping[str, Mapping[str, st
     return [registry().get("sampler", name).from_strings(settings.get(name, {})) for name in names]
 
 
-def evaluator_names(named: Sequence[str]) -> list[str]:
-    """The evaluators that a command line names, or those that run by default."""
+def evaluator_names(
+    named: Sequence[str], *, where: Sequence[str] = (), store: object = None, judge: str | None = None
+) -> list[str]:
+    """The evaluators that a command line names, or those that run by default.
+
+    Under a condition those that need one run as well and, where there is no store to compare samples with, alone. One
+    that takes the judge of a condition is added.
+    """
     from lsampler.plugins.registry import registry
 
     found = registry().of_kind("evaluator") if not named else {}
-    return list(named) or [name for name, one in found.items() if getattr(one.plugin, "by_default", True)]
+    usual = [name for name, one in found.items() if getattr(one.plugin, "by_default", True)]
+    conditioned = [name for name, one in found.items() if where and getattr(one.plugin, "needs_condition", False)]
+    if conditioned and store is None:
+        usual = []
+    names = list(named) or [*usual, *conditioned]
+    return [*names, JUDGING] if judge and where and JUDGING not in names else names
 
 
 def load_evaluators(names: Sequence[str], settings: Mapping[str, Mapping[str, str]]) -> list[Evaluator]:
@@ -95,4 +107,4 @@ def print_problems(result: Evaluation) -> None:
 def print_reasons(lines: Iterable[str]) -> None:
     """Print why scores are missing, in the words of the command line."""
     for line in lines:
-        say(in_options(line, ("model", "model_param", "store", "plugin")))
+        say(in_options(line, ("model", "model_param", "store", "plugin", "where", "judge_model", "judge_store")))

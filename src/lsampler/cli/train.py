@@ -64,6 +64,15 @@ BatchSize = Annotated[
     int | None,
     _count("Items per step, in each process.", 65_536, show_default="32; not images: 32 to 1024"),
 ]
+Loss = Annotated[
+    str | None,
+    _option(
+        "Minimised: mse, l1 or, of images, laplacian or ms-ssim, which keep more detail.",
+        metavar="NAME",
+        show_default="mse",
+        autocompletion=words("mse", "l1", "laplacian", "ms-ssim"),
+    ),
+]
 Rate = Annotated[
     float | None,
     _option(
@@ -182,6 +191,7 @@ def train(
     activation: Activation = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
+    loss: Loss = None,
     learning_rate: Rate = None,
     flip: Flip = None,
     out: Annotated[Path, out_option("Folder for model, checkpoints, curve and pictures.", metavar="FOLDER")],

@@ -56,8 +56,16 @@ class StandardisedAutoencoder(TrainedAutoencoder):
 
     def reconstruction_error(self, decoded: Tensor, items: Tensor) -> Tensor:
         """The mean squared error of the values that vary, each in units of its standard deviation."""
-        varying = (self.scale > 0).float().mean()
-        return self._divided(decoded - items).square().mean() / varying
+        return self._divided(decoded - items).square().mean() / self._varying
+
+    def absolute_error(self, decoded: Tensor, items: Tensor) -> Tensor:
+        """The mean absolute error of the values that vary, each in units of its standard deviation."""
+        return self._divided(decoded - items).abs().mean() / self._varying
+
+    @property
+    def _varying(self) -> Tensor:
+        """The share of the values that vary."""
+        return (self.scale > 0).float().mean()
 
     def _divided(self, differences: Tensor) -> Tensor:
         """In units of the standard deviation; 0 where it is 0."""

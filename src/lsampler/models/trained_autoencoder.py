@@ -112,8 +112,12 @@ class TrainedAutoencoder(Shown, nn.Module):
         return self.items_of(self.latents_of(items))
 
     def reconstruction_error(self, decoded: Tensor, items: Tensor) -> Tensor:
-        """The mean squared error of decoded items, as training minimises it and the record states it."""
+        """The mean squared error of decoded items, as training minimises it by default and the record states it."""
         return nn.functional.mse_loss(decoded, items)
+
+    def absolute_error(self, decoded: Tensor, items: Tensor) -> Tensor:
+        """The mean absolute error of decoded items."""
+        return nn.functional.l1_loss(decoded, items)
 
     @torch.inference_mode()
     def encode(self, items: Tensor) -> Tensor:

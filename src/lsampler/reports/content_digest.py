@@ -10,8 +10,6 @@ from lsampler.scoring.statistics_reference import TRIM, StatisticsReference
 from lsampler.store.latent_store import SPLITS, LatentStore
 from lsampler.store.reference import Reference
 
-LABEL_ROWS = 1 << 16
-
 
 def content_digest(reference: Reference, progress: ProgressLike = None) -> str:
     """A digest of the vectors of a reference, or of its statistics and fitted strategies if it has none.
@@ -31,8 +29,7 @@ def content_digest(reference: Reference, progress: ProgressLike = None) -> str:
     if isinstance(reference, UnderCondition):  # strategies are fitted to the whole
         digest.update(repr(reference.conditions).encode())
         reference = reference.whole
-        for first in range(0, len(reference), LABEL_ROWS):
-            digest.update(reference.labels_of(first, min(first + LABEL_ROWS, len(reference))).codes.tobytes())
+        digest.update(labels_digest(reference).encode())
     rows = 0
     for split in SPLITS:
         total = reference.count(split) if isinstance(reference, LatentStore) else 0
@@ -40,4 +37,19 @@ def content_digest(reference: Reference, progress: ProgressLike = None) -> str:
             digest.update(chunk.tobytes())
             rows += len(chunk)
         digest.update(f"|{rows}".encode())
+    return digest.hexdigest()
+
+
+def labels_digest(reference: Reference) -> str:
+    """A digest of the labels of a store, or of the effects of labels of a bundle; of neither if it has none."""
+    digest = hashlib.blake2b(digest_size=16)
+    if isinstance(reference, LatentStore) and reference.label_columns:
+        digest.update(repr(reference.label_columns).encode())
+        for _, _, codes in reference.label_parts():
+            digest.update(codes.tobytes())
+    elif isinstance(reference, StatisticsReference) and reference.labelled is not None:
+        effects = reference.labelled.effects
+        digest.update(repr((effects.design, effects.count)).encode())
+        for array in (effects.matrix, effects.mean, effects.covariance):
+            digest.update(array.tobytes())
     return digest.hexdigest()

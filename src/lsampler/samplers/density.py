@@ -46,6 +46,16 @@ class Scoring(Fitted):
         """
         raise LsamplerError(f"{self.name} has no density")
 
+    def moved_log_density(self, state: Mapping[str, Tensor], latents: Tensor, moves: Tensor) -> Tensor:
+        """Return the logarithm of the density at latent vectors (n, D) less each of the moves (k, D): (k, n) float64.
+
+        Densities under a condition need it. A strategy may override it where something is the same for all moves.
+        """
+        some = max(1, DENSITY_ROWS // max(len(latents), 1))
+        parts = [(latents - few[:, np.newaxis]).flatten(0, 1) for few in torch.split(moves, some)]
+        found = torch.cat([dense_tensor(self.log_density(state, part)).double() for part in parts])
+        return found.reshape(len(moves), len(latents))
+
     @classmethod
     def has_density(cls) -> bool:
         """Whether the strategy has a density, at least with some parameters."""
@@ -107,7 +117,7 @@ class Scoring(Fitted):
         found = [np.empty(0)]
         with torch.no_grad(), self._errors("its density"):
             own: Callable[[Tensor], Tensor] = partial(self.log_density, state)
-            density = mixed(law, own) if law else own
+            density = mixed(law, partial(self.moved_log_density, state)) if law else own
             for start in range(0, len(rows), DENSITY_ROWS):
                 part = torch.from_numpy(np.array(rows[start : start + DENSITY_ROWS], dtype=np.float64, order="C"))
                 found.append(dense_tensor(density(part)).double().numpy())

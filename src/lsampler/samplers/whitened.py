@@ -14,6 +14,7 @@ from torch import Tensor
 from lsampler.compute.seeded_blocks import Block
 from lsampler.errors import LsamplerError
 from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.density import DENSITY_ROWS
 from lsampler.samplers.fitted import State
 from lsampler.statistics.half_widths import HalfWidth
 from lsampler.statistics.pca import Whitening
@@ -109,6 +110,17 @@ class WhitenedSampler(LatentSampler):
         whitening.require_all(self.name)
         white = torch.from_numpy(whitening.forward(latents.numpy()))
         return self.white_log_density(state, white) - whitening.log_det
+
+    def moved_log_density(self, state: Mapping[str, Tensor], latents: Tensor, moves: Tensor) -> Tensor:
+        """The same; vectors and moves are whitened once."""
+        whitening = _whitening(state)
+        whitening.require_all(self.name)
+        white = torch.from_numpy(whitening.forward(latents.numpy()))
+        away = torch.from_numpy(whitening.forward(moves.numpy() + whitening.mean))
+        some = max(1, DENSITY_ROWS // max(len(latents), 1))
+        parts = [(white - few[:, np.newaxis]).flatten(0, 1) for few in torch.split(away, some)]
+        found = torch.cat([self.white_log_density(state, part) for part in parts]) - whitening.log_det
+        return found.reshape(len(moves), len(latents))
 
     def rounding(self, state: Mapping[str, Tensor], white: Tensor) -> Tensor:
         """How far each whitened coordinate (n, q) may move when draws are rounded to single precision.

@@ -1,9 +1,10 @@
 """The public names of this package, and where each is defined."""
 
+from .calibration import Calibration
 from .core import Core
 from .evaluation import Evaluation
 from .evaluator import Evaluator
-from .probes import Probe, fit_probes, labelled_rows
+from .probes import Probe, fit_probes, labelled_rows, probes_of
 from .real_items import RealItems
 from .row_cache import Row
 from .samples import RealData, Samples
@@ -13,6 +14,7 @@ from .subject import Subject
 from .verdict import Verdict
 
 __all__ = [
+    "Calibration",
     "Core",
     "Evaluation",
     "Evaluator",
@@ -30,5 +32,6 @@ __all__ = [
     "fit_probes",
     "labelled_rows",
     "normal_score",
+    "probes_of",
     "share_score",
 ]

@@ -24,6 +24,8 @@ class Evaluator(Plugin):
     it by itself only where the model's items are such; empty: it takes it for any."""
     needs_images: ClassVar[bool] = False
     """Whether it can score nothing but images."""
+    needs_condition: ClassVar[bool] = False
+    """Whether it scores samples under a condition alone: it runs by default where there is one, and not elsewhere."""
     takes_minutes: ClassVar[bool] = False
     """Whether it takes so long that ``lsampler compare --quick`` leaves it out."""
     compares_with_train: ClassVar[bool] = False

@@ -26,6 +26,15 @@ class Question:
 
 QUESTIONS = (
     Question(
+        "As asked",
+        (
+            ("condition-found-judge", "found by the judge"),
+            ("condition-found-decoded", "found, encoded again"),
+            ("condition-found", "found in vectors"),
+        ),
+    ),
+    Question("Other labels", (("condition-entanglement", "moved on average"),)),
+    Question(
         "Item quality",
         (
             ("faces", "share with a face"),

@@ -101,5 +101,14 @@ def _sheet(samples: NDArray[np.uint8], beneath: NDArray[np.uint8]) -> bytes:
     for place, grid in placed:
         sheet.paste(grid, (0, place))
     buffer = io.BytesIO()
-    sheet.save(buffer, format="JPEG", quality=JPEG_QUALITY)
+    sheet.save(buffer, format="JPEG", quality=JPEG_QUALITY, comment=str(first.height).encode())
+    return buffer.getvalue()
+
+
+def top_line(picture: bytes) -> bytes:
+    """The first line of samples of a picture, as JPEG; its height is a comment in the file."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(picture)) as image:
+        height = min(int(image.info["comment"]), image.height)
+        image.crop((0, 0, image.width, height)).save(buffer, format="JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError, nearest_name, shortened
 from lsampler.samplers.conditions.condition import Wanted
+from lsampler.scoring.calibration import Calibration
 from lsampler.store.labels import Label
 from lsampler.store.latent_store import LatentStore
-from lsampler.store.reference import Split
+from lsampler.store.reference import Reference, Split
 
 MOST_ROWS = 50_000
 """Of a fit: with more train rows, evenly spaced ones are used."""
@@ -35,6 +36,7 @@ class Probe:
         codes: (k,) the levels of a categorical label that the columns stand for; empty for other labels.
         centre: (k,) mean score of train rows.
         spread: (k,) standard deviation of the scores of train rows.
+        calibration: what it reads on held-out rows, where that was kept; see :meth:`calibrated`.
     """
 
     label: Label
@@ -43,6 +45,7 @@ class Probe:
     codes: NDArray[np.float64]
     centre: NDArray[np.float64]
     spread: NDArray[np.float64]
+    calibration: Calibration | None = None
 
     @classmethod
     def fit(cls, label: Label, latents: NDArray[Any], codes: NDArray[Any]) -> Probe:
@@ -123,6 +126,21 @@ class Probe:
         wrong = values - self.scores(latents[known])[:, 0]
         return float(1 - (wrong**2).mean() / values.var())
 
+    def calibrated(self, latents: NDArray[Any], codes: NDArray[Any], again: NDArray[Any] | None = None) -> Probe:
+        """The same with its calibration on held-out vectors (n, D) whose codes (n,) are known.
+
+        ``again`` holds the vectors (n, D) after they were decoded and encoded again.
+        """
+        found = Calibration.of(
+            self.label,
+            codes,
+            self.read(latents),
+            None if again is None else self.read(again),
+            auc=self.auc(latents, codes),
+            r2=self.r2(latents, codes),
+        )
+        return replace(self, calibration=found)
+
 
 def _regression(
     label: Label, rows: NDArray[np.float64], values: NDArray[Any]
@@ -165,6 +183,37 @@ def fit_probes(store: LatentStore, names: Sequence[str] | None = None) -> dict[s
     Raises:
         LsamplerError: a named label does not exist, or has no probe.
     """
+    return _fitted(store, names, strict=names is not None)
+
+
+def probes_of(reference: Reference, names: Sequence[str], *, strict: bool = True) -> dict[str, Probe]:
+    """The probes of these labels: those that a bundle carries, or that are fitted to a store and kept with it.
+
+    Args:
+        reference: a store with labels, or what a bundle knows.
+        names: of the labels.
+        strict: whether a label without a probe is an error; otherwise it is left out.
+
+    Raises:
+        LsamplerError: a label does not exist, has no probe, or the bundle carries none of it.
+    """
+    if isinstance(reference, LatentStore):
+        found: dict[str, Probe] = reference.kept.setdefault("probes", {})
+        if new := [name for name in names if name not in found]:
+            found |= _fitted(reference, new, strict=strict)
+    else:
+        found = getattr(reference, "probes", {})
+        for name in names if strict else ():
+            if name not in found:
+                raise LsamplerError(
+                    f"{reference.name} carries no probe of '{shortened(name)}'; give `store=...` of latents with "
+                    "labels, or add probes to the bundle with 'lsampler bundle --add --labels'"
+                )
+    return {name: found[name] for name in names if name in found}
+
+
+def _fitted(store: LatentStore, names: Sequence[str] | None, *, strict: bool) -> dict[str, Probe]:
+    """Probes of the named labels, or of all, that the train rows allow."""
     latents, codes = labelled_rows(store, "train")
     known = [label.name for label in store.label_columns]
     found = {}
@@ -175,6 +224,6 @@ def fit_probes(store: LatentStore, names: Sequence[str] | None = None) -> dict[s
         try:
             found[name] = Probe.fit(store.label_columns[place], latents, codes[:, place])
         except LsamplerError:
-            if names is not None:
+            if strict:
                 raise
     return found

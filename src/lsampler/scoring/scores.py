@@ -32,6 +32,7 @@ class Metric:
         better: ``higher``, ``lower``, or ``real`` where the value of the real data is the best.
         unit: ``share`` of 1, shown in per cent, or ``number``.
         about: a sentence on what the score measures and how to read it.
+        detail: whether it is one of many parts of another score, which reports show and the console does not.
     """
 
     metric: str
@@ -41,6 +42,7 @@ class Metric:
     better: Better
     unit: Unit = "number"
     about: str = ""
+    detail: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lsampler.errors import LsamplerError
 from lsampler.samplers.conditions.labelled import Labelled
+from lsampler.scoring.probes import Probe
 from lsampler.showing import About, counted, encoder
 from lsampler.statistics.statistics import Statistics
 from lsampler.store.carried_state import CarriedState, Recommendation
@@ -27,6 +28,7 @@ class StatisticsReference(Reference):
         held_out_scores: (key, score) of the held-out vectors, by :meth:`Evaluator.key_of`.
         strategies: fitted states that a bundle carries.
         recommended: the name of the strategy to draw with if none is named; None if it was not recorded.
+        probes: of labels, by their names.
         labelled: the effects of labels, and the statistics of what they leave of the vectors; None without labels.
     """
 
@@ -50,6 +52,7 @@ class StatisticsReference(Reference):
         self.strategies: list[CarriedState] = []
         self.recommended: str | None = None
         self.labelled: Labelled | None = None
+        self.probes: dict[str, Probe] = {}
 
     @classmethod
     def of(cls, source: Reference, *, name: str | None = None) -> StatisticsReference:

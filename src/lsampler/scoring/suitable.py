@@ -14,7 +14,8 @@ def suitable(evaluators: Iterable[type[Evaluator]], subject: Subject) -> tuple[l
 
     Where a decoder does not say what it makes, it is taken to make images.
     """
-    evaluators, item = list(evaluators), subject.item
+    is_conditioned = getattr(subject.reference, "condition", None) is not None
+    evaluators, item = [each for each in evaluators if is_conditioned or not each.needs_condition], subject.item
     known = {item.kind, item.content} if item else {"image"}
     kept = [each for each in evaluators if not each.made_for or known & set(each.made_for)]
     if subject.decode is None:  # the reason is the same for all

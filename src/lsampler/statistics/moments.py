@@ -99,10 +99,10 @@ def _double_precision(chunk: NDArray[Any], name: str, start: int) -> Moments:
         raise LsamplerError(f"{name}: row {start + bad[0]} holds NaN or infinite values; encode it again")
     mean = rows.mean(axis=0)
     centred = rows - mean
-    return Moments(len(rows), mean, _gram(centred), rows.min(axis=0), rows.max(axis=0))
+    return Moments(len(rows), mean, gram(centred), rows.min(axis=0), rows.max(axis=0))
 
 
-def _gram(rows: NDArray[Any]) -> NDArray[Any]:
+def gram(rows: NDArray[Any]) -> NDArray[Any]:
     """``rows.T @ rows`` (D, D). It is symmetric: blocks below the diagonal are copied, which saves up to 3/8 of it."""
     dimension = rows.shape[1]
     found, width = np.empty((dimension, dimension), rows.dtype), max(SMALLEST_BLOCK, -(-dimension // 4))
@@ -122,7 +122,7 @@ def _single_precision(rows: NDArray[np.float32], about: NDArray[np.float32]) -> 
             few = rows[first : first + SUMMED_ROWS]
             sums += np.add.reduce(np.subtract(few, about, out=centred[first : first + len(few)]), axis=0)
             low, high = np.minimum(low, few.min(axis=0)), np.maximum(high, few.max(axis=0))
-        scatter = _gram(centred).astype(np.float64)
+        scatter = gram(centred).astype(np.float64)
     # The square of a value that is not finite is not finite either, and that of a large one overflows.
     if not np.isfinite(np.diagonal(scatter)).all():
         return None

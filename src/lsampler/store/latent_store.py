@@ -147,7 +147,7 @@ class LatentStore(Reference):
     def _verified(self) -> Iterator[tuple[int, list[str]]]:
         """For each chunk, how many rows were read and what is wrong with them."""
 
-    def segments(self, split: Split = "train", *, labels: bool = False) -> Sequence[Segment]:
+    def segments(self, split: Split | None = "train", *, labels: bool = False) -> Sequence[Segment]:
         """The vectors of :meth:`chunks` in segments that tasks can read at the same time."""
         step = segment_rows(len(self))
         return [
@@ -169,14 +169,17 @@ class LatentStore(Reference):
         """The latent vectors of a split, or all with None, in order, as arrays (n, D) float32 of a few rows each.
 
         ``chunk_rows`` is how many are read at a time; by default 4,096, or fewer of many components. With ``labels``
-        the codes of the L labels are further columns: (n, D + L).
+        the codes of the L labels are further columns, (n, D + L), and of all splits the number of the split is one
+        more, (n, D + L + 1).
         """
         chunk_rows = chunk_rows or min(CHUNK_ROWS, max(1, CHUNK_BYTES // (4 * self.dimension)))
         for read, first, last in self._steps(start, stop, chunk_rows):
             chosen = None if split is None else read("split", first, last) == SPLITS.index(split)
             if chosen is None or chosen.any():
                 rows = read("latents", first, last)
-                rows = np.concatenate([rows, read("labels", first, last)], axis=1) if labels else rows
+                if labels:
+                    codes = [] if split else [read("split", first, last)[:, np.newaxis].astype(np.float32)]
+                    rows = np.concatenate([rows, read("labels", first, last), *codes], axis=1)
                 yield rows if chosen is None or chosen.all() else rows[chosen]
 
     def rows(self, start: int = 0, stop: int | None = None, chunk_rows: int = CHUNK_ROWS) -> Iterator[Rows]:

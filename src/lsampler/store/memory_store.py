@@ -71,9 +71,10 @@ class MemoryStore(SingleStore):
             raise LsamplerError(f"{self.name}: held-out vector {bad[0]} holds NaN or infinite values; encode it again")
         return rows
 
-    def segments(self, split: Split = "train", *, labels: bool = False) -> Sequence[Segment]:
+    def segments(self, split: Split | None = "train", *, labels: bool = False) -> Sequence[Segment]:
         """All vectors as one segment; another process cannot read them."""
-        return [Segment(partial(self.chunks, split, labels=labels), 0, self.count(split), portable=False)]
+        count = len(self) if split is None else self.count(split)
+        return [Segment(partial(self.chunks, split, labels=labels), 0, count, portable=False)]
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Read]:

@@ -90,6 +90,10 @@ class Reference(Shown, ABC):
             self._statistics[trim] = statistics_of(self.segments(), self._view(trim), self.dimension, name=name)
         return self._statistics[trim]
 
+    def know_statistics(self, known: Statistics) -> None:
+        """Take statistics of the train split that another pass has found."""
+        self._statistics[None] = known
+
     def _view(self, trim: float | None) -> View:
         return View() if trim is None else trimmed(self.statistics(), trim)
 

@@ -38,7 +38,7 @@ class StoreView(SingleStore):
         self.attributes, self.has_ids, self.label_columns = source.attributes, source.has_ids, source.label_columns
         self._length = len(rows)
 
-    def segments(self, split: Split = "train", *, labels: bool = False) -> Sequence[Segment]:
+    def segments(self, split: Split | None = "train", *, labels: bool = False) -> Sequence[Segment]:
         """The vectors in segments; other processes can read them if they can read the source's."""
         portable = all(segment.portable for segment in self._source.segments())
         return [replace(segment, portable=portable) for segment in super().segments(split, labels=labels)]

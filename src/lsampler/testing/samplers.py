@@ -29,6 +29,7 @@ from lsampler.testing.checks import (
     require_unchanged,
     works_or_refuses,
 )
+from lsampler.testing.conditions import require_conditions, with_a_label
 from lsampler.testing.densities import require_same_distribution
 from lsampler.testing.devices import OneDevice, WatchedBlock, accelerators
 from lsampler.testing.plugins import PluginChecks
@@ -233,6 +234,13 @@ class SamplerChecks(PluginChecks[LatentSampler]):
         except Exception as error:
             raise AssertionError(f"loaded it does not draw: {described(error)}; {KEEP_IN_STATE}") from error
         require(torch.equal(rows, self.fitted.sample(MANY, seed=2)), f"loaded it draws other rows; {KEEP_IN_STATE}")
+
+    def check_conditions(self) -> None:
+        """Fitted with labels, it draws under a condition what the labels' effects say, with a density to match."""
+        reference, effect = with_a_label(self.reference())
+        sampler = works_or_refuses("a fit with labels", partial(self.fresh().fit, reference, labels=True))
+        if sampler is not None:
+            require_conditions(sampler, effect)
 
     def check_one_device(self) -> None:
         """draw() makes its own tensors with device=block.device, as a GPU requires; checked without one."""

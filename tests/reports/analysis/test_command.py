@@ -99,6 +99,7 @@ def test_help_names_every_section_and_shows_examples(cli: Callable[..., Any], mo
     monkeypatch.setenv("COLUMNS", "500")
     answer = cli("analyze", "--help")
     assert answer.code == 0
-    assert ", ".join([*EVERY_SECTION, "tsne"]) in spaced(answer.out)
+    before, after = EVERY_SECTION[:-1], EVERY_SECTION[-1]
+    assert ", ".join([*before, "labels", after, "tsne"]) in spaced(answer.out)
     assert ", ".join(AnalysisOptions.strategies) in spaced(answer.out)
     assert "lsampler analyze" in answer.out.split("Examples", 1)[1]

@@ -24,7 +24,8 @@ def content_of(checkpoint: Path) -> dict[str, Any]:
     """
     try:
         saved: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)[CONTENT]
-        identity, rows = dict(saved["identity"]), list(saved["rows"])
+        # Earlier versions had one loss, and did not name it.
+        identity, rows = {"loss": "mse"} | saved["identity"], list(saved["rows"])
         # Earlier versions counted the epochs among what must not change.
         return {"identity": identity, "rows": rows, "epochs": int(saved.get("epochs") or identity["epochs"])}
     except Exception as error:  # damaged archives raise anything

@@ -14,12 +14,18 @@ from lsampler.data.pictures import enlarged, image_grid, to_uint8
 from lsampler.errors import shortened
 from lsampler.files import new_file
 from lsampler.models.trained_autoencoder import TrainedAutoencoder
-from lsampler.plots import BLUE, INK, VERMILION, house_style, panels, save_figure, single
+from lsampler.models.training.options import Loss
+from lsampler.plots import BLUE, INK, PAGE_WIDTH, VERMILION, house_style, panels, save_figure, single
 
 PER_ROW = 8
 SIGNALS, COLUMNS = 12, 4
 MOST_FEATURES = 40
 LONGEST_NAME = 28
+LOSS_NAMES: dict[Loss, str] = {
+    "l1": "mean absolute error",
+    "laplacian": "L1 distance of Laplacian pyramids",
+    "ms-ssim": "0.84 (1 - MS-SSIM) + 0.16 L1",
+}
 
 
 def reconstructions(model: TrainedAutoencoder, items: NDArray[Any], path: Path) -> None:
@@ -84,26 +90,39 @@ def _explained(items: NDArray[np.float32], decoded: NDArray[np.float32], model: 
     return figure
 
 
-def training_curve(rows: Sequence[dict[str, float]], path: Path, what: str = "images") -> None:
-    """Draw the mean squared error per epoch, for the training and the held-out items."""
+def training_curve(rows: Sequence[dict[str, float]], path: Path, what: str = "images", loss: Loss = "mse") -> None:
+    """Draw the mean squared error per epoch, for the training and the held-out items, and the loss if it is another."""
+    with house_style(), new_file(path, force=True) as beside:
+        alone = loss == "mse"
+        figure, (error, *other) = panels(1 if alone else 2, 2, height=4.0, width=6.4 if alone else PAGE_WIDTH)
+        unit = "" if what == "images" else ", in units of the variance"
+        _curves(error, rows, "mse", what)
+        error.set(ylabel=f"mean squared error{unit}", title="Reconstruction error")
+        for axis in other:
+            _curves(axis, rows, "loss", what)
+            axis.set(ylabel=LOSS_NAMES[loss], title="Loss, which the training minimises")
+        save_figure(figure, beside)
+
+
+def _curves(axes: Any, rows: Sequence[dict[str, float]], name: str, what: str) -> None:
+    """One measure per epoch, of the training and the held-out items."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    with house_style(), new_file(path, force=True) as beside:
-        figure, axes = single(height=4.0)
-        epochs = [row["epoch"] for row in rows]
-        curves = (("train_mse", f"training {what}", BLUE, "-"), ("held_out_mse", f"held-out {what}", VERMILION, "--"))
-        marker = "." if len(rows) <= 50 else ""  # it makes a single epoch visible
-        for key, label, colour, style in curves:
-            axes.plot(epochs, [row[key] for row in rows], style, marker=marker, color=colour, label=label)
-        unit = "" if what == "images" else ", in units of the variance"
-        axes.set(xlabel="epoch", ylabel=f"mean squared error{unit}", title="Reconstruction error")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-        errors = [row[key] for row in rows for key, *_ in curves]
-        if max(errors) > 2 * min(errors):  # a logarithmic axis needs some room for its ticks
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-            axes.yaxis.set_minor_formatter(NullFormatter())
-            axes.yaxis.set_major_formatter("{x:g}")
-        axes.grid(which="both")
-        axes.legend()
-        save_figure(figure, beside)
+    epochs = [row["epoch"] for row in rows]
+    curves = (
+        (f"train_{name}", f"training {what}", BLUE, "-"),
+        (f"held_out_{name}", f"held-out {what}", VERMILION, "--"),
+    )
+    marker = "." if len(rows) <= 50 else ""  # it makes a single epoch visible
+    for key, label, colour, style in curves:
+        axes.plot(epochs, [row[key] for row in rows], style, marker=marker, color=colour, label=label)
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    errors = [row[key] for row in rows for key, *_ in curves]
+    if max(errors) > 2 * min(errors):  # a logarithmic axis needs some room for its ticks
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(which="both")
+    axes.legend()

@@ -63,7 +63,7 @@ class ModelPlan:
 
     @property
     def gradient_norm(self) -> float:
-        """Longer gradients are shortened to this length."""
+        """Longer gradients of the squared error are shortened to this length."""
         return IMAGE_GRADIENT_NORM if self.preprocess else ROW_GRADIENT_NORM
 
     @property

@@ -1,4 +1,4 @@
-"""The training step: mean squared error, Adam, and one cycle of the learning rate."""
+"""The training step: a loss, Adam, and one cycle of the learning rate."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lsampler.models.trained_autoencoder import TrainedAutoencoder
+from lsampler.models.training.losses import loss_of
 from lsampler.models.training.options import Plan, mixed_seed
 
 FEWEST, MOST_SEEN = 30, 1024
@@ -19,7 +20,9 @@ OF_A_CYCLE = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum")
 
 
 class TrainingModule(L.LightningModule):
-    """Mean squared error, Adam, one cycle of the learning rate.
+    """A loss, Adam, one cycle of the learning rate.
+
+    Whatever the loss, the mean squared error is measured, so that trainings can be compared.
 
     A training that is extended goes through another cycle, over the epochs that are left (a warm restart, as in
     Loshchilov and Hutter 2017): the state of Adam is kept.
@@ -29,6 +32,7 @@ class TrainingModule(L.LightningModule):
         super().__init__()
         self.model: TrainedAutoencoder = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.plan, self.extends = plan, extends
+        self._loss = loss_of(plan.loss, self.model)
         self._seen: list[Tensor] = []
 
     def on_train_start(self) -> None:
@@ -74,10 +78,18 @@ class TrainingModule(L.LightningModule):
             seed = mixed_seed(self.plan.seed, self.global_step, self.global_rank)
             mirrored = torch.rand(len(items), generator=torch.Generator().manual_seed(seed)) < 0.5
             items = torch.where(mirrored.to(items.device)[:, None, None, None], items.flip(-1), items)
-        loss = self.model.reconstruction_error(self.model(items), items)
-        # The mean of all processes: their shares are of equal size.
-        self.log("train_mse", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(items))
+        decoded = self.model(items)
+        loss = self._loss(decoded, items)
+        for name, error in self._errors(loss, decoded.detach(), items).items():
+            # The mean of all processes: their shares are of equal size.
+            self.log(f"train_{name}", error, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(items))
         return loss
+
+    def _errors(self, loss: Tensor, decoded: Tensor, items: Tensor) -> dict[str, Tensor]:
+        """What is logged of some items: the mean squared error, and the loss if that is another."""
+        if self.plan.loss == "mse":
+            return {"mse": loss}
+        return {"mse": self.model.reconstruction_error(decoded, items), "loss": loss}
 
     def validation_step(self, batch: Tensor, _: int) -> None:
         """Measure the error of held-out items, and keep their latent vectors."""
@@ -85,8 +97,8 @@ class TrainingModule(L.LightningModule):
         latents = self.model.latents_of(items)
         self._seen.append(latents.float().cpu())
         decoded = self.model.in_range(self.model.items_of(latents))
-        loss = self.model.reconstruction_error(decoded, items)
-        self.log("held_out_mse", loss, batch_size=len(items), prog_bar=True)
+        for name, error in self._errors(self._loss(decoded, items), decoded, items).items():
+            self.log(f"held_out_{name}", error, batch_size=len(items))
 
     def configure_optimizers(self) -> Any:
         """Adam with a one-cycle schedule."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -21,6 +21,7 @@ from lsampler.store.held_out import RANDOM, HeldOut
 CURVE, CURVE_PICTURE, PICTURE = "training.csv", "training.png", "reconstructions.png"
 """What a training writes beside the model."""
 WIDTH = 460
+Loss = Literal["mse", "l1", "laplacian", "ms-ssim"]
 IMAGE_EPOCHS, IMAGE_BATCH, IMAGE_RATE = 25, 32, 8e-4
 """The posts' settings."""
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS, ROW_RATE = 3000, 10, 200, 3e-3
@@ -35,6 +36,9 @@ class TrainingOptions:
         epochs: passes over the training items: 25 for images; for others as many as make 3,000 steps, from 10 to 200.
             A training that is resumed keeps its number unless a larger one extends it.
         batch_size: items per step, in each process: 32 for images; for others one for every 64 items, from 32 to 1,024.
+        loss: what is minimised: the mean squared error (``mse``, the posts'), the mean absolute error (``l1``), or, of
+            images, the L1 distance of Laplacian pyramids (``laplacian``) or a mixture of multi-scale structural
+            similarity and L1 (``ms-ssim``). A training that is resumed keeps its own.
         learning_rate: the peak of the one-cycle schedule (Adam): 0.0008 for images, 0.003 for others.
         held_out: how many items are not used for training: a tenth, but at least two.
         held_out_by: which ones, see :class:`lsampler.store.HeldOut`.
@@ -51,6 +55,7 @@ class TrainingOptions:
 
     epochs: int | None = None
     batch_size: int | None = None
+    loss: Loss | None = None
     learning_rate: float | None = None
     held_out: int | None = None
     held_out_by: str = RANDOM
@@ -64,13 +69,13 @@ class TrainingOptions:
     nodes: int = 1
     strict: bool = False
 
-    def plan(self, item: Item, count: int, epochs: int | None = None) -> Plan:
+    def plan(self, item: Item, count: int, begun: Mapping[str, Any] | None = None) -> Plan:
         """The options of a training of so many items, of which none is left open.
 
         Args:
             item: what they are.
             count: how many.
-            epochs: of the training that is resumed.
+            begun: ``epochs`` and ``loss`` of the training that is resumed.
 
         Raises:
             LsamplerError: an option does not go with items of this kind.
@@ -91,7 +96,7 @@ class TrainingOptions:
             wanted = -(-STEPS * batch // max(count, 1))
             chosen |= {"epochs": min(max(wanted, FEWEST_EPOCHS), MOST_EPOCHS), "batch_size": batch}
             chosen |= {"learning_rate": ROW_RATE, "flip": False}
-        return Plan(**chosen | ({"epochs": epochs} if epochs else {}) | given)
+        return Plan(**chosen | dict(begun or {}) | given)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Plan(TrainingOptions):
 
     epochs: int = IMAGE_EPOCHS
     batch_size: int = IMAGE_BATCH
+    loss: Loss = "mse"
     learning_rate: float = IMAGE_RATE
     held_out: int = 2
     crop: Crop = "centre"
@@ -109,6 +115,12 @@ class Plan(TrainingOptions):
     def split(self) -> HeldOut:
         """What is held out."""
         return HeldOut(self.held_out, self.held_out_by, self.split_seed)
+
+    @property
+    def measures(self) -> list[str]:
+        """What each epoch measures, and the columns of the curve: the squared error and, if it is another, the loss."""
+        names = ["mse"] if self.loss == "mse" else ["mse", "loss"]
+        return [f"{part}_{name}" for name in names for part in ("train", "held_out")]
 
     def record(self) -> dict[str, Any]:
         """What a model's file says of its training."""
@@ -133,6 +145,8 @@ class TrainingResult(Shown):
     def to_frame(self) -> Any:
         """The curve as a ``pandas.DataFrame``: ``epoch``, ``train_mse``, ``held_out_mse`` and ``seconds``.
 
+        After a training with another loss than the mean squared error, ``train_loss`` and ``held_out_loss`` as well.
+
         Raises:
             LsamplerError: pandas is not installed, or the folder of the model holds no curve any more.
         """
@@ -141,8 +155,10 @@ class TrainingResult(Shown):
             with path.open(newline="", encoding="utf-8") as handle:
                 rows = list(csv.DictReader(handle))
             columns: dict[str, list[Any]] = {"epoch": [int(row["epoch"]) for row in rows]}
-            columns |= {head: [float(row[head]) for row in rows] for head in ("train_mse", "held_out_mse", "seconds")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            losses = [head for head in ("train_loss", "held_out_loss") if head in rows[0]]
+            heads = ["train_mse", "held_out_mse", *losses, "seconds"]
+            columns |= {head: [float(row[head]) for row in rows] for head in heads}
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise LsamplerError(f"{path}: no readable curve of a training; train the model again") from error
         return frame(columns, "TrainingResult")
 

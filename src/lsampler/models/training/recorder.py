@@ -139,13 +139,14 @@ class Recorder(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Write the files of the epoch. Raises LsamplerError if the training diverged."""
-        train, held_out = (float(trainer.callback_metrics[key]) for key in ("train_mse", "held_out_mse"))
+        found = {key: float(trainer.callback_metrics[key]) for key in self._plan.measures}
         now = time.monotonic()
-        row = {"epoch": trainer.current_epoch + 1, "train_mse": train, "held_out_mse": held_out}
-        if trainer.is_global_zero and not np.isfinite([train, held_out]).all():
+        row = {"epoch": trainer.current_epoch + 1, **found}
+        if trainer.is_global_zero and not np.isfinite(list(found.values())).all():
             raise LsamplerError(f"{self.out}: the training diverged in epoch {row['epoch']}; lower `learning_rate=...`")
         self.model = pl_module.in_unit_latents()
-        self.model.training_record |= {"epochs_done": row["epoch"], "held_out_mse": held_out}
+        held_out = {key: error for key, error in found.items() if key.startswith("held_out")}
+        self.model.training_record |= {"epochs_done": row["epoch"], **held_out}
         row["seconds"], self._started = round(now - self._started, 1), now
         if trainer.is_global_zero:
             self._rows.append(row)
@@ -169,7 +170,7 @@ class Recorder(Callback):
         if first:
             most = GRID_IMAGES if model.item.is_image else SHOWN_ROWS
             if self._rows:  # there are none if it was interrupted before the checkpoint was read
-                training_curve(self._rows, self.out / CURVE_PICTURE, items.what)
+                training_curve(self._rows, self.out / CURVE_PICTURE, items.what, self._plan.loss)
             reconstructions(model, items.held_out(most), self.out / PICTURE)
             if not interrupted:
                 items.forget()
@@ -192,14 +193,14 @@ class Recorder(Callback):
             ) as beside:  # so that a kill between the two is next to impossible
                 trainer.save_checkpoint(beside)
         if time.monotonic() - self._drawn > DRAWN_AFTER:
-            training_curve(self._rows, self.out / CURVE_PICTURE, model.item.plural)
+            training_curve(self._rows, self.out / CURVE_PICTURE, model.item.plural, self._plan.loss)
             self._drawn = time.monotonic()
         if row["epoch"] % -(-self._plan.epochs // MOST_LINES) and 1 < row["epoch"] < self._plan.epochs:
             return
-        self._report(
-            f"epoch {row['epoch']}/{self._plan.epochs}: train MSE {row['train_mse']:.5f}, "
-            f"held-out MSE {row['held_out_mse']:.5f}, {row['seconds']:.0f} s"
-        )
+        names = {"mse": "MSE", "loss": self._plan.loss}
+        measured = ((key.rpartition("_"), row[key]) for key in self._plan.measures)
+        errors = ", ".join(f"{part.replace('_', '-')} {names[name]} {value:.5f}" for (part, _, name), value in measured)
+        self._report(f"epoch {row['epoch']}/{self._plan.epochs}: {errors}, {row['seconds']:.0f} s")
 
     def _identity(self, processes: int) -> dict[str, Any]:
         """What must be the same when the training is resumed."""

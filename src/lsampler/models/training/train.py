@@ -22,6 +22,7 @@ from lsampler.errors import LsamplerError
 from lsampler.models.trained_autoencoder import NetworkConfig
 from lsampler.models.training.checkpoints import CHECKPOINT, content_of
 from lsampler.models.training.kinds import ModelPlan
+from lsampler.models.training.losses import GRADIENTS, check_loss
 from lsampler.models.training.module import TrainingModule
 from lsampler.models.training.options import Plan, TrainingOptions, TrainingResult
 from lsampler.models.training.prepared import PreparedItems, check_split
@@ -90,16 +91,17 @@ def train_autoencoder(
     """
     items, out = as_training_source(source), Path(out)
     model = ModelPlan.of(items, config, options)
-    begun = _epochs_begun(out) if resume else None
+    begun = _begun(out) if resume else None
     plan = options.plan(model.item, len(items.ids), begun)
-    trainer = _trainer(plan, model.gradient_norm)
+    check_loss(plan.loss, model.item)
+    trainer = _trainer(plan, model.gradient_norm * GRADIENTS[plan.loss])
     prepared = model.prepared(items, out, plan, resume=resume, progress=progress)
     recorder = Recorder(out, plan, _settings(items, model, plan), resume=resume, progress=progress, report=report)
     with contextlib.closing(recorder):
         if trainer.is_global_zero:
             check_split(items.name, prepared.what, len(items.ids), plan.held_out, (trainer.world_size, None))
             recorder.begin(f"held out: {prepared.division.words}")
-        module = _module(model, plan, extends=begun is not None and plan.epochs != begun)
+        module = _module(model, plan, extends=begun is not None and plan.epochs != begun["epochs"])
         trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
         interrupted = _fit(trainer, module, prepared, recorder, resume=resume)
         return recorder.finish(trainer, prepared, interrupted=interrupted)
@@ -118,10 +120,13 @@ def _module(model: ModelPlan, plan: Plan, *, extends: bool) -> TrainingModule:
         return TrainingModule(model.built(), plan, extends=extends)
 
 
-def _epochs_begun(out: Path) -> int | None:
-    """How many epochs the training in a folder was to have; None without one, which is reported later."""
+def _begun(out: Path) -> dict[str, Any] | None:
+    """The ``epochs`` that the training in a folder was to have and its ``loss``; None without one, reported later."""
     checkpoint = out / CHECKPOINT
-    return int(content_of(checkpoint)["epochs"]) if checkpoint.is_file() else None
+    if not checkpoint.is_file():
+        return None
+    content = content_of(checkpoint)
+    return {"epochs": content["epochs"], "loss": content["identity"]["loss"]}
 
 
 def _trainer(options: Plan, gradient_norm: float) -> L.Trainer:

@@ -17,8 +17,10 @@ from lsampler.progress import ProgressLike
 from lsampler.reports.analysis.options import AnalysisOptions
 from lsampler.reports.analysis.passes import ALL, RADIUS_BIN, Radii, lengths
 from lsampler.samplers.base import LatentSampler
+from lsampler.samplers.conditions.labelled import has_labels
 from lsampler.scoring.core import Core
 from lsampler.scoring.samples import rows_by_index
+from lsampler.scoring.subject import Subject
 from lsampler.statistics.passes import Segment, View
 from lsampler.statistics.pca import Pca
 from lsampler.statistics.statistics import Statistics
@@ -47,11 +49,27 @@ class FittedCore:
 
 
 class Context:
-    """One analysis: its reference, its options (checked), and what several sections need of them."""
+    """One analysis: its reference, its options (checked), and what several sections need of them.
 
-    def __init__(self, reference: Reference, options: AnalysisOptions, progress: ProgressLike = None) -> None:
+    ``whole`` is the reference with its constant components, where they were left out, and with its labels.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        options: AnalysisOptions,
+        progress: ProgressLike = None,
+        subject: Subject | None = None,
+    ) -> None:
         self.reference, self.options, self.progress = reference, options, progress
+        self.whole = subject.reference if subject else reference
+        self.autoencoder = subject.autoencoder if subject else reference.autoencoder
         self.dimension, self.has_latents = reference.dimension, reference.has_latents
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the vectors, or the aggregates of a bundle, come with labels."""
+        return has_labels(self.whole)
 
     @property
     def segments(self) -> Sequence[Segment]:

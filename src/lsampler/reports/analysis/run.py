@@ -39,16 +39,18 @@ from lsampler.reports.analysis.sections.cubes import cubes
 from lsampler.reports.analysis.sections.filaments import filaments, tsne
 from lsampler.reports.analysis.sections.gaussianity import gaussianity
 from lsampler.reports.analysis.sections.generated import generated
+from lsampler.reports.analysis.sections.labels import labels
 from lsampler.reports.analysis.sections.origin import origin
 from lsampler.reports.analysis.sections.principal import principal
 from lsampler.reports.analysis.statements import Judgement, judge
 from lsampler.reports.analysis.varying import varying_components
-from lsampler.reports.content_digest import content_digest
+from lsampler.reports.content_digest import content_digest, labels_digest
+from lsampler.scoring.subject import as_subject
 from lsampler.showing import About, Shown, counted, name_of
 from lsampler.statistics.passes import in_double_precision
-from lsampler.store.opening import ReferenceLike, as_reference
+from lsampler.store.opening import ReferenceLike
 
-SECTIONS = (components, correlations, origin, cubes, gaussianity, principal, generated, filaments, tsne)
+SECTIONS = (components, correlations, origin, cubes, gaussianity, principal, generated, labels, filaments, tsne)
 FEWEST = 20
 
 
@@ -87,7 +89,9 @@ class Analysis(Shown):
         """What finished sections found, and how the statements are judged by it."""
         measured = {key: record["measured"] for key, record in done.items() if not record["problem"]}
         problems = {key: record["problem"] for key, record in done.items() if record["problem"]}
-        absent = {s.key: f"The section '{s.key}' was not run." for s in SECTIONS if s.key not in measured}
+        absent = {
+            s.key: f"The section '{s.key}' was not run. {s.absent}".strip() for s in SECTIONS if s.key not in measured
+        }
         findings = find(measured)
         judgements = judge(measured, absent | problems)
         return cls(reference, measured, problems, findings, suggest(findings), judgements, reused, figures)
@@ -149,11 +153,13 @@ def analyze(
     Inside :func:`lsampler.compute.on_cluster` the passes over a store run on the cluster, with the same numbers.
 
     Args:
-        latents: a store, a bundle (what its statistics allow), the path or name of one, or an array (N, D).
+        latents: a store, a bundle (what its statistics allow), the path or name of one, an array (N, D), or a
+            :class:`lsampler.scoring.Subject`, whose autoencoder decodes the means of labels.
         out: folder for the report: ``index.html``, ``analysis.json``, and a folder of figures and tables for each
             section. An existing report is completed: sections are kept unless their latents, their options or the code
             of their plugins have changed. None writes nothing.
-        sections: the names of the sections to run; by default all, ``tsne`` only if ``options.tsne`` is given.
+        sections: the names of the sections to run; by default all, ``tsne`` only if ``options.tsne`` is given, and
+            ``labels`` only if there are any.
         options: how to analyse.
         progress: shows the progress of each section; by default bars in a notebook and on a terminal, False for none.
 
@@ -161,11 +167,12 @@ def analyze(
         LsamplerError: an unknown section or strategy, an option out of range, latents with NaN, equal or fewer than 20
             vectors, or a folder that holds something else.
     """
-    reference = varying_components(as_reference(latents))
+    subject = as_subject(latents)
+    reference = varying_components(subject.reference)
     checked = (options or AnalysisOptions()).checked(reference.dimension)
-    chosen = _chosen(sections, checked)
+    context = Context(reference, checked, progress, subject)
+    chosen = _chosen(sections, context)
     report = Report(Path(out), reference.name) if out is not None else None
-    context = Context(reference, checked, progress)
     if context.count < FEWEST:
         raise LsamplerError(f"{reference.name}: {context.count} vectors are too few to analyse; give at least {FEWEST}")
     with contextlib.closing(report) if report else contextlib.nullcontext():
@@ -179,7 +186,7 @@ def _analysed(context: Context, chosen: Sequence[Section], report: Report | None
         content = content_digest(context.reference, context.progress)
         report.begin()
     figures: list[ShownFigure] = []
-    keys = {section.key: _key(section, context.options, content) for section in SECTIONS}
+    keys = {section.key: _key(section, context, content) for section in SECTIONS}
     # The page also shows sections that an earlier run finished with the same latents and options.
     known = {key: report.finished(key, keys[key]) if report else None for key in keys}
     reused = [section.key for section in chosen if known[section.key]]
@@ -211,18 +218,22 @@ def _run(section: Section, context: Context, report: Report | None, key: str) ->
     return record, new_figures(section, result)
 
 
-def _key(section: Section, options: AnalysisOptions, content: str) -> str:
+def _key(section: Section, context: Context, content: str) -> str:
     """Changes when the section has to be done again: other latents, options, plugins or code."""
     plugins = [load_sampler(name).digest() for name in section.strategies]
     if section.uses_cores:
         plugins += [load_core(name).digest() for name in plugin_names("core")]
-    parts = [library_digest(), section.key, content, {name: options.plain(name) for name in section.uses}, plugins]
+    if section.uses_labels:
+        plugins += [labels_digest(context.whole), context.autoencoder.fingerprint if context.autoencoder else ""]
+    used = {name: context.options.plain(name) for name in section.uses}
+    parts = [library_digest(), section.key, content, used, plugins]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def _chosen(names: Iterable[str] | None, options: AnalysisOptions) -> list[Section]:
+def _chosen(names: Iterable[str] | None, context: Context) -> list[Section]:
     if names is None:
-        return [section for section in SECTIONS if section.key != "tsne" or options.tsne is not None]
+        asked = {"tsne": context.options.tsne is not None, "labels": context.has_labels}
+        return [section for section in SECTIONS if asked.get(section.key, True)]
     wanted, known = list(names), [section.key for section in SECTIONS]
     if not wanted:
         raise LsamplerError(f"`sections=[]`: no section is chosen; there are {', '.join(known)}")

@@ -81,8 +81,9 @@ class Section:
     """One section of the analysis: a function, and what is known about it beforehand.
 
     It is done again when an option that it ``uses``, one of its ``strategies`` (those that it always draws from) or, if
-    it ``uses_cores``, an installed core has changed. ``post`` is the one that it follows, ``key`` its name on the
-    command line and in ``analysis.json``, and ``about`` says to the reader of the page what it does.
+    it ``uses_cores``, an installed core has changed, or, if it ``uses_labels``, the labels or the decoder. ``post`` is
+    the one that it follows, ``key`` its name on the command line and in ``analysis.json``, and ``about`` says to the
+    reader of the page what it does. ``absent`` says what it needs where it does not run by default.
     """
 
     title: str
@@ -90,8 +91,10 @@ class Section:
     uses: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ()
     uses_cores: bool = False
+    uses_labels: bool = False
     needs_latents: bool = False
     fewest_components: int = 1
+    absent: str = ""
     key: str = ""
     about: str = ""
     run: Callable[[Context], Result] = field(default=lambda context: Result({}))
@@ -102,6 +105,8 @@ class Section:
 
     def problem(self, context: Context) -> str | None:
         """Why the section cannot be done for a reference; None if it can."""
+        if self.uses_labels and not context.has_labels:
+            return f"{context.whole.name} holds no labels. {self.absent}"
         if self.needs_latents and not context.has_latents:
             return f"{context.missing('The section')} Give a store."
         if context.dimension < self.fewest_components:

@@ -20,7 +20,7 @@ TO_BE_TURNED = 0.1
 UPRIGHT = 0.05
 
 
-Status = Literal["holds", "differs", "not applicable", "not measured"]
+Status = Literal["holds", "differs", "answered", "not applicable", "not measured"]
 Quantity = Callable[["Measured"], Sequence[Any]]
 
 
@@ -34,7 +34,8 @@ class Judgement:
         statement: what it says.
         theirs: the post's value.
         here: the value for these latents; empty if it was not measured, or if the statement has no object here.
-        status: whether it holds; ``not applicable`` if the statement speaks of something that these latents lack.
+        status: whether it holds; ``answered`` of a question; ``not applicable`` if the statement speaks of something
+            that these latents lack.
         why: the rule in a sentence, or why nothing was measured or nothing can be judged.
     """
 
@@ -83,6 +84,7 @@ class Statement:
     rule: Callable[..., bool]
     here: str
     why: str
+    question: bool = False
 
 
 def judge(sections: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]) -> list[Judgement]:
@@ -94,7 +96,7 @@ def judge(sections: Mapping[str, Mapping[str, Any]], problems: Mapping[str, str]
         try:
             numbers = s.quantity(measured)
             here, why = s.here.format(*numbers).replace("%", " %"), s.why
-            status = "holds" if s.rule(*numbers) else "differs"
+            status = "answered" if s.question else "holds" if s.rule(*numbers) else "differs"
         except NotApplicableError as error:
             here, status, why = "", "not applicable", str(error)
         except NotMeasuredError as error:
@@ -307,6 +309,13 @@ STATEMENTS: Sequence[Statement] = (
     Statement("ellipse-inside", "X", "They lie inside the region of the data.", "all",
         of("generated.strictest.pca-ellipse"), lambda inside: inside >= 0.9, "{:.1%} inside the strictest core",
         "Holds if at least 90 % of the vectors of pca-ellipse are inside every core."),
+    Statement("property-clusters", "X", "Do properties such as hair colour, sex or smiling form clusters?",
+        "an open question",
+        of("labels.tally.clusters", "labels.tally.judged", "labels.tally.directions", "labels.tally.strong_directions"),
+        lambda *_: True, "{} of {} labels form a cluster; {} are directions, {} of them strong ones",
+        "A cluster has two humps along the probe of a label, and neighbours more than halfway from chance to purity. "
+        "A direction is one along which a linear probe reads the label off new vectors, strong from an AUC of 0.9.",
+        question=True),
     Statement("filaments", "filaments (withdrawn)", "Zoomed in, the vectors lie on lines around voids.",
         "lines and voids", closest_window, lambda ratio, closest: ratio < 0.8 and closest,
         "{:.0%} of a normal sample's distance",

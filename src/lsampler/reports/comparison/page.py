@@ -11,6 +11,7 @@ from typing import Any
 
 from lsampler.files import new_file
 from lsampler.plots import house_style, save_figure
+from lsampler.reports.comparison.condition import marks_of, section_of
 from lsampler.reports.comparison.plots import Bars, draw_planes, draw_trade_off, nearest, radii
 from lsampler.reports.comparison.run import FILES, Comparison
 from lsampler.reports.pages import as_csv, inline_svg, markdown, plain, render, title_of
@@ -47,9 +48,18 @@ DENSITIES = (
     "The density of every feature: of the samples, decoded (red), over that of real vectors, decoded (grey). Real "
     "vectors are reconstructions: the best that a decoder gives. What lies beyond 0.5 and 99.5 % of them is left out."
 )
+LINES = (
+    "The first samples of each strategy, decoded, beside held-out real vectors with it, decoded. What "
+    "is found is what linear probes of the labels read, with 95 % intervals; they err on real vectors, too."
+)
+MOVEMENTS = (
+    "The labels that were not asked for whose shares, as probes read them, moved farthest from those of real vectors, "
+    "with 95 % intervals; numbers move in units of their spread. The held-out row says what chance makes of it."
+)
 PROVENANCE = (
     "command",
     "reference",
+    "condition",
     "items",
     "lsampler",
     "torch",
@@ -118,10 +128,20 @@ def page(comparison: Comparison) -> str:
         for index, row in enumerate(rows)
         if row.picture and not _is_image(row)
     ]
-    sections = ["Scores", *(["Pictures"] if pictures or figures else []), "Plots", "All scores", "Provenance"]
+    condition = section_of(comparison, rows)
+    sections = [
+        "Scores",
+        *(["Condition"] if condition else []),
+        *(["Pictures"] if pictures or figures else []),
+        "Plots",
+        "All scores",
+        "Provenance",
+    ]
     return render(
         "lsampler.reports.comparison",
         comparison=comparison,
+        caveats=[line for line in comparison.caveats if line not in marks_of(comparison)],
+        condition=condition,
         title=title_of(comparison.reference),
         facts=_facts(comparison),
         rows=rows,
@@ -138,6 +158,8 @@ def page(comparison: Comparison) -> str:
         sections=sections,
         captions={
             "pictures": PAIRS if paired else DENSITIES,
+            "lines": LINES,
+            "moved": MOVEMENTS,
             "trade-off": TRADE_OFF,
             "planes": PLANES,
             "radius": RADIUS,

@@ -251,6 +251,7 @@ def _provenance(bench: Bench, content: str, n: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "reference": reference.name,
+        "condition": getattr(getattr(reference, "condition", None), "text", ""),
         "train vectors": reference.statistics().count,
         "held-out vectors": len(reference.held_out()) if reference.has_latents else None,
         "dimension": reference.dimension,

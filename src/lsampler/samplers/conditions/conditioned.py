@@ -23,6 +23,8 @@ from lsampler.store.views import StoreView
 
 FEWEST_OF_SUBSET, ROWS_PER_COMPONENT = 100, 10
 FIT_WITH_LABELS = "fit it with labels=True, or by 'lsampler fit --labels'"
+PAIRS_AT_ONCE = 1 << 16
+"""Of a vector and a row of labels, whose density is found in one call."""
 LABELS_STREAM = 1
 """Which of a block's further generators draws labels; the strategy's own random numbers stay those of the seed."""
 
@@ -75,23 +77,29 @@ def shifted(law: LabelLaw) -> Callable[[Tensor, Block], Tensor]:
     """The function that moves a block of residual draws (rows, D) to labels drawn for it."""
 
     def move(rows: Tensor, block: Block) -> Tensor:
-        codes = law.draw(block.another(LABELS_STREAM), block.rows)
-        shift = law.effects.shift(codes).astype(np.float32)
+        columns = law.columns(block.another(LABELS_STREAM), block.rows)
+        shift = law.effects.moved(columns).astype(np.float32)
         return rows + torch.from_numpy(shift).to(rows.device)
 
     return move
 
 
-def mixed(law: LabelLaw, density: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The density of shifted draws: that of the residuals, averaged over the rows of labels."""
-    codes, weights = law.atoms()
-    moves, logs = np.unique(law.effects.shift(codes), axis=0, return_inverse=True)
+def mixed(law: LabelLaw, density: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The density of shifted draws: that of the residuals, averaged over the rows of labels.
+
+    ``density`` gives the logarithm of the residuals' (k, n) at vectors (n, D) less each of the moves (k, D).
+    """
+    columns, weights = law.atoms()
+    moves, logs = np.unique(law.effects.moved(columns), axis=0, return_inverse=True)
     chances = np.log(np.bincount(logs.reshape(-1), weights))
 
     def log_density(latents: Tensor) -> Tensor:
         found = torch.full((len(latents),), -torch.inf, dtype=torch.float64)
-        for move, chance in zip(torch.from_numpy(moves), chances.tolist(), strict=True):
-            found = torch.logaddexp(found, density(latents - move) + chance)
+        some = max(1, PAIRS_AT_ONCE // max(len(latents), 1))
+        for first in range(0, len(moves), some):
+            few, weights = (torch.from_numpy(part[first : first + some]) for part in (moves, chances))
+            each = density(latents, few) + weights[:, np.newaxis]
+            found = torch.logaddexp(found, torch.logsumexp(each, dim=0))
         return found
 
     return log_density
@@ -109,7 +117,7 @@ def conditioned(reference: Reference, conditions: Conditions) -> tuple[Reference
     condition = Condition.of(conditions.where, columns_of(reference))
     if isinstance(reference, LatentStore):
         view, count = _subset(reference, condition)
-        chooses = conditions.by is None and not conditions.labels
+        chooses = conditions.by is None and not conditions.labels and conditions.others == "observed"
         if conditions.by == "subset" or (chooses and _is_enough(count, view.dimension)):
             if count < 2:
                 few = "only one" if count else "no"
@@ -194,6 +202,7 @@ class UnderCondition(StoreView):
     Attributes:
         whole: the store.
         condition: what is wanted.
+        items: those of its rows that the vectors were encoded from, where the store knows them.
 
     Args:
         whole: the store.
@@ -202,7 +211,7 @@ class UnderCondition(StoreView):
         others: how labels come that ``where`` does not name, of a shift.
 
     Raises:
-        LsamplerError: the store has no labels, or they do not allow the condition.
+        LsamplerError: the store has no labels, they do not allow the condition, or fewer than two train rows fulfil it.
     """
 
     def __init__(
@@ -211,13 +220,49 @@ class UnderCondition(StoreView):
         conditions = Conditions(where, by, others)
         condition = Condition.of(where, columns_of(whole))
         rows, count = fulfilling(whole, condition)
-        if not count:
+        if count < 2:
+            few = "only one" if count else "no"
             raise LsamplerError(
-                f"`where=...`: no train row of {whole.name} fulfils {condition.text}, so there is nothing to judge "
+                f"`where=...`: {few} train row of {whole.name} fulfils {condition.text}, so there is nothing to judge "
                 "samples by; wish for less"
             )
         super().__init__(whole, rows, name=f"{whole.name} with {condition.text}")
         self.whole, self.conditions, self.condition = whole, conditions, condition
+        if whole.items is not None:  # of a store in memory, whose held-out rows come after the others
+            train, held_out = rows[:count], rows[count:] - whole.count("train")
+            known = whole.items
+            self.items = replace(known, train=known.train[train], held_out=known.held_out[held_out])
+
+
+class AggregatesUnderCondition(Reference):
+    """What a bundle knows, under a condition: strategies that are fitted to it draw by the shift.
+
+    No vector is in it, nor the statistics of those that fulfil the condition. So scores that compare with real vectors
+    have nothing to judge by; a probe that the bundle carries says whether samples have what was asked for.
+
+    Attributes:
+        whole: what the bundle knows.
+        conditions: how strategies are fitted.
+        condition: what is wanted.
+
+    Args:
+        whole: a bundle's reference, with the effects of labels.
+        where: wanted values of labels.
+        by: ``shift`` or None, as nothing else is possible.
+        others: how labels come that ``where`` does not name.
+
+    Raises:
+        LsamplerError: there are no effects of labels, or they do not allow the condition.
+    """
+
+    def __init__(
+        self, whole: Reference, where: WhereLike, *, by: By | None = None, others: Others = "observed"
+    ) -> None:
+        super().__init__()
+        self.conditions = Conditions(where, by, others)
+        self.condition = Condition.of(where, columns_of(whole))
+        self.whole, self.name = whole, f"{whole.name} with {self.condition.text}"
+        self.dimension, self.fingerprint, self.autoencoder = whole.dimension, whole.fingerprint, whole.autoencoder
 
 
 def under(reference: Reference, given: ConditionOptions) -> tuple[Reference, Conditioned | None]:
@@ -225,7 +270,7 @@ def under(reference: Reference, given: ConditionOptions) -> tuple[Reference, Con
     if unknown := set(given) - set(ConditionOptions.__annotations__):
         raise TypeError(f"fit() got an unexpected keyword argument '{min(unknown)}'")
     conditions, whole = Conditions(**given), reference
-    if isinstance(reference, UnderCondition) and not conditions:
+    if isinstance(reference, UnderCondition | AggregatesUnderCondition) and not conditions:
         whole, conditions = reference.whole, reference.conditions
     return conditioned(whole, conditions) if conditions else (reference, None)
 

@@ -2,83 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lsampler.compute.memory import require_memory
-from lsampler.compute.one_thread import product, single_precision_is_full
-from lsampler.errors import LsamplerError, shortened
+from lsampler.compute.one_thread import product
 from lsampler.samplers.conditions.design import Design
-from lsampler.statistics.moments import SAMPLED_ROWS
-from lsampler.statistics.passes import DOUBLE_ROWS, Segment, over_segments
-from lsampler.store.latent_store import LatentStore
+from lsampler.samplers.conditions.joint_moments import JointMoments, only
 
 COLLINEAR = 1e-8
 """Directions of standardised labels whose variance is below this share of the largest have no effect of their own."""
-
-
-@dataclass(frozen=True)
-class JointMoments:
-    """Joint moments of latent vectors and labels, in double precision.
-
-    Attributes:
-        count: of the rows without a missing label.
-        mean: (D,) of the latent vectors.
-        label_mean: (P,) of the columns of labels.
-        scatter: (P, P) sums of products of deviations of labels.
-        cross: (P, D) sums of products of deviations of labels and of latent vectors.
-        minimum: (P,) smallest values of the columns.
-        maximum: (P,) largest ones.
-    """
-
-    count: int
-    mean: NDArray[np.float64]
-    label_mean: NDArray[np.float64]
-    scatter: NDArray[np.float64]
-    cross: NDArray[np.float64]
-    minimum: NDArray[np.float64]
-    maximum: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, rows: NDArray[np.float32], labels: NDArray[np.float64], kind: type[Any] = np.float64) -> JointMoments:
-        """Those of latent vectors (n, D) and the columns of their labels (n, P).
-
-        Products are of numbers of this kind, about a point near the mean, and added up in double precision.
-        """
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported by the caller
-            return cls._of(rows, labels, kind)
-
-    @classmethod
-    def _of(cls, rows: NDArray[np.float32], labels: NDArray[np.float64], kind: type[Any]) -> JointMoments:
-        near = rows[::SAMPLED_ROWS].mean(axis=0).astype(np.float32)
-        deviations = np.subtract(rows, near, dtype=kind)
-        label_mean = labels.mean(axis=0)
-        about = np.ones((len(rows), labels.shape[1] + 1), kind)
-        np.subtract(labels, label_mean, out=about[:, 1:], casting="same_kind")
-        sums, *cross = product(about.T, deviations).astype(np.float64)
-        scatter = product(about[:, 1:].T, about[:, 1:]).astype(np.float64)
-        known = label_mean, scatter, np.array(cross), labels.min(axis=0), labels.max(axis=0)
-        return cls(len(rows), near + sums / len(rows), *known)
-
-    def __add__(self, other: JointMoments) -> JointMoments:
-        """Those of the rows of both (Chan, Golub and LeVeque 1983)."""
-        count = self.count + other.count
-        weight = self.count * other.count / count
-        shift, label_shift = other.mean - self.mean, other.label_mean - self.label_mean
-        return JointMoments(
-            count,
-            self.mean + shift * (other.count / count),
-            self.label_mean + label_shift * (other.count / count),
-            self.scatter + other.scatter + np.outer(label_shift, label_shift) * weight,
-            self.cross + other.cross + np.outer(label_shift, shift) * weight,
-            np.minimum(self.minimum, other.minimum),
-            np.maximum(self.maximum, other.maximum),
-        )
 
 
 @dataclass(frozen=True)
@@ -98,6 +34,8 @@ class Effects:
         covariance: (P, P) of the columns, normalised by count - 1.
         minimum: (P,) smallest values of the columns.
         maximum: (P,) largest ones.
+        read_out: (P, P) how far a unit of one column moves what is read off the vectors for another
+            (:func:`read_out_of`).
     """
 
     design: Design
@@ -108,44 +46,46 @@ class Effects:
     covariance: NDArray[np.float64]
     minimum: NDArray[np.float64]
     maximum: NDArray[np.float64]
+    read_out: NDArray[np.float64]
 
     @classmethod
-    def of(cls, store: LatentStore, design: Design) -> Effects:
-        """Estimate them from the train vectors of a store, in one pass and in memory that does not grow with them.
-
-        Raises:
-            LsamplerError: fewer than two rows have all labels, or NaN or infinite vectors.
-        """
-        needed = 64.0 * design.width * (store.dimension + design.width)
-        require_memory(needed, f"{store.name}: the effects of {design.width} labels", "give fewer in `labels=...`")
-        places = places_of(design, store)
-        segments = store.segments(labels=True)
-        many = sum(segment.rows for segment in segments) > DOUBLE_ROWS
-        kind = np.float32 if many and single_precision_is_full() else np.float64
-        find = partial(_moments, _Columns(design, places, store.dimension, store.name, kind))
-        found = _total(over_segments(find, segments, "labels"))
-        if found is None or found.count < 2:
-            raise LsamplerError(f"{store.name}: {_without(store, places)}; name others in `labels=...`")
-        left_out = store.count("train") - found.count
-        covariance = found.scatter / (found.count - 1)
-        return cls(
-            design, found.count, left_out, _solved(found), found.label_mean, covariance, found.minimum, found.maximum
-        )
+    def of(cls, found: JointMoments, design: Design, left_out: int) -> Effects:
+        """Those of vectors and labels with these moments."""
+        matrix, covariance = _solved(found), found.scatter / (found.count - 1)
+        read_out = read_out_of(matrix, covariance, found.own / (found.count - 1))
+        known = found.label_mean, covariance, found.minimum, found.maximum, read_out
+        return cls(design, found.count, left_out, matrix, *known)
 
     def shift(self, codes: NDArray[Any]) -> NDArray[np.float64]:
         """How far labels with these codes (n, L) move a latent vector from the mean: (n, D)."""
-        return product(self.design.matrix(codes) - self.mean, self.matrix)
+        return self.moved(self.design.matrix(codes))
+
+    def moved(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far these values (n, P) of the columns move a latent vector from the mean: (n, D)."""
+        return product(columns - self.mean, self.matrix)
 
 
-def places_of(design: Design, store: LatentStore) -> list[int]:
-    """Where the labels of a design are among those of a store."""
-    names = [label.name for label in store.label_columns]
-    return [names.index(label.name) for label in design.labels]
+def read_out_of(
+    matrix: NDArray[np.float64], covariance: NDArray[np.float64], own: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How far a unit of one column of labels moves the read-out of another: K = B S B' C, (P, P).
 
+    The read-out of labels is their ridge regression on the latent vectors, (z - mu)' S B' C with S the inverse of
+    V + v I; the penalty v is the mean variance of a component, so that labels are read off wide directions more than
+    off narrow ones, in which a decoder shows little.
 
-def only(codes: NDArray[np.float32], places: Sequence[int]) -> NDArray[np.float32]:
-    """The codes (n, labels) of some labels, which are in the order of all; of all of them without a copy."""
-    return codes if len(places) == codes.shape[1] else codes[:, places]
+    Args:
+        matrix: (P, D) B, the effects.
+        covariance: (P, P) C, of the labels.
+        own: (D, D) V, of the latent vectors; or its diagonal (D,), which stands for all of it.
+    """
+    if own.ndim == 1:
+        wide = own + own.mean()
+        solved = np.divide(matrix, wide, out=np.zeros_like(matrix), where=wide > 0).T
+    else:
+        penalty = float(np.trace(own)) / len(own)
+        solved = np.linalg.solve(own + penalty * np.eye(len(own)), matrix.T) if penalty > 0 else 0 * matrix.T
+    return product(product(matrix, solved), covariance)
 
 
 def residuals(
@@ -153,43 +93,6 @@ def residuals(
 ) -> NDArray[np.float32]:
     """Latent vectors (n, D) without what their labels do; the mean stays."""
     return np.subtract(rows, effects.shift(only(codes, places)), dtype=np.float64).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """How to read chunks (n, D + all labels) of a store."""
-
-    design: Design
-    places: Sequence[int]
-    dimension: int
-    name: str
-    kind: type[Any]
-
-
-def _moments(columns: _Columns, segment: Segment) -> JointMoments | None:
-    return _total(_chunk(columns, chunk) for chunk in segment.chunks())
-
-
-def _chunk(columns: _Columns, chunk: NDArray[np.float32]) -> JointMoments | None:
-    """The moments of a chunk; None if all its rows miss a label."""
-    rows, codes = chunk[:, : columns.dimension], only(chunk[:, columns.dimension :], columns.places)
-    known = ~np.isnan(codes).any(axis=1)
-    if not known.all():
-        rows, codes = rows[known], codes[known]
-    if not len(rows):
-        return None
-    found = JointMoments.of(rows, columns.design.matrix(codes), columns.kind)
-    if not np.isfinite(found.mean).all():
-        raise LsamplerError(f"{columns.name}: holds NaN or infinite values; encode it again")
-    return found
-
-
-def _total(parts: Iterable[JointMoments | None]) -> JointMoments | None:
-    found: JointMoments | None = None
-    for part in parts:
-        if part is not None:
-            found = part if found is None else found + part
-    return found
 
 
 def _solved(found: JointMoments) -> NDArray[np.float64]:
@@ -205,12 +108,3 @@ def pseudo_inverse(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     units = np.outer(unit, unit)
     found: NDArray[np.float64] = units * np.linalg.pinv(covariance * units, rcond=COLLINEAR, hermitian=True)
     return found
-
-
-def _without(store: LatentStore, places: Sequence[int]) -> str:
-    """Why too few rows have all labels: the one that is missing most often."""
-    missing = np.zeros(len(places), np.int64)
-    for chunk in store.chunks("train", labels=True):
-        missing += np.isnan(only(chunk[:, store.dimension :], places)).sum(axis=0)
-    worst = store.label_columns[places[int(missing.argmax())]].name
-    return f"fewer than two train rows have all labels, {missing.max():,} miss '{shortened(worst)}'"

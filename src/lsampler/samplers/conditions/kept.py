@@ -18,7 +18,7 @@ from lsampler.samplers.conditions.effects import Effects
 from lsampler.samplers.conditions.law import Others
 from lsampler.store.labels import Label
 
-ARRAYS = ("matrix", "mean", "covariance", "minimum", "maximum")
+ARRAYS = ("matrix", "mean", "covariance", "minimum", "maximum", "read_out")
 """Of effects; label rows are another array, ``rows``."""
 Text = Annotated[str, Field(max_length=1000)]
 
@@ -61,7 +61,7 @@ class EffectsDescription(_Strict):
         ):
             raise LsamplerError("its labels contradict each other")
         p = design.width
-        shapes = {"matrix": (p, dimension), "covariance": (p, p)}
+        shapes = {"matrix": (p, dimension), "covariance": (p, p), "read_out": (p, p)}
         for key in ARRAYS:
             array = arrays.get(key)
             if array is None or array.shape != shapes.get(key, (p,)) or array.dtype.kind != "f":

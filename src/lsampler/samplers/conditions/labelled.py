@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from lsampler.errors import LsamplerError
 from lsampler.samplers.conditions.condition import Condition
 from lsampler.samplers.conditions.design import Design
-from lsampler.samplers.conditions.effects import Effects, only, places_of, residuals
+from lsampler.samplers.conditions.effects import Effects, residuals
+from lsampler.samplers.conditions.joint_moments import labelled_pass, places_of
+from lsampler.samplers.conditions.residual_statistics import residual_statistics
 from lsampler.store.latent_store import LatentStore
 from lsampler.store.reference import Reference
 from lsampler.store.views import StoreView
@@ -37,17 +39,28 @@ class Labelled:
     rows: NDArray[np.float32] | None = None
 
 
+def _labels(reference: Reference) -> tuple[Any, ...]:
+    known = getattr(reference, "labelled", None)
+    if isinstance(known, Labelled):
+        return known.effects.design.labels
+    return tuple(getattr(reference, "label_columns", ()))
+
+
+def has_labels(reference: Reference) -> bool:
+    """Whether a reference has labels, or carries the effects of some."""
+    return bool(_labels(reference))
+
+
 def columns_of(reference: Reference) -> tuple[Any, ...]:
     """The labels of a reference. Raises LsamplerError if it has none."""
-    known = getattr(reference, "labelled", None)
-    columns = known.effects.design.labels if isinstance(known, Labelled) else getattr(reference, "label_columns", ())
+    columns = _labels(reference)
     if not columns:
         if reference.has_latents:
             fix = "give a store with labels, or MemoryStore(latents, labels=...)"
         else:
             fix = "give `store=...` of latents with labels"
         raise LsamplerError(f"`where=...`: {reference.name} holds no labels; {fix}")
-    return tuple(columns)
+    return columns
 
 
 def labelled(reference: Reference, names: Sequence[str] | None, asked: Sequence[str]) -> Labelled:
@@ -77,18 +90,15 @@ def labelled(reference: Reference, names: Sequence[str] | None, asked: Sequence[
 
 
 def _found(store: LatentStore, design: Design) -> Labelled:
-    effects, places = Effects.of(store, design), places_of(design, store)
-    rows, complete, seen = [], [], 0
-    every = -(-effects.count // MOST_ROWS)
-    for first, train, codes in store.label_parts():
-        known = ~np.isnan(only(codes, places)).any(axis=1)
-        complete.append(first + np.flatnonzero(known))
-        kept = np.flatnonzero(known & train)
-        rows.append(only(codes[kept[-seen % every :: every]], places))
-        seen += len(kept)
+    passed, places = labelled_pass(store, design, MOST_ROWS), places_of(design, store)
+    assert passed.moments is not None  # noqa: S101 - it raises where there are none
+    effects = Effects.of(passed.moments, design, store.count("train") - passed.moments.count)
     name = f"{store.name} without the effects of labels"
-    view = StoreView(store, np.concatenate(complete), name=name, change=partial(residuals, effects, places))
-    return Labelled(effects, view, np.concatenate(rows))
+    view = StoreView(store, passed.complete, name=name, change=partial(residuals, effects, places))
+    statistics = residual_statistics(effects, passed.moments, view.segments(), name)
+    if statistics is not None:
+        view.know_statistics(statistics)
+    return Labelled(effects, view, passed.rows)
 
 
 def fulfilling(store: LatentStore, condition: Condition) -> tuple[NDArray[np.int64], int]:

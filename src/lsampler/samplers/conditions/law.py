@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 from lsampler.compute.one_thread import product
 from lsampler.samplers.conditions.condition import Condition, Wanted
-from lsampler.samplers.conditions.effects import Effects, pseudo_inverse
+from lsampler.samplers.conditions.effects import COLLINEAR, Effects, pseudo_inverse
 
 Others = Literal["observed", "independent"]
 Codes = NDArray[np.float64]
+Columns = NDArray[np.float64]
 FEWEST_ROWS = 20
 """With fewer rows that fulfil a condition, labels come from the conditional normal."""
 MOST_ATOMS = 512
 """Of a density under a condition: with more different rows of labels, so many are drawn for it."""
 ATOMS_SEED = 0
+MOST_RANGES = 3.0
+"""How far the value that stands for a wanted label may be outside the label's own ones, in units of their range."""
 TINY = 1e-9
 """Variances below this share of a label's own count as none: what was asked for settles such a label."""
 
@@ -55,46 +58,66 @@ class LabelLaw:
         return found if len(found) >= FEWEST_ROWS else None
 
     def draw(self, random: np.random.Generator, n: int) -> Codes:
-        """Codes (n, L) of labels under the condition."""
-        if self.condition is None or self.others == "observed":
-            if self.matching is not None:
-                return _some(self.matching, random, n)
-            return self._normal(random, n, self._wanted(random, n))
-        own = self._wanted(random, n)
-        codes = self._normal(random, n, {}) if self.rows is None else _some(self.rows, random, n)
-        for place, values in own.items():
-            codes[:, place] = values
-        return codes
+        """Codes (n, L) of labels that fulfil the condition, the other labels as they come with it."""
+        if self.matching is not None:
+            return _some(self.matching, random, n)
+        return self._normal(random, n, self._wanted(random, n))
 
-    def atoms(self) -> tuple[Codes, NDArray[np.float64]]:
-        """Rows of labels (k, L) and their probabilities (k,), k <= 512: all of them if they are few, else a sample."""
-        rows = self._listed()
-        if rows is not None:
-            different, counts = np.unique(rows, axis=0, return_counts=True)
-            if len(different) <= MOST_ATOMS:
-                return different.astype(np.float64), counts / counts.sum()
-        drawn = self.draw(np.random.default_rng(ATOMS_SEED), MOST_ATOMS)
-        return drawn, np.full(MOST_ATOMS, 1 / MOST_ATOMS)
+    def columns(self, random: np.random.Generator, n: int) -> Columns:
+        """The columns (n, P) of labels that vectors are moved to.
 
-    def _listed(self) -> NDArray[np.float32] | None:
-        """The rows that labels are drawn from with equal probability; None if they are drawn in another way."""
-        if self.condition is None or self.others == "observed":
-            return self.matching
-        values = {one.place: one.value for one in self.condition.wanted}
-        if self.rows is None or None in values.values():
-            return None
-        found = self.rows.copy()
-        for place, value in values.items():
-            found[:, place] = value
+        If the other labels come as in all data, those of the wanted labels hold the values that are read off like
+        wanted ones (:meth:`_alone`).
+        """
+        design, wanted = self.effects.design, self.draw(random, n)
+        if not self._is_alone:
+            return design.matrix(wanted)
+        every = self._normal(random, n, {}) if self.rows is None else _some(self.rows, random, n)
+        return self._alone(design.matrix(every), design.matrix(wanted))
+
+    @property
+    def _is_alone(self) -> bool:
+        return self.condition is not None and self.others == "independent"
+
+    def _alone(self, every: Columns, wanted: Columns) -> Columns:
+        """Rows x of columns (n, P) of any labels, with the wanted labels alone brought to where those of rows w are.
+
+        The columns A of the wanted labels become x_A + (w - x) K_A (K_AA)^-1 with K the read-outs of the effects
+        (:func:`lsampler.samplers.conditions.effects.read_out_of`): x then has the read-outs of w for the
+        wanted labels. A partial effect alone would fall short of them, because part of what makes a label readable is
+        what comes with it. The values stay within three ranges of the data beyond its own.
+        """
+        assert self.condition is not None  # noqa: S101 - as _is_alone says
+        effects, asked = self.effects, self.effects.design.columns_of(self.condition.places)
+        spread = np.sqrt(np.diagonal(effects.covariance)[asked])
+        spread = np.where(spread > 0, spread, 1.0)
+        own = effects.read_out[np.ix_(asked, asked)] * spread[:, np.newaxis] / spread
+        apart = product(wanted - every, np.ascontiguousarray(effects.read_out[:, asked])) / spread
+        low, high = effects.minimum[asked], effects.maximum[asked]
+        reach = MOST_RANGES * (high - low)
+        found = every.copy()
+        found[:, asked] += product(apart, np.linalg.pinv(own, rcond=COLLINEAR)) * spread
+        found[:, asked] = np.clip(found[:, asked], low - reach, high + reach)
         return found
 
+    def atoms(self) -> tuple[Columns, NDArray[np.float64]]:
+        """Columns of labels (k, P), k <= 512, and their probabilities (k,): all if they are few, else a sample."""
+        matrix, known = self.effects.design.matrix, _different(self.matching)
+        if known is not None and not self._is_alone:
+            return matrix(known[0]), known[1]
+        every = _different(self.rows) if self._is_alone else None
+        if known is not None and every is not None and len(known[0]) * len(every[0]) <= MOST_ATOMS:
+            pairs = np.indices((len(every[0]), len(known[0]))).reshape(2, -1)
+            return self._alone(matrix(every[0][pairs[0]]), matrix(known[0][pairs[1]])), np.outer(
+                every[1], known[1]
+            ).ravel()
+        drawn = self.columns(np.random.default_rng(ATOMS_SEED), MOST_ATOMS)
+        return drawn, np.full(MOST_ATOMS, 1 / MOST_ATOMS)
+
     def _wanted(self, random: np.random.Generator, n: int) -> dict[int, Codes]:
-        """The wanted labels' own codes, by their places: those of a row that fulfils the condition, or drawn."""
+        """The wanted labels' own codes, by their places."""
         if self.condition is None:
             return {}
-        if self.matching is not None:
-            rows = _some(self.matching, random, n)
-            return {place: rows[:, place] for place in self.condition.places}
         found = {one.place: np.full(n, one.value) for one in self.condition.wanted if one.value is not None}
         given = self._given(found, n)
         for one in self.condition.wanted:
@@ -187,6 +210,14 @@ def _clipped(values: Codes, low: float | Codes, high: float | Codes) -> Codes:
 
 def _some(rows: NDArray[np.float32], random: np.random.Generator, n: int) -> Codes:
     return rows[random.integers(len(rows), size=n)].astype(np.float64)
+
+
+def _different(rows: NDArray[np.float32] | None) -> tuple[Codes, NDArray[np.float64]] | None:
+    """The different rows of labels and their shares; None if there are more than 512, or no rows."""
+    if rows is None:
+        return None
+    different, counts = np.unique(rows, axis=0, return_counts=True)
+    return (different.astype(np.float64), counts / counts.sum()) if len(different) <= MOST_ATOMS else None
 
 
 def _categories(chances: Codes, uniform: Codes) -> NDArray[np.int64]:

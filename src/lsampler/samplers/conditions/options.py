@@ -53,6 +53,10 @@ class Conditions:
                 raise LsamplerError(f"`{name}={value}` is unknown{nearest_name(str(value), allowed)}")
         if self.by == "subset" and self.labels:
             raise LsamplerError("`by=subset`: fits to the rows of one condition; leave out `labels=...`")
+        if self.by == "subset" and self.others == "independent":
+            raise LsamplerError(
+                "`others=independent`: the rows of a subset bring their other labels along; use `by=shift`"
+            )
         if self.where is None and (self.by or self.others != "observed") and not self.labels:
             given = f"by={self.by}" if self.by else f"others={self.others}"
             raise LsamplerError(f"`{given}`: belongs to a condition; give `where=...`")
