@@ -48,6 +48,7 @@ class Refined(LatentSampler):
 
     name = "refined"
     needs_latents: ClassVar[bool] = True
+    aggregates_only: ClassVar[bool] = True
 
     base: str = Field(default="factor-mixture", description="name of the strategy whose draws are refined")
     accept: float = Field(default=0.075, gt=0.001, lt=1, description="share of the base's draws that all stages keep")
@@ -165,7 +166,7 @@ class Refined(LatentSampler):
         base, own = _parts(state)
         density = base.log_density(own, latents)
         for networks, cut, log_share in _stages(state):
-            ratios = log_ratio(networks, _white(state, latents).float()).double()
+            ratios = log_ratio(networks, _white(state, latents))
             density = density + (ratios - cut).clamp(max=0) - log_share
         return density
 
@@ -178,7 +179,7 @@ class Refined(LatentSampler):
 def _white(state: Mapping[str, Tensor], rows: Tensor) -> Tensor:
     """Latent vectors (n, D) in whitened coordinates (n, q)."""
     axes = state["axes"]
-    return ((rows - state["mean"]) @ (axes / axes.square().sum(dim=1, keepdim=True)).T).to(torch.float32)
+    return (rows - state["mean"]) @ (axes / axes.square().sum(dim=1, keepdim=True)).T
 
 
 def _stages(state: Mapping[str, Tensor]) -> list[tuple[list[Discriminator], Tensor, Tensor]]:
@@ -188,9 +189,7 @@ def _stages(state: Mapping[str, Tensor]) -> list[tuple[list[Discriminator], Tens
     while f"stage{stage}.cut" in state:
         own = sorted(key for key in state if key.startswith(f"stage{stage}.") and not key.endswith("cut"))
         places = sorted({key.split(".")[1] for key in own})
-        networks = [
-            Discriminator([state[key].float() for key in own if key.split(".")[1] == place]) for place in places
-        ]
+        networks = [Discriminator([state[key] for key in own if key.split(".")[1] == place]) for place in places]
         cut, log_share = state[f"stage{stage}.cut"]
         found.append((networks, cut, log_share))
         stage += 1
