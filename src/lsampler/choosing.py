@@ -39,8 +39,11 @@ CANDIDATES: Sequence[tuple[str, Mapping[str, object]]] = (
     ("gaussian-mixture", MappingProxyType({"covariance": "full", "components": 10})),
     ("kde", MappingProxyType({})),
     ("flow", MappingProxyType({})),
+    ("factor-mixture", MappingProxyType({})),
+    ("refined", MappingProxyType({})),
 )
 """Strategies and parameters, the simplest first: of those that cannot be told apart the first is chosen."""
+TAKES_MINUTES = "refined"
 STRONG_AREA, QUICK_AREA = "strong-auc", "classifier-auc"
 FEWEST = 250
 VECTORS_EACH = 10
@@ -115,10 +118,12 @@ def choose(
     Args:
         latents: a store, the path of one, or an array (N, D), with 250 train vectors or more.
         wish: what the samples are for.
-        candidates: strategies to choose from, the simplest first: names, classes or instances; by default ten of those
-            that come with lsampler, and ``channel-normal`` for spatial latents. For fewer vectors than components they
-            keep a tenth as many principal components as there are vectors. Those that cannot be fitted are left out.
-        quick: judge by ``two-sample-classifier``, which takes seconds and sees less.
+        candidates: strategies to choose from, the simplest first: names, classes or instances; by default twelve of
+            those that come with lsampler, and ``channel-normal`` for spatial latents. For fewer vectors than components
+            they keep a tenth as many principal components as there are vectors. Those that cannot be fitted are left
+            out.
+        quick: judge by ``two-sample-classifier``, which takes seconds and sees less, and leave ``refined`` out, which
+            takes minutes.
         seed: of the split and of the judges.
         progress: shows the progress; by default bars in a notebook and on a terminal, False for none.
 
@@ -130,7 +135,7 @@ def choose(
             f"`wish={wish}` is unknown{nearest_name(wish, get_args(Wish))}; use balanced, varied or clean"
         )
     reference = as_reference(latents)
-    samplers = as_samplers(_candidates(reference) if candidates is None else candidates, "candidates")
+    samplers = as_samplers(_candidates(reference, quick) if candidates is None else candidates, "candidates")
     entries = {entry.label: entry for entry in map(Entry.of, samplers)}
     table = _judged(reference, list(entries.values()), quick=quick, seed=seed, progress=progress)
     best, why = _best(table.rows, wish, QUICK_AREA if quick else STRONG_AREA)
@@ -138,10 +143,10 @@ def choose(
     return Choice(sampler, best.name, f"{best.name} {why}", table)
 
 
-def _candidates(reference: Reference) -> list[LatentSampler]:
+def _candidates(reference: Reference, quick: bool) -> list[LatentSampler]:
     """The candidates, with as many principal components as the number of vectors supports."""
     named = [*CANDIDATES, *([("channel-normal", {})] if reference.latent_shape else [])]
-    samplers = [load_sampler(name, **settings) for name, settings in named]
+    samplers = [load_sampler(name, **settings) for name, settings in named if not (quick and name == TAKES_MINUTES)]
     count = reference.statistics().count
     if count > reference.dimension:
         return samplers

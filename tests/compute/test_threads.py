@@ -92,6 +92,8 @@ WORK: dict[str, Callable[[], Any]] = {
 FITS: dict[str, dict[str, Any]] = {
     "elliptical": {"direction": "mixture", "mixture_components": 5},
     "flow": {"layers": 1, "hidden": 16, "max_epochs": 1},
+    "factor-mixture": {"mixture_components": 3, "factors": 2, "iterations": 5},
+    "refined": {"base": "multivariate-normal", "steps": 20, "networks": 1, "stages": 1},
     "gaussian-copula": {},
     "gaussian-mixture": {"covariance": "full", "components": 5},
     "kde": {"judges": 50},

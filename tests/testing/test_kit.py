@@ -36,6 +36,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "compliance.md"
 # Parameters that make slow plugins quick.
 QUICK: dict[str, dict[str, Any]] = {
     "flow": {"max_epochs": 1, "hidden": 8, "layers": 1},
+    "factor-mixture": {"mixture_components": 2, "factors": 2, "iterations": 3},
+    "refined": {"base": "multivariate-normal", "steps": 5, "networks": 1, "stages": 1},
     "faces": {"images": 4, "enlarge": 0},
     "image-distance": {"resamples": 3},
     "latent-distances": {"resamples": 3, "directions": 8},

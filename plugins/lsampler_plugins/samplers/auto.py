@@ -22,9 +22,10 @@ PREFIX = "of."
 class Auto(LatentSampler):
     """The best of several strategies, judged on train vectors that they were not fitted to.
 
-    Fitting is :func:`lsampler.choose`: ten candidates are fitted to 80 % of the train vectors and judged on the other
-    20 %; those that copy train vectors are refused, and the winner is fitted to all train vectors. The held-out vectors
-    take no part. Then ``auto`` draws exactly what the chosen strategy draws; :attr:`chosen` and :attr:`why` name it.
+    Fitting is :func:`lsampler.choose`: twelve candidates are fitted to 80 % of the train vectors and judged on the
+    other 20 %; those that copy train vectors are refused, and the winner is fitted to all train vectors. The held-out
+    vectors take no part. Then ``auto`` draws exactly what the chosen strategy draws; :attr:`chosen` and :attr:`why`
+    name it.
     """
 
     name = "auto"
@@ -35,7 +36,7 @@ class Auto(LatentSampler):
         description="balanced: told least from real data; varied or clean: as varied, or as faithful, as real data",
     )
     candidates: str | None = Field(
-        default=None, description="names of the strategies to choose from, separated by commas; none: ten of them"
+        default=None, description="names of the strategies to choose from, separated by commas; none: twelve of them"
     )
     quick: bool = Field(default=False, description="judge by a classifier that takes seconds and sees less")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of the split and of the judges")

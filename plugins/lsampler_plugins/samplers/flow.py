@@ -18,10 +18,10 @@ from lsampler.extras import require_extra
 from lsampler.plugins import offers
 from lsampler.samplers import State, WhitenedReference, WhitenedSampler
 from lsampler.statistics import Statistics
+from lsampler_plugins.samplers.independent_axes import independent
 
 FEWEST = 10
 FEWEST_BATCHES = 16
-ICA_ITERATIONS, ICA_TOLERANCE = 60, 1e-3
 PRIOR_VALUES = 100
 ROOT = math.sqrt(2 * math.pi)
 WEIGHTS = "flow."
@@ -216,28 +216,6 @@ def _inverse(transform: Any, y: Tensor) -> Tensor:
         units = (ready == step).nonzero()[:, 0]
         hidden[units] = activation(torch.addmm(first.bias[units, None], into[units], x))
     return x
-
-
-def independent(rows: Tensor, seed: int) -> Tensor:
-    """The rotation (q, q) to independent components (FastICA, Hyvarinen 1999), the least normal one first."""
-    generator = torch.Generator().manual_seed(seed)
-    turn = _rotation(torch.randn(2 * rows.shape[1:], generator=generator, dtype=rows.dtype))
-    for _ in range(ICA_ITERATIONS):  # any rotation is valid, a better one helps
-        bent = torch.tanh(rows @ turn.T)
-        slopes = (1 - bent.square()).mean(dim=0)
-        before, turn = turn, _rotation(bent.T @ rows / len(rows) - slopes[:, None] * turn)
-        if ((turn * before).sum(dim=1).abs() - 1).abs().max() < ICA_TOLERANCE:
-            break
-    turned = rows @ turn.T
-    kurtosis = turned.pow(4).mean(dim=0) / turned.square().mean(dim=0).square() - 3
-    return turn[kurtosis.abs().argsort(descending=True)]
-
-
-def _rotation(matrix: Tensor) -> Tensor:
-    """The orthogonal matrix nearest to a matrix."""
-    left, _, right = torch.linalg.svd(matrix)
-    nearest: Tensor = left @ right
-    return nearest
 
 
 def radial_map(radii: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:

@@ -47,7 +47,7 @@ Candidates = Annotated[
         "-p",
         metavar="NAME",
         help="A candidate; may be repeated.",
-        show_default="ten of the installed",
+        show_default="twelve of the installed",
         autocompletion=completion.plugins(completion.STRATEGY),
         rich_help_panel=STRATEGY,
     ),
