@@ -20,7 +20,7 @@ COMPLETES = [
     ("lsampler sample --pl", ["--plugin"]),
     ("lsampler sample -p gaussian-", ["gaussian-copula", "gaussian-mixture"]),
     ("lsampler compare -e nov", ["novelty"]),
-    ("lsampler sample --model ", ["cancer", "celeba96", "digits", "heartbeats"]),
+    ("lsampler sample --model ", ["cancer", "celeba96", "celeba96-sharp", "digits", "heartbeats"]),
     ("lsampler sample -p pca-ellipse --param me", ["method=exact", "method=iteration"]),
     ("lsampler sample -p pca-ellipse --param fact", ["fact=0.7"]),
     ("lsampler sample -p pca-ellipse --param method = it", ["iteration"]),

@@ -189,7 +189,8 @@ def words(*choices: str) -> Completer:
 def bundles(ctx: typer.Context, incomplete: str) -> Words:
     """Completes the names of the bundles that come with lsampler; a shell completes files by itself."""
     folder = PACKAGE / "bundles"
-    return _that_start([(path.stem, "a bundle") for path in sorted(folder.glob("*.safetensors"))], incomplete)
+    names = sorted(path.stem for path in folder.glob("*.safetensors"))
+    return _that_start([(name, "a bundle") for name in names], incomplete)
 
 
 def parameters(ctx: typer.Context, incomplete: str) -> Words:
