@@ -89,7 +89,9 @@ class Judge:
 
 
 def rate(found: NDArray[np.bool_]) -> str:
-    """A share with its 95 % Wilson interval."""
+    """A share with its 95 % Wilson interval; empty where there is nothing to find."""
+    if not len(found):
+        return ""
     interval = binomtest(int(found.sum()), len(found)).proportion_ci(method="wilson")
     return f"{found.mean():.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
