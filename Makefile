@@ -22,6 +22,9 @@ NAMED := 'MIT; name the data set, which is CC BY 4.0; see LICENSE-weights.txt'
 faces: $(VENV)/.installed ## 64 new faces from the bundled model, in faces.png
 	$(BIN)/lsampler sample --plugin pca-ellipse --out faces.png --force
 
+# Without bytecode, each of the many processes of the tests would compile lsampler anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Two processes test at once: more threads than one each would wait for each other.
 test: lint ## lint, import contracts, types and tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal

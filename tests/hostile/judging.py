@@ -332,6 +332,7 @@ def attempt(build: Build, rng: Any, base: Path, folder: Path) -> tuple[str, str,
         os.environ |= case.environment
         if paths := case.environment.get("PYTHONPATH"):
             sys.path[:0] = [paths]
+            sys.dont_write_bytecode = True  # Python's own files beside the plugins are no matter of the command
             importlib.invalidate_caches()
         code, out, err = redirected(case.arguments, stdout=case.stdout)
         problem = judge(case, code, out, err, folder, before)

@@ -171,7 +171,7 @@ def test_every_section_has_a_bar_that_is_completed(full: Full) -> None:
     assert full.bars.complete
 
 
-@pytest.mark.parametrize(("rows", "dimension"), [(50, 8), (100, 2), (100, 1)])
+@pytest.mark.parametrize(("rows", "dimension"), [(30, 5), (100, 2), (100, 1)])
 def test_few_vectors_and_few_components_work(rows: int, dimension: int, tmp_path: Path) -> None:
     bars = support.Bars()
     analysis = analyzed(vectors(rows, dimension), tmp_path / "report", progress=bars, strategies=["pca-ellipse"])
