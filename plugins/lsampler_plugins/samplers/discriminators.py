@@ -13,6 +13,8 @@ from torch import Tensor
 
 HIDDEN = (256, 128)
 DROPOUT, LEARNING_RATE, WEIGHT_DECAY, BATCH = 0.5, 1e-3, 2e-2, 256
+LEADING = 32
+"""Principal components whose products networks see."""
 MANY_FEATURES = 128
 """With fewer features there is less to overfit, and dropout falls in proportion."""
 FAKES = 2
@@ -52,9 +54,15 @@ class Discriminator:
 
 
 def features(white: Tensor) -> Tensor:
-    """Whitened rows (n, q) -> the rows, their squares and their radius (n, 2 q + 1), each of spread about 1."""
+    """Whitened rows (n, q) -> the rows, their squares, their radius, and products of leading components (n, k).
+
+    All have a spread of about 1. Dependence between components shows in the products, which a network that sees the
+    rows alone has to find.
+    """
     radius = white.norm(dim=1, keepdim=True) - math.sqrt(white.shape[1])
-    return torch.cat([white, (white.square() - 1) / math.sqrt(2), radius], dim=1)
+    first, second = torch.triu_indices(*(2 * [min(white.shape[1], LEADING)]), offset=1, device=white.device)
+    products = white[:, first] * white[:, second]
+    return torch.cat([white, (white.square() - 1) / math.sqrt(2), radius, products], dim=1)
 
 
 def log_ratio(networks: list[Discriminator], white: Tensor) -> Tensor:
