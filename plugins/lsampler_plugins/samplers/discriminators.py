@@ -60,7 +60,8 @@ def features(white: Tensor) -> Tensor:
     rows alone has to find.
     """
     radius = white.norm(dim=1, keepdim=True) - math.sqrt(white.shape[1])
-    first, second = torch.triu_indices(*(2 * [min(white.shape[1], LEADING)]), offset=1, device=white.device)
+    leading = min(white.shape[1], LEADING)
+    first, second = torch.triu_indices(leading, leading, offset=1, device=white.device)
     products = white[:, first] * white[:, second]
     return torch.cat([white, (white.square() - 1) / math.sqrt(2), radius, products], dim=1)
 
