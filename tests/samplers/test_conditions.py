@@ -27,6 +27,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "flow": {"max_epochs": 1, "hidden": 4, "layers": 1},
     "auto": {"candidates": "gaussian", "quick": True},
     "line-path": {},
+    "refined": {"base": "multivariate-normal", "steps": 5, "networks": 1, "stages": 1},
 }
 
 

@@ -27,6 +27,7 @@ from lsampler.plugins import load_core, load_evaluator, load_fitted, plugin_name
 SMALL: dict[str, dict[str, Any]] = {
     "flow": {"max_epochs": 1, "hidden": 4, "layers": 1},
     "auto": {"candidates": "gaussian", "quick": True},
+    "refined": {"base": "multivariate-normal", "steps": 5, "networks": 1, "stages": 1},
 }
 """Parameters with which a strategy takes no time."""
 

@@ -13,10 +13,14 @@ from lsampler.plugins import plugin_names
 from lsampler.store import MemoryStore
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-QUICK: dict[str, dict[str, Any]] = {"flow": {"max_epochs": 1, "hidden": 8}, "kde": {"bandwidth": 0.5}}
+QUICK: dict[str, dict[str, Any]] = {
+    "flow": {"max_epochs": 1, "hidden": 8},
+    "kde": {"bandwidth": 0.5},
+    "refined": {"base": "multivariate-normal", "steps": 5, "networks": 1, "stages": 1},
+}
 OF_THE_DATA_S_WIDTH = {
-    "elliptical", "flow", "gaussian", "gaussian-copula", "gaussian-mixture", "kde", "multivariate-normal",
-    "neighbour-interpolation", "truncated-normal",
+    "elliptical", "factor-mixture", "flow", "gaussian", "gaussian-copula", "gaussian-mixture", "kde",
+    "multivariate-normal", "neighbour-interpolation", "refined", "truncated-normal",
 }  # fmt: skip
 
 

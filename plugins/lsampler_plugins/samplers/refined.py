@@ -41,7 +41,7 @@ class Refined(LatentSampler):
 
     A stage is left out, and the last one, where its networks see nothing (an area of 0.52 or less on the vectors they
     are validated on), or where what it keeps lies closer to train vectors than train vectors to each other: it would
-    copy. ``note()`` says what each stage saw and what is kept.
+    copy. Fewer than 100 vectors are not refined at all. ``note()`` says what each stage saw and what is kept.
 
     The density is that of the base times the probabilities of being kept, over the share that is kept.
     """
@@ -63,8 +63,6 @@ class Refined(LatentSampler):
         """The state of the base, and of each stage the networks and the threshold."""
         base = self._base()
         rows = reference.latents()
-        if len(rows) < FEWEST:
-            raise LsamplerError(f"{self.name}: {len(rows)} vectors of {reference.name}, it needs {FEWEST}")
         base.fit(reference, progress=self._progress)
         statistics = reference.statistics()
         whitening = statistics.whitening(statistics.judged)
@@ -72,7 +70,9 @@ class Refined(LatentSampler):
         found |= {PREFIX + key: array for key, array in base.state.items()}
         found[BASE] = _text({"name": base.name, "parameters": base.settings()})
         said: list[str] = []
-        for stage in range(self.stages):
+        if len(rows) < FEWEST:
+            said.append(f"all are kept, since {len(rows)} vectors are too few to learn from ({FEWEST} are needed)")
+        for stage in range(self.stages if not said else 0):
             state = {key: _tensor(array) for key, array in found.items()}
             added = self._stage(stage, state, whitening, rows, said)
             if not added:
