@@ -152,13 +152,14 @@ def test_bundles_lists_those_that_come_with_lsampler(ok: Cli, monkeypatch: pytes
     text = words(answer)
     for part in (
         "celeba96, comes with lsampler, ",
+        "celeba96-sharp, comes with lsampler, ",
         "D 256 items 96 x 96 colour images",
         "digits, comes with",
         "D 20 items a row of 30 features",
         "D 20 items a signal of 2 x 180",
     ):
         assert part in text
-    assert text.count("recommended gaussian-mixture licence ") == 4
+    assert text.count("recommended gaussian-mixture licence ") == 5
     assert max(map(len, answer.out.splitlines())) <= 80
 
 
